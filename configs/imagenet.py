@@ -1,0 +1,34 @@
+"""ImageNet, ResNet-50: iterative magnitude pruning with late rewinding.
+
+    python -m lthjax.main --config=configs/imagenet.py --workdir=runs/imagenet --dry_run
+
+The protocol of open_lth: 90 epochs, batch 1,024, rate 0.4 with 5 epochs of warm-up,
+times 0.1 at epochs 30, 60 and 80, weight decay 1e-4; rewound to epoch 5, from which
+ResNet-50's tickets match (Frankle et al., 2019, arXiv:1912.05671). Expected: 76.17 +-
+0.14 % dense (Renda et al., 2020, arXiv:2003.02389, result files). ImageNet does not
+fit into memory and nothing streams it yet: today this config can be planned, shrunk
+and stepped, not run.
+"""
+
+from lthjax import config as lthjax_config
+
+
+def get_config():
+    """Returns the config."""
+    config = lthjax_config.default()
+    config.data.name = "imagenet"
+    config.data.validation = 10_000
+    config.data.flip = True
+    config.model.name = "resnet50_imagenet"
+    config.model.dtype = "bfloat16"
+    config.train.epochs = 90
+    config.train.batch_size = 1024
+    config.optimizer.learning_rate = 0.4
+    config.optimizer.weight_decay = 1e-4
+    config.schedule.name = "piecewise"
+    config.schedule.drops = (30, 60, 80)
+    config.schedule.warmup = 5
+    config.search.rate = 0.2
+    config.search.levels = 10
+    config.search.rewind_to = 5 * 1242
+    return config

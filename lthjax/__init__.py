@@ -1,0 +1,13 @@
+"""Lottery tickets in JAX: train, prune, rewind and retrain as pure functions."""
+
+from lthjax import cpu as cpu
+from lthjax import losses as losses
+from lthjax import masks as masks
+from lthjax import models as models
+from lthjax import optimizers as optimizers
+from lthjax import pruning as pruning
+from lthjax import results as results
+from lthjax import scores as scores
+from lthjax import sparsities as sparsities
+from lthjax import tickets as tickets
+from lthjax import training as training

@@ -1,0 +1,128 @@
+"""A tree of arrays and its metadata to disk and back, atomically and checked."""
+
+import hashlib
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from lthjax.masks import path_name
+
+log = logging.getLogger(__name__)
+
+
+class DamagedError(ValueError):
+    """A checkpoint that cannot be read, or that holds other leaves than were saved."""
+
+
+def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> None:
+    """Writes a tree and JSON metadata to a new folder `path`, whole or not at all.
+
+    Orbax writes to a temporary folder and renames it. A checksum of the leaves goes
+    with them, because orbax restores flipped bits without a word. What stands at `path`
+    is replaced.
+
+    Args:
+      path: The folder.
+      tree: A tree of arrays; `None` leaves are allowed.
+      metadata: What JSON can hold.
+    """
+    tree = jax.device_get(tree)
+    metadata = {"metadata": metadata or {}, "checksum": checksum(tree)}
+    arguments = ocp.args.Composite(
+        tree=ocp.args.PyTreeSave(tree), metadata=ocp.args.JsonSave(metadata)
+    )
+    with _checkpointer() as writer:
+        writer.save(pathlib.Path(path).absolute(), args=arguments, force=True)
+
+
+def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
+    """Returns (tree, metadata) of a folder that `save` wrote, as numpy arrays.
+
+    Args:
+      path: The folder.
+      like: A tree with the structure to restore (its leaves do not matter). Without it
+        NamedTuples come back as dicts.
+
+    Raises:
+      DamagedError: A file is missing or broken, or the checksum differs.
+    """
+    path = pathlib.Path(path).absolute()
+    arguments = ocp.args.Composite(
+        tree=ocp.args.PyTreeRestore(
+            item=like, restore_args=_as_numpy(like) if like is not None else None
+        ),
+        metadata=ocp.args.JsonRestore(),
+    )
+    try:
+        with _checkpointer() as reader:
+            restored = reader.restore(path, args=arguments)
+        found = checksum(restored.tree)
+        metadata, expected = (
+            restored.metadata["metadata"],
+            restored.metadata["checksum"],
+        )
+    except Exception as error:  # orbax and tensorstore raise a dozen different ones
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if found != expected:
+        raise DamagedError(
+            f"the checksum of {path} must be {expected}, got checksum = {found}"
+        )
+    return restored.tree, metadata
+
+
+def checksum(tree: Any) -> str:
+    """Returns a hash of every leaf's name, type, shape and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    rows = [(path_name(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
+    for name, leaf in sorted(rows, key=lambda row: row[0]):
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def roll(directory: str | pathlib.Path, tree: Any, metadata: dict | None = None):
+    """Saves as the next number in `directory` and removes all but the two newest."""
+    directory = pathlib.Path(directory)
+    numbers = _numbers(directory)
+    save(directory / str(numbers[-1] + 1 if numbers else 0), tree, metadata)
+    for old in directory.iterdir():
+        if old.name not in {str(n) for n in _numbers(directory)[-2:]}:
+            shutil.rmtree(old)
+
+
+def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] | None:
+    """Returns the newest undamaged checkpoint that `roll` left, `None` without one.
+
+    A damaged one is reported, and the one before it is taken.
+
+    Args:
+      directory: The folder that `roll` wrote to.
+      like: A tree with the structure to restore.
+    """
+    for number in reversed(_numbers(pathlib.Path(directory))):
+        try:
+            return restore(pathlib.Path(directory) / str(number), like)
+        except DamagedError as error:
+            log.warning("%s; falling back to the checkpoint before it", error)
+    return None
+
+
+def _numbers(directory):
+    """Returns the numbers of the finished checkpoints, in order."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
+
+
+def _as_numpy(like):
+    return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+
+
+def _checkpointer():
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())

@@ -1,0 +1,176 @@
+"""The default configuration, and what makes a configuration valid."""
+
+import json
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lthjax.names import suggestion
+
+# Keys that may change between two runs of one workdir: they choose what is trained
+# next or how it is shown, never what a training computes.
+COUNTS = ("data.limit", "data.validation", "train.epochs", "train.steps", "eval_every")
+FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "mesh")
+
+
+def default() -> ConfigDict:
+    """Returns every key with its default; a config file changes some of them."""
+    return ConfigDict(
+        {
+            "seeds": (0,),
+            "controls": (),
+            "data_dir": "",
+            "data": {
+                "name": "digits",
+                "validation": 0,  # images cut from train; 0: the set's own number
+                "limit": 0,  # training images used; 0: all
+                "crop": 0,  # zero padding before a random crop
+                "flip": False,
+                "options": {},
+            },
+            "model": {"name": "mlp", "width": 1.0, "dtype": "float32", "options": {}},
+            "train": {"epochs": 0, "steps": 0, "batch_size": 128},
+            "optimizer": {
+                "name": "sgd",
+                "learning_rate": 0.1,
+                "momentum": 0.9,
+                "nesterov": False,
+                "weight_decay": 0.0,
+                "clip": 0.0,  # the largest global gradient norm; 0: none
+            },
+            "schedule": {
+                "name": "constant",
+                "drops": (),  # epochs at whose start the rate is multiplied
+                "factor": 0.1,
+                "warmup": 0,  # epochs
+            },
+            "search": {
+                "method": "iterative",
+                "score": "magnitude",
+                "scope": "global",
+                "rate": 0.2,
+                "layer_rates": (),  # ((regular expression, rate), ...)
+                "levels": 5,
+                "sparsities": (),  # in place of rate and levels
+                "exclude": (),  # regular expressions of layers never pruned
+                "rewind_to": 0,  # step
+                "restart": "weights",
+            },
+            "eval_every": 0,  # steps; 0: once an epoch
+            "eval_batch": 500,
+            "best_by": "accuracy",  # or "loss", on the validation set
+            "deterministic": False,  # on a GPU: equal bits from run to run, slower
+            "logging": {
+                "tensorboard": True,
+                "line_seconds": 10.0,
+                "checkpoint_seconds": 30.0,
+            },
+        }
+    )
+
+
+def flat(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
+    """Returns {"a.b.c": value}; an empty dict is a value."""
+    rows = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict | dict) and len(value)
+        inner = flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+        rows |= inner
+    return rows
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks the keys and the values that no later step checks.
+
+    Raises:
+      ValueError: A key is unknown (the nearest one is named), its type is wrong, or a
+        value is out of its range.
+    """
+    _check_keys(config)
+    train = config.train
+    if (train.epochs > 0) == (train.steps > 0):
+        raise ValueError(
+            "exactly one of train.epochs and train.steps must be positive, got "
+            f"train.epochs = {train.epochs}, train.steps = {train.steps}"
+        )
+    _check_seeds(config.seeds)
+    for name in ("train.batch_size", "eval_batch", "optimizer.learning_rate"):
+        value = flat(config)[name]
+        _require(value > 0, f"{name} must be positive", name, value)
+    for name in COUNTS:
+        value = flat(config)[name]
+        _require(value >= 0, f"{name} must be at least 0", name, value)
+    best = config.best_by
+    choice = best in ("accuracy", "loss")
+    _require(choice, "best_by must be 'accuracy' or 'loss'", "best_by", repr(best))
+    scope = config.search.scope
+    choice = scope in ("global", "layer")
+    _require(choice, "search.scope must be 'global' or 'layer'", "search.scope", scope)
+
+
+def _check_seeds(seeds):
+    integers = seeds and all(isinstance(seed, int) for seed in seeds)
+    if not integers or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"seeds must be one integer or several different ones, got seeds = {seeds}"
+        )
+
+
+def _require(holds, sentence, name, value):
+    if not holds:
+        raise ValueError(f"{sentence}, got {name} = {value}")
+
+
+def _check_keys(config):
+    known = flat(default())
+    for name, value in flat(config).items():
+        if any(name.startswith(f"{part}.options") for part in ("data", "model")):
+            continue
+        if name not in known:
+            raise ValueError(
+                f"every config key must be known, got config.{name}"
+                f"{suggestion(name, known)}"
+            )
+        if not _same_type(value, known[name]):
+            raise ValueError(
+                f"config.{name} must be of type {type(known[name]).__name__}, got "
+                f"config.{name} = {value!r}"
+            )
+
+
+def _same_type(value, example):
+    if isinstance(example, tuple | list):
+        return isinstance(value, tuple | list)
+    if isinstance(example, float):
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    return type(value) is type(example)
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the config as JSON text, keys sorted."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=list) + "\n"
+
+
+def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Returns {key: (old, new)} of the differences that forbid continuing a workdir.
+
+    Keys in `FREE` may differ, and keys that `old` lacks may be at their default.
+
+    Args:
+      old: What `config.json` of the workdir holds.
+      new: The configuration asked for now.
+    """
+    old, defaults = flat(old), flat(json.loads(to_json(default())))
+    new = flat(json.loads(to_json(new)))
+    rows = {}
+    for name in sorted(old.keys() | new.keys()):
+        before, now = old.get(name, defaults.get(name)), new.get(name)
+        if before != now and not _free(name, before, now):
+            rows[name] = (before, now)
+    return rows
+
+
+def _free(name, before, now):
+    if name == "search.sparsities":
+        return list(now or ())[: len(before or ())] == list(before or ())
+    return any(name == key or name.startswith(key + ".") for key in FREE)

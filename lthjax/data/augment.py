@@ -1,0 +1,76 @@
+"""What is done to a batch of images on the device: crop, flip, normalise."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def normalise(
+    images: jax.Array, mean: Sequence[float], std: Sequence[float]
+) -> jax.Array:
+    """Returns (images / 255 - mean) / std in float32.
+
+    Args:
+      images: Values from 0 to 255 [..., c].
+      mean: Per channel, of images / 255 [c].
+      std: Per channel, of images / 255 [c].
+
+    Returns:
+      The images [..., c], float32.
+    """
+    channels = (1,) * (images.ndim - 1) + (-1,)
+    mean = jnp.asarray(mean, jnp.float32).reshape(channels)
+    std = jnp.asarray(std, jnp.float32).reshape(channels)
+    return (images.astype(jnp.float32) - 255 * mean) * (1 / (255 * std))
+
+
+def crop(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
+    """Returns each image shifted by up to `padding` pixels, what comes in being 0.
+
+    A window of the size of the image is cut from it with `padding` zeros on each side,
+    at one of the (2 padding + 1)^2 places, all equally likely. Papers crop before they
+    normalise, so that the border is black: so should you.
+
+    Args:
+      key: A PRNG key.
+      images: A batch [n, h, w, c].
+      padding: In pixels; 0 returns the images.
+    """
+    if padding == 0:
+        return images
+    n, h, w, c = images.shape
+    corners = jax.random.randint(key, (n, 2), 0, 2 * padding + 1)
+    margin = (padding, padding)
+    padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
+
+    def window(image, corner):
+        return lax.dynamic_slice(image, (corner[0], corner[1], 0), (h, w, c))
+
+    return jax.vmap(window)(padded, corners)
+
+
+def flip(key: jax.Array, images: jax.Array) -> jax.Array:
+    """Returns each image [n, h, w, c] mirrored, left to right, with probability 1/2."""
+    mirror = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
+    return jnp.where(mirror, images[:, :, ::-1], images)
+
+
+def augment(
+    key: jax.Array, images: jax.Array, *, padding: int = 0, flip: bool = False
+) -> jax.Array:
+    """Returns the images cropped (if `padding`) and flipped at random (if `flip`).
+
+    Args:
+      key: A PRNG key: that of the data, folded with the step.
+      images: A batch [n, h, w, c], not yet normalised.
+      padding: In pixels (see `crop`).
+      flip: Whether to mirror one in two.
+    """
+    crop_key, flip_key = jax.random.split(key)
+    images = crop(crop_key, images, padding)
+    return _flip(flip_key, images) if flip else images
+
+
+_flip = flip

@@ -1,0 +1,183 @@
+"""Image files become arrays: sets that TFDS prepared, and Tiny-ImageNet's folder."""
+
+import io
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from PIL import Image
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8, labels [n] int32
+SIDE = 64  # of a Tiny-ImageNet image, in pixels
+_READ = 1_000  # records a call, which bounds the memory beside the result
+
+
+def root(data_dir: str | os.PathLike | None) -> pathlib.Path:
+    """Returns `data_dir`, or else the folder that TFDS itself falls back to."""
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(data_dir or default).expanduser()
+
+
+def prepared(name: str, split: str, data_dir, shape: tuple[int, int, int]) -> Arrays:
+    """Returns one split of a set that TFDS has prepared, without TensorFlow.
+
+    Args:
+      name: The set's name in TFDS.
+      split: "train" or "test".
+      data_dir: Where TFDS prepared it.
+      shape: (h, w, c) of its images.
+
+    Raises:
+      ValueError: `data_dir` has no array_record of it; the text says what makes one.
+    """
+    version = _version(name, root(data_dir))
+    import tensorflow_datasets as tfds  # here: it takes half a second
+
+    records = tfds.data_source(
+        f"{name}:{version}",  # unlike the bare name: as it lies, whatever is newest
+        split=split,
+        data_dir=str(root(data_dir)),
+        download=False,
+        decoders={"image": tfds.decode.SkipDecoding()},
+    )
+    pairs = ((r["image"], r["label"], name) for r in _in_turn(records))
+    return _stack(pairs, len(records), shape)
+
+
+def tiny_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
+    """Returns the folder of Tiny-ImageNet: `data_dir`, or tiny-imagenet-200 in it.
+
+    Raises:
+      ValueError: Neither has the folders train and val.
+    """
+    top = root(data_dir)
+    for folder in (top, top / "tiny-imagenet-200"):
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return folder
+    raise ValueError(
+        "data_dir must hold the folder tiny-imagenet-200 with its train and val, got "
+        f"data_dir = {str(top)!r}{_absent(top)}; unpack there "
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+    )
+
+
+def tiny_classes(folder: pathlib.Path) -> list[str]:
+    """Returns the classes, in the order of their labels: the names in train, sorted."""
+    classes = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
+    if not classes:
+        raise ValueError(
+            f"train must hold a folder a class, got {folder / 'train'} without any"
+        )
+    return classes
+
+
+def tiny_train(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
+    """Returns the train files with their labels, one class after the other in turn."""
+    return _round_robin(
+        [
+            _images_of(folder / "train" / c, i)
+            for i, c in enumerate(tiny_classes(folder))
+        ]
+    )
+
+
+def tiny_val(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
+    """Returns the val files with their labels, in the order of the annotations."""
+    annotations = folder / "val" / "val_annotations.txt"
+    if not annotations.is_file():
+        raise ValueError(f"val must hold its labels, got no file {annotations}")
+    lines = [x.split() for x in annotations.read_text().splitlines() if x.strip()]
+    label = {c: i for i, c in enumerate(tiny_classes(folder))}
+    unknown = sorted({x[1] for x in lines} - set(label))
+    if unknown or not lines:
+        raise ValueError(
+            f"{annotations} must list images of the {len(label)} classes in train, got "
+            f"{f'the classes {unknown[:3]}' if unknown else 'no line'}"
+        )
+    return [(folder / "val" / "images" / x[0], label[x[1]]) for x in lines]
+
+
+def read(files: list[tuple[pathlib.Path, int]]) -> Arrays:
+    """Returns the images of `files` and their labels; grey becomes RGB.
+
+    Raises:
+      ValueError: A file is missing, damaged, or not of 64 x 64 pixels.
+    """
+    opened = ((_bytes(p), label, p) for p, label in files)
+    return _stack(opened, len(files), (SIDE, SIDE, 3))
+
+
+def _version(name: str, top: pathlib.Path) -> str:
+    """Returns the newest version of `name` that lies in `top` as array_record."""
+    found = {
+        p.parent.name: json.loads(p.read_text()).get("fileFormat", "tfrecord")
+        for p in (top / name).glob("*.*.*/dataset_info.json")
+    }
+    versions = [v for v, form in found.items() if form == "array_record"]
+    if versions:
+        return max(versions, key=lambda v: [int(x) for x in v.split(".")])
+    call = f"tfds.builder({name!r}, data_dir={str(top)!r}, file_format='array_record')"
+    held = f" that has it as {', '.join(sorted(set(found.values())))}" if found else ""
+    raise ValueError(
+        f"the data set {name!r} must be prepared as array_record, got data_dir = "
+        f"{str(top)!r}{held or _absent(top)}; prepare it once"
+        f"{', in another data_dir' if held else ''}, with a network:\n"
+        "  pip install 'lthjax[prepare]'\n"
+        '  python -c "import tensorflow_datasets as tfds; '
+        f'{call}.download_and_prepare()"'
+    )
+
+
+def _absent(top: pathlib.Path) -> str:
+    return "" if top.is_dir() else ", which does not exist"
+
+
+def _in_turn(records) -> Iterator[dict]:
+    for start in range(0, len(records), _READ):
+        stop = min(start + _READ, len(records))
+        yield from records.__getitems__(range(start, stop))
+
+
+def _images_of(folder: pathlib.Path, label: int) -> list[tuple[pathlib.Path, int]]:
+    files = sorted((folder / "images").glob("*.JPEG"))
+    if not files:
+        raise ValueError(f"a class must hold images/*.JPEG, got {folder} without any")
+    return [(p, label) for p in files]
+
+
+def _round_robin(groups: list[list]) -> list:
+    turns = itertools.zip_longest(*groups)
+    return [x for turn in turns for x in turn if x is not None]
+
+
+def _bytes(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"an image listed must be readable, got {path}") from error
+
+
+def _stack(examples: Iterable, size: int, shape: tuple[int, int, int]) -> Arrays:
+    images, labels = np.empty((size, *shape), np.uint8), np.empty(size, np.int32)
+    for i, (data, label, where) in enumerate(examples):
+        images[i] = _decode(data, shape, where)
+        labels[i] = label
+    return images, labels
+
+
+def _decode(data: bytes, shape: tuple[int, int, int], where) -> np.ndarray:
+    h, w, c = shape
+    try:
+        image = Image.open(io.BytesIO(data)).convert("L" if c == 1 else "RGB")
+    except OSError as error:
+        raise ValueError(
+            f"an image must be a whole PNG or JPEG file, got a damaged one in {where}"
+        ) from error
+    if image.size != (w, h):
+        raise ValueError(
+            f"images must be of {w} x {h} pixels, got {image.size} in {where}"
+        )
+    return np.asarray(image).reshape(shape)

@@ -1,0 +1,304 @@
+"""Data sets as arrays: a train, a validation and a test split, and what they are."""
+
+import functools
+import inspect
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lthjax import names
+from lthjax.data import files
+from lthjax.data.known import FACTS, Facts, shaped
+
+Folder = str | os.PathLike
+
+
+class Split(NamedTuple):
+    """Images and their labels."""
+
+    images: np.ndarray  # shape=[n, h, w, c], dtype=uint8
+    labels: np.ndarray  # shape=[n], dtype=int32
+
+
+class Source(NamedTuple):
+    """A data set; `mean` and `std` are per channel, of images / 255."""
+
+    train: Split
+    validation: Split
+    test: Split
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def load(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    validation: int = 0,
+    limit: int | None = None,
+    **options: Any,
+) -> Source:
+    """Returns the data set `name`, its validation split cut from its train split.
+
+    The first `validation` train images are the validation split, whatever the set.
+    `digits`, `tiny_imagenet` and `synthetic` come class by class in turn, so that every
+    such cut is even; a TFDS set comes in the random order in which it was prepared.
+
+    Args:
+      name: A key of `SOURCES`, or "package.module:function" for a set of your own. The
+        function is called with `options`, and with `data_dir` if it takes that; it
+        returns `(train, test)`, each a pair of images (uint8 [n, h, w, c]) and labels
+        (integers [n], from 0), or a `Source`.
+      data_dir: Where prepared sets lie; by default what the environment variable
+        TFDS_DATA_DIR names, else ~/tensorflow_datasets.
+      validation: Number of train images set aside. A `Source` that brings a validation
+        split of its own keeps it.
+      limit: Number of train images kept of what is left; all by default.
+      **options: What the set itself takes.
+
+    Returns:
+      The splits, disjoint, and what is known of them.
+
+    Raises:
+      ValueError: The set is unknown or not prepared, or cannot be cut so.
+    """
+    source = _cut(name, _read(name, data_dir, options), validation)
+    size = len(source.train.labels)
+    if limit is not None and not 1 <= limit <= size:
+        raise ValueError(
+            f"limit must be from 1 to the {size} train images of {name!r} that "
+            f"validation leaves, got limit = {limit}"
+        )
+    return source._replace(train=_part(source.train, 0, limit))
+
+
+def facts(name: str, *, data_dir: Folder | None = None, **options: Any) -> Facts:
+    """Returns what is known of the data set `name`, reading no image if it can.
+
+    The arguments are those of `load`. A set of your own is loaded for it, and
+    `tiny_imagenet` is counted where `data_dir` holds it.
+
+    Raises:
+      ValueError: The set is unknown, or does not take these options.
+    """
+    loader = names.resolve(name, SOURCES, "data set")
+    taken = _taken(name, loader, data_dir, options)
+    if name == "synthetic":
+        return shaped(**{k: v for k, v in taken.items() if k != "seed"})
+    if name == "tiny_imagenet":
+        return _count_tiny(data_dir)
+    return FACTS[name] if name in FACTS else _measure(_read(name, data_dir, options))
+
+
+def digits() -> Source:
+    """Returns the 1,797 optical digits of the UCI repository (see DIGITS.md), x 15.
+
+    The multiplication brings the counts 0 to 16 to 0 to 240. Test is 30 images of each
+    class, train the other 1,497; the file holds the division.
+    """
+    with np.load(pathlib.Path(__file__).with_name("digits.npz")) as file:
+        images, labels, order = file["images"], file["labels"], file["order"]
+    images, labels = images[order, ..., None] * np.uint8(15), labels[order]
+    whole = Split(images, labels.astype(np.int32))
+    size = FACTS["digits"].test
+    return _known("digits", _part(whole, size, None), _part(whole, 0, size))
+
+
+def prepared(name: str, *, data_dir: Folder | None = None) -> Source:
+    """Returns the set `name` as TFDS has prepared it (see `files.prepared`)."""
+    shape = FACTS[name].image_shape
+    splits = [files.prepared(name, s, data_dir, shape) for s in ("train", "test")]
+    return _known(name, *(Split(*s) for s in splits))
+
+
+def tiny_imagenet(*, data_dir: Folder | None = None) -> Source:
+    """Returns Tiny-ImageNet from the folder it is distributed as, or from a part of it.
+
+    The labelled `val` is the test split. Classes are the folders of `train`, labelled
+    in the order of their names.
+
+    Raises:
+      ValueError: The folder is not there, or a part of it is missing or damaged.
+    """
+    folder = files.tiny_folder(data_dir)
+    parts = files.tiny_train(folder), files.tiny_val(folder)
+    source = _known("tiny_imagenet", *(Split(*files.read(p)) for p in parts))
+    return source._replace(num_classes=len(files.tiny_classes(folder)))
+
+
+def imagenet(*, data_dir: Folder | None = None) -> Source:
+    """Refuses: ImageNet does not fit into memory, and nothing streams it yet.
+
+    Raises:
+      ValueError: Always, with what can be run instead.
+    """
+    raise ValueError(
+        "the data set must fit into memory (imagenet has to be streamed, which is not "
+        f"built), got data_dir = {data_dir!r}; the data set 'synthetic' with "
+        "like='imagenet' has its shape, for trying a config out"
+    )
+
+
+def synthetic(
+    *,
+    like: str = "digits",
+    image_shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+    train: int = 512,
+    test: int = 128,
+    seed: int = 0,
+) -> Source:
+    """Returns noisy copies of one random pattern a class: for tests and `--smoke` only.
+
+    The arguments are those of `known.shaped`, and the seed of patterns and noise.
+    """
+    known = shaped(
+        like=like,
+        image_shape=image_shape,
+        num_classes=num_classes,
+        train=train,
+        test=test,
+    )
+    h, w, c = known.image_shape
+    rng = np.random.default_rng(seed)
+    coarse = known.num_classes, -(-h // 4), -(-w // 4), c
+    signs = rng.integers(0, 2, coarse, dtype=np.int8) * 2 - 1
+
+    def draw(size: int) -> Split:
+        labels = np.arange(size, dtype=np.int32) % known.num_classes
+        pattern = signs[labels].repeat(4, axis=1).repeat(4, axis=2)[:, :h, :w]
+        noise = rng.standard_normal((size, h, w, c), np.float32)
+        images = np.clip(127.5 + 64 * pattern.astype(np.float32) + 32 * noise, 0, 255)
+        return Split(images.astype(np.uint8), labels)
+
+    splits = draw(train), draw(0), draw(test)
+    return Source(*splits, known.num_classes, known.mean, known.std)
+
+
+def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
+    loader = names.resolve(name, SOURCES, "data set")
+    found = loader(**_taken(name, loader, data_dir, options))
+    if not isinstance(found, Source) and not (
+        isinstance(found, tuple) and len(found) == 2
+    ):
+        raise ValueError(
+            f"{name!r} must return a Source or two pairs of images and labels, (train, "
+            f"test), got {type(found).__name__}"
+        )
+    if not isinstance(found, Source):
+        found = _describe(*(_sound(name, Split(*pair)) for pair in found))
+    return found._replace(
+        train=_sound(name, found.train, found.num_classes),
+        validation=_sound(name, found.validation, found.num_classes),
+        test=_sound(name, found.test, found.num_classes),
+    )
+
+
+def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments for `loader`: `options`, and `data_dir` if it has that."""
+    signature = inspect.signature(loader)
+    if "data_dir" in signature.parameters:
+        options = {"data_dir": data_dir, **options}
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ValueError(
+            f"the options of the data set {name!r} must be those of {signature}, got "
+            f"options = {options} ({error})"
+        ) from error
+    return options
+
+
+def _sound(name: str, split: Split, num_classes: int | None = None) -> Split:
+    """Returns `split`, its labels as int32, if its arrays are what they must be."""
+    images, labels = map(np.asarray, split)
+    shaped = images.ndim == 4 and labels.shape == images.shape[:1]
+    if not shaped or images.dtype != np.uint8 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name!r} must have images uint8 [n, h, w, c] and integer labels [n], got "
+            f"images = {images.dtype} {images.shape}, labels = {labels.dtype} "
+            f"{labels.shape}"
+        )
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    if low < 0 or (num_classes is not None and high >= num_classes):
+        raise ValueError(
+            f"labels of {name!r} must be from 0 to num_classes - 1, got labels from "
+            f"{low} to {high} with num_classes = {num_classes}"
+        )
+    return Split(images, labels.astype(np.int32, copy=False))
+
+
+def _cut(name: str, source: Source, validation: int) -> Source:
+    size, own = len(source.train.labels), len(source.validation.labels)
+    if own and validation in (0, own):
+        return source
+    if own or not 0 <= validation < size:
+        allowed = f"{own}, as it brings its own" if own else f"from 0 to {size - 1}"
+        raise ValueError(
+            f"validation must be {allowed}, for {name!r} with {size} train images, got "
+            f"validation = {validation}"
+        )
+    train = _part(source.train, validation, None)
+    return source._replace(train=train, validation=_part(source.train, 0, validation))
+
+
+def _part(split: Split, start: int, stop: int | None) -> Split:
+    return Split(split.images[start:stop], split.labels[start:stop])
+
+
+def _known(name: str, train: Split, test: Split) -> Source:
+    """Returns the source of a set in `FACTS`, its validation split empty."""
+    known, none = FACTS[name], _part(train, 0, 0)
+    return Source(train, none, test, known.num_classes, known.mean, known.std)
+
+
+def _describe(train: Split, test: Split) -> Source:
+    """Returns the source of a user's arrays, with their classes, mean and std."""
+    num_classes = 1 + max(int(s.labels.max(initial=0)) for s in (train, test))
+    channels = np.moveaxis(train.images, -1, 0)
+    mean, std = zip(*(_moments(x) for x in channels), strict=True)
+    return Source(train, _part(train, 0, 0), test, num_classes, mean, std)
+
+
+def _moments(values: np.ndarray) -> tuple[float, float]:
+    """Returns mean and deviation of uint8 `values` / 255, found from their counts."""
+    counts = np.bincount(values.reshape(-1), minlength=256)
+    levels = np.arange(256) / 255
+    mean = np.average(levels, weights=counts)
+    variance = np.average((levels - mean) ** 2, weights=counts)
+    return float(mean), float(variance**0.5) or 1.0
+
+
+def _measure(source: Source) -> Facts:
+    size = len(source.train.labels) + len(source.validation.labels)
+    shape = source.train.images.shape[1:]
+    return Facts(shape, source.num_classes, size, len(source.test.labels), *source[-2:])
+
+
+def _count_tiny(data_dir: Folder | None) -> Facts:
+    """Returns the facts of Tiny-ImageNet, or of the part of it in `data_dir`."""
+    known = FACTS["tiny_imagenet"]
+    try:
+        folder = files.tiny_folder(data_dir)
+    except ValueError:
+        return known
+    train, test = files.tiny_train(folder), files.tiny_val(folder)
+    return known._replace(
+        num_classes=len(files.tiny_classes(folder)), train=len(train), test=len(test)
+    )
+
+
+SOURCES: dict[str, Callable[..., Source]] = {
+    "digits": digits,
+    "mnist": functools.partial(prepared, "mnist"),
+    "fashion_mnist": functools.partial(prepared, "fashion_mnist"),
+    "cifar10": functools.partial(prepared, "cifar10"),
+    "cifar100": functools.partial(prepared, "cifar100"),
+    "tiny_imagenet": tiny_imagenet,
+    "imagenet": imagenet,
+    "synthetic": synthetic,
+}

@@ -1,0 +1,124 @@
+"""What a config would do: levels, counts, steps and the time; nothing is trained."""
+
+import copy
+import time
+
+import jax
+import numpy as np
+import rich.console
+import rich.table
+
+from lthjax import assembly, progress, training
+from lthjax import config as config_lib
+from lthjax.data import sources
+
+# A larger batch is timed at these sizes and scaled.
+_BATCH, _CHUNK = 64, 100
+_NEVER = 2**30
+
+
+def show(config) -> None:
+    """Prints the plan of a config, with the time it would take on this machine.
+
+    Args:
+      config: A config.
+
+    Raises:
+      ValueError: What a run of it would refuse before it trains.
+    """
+    config_lib.validate(config)
+    facts, held_out = _facts(config)
+    plan = assembly.plan(config, facts, facts.train)
+    assembly.search(config, plan)
+    console = rich.console.Console(soft_wrap=True)
+    console.print(_levels(plan))
+    console.print(assembly.summary(config, plan))
+    console.print(
+        f"{config.data.name}: {facts.train:,} training images, batch "
+        f"{config.train.batch_size}, {plan.steps_per_epoch:,} steps an epoch, "
+        f"{plan.steps:,} steps dense, validated every {plan.eval_every:,}"
+    )
+    arms, seeds = 1 + len(config.controls), len(config.seeds)
+    trainings = seeds + seeds * arms * len(plan.targets)
+    console.print(f"{seeds} seeds, {arms} arms: {trainings} trainings")
+    seconds = _seconds(config, facts, plan, held_out)
+    console.print(
+        f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
+    )
+
+
+def _facts(config):
+    """Returns the set's facts with what is left of train, and how much is held out."""
+    data = config.data
+    facts = sources.facts(
+        data.name, data_dir=config.data_dir or None, **data.options.to_dict()
+    )
+    left = facts.train - data.validation
+    if left <= 0:
+        raise ValueError(
+            f"validation must be below the {facts.train} training images, got "
+            f"data.validation = {data.validation}"
+        )
+    train = min(left, data.limit or left)
+    return facts._replace(train=train), data.validation + facts.test
+
+
+def _levels(plan):
+    total = sum(plan.sizes.values())
+    shown = rich.table.Table("level", "kept", "% kept", "sparsity")
+    for level, target in enumerate([total, *plan.targets]):
+        kept = sum(target) if isinstance(target, list) else target
+        share = kept / total
+        shown.add_row(str(level), f"{kept:,}", f"{100 * share:.2f}", f"{1 - share:.4f}")
+    return shown
+
+
+def _seconds(config, facts, plan, held_out):
+    """Returns the time of a run, from a few steps and a validation on blank images."""
+    seeds, levels = len(config.seeds), len(plan.targets)
+    trainings = seeds + seeds * (1 + len(config.controls)) * levels
+    points = -(-plan.steps // plan.eval_every)
+    trained, validated = _seconds_per_image(config, facts, plan)
+    images = plan.steps * config.train.batch_size
+    return trainings * (images * trained + points * held_out * validated)
+
+
+def _seconds_per_image(config, facts, plan):
+    """Returns the seconds an image takes in training, and in validation."""
+    config = copy.deepcopy(config)
+    batch = min(config.train.batch_size, _BATCH)
+    config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
+    config.eval_batch = chunk = min(config.eval_batch, _CHUNK)
+    train, held_out = (_blank(facts, size) for size in (batch, chunk))
+    described = facts.num_classes, facts.mean, facts.std
+    source = sources.Source(train, held_out, held_out, *described)
+    parts = assembly.build(config, source)
+    params, model_state = parts.init_fn(jax.random.key(0))
+    in_turn = training.one_by_one(params)
+    members = 1 if in_turn else len(config.seeds) * (1 + len(config.controls))
+    masks = parts.masks_fn(params)
+    _, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
+    one = parts.begin(ticket), masks, jax.random.key(0)
+    step, validation = _timed(parts.run, *training.stack([one] * members))
+    return step / (members * batch), validation / (members * 2 * chunk)
+
+
+def _blank(facts, size):
+    images = np.zeros((size, *facts.image_shape), np.uint8)
+    return sources.Split(images, np.zeros(size, np.int32))
+
+
+def _timed(run, states, masks, keys):
+    """Returns the seconds of a step and of a validation, compilation left out."""
+    fixed = masks, keys
+    states = run(states, fixed, (0, _NEVER), 0, 0)
+    steps, seconds = 1, 0.0
+    while seconds < 1:
+        began = time.perf_counter()
+        states = run(states, fixed, (0, _NEVER), 0, steps)
+        states = jax.block_until_ready(states)
+        seconds = time.perf_counter() - began
+        step, steps = seconds / steps, 4 * steps
+    began = time.perf_counter()
+    jax.block_until_ready(run(states, fixed, (0, 1), 0, 1))
+    return step, max(0.0, time.perf_counter() - began - step)

@@ -1,0 +1,210 @@
+"""The loop: train the tickets that are missing, record them, ask for the next ones.
+
+A seed's search is a chain: every ticket follows from the training of the one before.
+What is trained together is a population: all that is missing at the lowest level, the
+tickets of all seeds and their controls.
+"""
+
+import itertools
+import logging
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+
+from lthjax import (
+    assembly,
+    populations,
+    progress,
+    records,
+    report,
+    results,
+    tickets,
+    training,
+    workdir,
+)
+from lthjax import config as config_lib
+from lthjax import masks as masks_lib
+from lthjax.assembly import Parts
+from lthjax.data import sources
+from lthjax.populations import Job
+from lthjax.tickets import Trained
+
+log = logging.getLogger(__name__)
+
+
+class Run(NamedTuple):
+    """What the loop needs of a run.
+
+    Attributes:
+      config: The validated config.
+      root: The workdir.
+      parts: The functions.
+      chains: {seed: (search state, next ticket or None)}; the loop moves them on.
+    """
+
+    config: Any
+    root: pathlib.Path
+    parts: Parts
+    chains: dict
+
+
+def run(config, root: str | pathlib.Path) -> list[dict]:
+    """Runs what is missing of an experiment and returns all its records.
+
+    Args:
+      config: A config, as `config.default()` has it.
+      root: The workdir; made if it does not exist, continued if it does.
+
+    Raises:
+      ValueError: Something in the config, the data or the workdir is wrong; nothing has
+        been trained.
+      FloatingPointError: The loss of a member is not finite; what is finished is saved.
+      Interrupted: SIGTERM or SIGINT came; the same command goes on.
+    """
+    config_lib.validate(config)
+    root = pathlib.Path(root)
+    parts = assembly.build(config, load(config))
+    log.info("%s", assembly.summary(config, parts.plan))
+    with workdir.claimed(root, config), progress.interruption() as asked:
+        workdir.check_space(root, _bytes_to_write(config, parts.plan))
+        chains = {seed: _chain(root, parts, seed) for seed in config.seeds}
+        this = Run(config, root, parts, chains)
+        if not missing(this):
+            log.info(
+                "finished: %s has every level, seed and control; nothing to do", root
+            )
+        while absent := missing(this):
+            _train(this, _lowest(this, absent), asked)
+        return report.write(root)
+
+
+def load(config) -> sources.Source:
+    """Returns the data set of a config."""
+    data = config.data
+    return sources.load(
+        data.name,
+        data_dir=config.data_dir or None,
+        validation=data.validation,
+        limit=data.limit or None,
+        **data.options.to_dict(),
+    )
+
+
+def missing(this: Run) -> list[tuple[int, str, int]]:
+    """Returns (level, arm, seed) of every training to be done whose ticket is known."""
+    rows = []
+    present = {results.identity(r) for r in results.read(this.root / results.RESULTS)}
+    for seed, (_, ticket) in this.chains.items():
+        if ticket is not None:
+            rows.append((ticket.level, "ticket", seed))
+        last = len(this.parts.plan.targets) if ticket is None else ticket.level
+        controls = itertools.product(range(1, last + 1), this.config.controls, [seed])
+        rows += [(n, arm, s) for n, arm, s in controls if (n, s, arm) not in present]
+    return rows
+
+
+def _lowest(this: Run, absent: list[tuple[int, str, int]]) -> list[Job]:
+    """Returns the jobs of the lowest level that train over the same steps."""
+    lowest = min(level for level, _, _ in absent)
+    jobs = [_job(this, *row) for row in absent if row[0] == lowest]
+    spans = [(job.ticket.step, job.ticket.until) for job in jobs]
+    return [job for job, span in zip(jobs, spans, strict=True) if span == min(spans)]
+
+
+def _job(this: Run, level: int, arm: str, seed: int) -> Job:
+    """Returns a ticket, in memory or saved before, or a control of it."""
+    _, ticket = this.chains[seed]
+    if ticket is None or ticket.level != level:
+        ticket = tickets.load(workdir.ticket_path(this.root, seed, level))
+    if arm == "ticket":
+        return Job(arm, seed, ticket)
+    return Job(arm, seed, this.parts.control(arm, assembly.key(seed, arm), ticket))
+
+
+def _chain(root, parts, seed):
+    """Returns (search state, next ticket) of a seed: where its search stands."""
+    saved = workdir.load_search(root, seed, _like(parts))
+    if saved is not None:
+        return _next(root, parts, seed, saved)
+    params, model_state = parts.init_fn(assembly.key(seed, "init"))
+    masks = parts.masks_fn(params)
+    key = assembly.key(seed, "search")
+    state, ticket = parts.search.init(key, params, model_state, masks)
+    workdir.save_ticket(root, seed, ticket)
+    return state, ticket
+
+
+def _next(root, parts, seed, stand):
+    """Asks the search for its next ticket, and saves that."""
+    state, before, trained = stand
+    key = assembly.key(seed, "search")
+    state, ticket = parts.search.step(key, state, before, trained)
+    if ticket is not None and ticket.level > before.level:
+        workdir.save_ticket(root, seed, ticket)
+        for name in masks_lib.collapsed(ticket.masks):
+            log.warning(
+                "layer collapse: no weight of %s is left at level %d (seed %d)",
+                name,
+                ticket.level,
+                seed,
+            )
+    return state, ticket
+
+
+def _like(parts: Parts) -> dict:
+    """Returns the structures of what a search saves, without computing anything."""
+
+    def begin(key):
+        params, model_state = parts.init_fn(key)
+        masks = parts.masks_fn(params)
+        state, ticket = parts.search.init(key, params, model_state, masks)
+        carried = parts.begin(ticket)
+        trained = Trained(params, model_state, masks, carried.opt_state)
+        return {"state": state, "ticket": ticket, "trained": trained}
+
+    return jax.eval_shape(begin, jax.random.key(0))
+
+
+def _bytes_to_write(config, plan):
+    """Returns a bound of what a run keeps on the disk: tickets and checkpoints."""
+    per_seed = len(plan.targets) + 12 + 6 * len(config.controls)
+    return 4 * plan.params * per_seed * len(config.seeds) + 10**7
+
+
+def _train(this: Run, jobs: list[Job], asked) -> None:
+    """Trains a population to its end, records it, and moves the searches on."""
+    root, parts = this.root, this.parts
+    population = populations.restore(root, parts, jobs) or populations.start(
+        parts, jobs
+    )
+    options = this.config.logging
+    later = _steps_later(this, population.ticket)
+    population = populations.train(
+        root, parts, population, options, asked=asked, later=later
+    )
+    if population.ticket.until >= parts.plan.steps:
+        span = population.ticket.step, population.ticket.until
+        steps = training.points(*span, parts.plan.eval_every)
+        rows, curves = records.of_population(population, steps, this.config.best_by)
+        results.append(root / results.CURVES, curves)
+        results.append(root / results.RESULTS, rows)
+    for i, job in enumerate(population.jobs):
+        if job.arm == "ticket":
+            _move_on(this, job, populations.trained(population, i))
+    workdir.drop_training(root)
+
+
+def _move_on(this, job, trained):
+    """Saves what a ticket's training gave, and asks its search for the next one."""
+    state, ticket = this.chains[job.seed]
+    workdir.save_search(this.root, job.seed, state, ticket, trained)
+    stand = state, ticket._replace(opt_state=None), trained
+    this.chains[job.seed] = _next(this.root, this.parts, job.seed, stand)
+
+
+def _steps_later(this, ticket):
+    """Returns how many steps the levels after this one will take."""
+    levels = len(this.parts.plan.targets) - ticket.level
+    rest = this.parts.plan.steps - ticket.until
+    return max(0, rest) + levels * (ticket.until - ticket.step)

@@ -1,0 +1,121 @@
+"""The algebra of mask trees, and the only meeting of masks and parameters.
+
+A mask tree has the shape of the parameters. A leaf is a boolean array, `True` where a
+weight is kept, or `None` where the whole leaf is never pruned (biases, norms, what the
+config excludes). `jax.tree.leaves(masks)` is therefore exactly the prunable weights.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Params = Any
+Masks = Any
+
+KERNELS = r"(^|/)kernel$"
+
+
+def path_name(path) -> str:
+    """Returns the name "a/b/kernel" of a leaf from its JAX key path."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in path)
+
+
+def names(tree) -> list[str]:
+    """Returns the names of the leaves, in the order of `jax.tree.leaves`."""
+    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def full(
+    params: Params, exclude: Sequence[str] = (), *, include: str = KERNELS
+) -> Masks:
+    """Returns masks that keep every prunable weight, `None` at all other leaves.
+
+    Args:
+      params: A tree of arrays.
+      exclude: Regular expressions, searched in the name ("a/b/kernel") of each leaf; a
+        prunable leaf that one of them finds is never pruned.
+      include: A regular expression that finds the prunable leaves.
+
+    Raises:
+      ValueError: Nothing is prunable, or a pattern of `exclude` finds no prunable leaf.
+    """
+    kernels = [name for name in names(params) if re.search(include, name)]
+    for pattern in exclude:
+        if not any(re.search(pattern, name) for name in kernels):
+            raise ValueError(
+                "every pattern of exclude must match a prunable leaf, got exclude = "
+                f"{pattern!r}; the prunable leaves are {', '.join(kernels)}"
+            )
+    kept = {n for n in kernels if not any(re.search(p, n) for p in exclude)}
+    if not kept:
+        raise ValueError(
+            f"at least one leaf must be prunable, got include = {include!r}, exclude = "
+            f"{tuple(exclude)!r}; the leaves are {', '.join(names(params))}"
+        )
+    return jax.tree_util.tree_map_with_path(
+        lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in kept else None,
+        params,
+    )
+
+
+def apply(params: Params, masks: Masks) -> Params:
+    """Returns the parameters with every pruned weight at zero: `where(mask, w, 0)`.
+
+    A selection, not a product, so that a NaN at a pruned weight is zero too.
+
+    Args:
+      params: A tree of arrays.
+      masks: Its masks; a leaf that is `None` leaves the parameter as it is.
+    """
+    return jax.tree.map(
+        lambda w, mask: w if mask is None else jnp.where(mask, w, jnp.zeros_like(w)),
+        params,
+        masks,
+    )
+
+
+def count(masks: Masks) -> tuple[jax.Array, int]:
+    """Returns (kept, total): how many prunable weights are kept, and how many exist."""
+    leaves = jax.tree.leaves(masks)
+    kept = sum(jnp.sum(mask, dtype=jnp.int32) for mask in leaves)
+    return kept, sum(mask.size for mask in leaves)
+
+
+def sparsity(masks: Masks) -> jax.Array:
+    """Returns the fraction of the prunable weights that is removed, float32 []."""
+    kept, total = count(masks)
+    return (total - kept).astype(jnp.float32) / jnp.float32(total)
+
+
+def layers(masks: Masks) -> dict[str, tuple[int, int]]:
+    """Returns {name: (kept, total)} for every prunable leaf, as numbers of the host."""
+    leaves = jax.tree.leaves(masks)
+    kept = jax.device_get([jnp.sum(mask, dtype=jnp.int32) for mask in leaves])
+    sizes = [mask.size for mask in leaves]
+    rows = zip(names(masks), kept, sizes, strict=True)
+    return {name: (int(k), size) for name, k, size in rows}
+
+
+def collapsed(masks: Masks) -> list[str]:
+    """Returns the names of the prunable leaves that have no weight left."""
+    return [name for name, (kept, _) in layers(masks).items() if kept == 0]
+
+
+def compatible(params: Params, masks: Masks) -> None:
+    """Checks that the masks fit the parameters, leaf by leaf.
+
+    Raises:
+      ValueError: The trees differ, or a mask has another shape than its parameter.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    shapes = {path_name(path): jnp.shape(w) for path, w in leaves}
+    for path, mask in jax.tree_util.tree_leaves_with_path(masks):
+        name = path_name(path)
+        if shapes.get(name) != jnp.shape(mask):
+            raise ValueError(
+                "a mask must have the shape of its parameter, got "
+                f"{name} = {jnp.shape(mask)} for {shapes.get(name, 'no parameter')}"
+            )

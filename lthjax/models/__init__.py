@@ -1,0 +1,6 @@
+"""Networks, and any flax module as pure functions."""
+
+from lthjax.models.applying import apply, initialise
+from lthjax.models.catalogue import build
+
+__all__ = ["apply", "build", "initialise"]

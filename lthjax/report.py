@@ -1,0 +1,179 @@
+"""Records become a table and figures: `python -m lthjax.report WORKDIR` at any time."""
+
+import pathlib
+import sys
+
+import numpy as np
+import rich.console
+import rich.table
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from lthjax import results
+
+ARMS = ("ticket", "reinit", "shuffle", "random")
+COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
+TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
+
+
+def write(root: str | pathlib.Path) -> list[dict]:
+    """Writes `results.csv`, `curve.png` and `layers.png` beside a run's records.
+
+    Args:
+      root: A workdir.
+
+    Returns:
+      The records; nothing is written where there are none.
+    """
+    root = pathlib.Path(root)
+    rows = results.read(root / results.RESULTS)
+    if not rows:
+        return rows
+    results.write(root / TABLE, results.to_csv(rows))
+    save(curve(rows), root / CURVE)
+    save(layers(rows), root / LAYERS)
+    return rows
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure as PNG, whole or not at all."""
+    partial = path.with_name(f".{path.name}")
+    figure.savefig(partial, dpi=150)
+    partial.replace(path)
+
+
+def table(rows: list[dict], title: str = "") -> rich.table.Table:
+    """Returns a table of mean and spread by level and arm.
+
+    Args:
+      rows: Records.
+      title: Of the table.
+    """
+    shown = rich.table.Table(title=title or None, title_justify="left")
+    for name in (
+        "level",
+        "arm",
+        "kept",
+        "% kept",
+        "test accuracy",
+        "at best validation",
+    ):
+        shown.add_column(name, justify="left" if name == "arm" else "right")
+    shown.add_column("of step", justify="right")
+    shown.add_column("n", justify="right")
+    order = {arm: i for i, arm in enumerate(ARMS)}
+    for level, arm in sorted(
+        {(r["level"], r["arm"]) for r in rows}, key=lambda g: (g[0], order.get(g[1], 9))
+    ):
+        group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
+        shown.add_row(str(level), arm if level else "dense", *_cells(group))
+    return shown
+
+
+def curve(rows: list[dict], value: str = "test_accuracy") -> Figure:
+    """Draws accuracy against the weights kept: mean and spread, controls, dense line.
+
+    Args:
+      rows: Records.
+      value: Which accuracy.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    dense = [100 * row[value] for row in rows if row["level"] == 0]
+    if dense:
+        axes.axhline(
+            np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
+        )
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
+        _line(axes, arm, own, value)
+    number = max(results.aggregate(rows, value).values(), key=lambda s: s.n).n
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.invert_xaxis()
+    axes.set_xlabel("weights kept, % of the prunable ones")
+    axes.set_ylabel(f"{value.replace('_', ' ')}, %")
+    axes.set_title(f"mean and standard deviation, n = {number}", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def layers(rows: list[dict]) -> Figure:
+    """Draws the kept fraction of each layer at each level, the tickets' mean.
+
+    Args:
+      rows: Records.
+    """
+    own = [row for row in rows if row["arm"] == "ticket"]
+    names = list(own[0]["layers"])
+    levels = sorted({row["level"] for row in own})
+    kept = np.array(
+        [
+            [
+                np.mean([r["layers"][name] for r in own if r["level"] == level])
+                for level in levels
+            ]
+            for name in names
+        ]
+    )
+    size = (2.5 + 0.55 * len(levels), 1.5 + 0.28 * len(names))
+    figure = Figure(figsize=(max(6, size[0]), max(2.6, size[1])), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(100 * kept, aspect="auto", cmap="viridis", vmin=0, vmax=100)
+    axes.set_xticks(range(len(levels)), levels)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xlabel("level")
+    figure.colorbar(image, label="weights kept, %")
+    for (i, j), value in np.ndenumerate(100 * kept):
+        colour = "black" if value > 60 else "white"
+        axes.text(
+            j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=6
+        )
+    return figure
+
+
+def _line(axes, arm, rows, value):
+    groups = results.aggregate(rows, value, by=("level",))
+    kept = results.aggregate(rows, "sparsity", by=("level",))
+    x = np.array([100 * (1 - kept[level].mean) for level in groups])
+    mean = np.array([100 * spread.mean for spread in groups.values()])
+    std = np.array([100 * spread.std for spread in groups.values()])
+    colour = COLOURS.get(arm)
+    axes.plot(x, mean, marker="o", ms=3, color=colour, label=arm)
+    axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+
+
+def _cells(group):
+    """Returns the cells of a table row for records of one level and arm."""
+
+    def mean(name, form, scale=1.0):
+        spread = results.spread([scale * row[name] for row in group])
+        return f"{spread.mean:{form}}" + (
+            f" ± {spread.std:{form}}" if spread.n > 1 else ""
+        )
+
+    kept = results.spread([row["kept"] for row in group]).mean
+    share = 100 * kept / group[0]["prunable"]
+    return (
+        f"{kept:,.0f}",
+        f"{share:.2f}",
+        mean("test_accuracy", ".2f", 100),
+        mean("best_test_accuracy", ".2f", 100),
+        mean("best_step", ".0f"),
+        str(len(group)),
+    )
+
+
+def show(root: str | pathlib.Path, rows: list[dict]) -> None:
+    """Prints the table of a run, with the path of its figure."""
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table(rows, str(root)))
+    console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        show(argument, write(argument))

@@ -1,0 +1,61 @@
+"""The types of the search: a ticket, a trained network, and who proposes tickets."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lthjax.masks import Masks, Params
+
+ModelState = Any
+OptState = Any
+
+
+class Ticket(NamedTuple):
+    """Everything needed to restart, and nothing else: train from `step` to `until`.
+
+    Attributes:
+      level: 0 for the dense network, n after n prunings.
+      step: The optimizer step that training starts from (schedule, data order).
+      until: The step before which it stops.
+      params: The parameters to start from, dense: training applies the masks first, so
+        that a control can take other masks on the same weights.
+      model_state: The batch statistics to start from, {} if there are none.
+      masks: The mask tree.
+      opt_state: The optimizer state to start from; `None` for a fresh one, its schedule
+        moved to `step` (momentum from zero).
+    """
+
+    level: int
+    step: int
+    until: int
+    params: Params
+    model_state: ModelState
+    masks: Masks
+    opt_state: OptState | None = None
+
+
+class Trained(NamedTuple):
+    """What a training gives back, with the masks it ended with."""
+
+    params: Params
+    model_state: ModelState
+    masks: Masks
+    opt_state: OptState | None = None
+
+
+class Search(NamedTuple):
+    """Proposes tickets; asks for training, performs none, does no bookkeeping.
+
+    Attributes:
+      init: (key, params, model_state, masks) -> (state, ticket), the dense network.
+      step: (key, state, ticket, trained) -> (state, ticket), or (state, None) at the
+        end. The state is a tree of arrays whose structure stays what `init` gave it, so
+        that it can be saved and restored.
+    """
+
+    init: Callable
+    step: Callable
+
+
+def dense(params: Params, model_state: ModelState, masks: Masks, until: int) -> Ticket:
+    """Returns the ticket of level 0, which trains from step 0 to `until`."""
+    return Ticket(0, 0, until, params, model_state, masks)

@@ -1,0 +1,64 @@
+"""Controls: the same training with one ingredient of the ticket taken away.
+
+A control keeps the level, the steps and the kept count of its ticket. Given the same
+`key` at every level, "shuffle" and "random" draw nested masks.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import masks as masks_lib
+from lthjax import pruning, scores
+from lthjax.tickets.base import Ticket
+
+
+def reinit(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+    """Returns the ticket's masks on freshly drawn weights, another draw at each level.
+
+    Args:
+      key: A JAX PRNG key.
+      ticket: The ticket.
+      init_fn: key -> (params, model_state).
+
+    References:
+      Frankle and Carbin, 2019, arXiv:1803.03635, Section 2. With late rewinding the
+      fresh weights train from the rewind step of the schedule, as in open_lth.
+    """
+    params, model_state = init_fn(jax.random.fold_in(key, ticket.level))
+    return ticket._replace(params=params, model_state=model_state, opt_state=None)
+
+
+def shuffle(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+    """Returns the ticket's weights with its masks permuted at random in each layer.
+
+    Args:
+      key: A JAX PRNG key.
+      ticket: The ticket.
+      init_fn: Not used.
+    """
+    del init_fn
+    kept = [jnp.sum(mask) for mask in jax.tree.leaves(ticket.masks)]
+    return ticket._replace(masks=_random_masks(key, ticket.masks, kept), opt_state=None)
+
+
+def random(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+    """Returns the ticket's weights with masks drawn over all prunable weights at once.
+
+    Args:
+      key: A JAX PRNG key.
+      ticket: The ticket.
+      init_fn: Not used.
+    """
+    del init_fn
+    kept, _ = masks_lib.count(ticket.masks)
+    return ticket._replace(masks=_random_masks(key, ticket.masks, kept), opt_state=None)
+
+
+def _random_masks(key, masks, kept):
+    full = jax.tree.map(jnp.ones_like, masks)
+    return pruning.prune(full, scores.random(key, full, full), kept=kept)
+
+
+CONTROLS = {"reinit": reinit, "shuffle": shuffle, "random": random}

@@ -1,0 +1,162 @@
+"""Iterative magnitude pruning and one-shot pruning, with every way to restart a level.
+
+Both train the dense network, then prune and retrain level after level. The iterative
+search prunes what the last level trained; one-shot prunes the trained dense network
+again for each level.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lthjax.masks import Params
+from lthjax.tickets.base import ModelState, Search, Ticket, Trained, dense
+
+PruneFn = Callable[[Any, Trained, int], Any]
+
+
+class State(NamedTuple):
+    """What a search remembers.
+
+    Attributes:
+      params: The parameters at step `rewind_to` of the dense training.
+      model_state: Its batch statistics at that step.
+      dense: For one-shot pruning, the dense network as far as it is trained.
+    """
+
+    params: Params
+    model_state: ModelState
+    dense: Trained | None = None
+
+
+def iterative(
+    prune_fn: PruneFn,
+    *,
+    levels: int,
+    steps: int,
+    rewind_to: int = 0,
+    restart: str = "weights",
+) -> Search:
+    """Trains, prunes, restarts and retrains, `levels` times.
+
+    Where a level restarts, with T = `steps` and k = `rewind_to`:
+
+        restart          weights                  schedule        trains
+        "weights"        of step k, dense run     from step k     k to T
+        "learning_rate"  end of the last level    from step k     k to T
+        "fine_tune"      end of the last level    last rate       T to T + (T - k)
+        "continue"       end of the last level    from step 0     0 to T
+
+    Batch statistics go with the weights. Momentum starts from zero at every level but
+    the dense one, which trains through step k undisturbed.
+
+    Args:
+      prune_fn: (key, trained, level) -> masks, inside `trained.masks`.
+      levels: How many prunings there are.
+      steps: T, the length of the dense training.
+      rewind_to: k, in [0, T).
+      restart: One of the four above.
+
+    Raises:
+      ValueError: `restart` is unknown, or `rewind_to` is not in [0, T).
+
+    References:
+      Frankle and Carbin, 2019, arXiv:1803.03635 (weights, k = 0, and "continue", its
+      strategy of continued training); Frankle et al., 2019, arXiv:1912.05671 (k > 0);
+      Renda et al., 2020, arXiv:2003.02389 (learning-rate rewinding, fine-tuning, with
+      T - k as the retraining time). Departure: open_lth's dense run restarts with empty
+      momentum at step k; ours keeps it, so that level 0 is ordinary training. What
+      level n prunes is what level n - 1 trained to, the last step.
+    """
+    return _search(prune_fn, levels, _restarts(steps, rewind_to, restart), one=False)
+
+
+def one_shot(
+    prune_fn: PruneFn,
+    *,
+    levels: int,
+    steps: int,
+    rewind_to: int = 0,
+    restart: str = "weights",
+) -> Search:
+    """Prunes the trained dense network once for each level, and retrains it.
+
+    As `iterative`, but the "end of the last level" is always the end of the dense
+    training, and so are the scores: the levels do not build on one another.
+
+    Args:
+      prune_fn: (key, trained, level) -> masks, inside `trained.masks`.
+      levels: How many sparsities there are.
+      steps: T, the length of the dense training.
+      rewind_to: k, in [0, T).
+      restart: As for `iterative`.
+
+    Raises:
+      ValueError: As for `iterative`.
+
+    References:
+      Renda et al., 2020, arXiv:2003.02389, its one-shot curves.
+    """
+    return _search(prune_fn, levels, _restarts(steps, rewind_to, restart), one=True)
+
+
+def _restarts(steps, rewind_to, restart):
+    """Returns (step k, step T, from step, until step, whether weights are rewound)."""
+    if not 0 <= rewind_to < steps:
+        raise ValueError(
+            f"rewind_to must be in [0, {steps}), the steps of the dense training, got "
+            f"rewind_to = {rewind_to}"
+        )
+    spans = {
+        "weights": (rewind_to, steps),
+        "learning_rate": (rewind_to, steps),
+        "fine_tune": (steps, 2 * steps - rewind_to),
+        "continue": (0, steps),
+    }
+    if restart not in spans:
+        raise ValueError(
+            f"restart must be one of {', '.join(spans)}, got restart = {restart!r}"
+        )
+    late = rewind_to if restart == "weights" else 0
+    return late, steps, *spans[restart], restart == "weights"
+
+
+def _search(prune_fn, levels, restarts, *, one):
+    late, steps, start, until, rewinds = restarts
+
+    def init(key, params, model_state, masks):
+        del key
+        ticket = dense(params, model_state, masks, late or steps)
+        start = Trained(ticket.params, model_state, masks) if one else None
+        return State(ticket.params, model_state, start), ticket
+
+    def step(key, state, ticket, trained):
+        if ticket.level == 0 and ticket.until < steps:
+            state = state._replace(
+                params=trained.params, model_state=trained.model_state
+            )
+            return state, _resumed(ticket, trained, steps)
+        if one and ticket.level == 0:
+            state = state._replace(dense=trained._replace(opt_state=None))
+        if ticket.level == levels:
+            return state, None
+        source = state.dense if one else trained
+        masks = prune_fn(key, source, ticket.level + 1)
+        weights = state if rewinds else source
+        point = weights.params, weights.model_state
+        return state, Ticket(ticket.level + 1, start, until, *point, masks)
+
+    return Search(init, step)
+
+
+def _resumed(ticket, trained, until):
+    """Returns the ticket that goes on from where it stopped, momentum and all."""
+    return ticket._replace(
+        step=ticket.until,
+        until=until,
+        params=trained.params,
+        model_state=trained.model_state,
+        opt_state=trained.opt_state,
+    )
+
+
+SEARCHES = {"iterative": iterative, "one_shot": one_shot}

@@ -1,0 +1,264 @@
+"""The training step, training from step a to step b in one dispatch, evaluation.
+
+Everything here is a pure function of one network on one device. A mesh maps the step
+(`axis_name`), a population maps the whole run (`population`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from lthjax import losses, optimizers
+from lthjax import masks as masks_lib
+from lthjax.data import batches
+from lthjax.masks import Params
+
+METRICS = (
+    "train_loss",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+)
+
+
+class State(NamedTuple):
+    """What training carries from step to step; the step itself is an argument.
+
+    Attributes:
+      params: The parameters, pruned weights at zero.
+      model_state: Batch statistics, {} if there are none.
+      opt_state: The state of the optimizer.
+      loss: The training losses summed since the last validation, float32 [].
+      curve: The learning curve, float32 [points, METRICS]; NaN where there is none yet.
+    """
+
+    params: Params
+    model_state: Any
+    opt_state: Any
+    loss: jax.Array
+    curve: jax.Array
+
+
+def begin(tx: optax.GradientTransformation, ticket: Any, *, points: int = 0) -> State:
+    """Returns the state that a ticket's training starts from.
+
+    Without an optimizer state of its own the ticket gets a fresh one: momentum from
+    zero, the schedule moved to the ticket's step.
+
+    Args:
+      tx: The optimizer.
+      ticket: A `tickets.Ticket`: params, model_state, masks, opt_state, step.
+      points: Room for how many validations.
+    """
+    params = masks_lib.apply(ticket.params, ticket.masks)
+    opt_state = ticket.opt_state
+    if opt_state is None:
+        opt_state = optimizers.at_step(tx.init(params), ticket.step)
+    curve = jnp.full((points, len(METRICS)), jnp.nan)
+    return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
+
+
+def supervised(apply_fn: Callable, loss_fn: Callable = losses.cross_entropy):
+    """Returns the objective (params, model_state, images, labels) -> (loss, state).
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, model_state).
+      loss_fn: (logits, labels) -> losses [batch]; the objective is their mean.
+    """
+
+    def objective(params, model_state, images, labels):
+        logits, model_state = apply_fn(params, model_state, images, True)
+        return jnp.mean(loss_fn(logits, labels)), model_state
+
+    return objective
+
+
+def step(
+    objective: Callable,
+    tx: optax.GradientTransformationExtraArgs,
+    *,
+    axis_name: str | None = None,
+) -> Callable:
+    """Returns (state, masks, images, labels) -> state, one masked optimizer update.
+
+        g = d/dw objective(where(mask, w, 0));  w += tx.update(g, ..., masks=masks)
+
+    The masks are an argument: new masks do not compile a new program.
+
+    Args:
+      objective: (params, model_state, images, labels) -> (loss, model_state).
+      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`.
+      axis_name: The mesh axis that the batch is split over; the gradient and the loss
+        are averaged over it. Map the step with `jax.shard_map(..., check_vma=False)`.
+    """
+
+    def update(state, masks, images, labels):
+        def loss_fn(params):
+            params = masks_lib.apply(params, masks)
+            return objective(params, state.model_state, images, labels)
+
+        (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params
+        )
+        if axis_name is not None:
+            loss, grads = lax.pmean((loss, grads), axis_name)
+        updates, opt_state = tx.update(
+            grads, state.opt_state, state.params, masks=masks
+        )
+        params = optax.apply_updates(state.params, updates)
+        return State(params, model_state, opt_state, state.loss + loss, state.curve)
+
+    return update
+
+
+def runner(
+    step_fn: Callable,
+    fetch_fn: Callable,
+    measure_fn: Callable = lambda state, masks, data, at: state,
+    *,
+    size: int,
+    batch_size: int,
+) -> Callable:
+    """Returns (member, data, start, stop) -> state: all steps from start to stop.
+
+    A member is (state, masks, key). The key decides which examples form a step and how
+    they are augmented, as a function of the step alone, so that a run cut anywhere and
+    continued has the same bits. The bounds may be traced: any length, one compilation.
+
+    Args:
+      step_fn: (state, masks, images, labels) -> state.
+      fetch_fn: (key, data, indices [batch]) -> (images, labels), normalised, augmented.
+      measure_fn: (state, masks, data, at) -> state, after the step that brought
+        training to step `at`; see `validation`.
+      size: The number of training examples.
+      batch_size: The number of examples in a step.
+    """
+
+    def run(member, data, start, stop):
+        state, masks, key = member
+        order_key, augment_key = jax.random.split(key)
+
+        def body(step, indices, state):
+            key = jax.random.fold_in(augment_key, step)
+            state = step_fn(state, masks, *fetch_fn(key, data, indices))
+            return measure_fn(state, masks, data, step + 1)
+
+        bounds = {"start": start, "stop": stop}
+        sizes = {"size": size, "batch_size": batch_size}
+        return batches.over_steps(order_key, body, state, **sizes, **bounds)
+
+    return run
+
+
+def points(start: int, until: int, every: int) -> list[int]:
+    """Returns the steps at which a training from start is validated, its end too."""
+    first = (start // every + 1) * every
+    return [*range(first, until, every), until]
+
+
+def validation(evaluate_fn: Callable, *, every: int) -> Callable:
+    """Returns a `measure_fn` that writes a point of the learning curve when it is due.
+
+    It is due at multiples of `every` and at the end. Whether it is due is one scalar
+    for a whole population, so that under `vmap` it stays a branch.
+
+    Args:
+      evaluate_fn: (params, model_state, examples) -> (loss, accuracy).
+      every: In steps.
+
+    Returns:
+      (state, masks, data, at) -> state, where `data` has the fields `span`, the (start,
+      until) of the training, and `validation` and `test`, examples.
+    """
+
+    def measure(state, masks, data, at):
+        start, until = data.span
+        before = (at - 1) // every
+        length = at - jnp.maximum(start, before * every)
+
+        def write(state):
+            params = masks_lib.apply(state.params, masks)
+            row = [state.loss / length]
+            for examples in (data.validation, data.test):
+                row += evaluate_fn(params, state.model_state, examples)
+            curve = state.curve.at[before - start // every].set(jnp.stack(row))
+            return state._replace(curve=curve, loss=jnp.zeros_like(state.loss))
+
+        due = (at % every == 0) | (at == until)
+        return lax.cond(due, write, lambda state: state, state)
+
+    return measure
+
+
+def evaluator(apply_fn: Callable, prepare_fn: Callable) -> Callable:
+    """Returns (params, model_state, examples) -> (mean loss in nats, accuracy).
+
+    `examples` are (images [n, batch, ...], labels [n, batch], weights [n, batch]), the
+    weights 1, or 0 for what only fills the last batch: `batches.chunks`.
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, state).
+      prepare_fn: uint8 images -> normalised images.
+    """
+
+    def evaluate(params, model_state, examples):
+        def add(sums, chunk):
+            images, labels, weights = chunk
+            logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
+            loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
+            correct = jnp.sum(losses.correct(logits, labels) * weights)
+            return sums + jnp.stack([loss, correct, jnp.sum(weights)]), None
+
+        (loss, correct, total), _ = lax.scan(add, jnp.zeros(3), tuple(examples))
+        return loss / total, correct / total
+
+    return evaluate
+
+
+def population(fn: Callable, *, one_by_one: bool) -> Callable:
+    """Maps fn(member, *shared) over members stacked on a leading axis.
+
+    Args:
+      fn: A pure function of one member and of what all members share.
+      one_by_one: `lax.map`, one member after the other, with the bits of separate runs;
+        else `vmap`, all at once, with their numbers but for rounding.
+    """
+
+    def mapped(members, *shared):
+        if one_by_one:
+            return lax.map(lambda member: fn(member, *shared), members)
+        return jax.vmap(lambda member: fn(member, *shared))(members)
+
+    return mapped
+
+
+def convolutional(params: Params) -> bool:
+    """Says whether a network has convolutions: a weight of more than two dimensions."""
+    return any(len(w.shape) > 2 for w in jax.tree.leaves(params))
+
+
+def one_by_one(params: Params) -> bool:
+    """Says whether a population of these networks is faster one after the other here.
+
+    On a CPU `vmap` turns convolutions into grouped ones, which run slower than one
+    after the other; a network of dense layers gains from `vmap` everywhere.
+
+    Args:
+      params: The parameters of one network.
+    """
+    return convolutional(params) and jax.default_backend() == "cpu"
+
+
+def stack(trees: list) -> Any:
+    """Stacks trees of equal structure on a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def member(tree: Any, index: int) -> Any:
+    """Returns one member of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)

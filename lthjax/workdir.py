@@ -1,0 +1,130 @@
+"""The folder of a run: what is in it, who may write to it, where a run goes on."""
+
+import contextlib
+import fcntl
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import checkpoints, results, tickets
+from lthjax import config as config_lib
+from lthjax.tickets import Ticket, Trained
+
+CONFIG = "config.json"
+NUMBERS = ("level", "step", "until")
+
+
+@contextlib.contextmanager
+def claimed(root: pathlib.Path, config):
+    """Creates the folder or checks that it belongs to this config, and locks it.
+
+    Raises:
+      ValueError: The folder was made with another config (the differing keys are
+        listed), or another process is writing to it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"one process at a time may write to a workdir, got workdir = {root}, "
+                "which another one is writing to; stop it or take another workdir"
+            ) from error
+        _check_config(root / CONFIG, config)
+        results.write(root / CONFIG, config_lib.to_json(config))
+        yield
+
+
+def _check_config(path, config):
+    if not path.exists():
+        return
+    rows = config_lib.changed(json.loads(path.read_text()), config)
+    if rows:
+        listing = "; ".join(
+            f"{k}: {old!r} -> {new!r}" for k, (old, new) in rows.items()
+        )
+        raise ValueError(
+            f"the config of an existing workdir must stay what it was, got workdir = "
+            f"{path.parent} with other values: {listing}; take another workdir, or "
+            "give the old values"
+        )
+
+
+def check_space(root: pathlib.Path, needed: int) -> None:
+    """Checks that there is room on the disk for what a run is about to write.
+
+    Args:
+      root: The workdir.
+      needed: In bytes.
+
+    Raises:
+      ValueError: There is not.
+    """
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise ValueError(
+            f"the disk of the workdir must have {needed / 1e6:.0f} MB free, got "
+            f"{free / 1e6:.0f} MB at {root}; make room or take another workdir"
+        )
+
+
+def ticket_path(root: pathlib.Path, seed: int, level: int) -> pathlib.Path:
+    """Returns where the ticket of a seed and level is: `tickets/seed_0/level_03`."""
+    return root / "tickets" / f"seed_{seed}" / f"level_{level:02d}"
+
+
+def save_ticket(root: pathlib.Path, seed: int, ticket: Ticket) -> None:
+    """Writes a ticket, unless an undamaged one is there already."""
+    path = ticket_path(root, seed, ticket.level)
+    if path.exists():
+        with contextlib.suppress(checkpoints.DamagedError):
+            tickets.load(path)
+            return
+    tickets.save(path, ticket, seed=seed)
+
+
+def save_search(
+    root: pathlib.Path, seed: int, state: Any, ticket: Ticket, trained: Trained
+) -> None:
+    """Saves where a search stands: its state, and the last ticket with its training.
+
+    The next ticket follows from them, also when more levels are asked for later.
+    """
+    tree = {"state": state, "ticket": ticket._replace(opt_state=None)}
+    checkpoints.roll(root / "search" / f"seed_{seed}", {**tree, "trained": trained})
+
+
+def load_search(root: pathlib.Path, seed: int, like: dict) -> tuple | None:
+    """Returns (state, ticket, trained) as last saved, or `None`.
+
+    Args:
+      root: The workdir.
+      seed: The seed.
+      like: {"state", "ticket", "trained"} with the structures of the three.
+    """
+    saved = checkpoints.newest(root / "search" / f"seed_{seed}", like)
+    if saved is None:
+        return None
+    tree = jax.tree.map(jnp.asarray, saved[0])
+    numbers = {name: int(getattr(tree["ticket"], name)) for name in NUMBERS}
+    return tree["state"], tree["ticket"]._replace(**numbers), tree["trained"]
+
+
+def save_training(root: pathlib.Path, tree: dict, metadata: dict) -> None:
+    """Saves a training on the way; the two newest are kept."""
+    checkpoints.roll(root / "training", tree, metadata)
+
+
+def load_training(root: pathlib.Path, like: dict) -> tuple[dict, dict] | None:
+    """Returns (tree, metadata) of the newest undamaged training on the way."""
+    return checkpoints.newest(root / "training", like)
+
+
+def drop_training(root: pathlib.Path) -> None:
+    """Removes the checkpoints of a training that is finished and recorded."""
+    shutil.rmtree(root / "training", ignore_errors=True)

@@ -1,0 +1,36 @@
+"""Strict surroundings for every test: four CPU devices, no network, no surprises."""
+
+import os
+import pathlib
+import socket
+import tempfile
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "4"
+CACHE = os.path.join(tempfile.gettempdir(), "lthjax-compilation-cache")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def _refuse(self, address):
+    if self.family != socket.AF_UNIX:
+        raise OSError(f"tests use no network, got address = {address}")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", _refuse)
+
+
+@pytest.fixture
+def strict_dtypes():
+    """Strict dtype promotion, for our own tree algebra (it breaks some of optax)."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield

@@ -1,0 +1,39 @@
+"""A name becomes one of ours or a user's own, or an error that says what would."""
+
+import math
+
+import pytest
+
+from lthjax import names
+
+CHOICES = {"magnitude": abs, "random": min}
+
+
+def test_a_known_name_is_looked_up():
+    assert names.resolve("magnitude", CHOICES, "score") is abs
+
+
+def test_a_name_with_a_colon_is_imported():
+    assert names.resolve("math:hypot", CHOICES, "score") is math.hypot
+
+
+def test_a_name_of_ours_comes_before_an_import():
+    assert names.resolve("math:hypot", {"math:hypot": abs}, "score") is abs
+
+
+def test_an_unknown_name_is_refused_with_the_choices_and_the_nearest():
+    expected = "score must be one of magnitude, random.*'magnitud', did you mean 'magn"
+    with pytest.raises(ValueError, match=expected):
+        names.resolve("magnitud", CHOICES, "score")
+
+
+def test_nothing_is_suggested_for_what_is_like_nothing():
+    with pytest.raises(ValueError, match="got score = 'xyz'$"):
+        names.resolve("xyz", CHOICES, "score")
+    assert names.suggestion("xyz", CHOICES) == ""
+
+
+@pytest.mark.parametrize("name", ["no_such_module:Net", "math:Net", ":Net", "math:"])
+def test_what_cannot_be_imported_is_refused_by_its_name(name):
+    with pytest.raises(ValueError, match=f"importable from here, got model = '{name}'"):
+        names.resolve(name, CHOICES, "model")
