@@ -140,6 +140,7 @@ def build(config, source) -> Parts:
     """
     for name in config.controls:
         names.resolve(name, CONTROLS, "control")
+    _check_held_out(source)
     numbers = plan(config, kind(source), len(source.train.labels))
     found = search(config, numbers)
     tx = _optimizer(config, numbers)
@@ -157,6 +158,18 @@ def build(config, source) -> Parts:
         found,
         _controller(init_fn),
     )
+
+
+def _check_held_out(source):
+    """Checks that there is something to validate and to test on."""
+    for name in ("validation", "test"):
+        size = len(getattr(source, name).labels)
+        if not size:
+            raise ValueError(
+                f"the {name} split must have at least one image, got {size} of them"
+                + ("; give data.validation, the images cut from train for it")
+                * (name == "validation")
+            )
 
 
 class Kind(NamedTuple):
@@ -274,7 +287,8 @@ def _program(config, source, tx, every, shapes):
 
     step = training.step(training.supervised(apply_fn), tx)
     measure = training.validation(training.evaluator(apply_fn, prepare), every=every)
-    sizes = {"size": len(source.train.labels), "batch_size": config.train.batch_size}
+    batch, size = config.train.batch_size, len(source.train.labels)
+    sizes = {"size": size, "batch_size": batch, "every": every}
     return _compiled(
         training.runner(step, fetch, measure, **sizes),
         _on_device(source, config.eval_batch),
@@ -293,7 +307,7 @@ def _on_device(source, chunk):
 
 def _compiled(run_member, splits, shapes, *, deterministic):
     """Maps a member's run over a population, and compiles it for this backend."""
-    options = cpu.compiler_options(convolutional=training.convolutional(shapes))
+    options = cpu.compiler_options(shapes)
     if deterministic and jax.default_backend() == "gpu":
         options = {**options, "xla_gpu_deterministic_ops": True}
     run_all = training.population(run_member, one_by_one=training.one_by_one(shapes))

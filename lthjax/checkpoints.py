@@ -1,6 +1,7 @@
 """A tree of arrays and its metadata to disk and back, atomically and checked."""
 
 import hashlib
+import json
 import logging
 import pathlib
 import shutil
@@ -22,22 +23,28 @@ class DamagedError(ValueError):
 def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> None:
     """Writes a tree and JSON metadata to a new folder `path`, whole or not at all.
 
-    Orbax writes to a temporary folder and renames it. A checksum of the leaves goes
-    with them, because orbax restores flipped bits without a word. What stands at `path`
-    is replaced.
+    Orbax writes to a temporary folder and renames it. A checksum of the leaves and of
+    the metadata goes with them: orbax restores flipped bits without a word. What stands
+    at `path` is replaced.
 
     Args:
       path: The folder.
       tree: A tree of arrays; `None` leaves are allowed.
       metadata: What JSON can hold.
+
+    Raises:
+      OSError: It could not be written; what stood at `path` may be gone.
     """
-    tree = jax.device_get(tree)
-    metadata = {"metadata": metadata or {}, "checksum": checksum(tree)}
+    tree, metadata = jax.device_get(tree), metadata or {}
+    metadata = {"metadata": metadata, "checksum": checksum(tree, metadata)}
     arguments = ocp.args.Composite(
         tree=ocp.args.PyTreeSave(tree), metadata=ocp.args.JsonSave(metadata)
     )
-    with _checkpointer() as writer:
-        writer.save(pathlib.Path(path).absolute(), args=arguments, force=True)
+    try:
+        with _checkpointer() as writer:
+            writer.save(pathlib.Path(path).absolute(), args=arguments, force=True)
+    except ValueError as error:  # of tensorstore, for what the system refused to write
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
@@ -61,11 +68,9 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
     try:
         with _checkpointer() as reader:
             restored = reader.restore(path, args=arguments)
-        found = checksum(restored.tree)
-        metadata, expected = (
-            restored.metadata["metadata"],
-            restored.metadata["checksum"],
-        )
+        metadata = restored.metadata["metadata"]
+        expected = restored.metadata["checksum"]
+        found = checksum(restored.tree, metadata)
     except Exception as error:  # orbax and tensorstore raise a dozen different ones
         raise DamagedError(f"{path} cannot be read: {error}") from error
     if found != expected:
@@ -75,9 +80,14 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
     return restored.tree, metadata
 
 
-def checksum(tree: Any) -> str:
-    """Returns a hash of every leaf's name, type, shape and bytes."""
+def checksum(tree: Any, metadata: dict) -> str:
+    """Returns a hash of every leaf's name, type, shape and bytes, and of the metadata.
+
+    Of the metadata as they come back from JSON: tuples as lists, keys as text.
+    """
     digest = hashlib.blake2b(digest_size=16)
+    plain = json.loads(json.dumps(metadata))
+    digest.update(json.dumps(plain, sort_keys=True).encode())
     rows = [(path_name(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
     for name, leaf in sorted(rows, key=lambda row: row[0]):
         array = np.asarray(leaf)
@@ -109,7 +119,7 @@ def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] 
         try:
             return restore(pathlib.Path(directory) / str(number), like)
         except DamagedError as error:
-            log.warning("%s; falling back to the checkpoint before it", error)
+            log.warning("%s; falling back to what was saved before it", error)
     return None
 
 

@@ -1,15 +1,18 @@
 """The default configuration, and what makes a configuration valid."""
 
+import copy
 import json
+import os
+import runpy
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from lthjax.names import suggestion
 
+COUNTS = ("data.limit", "data.validation", "train.epochs", "train.steps", "eval_every")
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
-COUNTS = ("data.limit", "data.validation", "train.epochs", "train.steps", "eval_every")
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "mesh")
 
 
@@ -69,6 +72,45 @@ def default() -> ConfigDict:
     )
 
 
+def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
+    """Returns the config of a file such as `configs/mnist.py`, to be changed at will.
+
+    Args:
+      path: The file, which defines `get_config`.
+      variant: Its argument, if it takes one.
+    """
+    module = runpy.run_path(os.fspath(path))
+    return module["get_config"](*([variant] if variant else []))
+
+
+def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
+    """Returns a config that takes the same path in seconds: for tests and `--smoke`.
+
+    Made-up data of the set's shape (at most 32 pixels wide), a narrow network, one
+    level, two seeds at most, a few steps.
+
+    Args:
+      config: Any config; it is not changed.
+      steps: Of the dense training.
+    """
+    small = copy.deepcopy(config)
+    if not small.data.name.startswith("synthetic"):
+        options = {"like": small.data.name, "train": 96, "test": 32}
+        if small.data.name == "imagenet":
+            options["image_shape"] = (32, 32, 3)
+        small.data.update(name="synthetic", options=ConfigDict(options))
+    small.data.update(validation=32, limit=0)
+    small.model.width = min(small.model.width, 0.25)
+    small.train.update(epochs=0, steps=steps, batch_size=16)
+    small.search.levels = min(small.search.levels, 1)
+    small.search.sparsities = tuple(small.search.sparsities)[:1]
+    small.search.rewind_to = min(small.search.rewind_to, steps // 2)
+    small.seeds = tuple(small.seeds)[:2]
+    small.update(eval_every=2, eval_batch=32)
+    small.logging.tensorboard = False
+    return small
+
+
 def flat(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
     """Returns {"a.b.c": value}; an empty dict is a value."""
     rows = {}
@@ -103,6 +145,9 @@ def validate(config: ConfigDict) -> None:
     best = config.best_by
     choice = best in ("accuracy", "loss")
     _require(choice, "best_by must be 'accuracy' or 'loss'", "best_by", repr(best))
+    controls = config.controls
+    different = len(set(controls)) == len(controls)
+    _require(different, "controls must all be different", "controls", controls)
     scope = config.search.scope
     choice = scope in ("global", "layer")
     _require(choice, "search.scope must be 'global' or 'layer'", "search.scope", scope)

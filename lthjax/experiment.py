@@ -19,7 +19,6 @@ from lthjax import (
     records,
     report,
     results,
-    tickets,
     training,
     workdir,
 )
@@ -76,7 +75,9 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             )
         while absent := missing(this):
             _train(this, _lowest(this, absent), asked)
-        return report.write(root)
+        if not report.current(root):
+            report.write(root)
+        return results.read(root / results.RESULTS)
 
 
 def load(config) -> sources.Source:
@@ -116,7 +117,7 @@ def _job(this: Run, level: int, arm: str, seed: int) -> Job:
     """Returns a ticket, in memory or saved before, or a control of it."""
     _, ticket = this.chains[seed]
     if ticket is None or ticket.level != level:
-        ticket = tickets.load(workdir.ticket_path(this.root, seed, level))
+        ticket = workdir.load_ticket(this.root, seed, level)
     if arm == "ticket":
         return Job(arm, seed, ticket)
     return Job(arm, seed, this.parts.control(arm, assembly.key(seed, arm), ticket))
@@ -126,13 +127,13 @@ def _chain(root, parts, seed):
     """Returns (search state, next ticket) of a seed: where its search stands."""
     saved = workdir.load_search(root, seed, _like(parts))
     if saved is not None:
+        log.info("seed %d goes on from the end of level %d", seed, saved[1].level)
         return _next(root, parts, seed, saved)
     params, model_state = parts.init_fn(assembly.key(seed, "init"))
     masks = parts.masks_fn(params)
     key = assembly.key(seed, "search")
     state, ticket = parts.search.init(key, params, model_state, masks)
-    workdir.save_ticket(root, seed, ticket)
-    return state, ticket
+    return state, workdir.save_ticket(root, seed, ticket)
 
 
 def _next(root, parts, seed, stand):
@@ -141,7 +142,7 @@ def _next(root, parts, seed, stand):
     key = assembly.key(seed, "search")
     state, ticket = parts.search.step(key, state, before, trained)
     if ticket is not None and ticket.level > before.level:
-        workdir.save_ticket(root, seed, ticket)
+        ticket = workdir.save_ticket(root, seed, ticket)
         for name in masks_lib.collapsed(ticket.masks):
             log.warning(
                 "layer collapse: no weight of %s is left at level %d (seed %d)",

@@ -132,7 +132,8 @@ def train(
         for population, text in _dispatches(parts, population, add):  # noqa: B020
             report(population.at, text)
             guard(population)
-    save(root, population)
+    if population.at > span[0]:
+        save(root, population)
     return population
 
 

@@ -156,6 +156,7 @@ def _rank(mask, score):
     return jnp.where(mask.ravel(), ordered, jnp.uint32(0))
 
 
+@jax.jit
 def _highest(ranks, k):
     """Selects the k highest ranks over all leaves, the first ones on a tie.
 

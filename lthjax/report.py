@@ -29,10 +29,16 @@ def write(root: str | pathlib.Path) -> list[dict]:
     rows = results.read(root / results.RESULTS)
     if not rows:
         return rows
-    results.write(root / TABLE, results.to_csv(rows))
     save(curve(rows), root / CURVE)
     save(layers(rows), root / LAYERS)
+    results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
     return rows
+
+
+def current(root: pathlib.Path) -> bool:
+    """Says whether the table and the figures are of all the records there are."""
+    table, rows = root / TABLE, results.read(root / results.RESULTS)
+    return table.exists() and table.read_text() == results.to_csv(rows)
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:

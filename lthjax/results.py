@@ -43,6 +43,8 @@ def append(path: str | os.PathLike, records: Iterable[dict]) -> None:
     path = pathlib.Path(path)
     present = {identity(record) for record in read(path)}
     new = [record for record in records if identity(record) not in present]
+    if not new:
+        return
     lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in new)
     with open(path, "ab") as file:
         file.truncate(_whole_bytes(path))
@@ -57,8 +59,10 @@ def identity(record: dict) -> tuple:
 
 
 def write(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes a text file, whole or not at all, unless it holds that text already."""
     path = pathlib.Path(path)
+    if path.exists() and path.read_text() == text:
+        return
     partial = path.with_name(f".{path.name}.partial")
     with open(partial, "w") as file:
         file.write(text)

@@ -59,7 +59,7 @@ def begin(tx: optax.GradientTransformation, ticket: Any, *, points: int = 0) -> 
     opt_state = ticket.opt_state
     if opt_state is None:
         opt_state = optimizers.at_step(tx.init(params), ticket.step)
-    curve = jnp.full((points, len(METRICS)), jnp.nan)
+    curve = jnp.full((points, len(METRICS)), jnp.nan, jnp.float32)
     return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
 
 
@@ -123,6 +123,7 @@ def runner(
     *,
     size: int,
     batch_size: int,
+    every: int | None = None,
 ) -> Callable:
     """Returns (member, data, start, stop) -> state: all steps from start to stop.
 
@@ -133,10 +134,11 @@ def runner(
     Args:
       step_fn: (state, masks, images, labels) -> state.
       fetch_fn: (key, data, indices [batch]) -> (images, labels), normalised, augmented.
-      measure_fn: (state, masks, data, at) -> state, after the step that brought
-        training to step `at`; see `validation`.
+      measure_fn: (state, masks, data, at) -> state, called before step `at` at the
+        multiples of `every`, between epochs and at `stop`; see `validation`.
       size: The number of training examples.
       batch_size: The number of examples in a step.
+      every: In steps.
     """
 
     def run(member, data, start, stop):
@@ -145,12 +147,15 @@ def runner(
 
         def body(step, indices, state):
             key = jax.random.fold_in(augment_key, step)
-            state = step_fn(state, masks, *fetch_fn(key, data, indices))
-            return measure_fn(state, masks, data, step + 1)
+            return step_fn(state, masks, *fetch_fn(key, data, indices))
 
-        bounds = {"start": start, "stop": stop}
-        sizes = {"size": size, "batch_size": batch_size}
-        return batches.over_steps(order_key, body, state, **sizes, **bounds)
+        def pause(at, state):
+            return measure_fn(state, masks, data, at)
+
+        sizes = {"size": size, "batch_size": batch_size, "every": every}
+        return batches.over_steps(
+            order_key, body, state, pause, start=start, stop=stop, **sizes
+        )
 
     return run
 
@@ -181,16 +186,18 @@ def validation(evaluate_fn: Callable, *, every: int) -> Callable:
         before = (at - 1) // every
         length = at - jnp.maximum(start, before * every)
 
-        def write(state):
+        def write(curve, loss):
             params = masks_lib.apply(state.params, masks)
-            row = [state.loss / length]
+            row = [loss / length]
             for examples in (data.validation, data.test):
                 row += evaluate_fn(params, state.model_state, examples)
-            curve = state.curve.at[before - start // every].set(jnp.stack(row))
-            return state._replace(curve=curve, loss=jnp.zeros_like(state.loss))
+            index = before - start // every
+            return curve.at[index].set(jnp.stack(row)), jnp.zeros_like(loss)
 
         due = (at % every == 0) | (at == until)
-        return lax.cond(due, write, lambda state: state, state)
+        pair = state.curve, state.loss
+        curve, loss = lax.cond(due, write, lambda *pair: pair, *pair)
+        return state._replace(curve=curve, loss=loss)
 
     return measure
 
@@ -237,11 +244,6 @@ def population(fn: Callable, *, one_by_one: bool) -> Callable:
     return mapped
 
 
-def convolutional(params: Params) -> bool:
-    """Says whether a network has convolutions: a weight of more than two dimensions."""
-    return any(len(w.shape) > 2 for w in jax.tree.leaves(params))
-
-
 def one_by_one(params: Params) -> bool:
     """Says whether a population of these networks is faster one after the other here.
 
@@ -251,7 +253,8 @@ def one_by_one(params: Params) -> bool:
     Args:
       params: The parameters of one network.
     """
-    return convolutional(params) and jax.default_backend() == "cpu"
+    convolutional = any(len(w.shape) > 2 for w in jax.tree.leaves(params))
+    return convolutional and jax.default_backend() == "cpu"
 
 
 def stack(trees: list) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import pathlib
 import shutil
 from typing import Any
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 from lthjax import checkpoints, results, tickets
 from lthjax import config as config_lib
 from lthjax.tickets import Ticket, Trained
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 NUMBERS = ("level", "step", "until")
@@ -25,6 +28,7 @@ def claimed(root: pathlib.Path, config):
     Raises:
       ValueError: The folder was made with another config (the differing keys are
         listed), or another process is writing to it.
+      OSError: Inside, something could not be written, on a full disk for instance.
     """
     root.mkdir(parents=True, exist_ok=True)
     with open(root / ".lock", "w") as lock:
@@ -36,8 +40,14 @@ def claimed(root: pathlib.Path, config):
                 "which another one is writing to; stop it or take another workdir"
             ) from error
         _check_config(root / CONFIG, config)
-        results.write(root / CONFIG, config_lib.to_json(config))
-        yield
+        try:
+            results.write(root / CONFIG, config_lib.to_json(config))
+            yield
+        except OSError as error:
+            raise OSError(
+                f"the workdir must stay writable, got workdir = {root} ({error}); what "
+                "was saved before is whole"
+            ) from error
 
 
 def _check_config(path, config):
@@ -78,14 +88,39 @@ def ticket_path(root: pathlib.Path, seed: int, level: int) -> pathlib.Path:
     return root / "tickets" / f"seed_{seed}" / f"level_{level:02d}"
 
 
-def save_ticket(root: pathlib.Path, seed: int, ticket: Ticket) -> None:
-    """Writes a ticket, unless an undamaged one is there already."""
+def save_ticket(root: pathlib.Path, seed: int, ticket: Ticket) -> Ticket:
+    """Writes a ticket and returns it, or the undamaged one that is there already.
+
+    A ticket that was written is the one that the records are of: it stays, even where
+    a level trained again, in another population, would round to another one.
+    """
     path = ticket_path(root, seed, ticket.level)
     if path.exists():
-        with contextlib.suppress(checkpoints.DamagedError):
-            tickets.load(path)
-            return
+        try:
+            return tickets.load(path)._replace(opt_state=ticket.opt_state)
+        except checkpoints.DamagedError as error:
+            log.warning("%s; it is written again", error)
     tickets.save(path, ticket, seed=seed)
+    return ticket
+
+
+def load_ticket(root: pathlib.Path, seed: int, level: int) -> Ticket:
+    """Returns a ticket as `save_ticket` wrote it.
+
+    Raises:
+      DamagedError: It is damaged, with what makes it again.
+    """
+    try:
+        return tickets.load(ticket_path(root, seed, level))
+    except checkpoints.DamagedError as error:
+        raise checkpoints.DamagedError(
+            f"{error}; to have it made again, remove {_search_path(root, seed)} and "
+            f"give the same command: the levels of seed {seed} are trained again"
+        ) from error
+
+
+def _search_path(root, seed):
+    return root / "search" / f"seed_{seed}"
 
 
 def save_search(
@@ -96,7 +131,7 @@ def save_search(
     The next ticket follows from them, also when more levels are asked for later.
     """
     tree = {"state": state, "ticket": ticket._replace(opt_state=None)}
-    checkpoints.roll(root / "search" / f"seed_{seed}", {**tree, "trained": trained})
+    checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained})
 
 
 def load_search(root: pathlib.Path, seed: int, like: dict) -> tuple | None:
@@ -107,7 +142,7 @@ def load_search(root: pathlib.Path, seed: int, like: dict) -> tuple | None:
       seed: The seed.
       like: {"state", "ticket", "trained"} with the structures of the three.
     """
-    saved = checkpoints.newest(root / "search" / f"seed_{seed}", like)
+    saved = checkpoints.newest(_search_path(root, seed), like)
     if saved is None:
         return None
     tree = jax.tree.map(jnp.asarray, saved[0])

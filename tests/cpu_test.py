@@ -1,5 +1,6 @@
 """Convolutions lowered for the CPU are JAX's own, only faster."""
 
+import functools
 import subprocess
 import sys
 import time
@@ -21,7 +22,6 @@ CASES = {
     "pointwise": ((2, 5, 6, 3), (1, 1, 3, 4), dict(window_strides=(2, 2))),
     "strided": ((2, 6, 5, 3), (3, 3, 3, 4), dict(window_strides=(2, 2))),
     "uneven": ((2, 7, 5, 3), (4, 3, 3, 2), dict(window_strides=(2, 1))),
-    "valid": ((2, 6, 5, 3), (5, 2, 3, 4), dict(padding="VALID")),
     "cropped": ((2, 7, 7, 3), (3, 3, 3, 4), dict(padding=((-1, 2), (0, -2)))),
     "transposed": (
         (2, 4, 3, 3),
@@ -31,8 +31,10 @@ CASES = {
     "dilated": ((2, 7, 7, 3), (3, 3, 3, 4), dict(rhs_dilation=(2, 3))),
     "channels first": ((2, 3, 6, 5), (4, 3, 3, 3), dict(dimension_numbers=NCHW)),
     "groups": ((2, 6, 5, 6), (3, 3, 2, 6), dict(feature_group_count=3)),
+    "narrow": ((2, 5, 8, 6), (3, 3, 6, 7), dict(window_strides=(2, 1))),
+    "wide": ((2, 3, 4, 17), (3, 3, 17, 17), {}),
+    "many groups": ((1, 4, 3, 34), (2, 2, 2, 17), dict(feature_group_count=17)),
     "batch groups": ((4, 6, 5, 3), (3, 3, 3, 4), dict(batch_group_count=2)),
-    "depthwise": ((2, 6, 5, 4), (3, 3, 1, 4), dict(feature_group_count=4)),
     "depthwise strided": (
         (2, 6, 7, 4),
         (3, 3, 1, 4),
@@ -87,7 +89,6 @@ def everything(convolve, x, w):
         images=jax.vmap(jax.grad(loss, argnums=1), (0, None))(x, w[0]),
         kernels=jax.vmap(per_kernel)(w),
         both=jax.vmap(jax.grad(loss, argnums=(0, 1)))(x, w),
-        hessians=jax.vmap(hessian_product)(x, w, (x[::-1], w[::-1])),
     )
 
 
@@ -95,7 +96,8 @@ def compiled(function, *args):
     """Runs `function` lowered by the rules of this moment."""
     jax.clear_caches()
     lowered = jax.jit(function).lower(*args)
-    return lowered.compile()(*args)
+    # The code need not be fast here, its compilation should be.
+    return lowered.compile({"xla_backend_optimization_level": 0})(*args)
 
 
 def points(*shapes, dtype="float32"):
@@ -122,7 +124,8 @@ def assert_close(ours, theirs, tolerance):
 @pytest.mark.parametrize("case", CASES)
 def test_every_derivative_and_batch_equals_jax_s_own(case):
     x_shape, w_shape, options = CASES[case]
-    args = points((3, *x_shape), (3, *w_shape))
+    x, w = points((3, *x_shape), (3, *w_shape))
+    args = x, w / np.sqrt(w[0].size / max(w_shape))  # results of order one
 
     def function(x, w):
         return everything(convolution(**options), x, w)
@@ -197,28 +200,39 @@ assert rules[conv] is not before
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_options_compile_and_are_for_convolutions_only():
-    options = cpu.compiler_options(convolutional=True)
+def test_options_compile_and_are_for_full_convolutions_only():
+    grey, full, depthwise, dense = (
+        jnp.zeros(shape)
+        for shape in ((3, 3, 1, 8), (3, 3, 8, 8), (3, 3, 1, 16), (8, 8))
+    )
+    options = cpu.compiler_options([grey, full, dense])
     assert jax.jit(jnp.sin, compiler_options=options)(0.0) == 0.0
-    assert cpu.compiler_options(convolutional=False) == {}
+    assert cpu.compiler_options([dense]) == {}
+    assert cpu.compiler_options([grey, full, depthwise]) == {}
 
 
-def seconds(function, *args):
-    """Returns the shortest of several runs."""
-    jax.block_until_ready(function(*args))
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*args))
-        times.append(time.perf_counter() - start)
-    return min(times)
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(cpu, "_FUSIONS", ("UNHEARD_OF",))
+    cpu._accepted_options.cache_clear()
+    assert cpu.compiler_options([jnp.zeros((3, 3, 8, 8))]) == {}
+    cpu._accepted_options.cache_clear()
 
 
-def test_a_step_in_a_loop_is_as_fast_as_outside():
+def seconds(*functions):
+    """Returns the shortest time of each function, run in turns."""
+    times = [[] for _ in functions]
+    for _ in range(30):
+        for function, record in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            record.append(time.perf_counter() - start)
+    return map(min, times)
+
+
+def test_steps_in_a_loop_are_as_fast_as_outside():
     cpu.lower_convolutions()
-    steps = 4
     kernels = points(*[(3, 3, 16, 16)] * 3, (3, 3, 1, 16))
-    images = points((32, 16, 16, 16))[0]
+    images = points((16, 16, 16, 16))[0]
 
     def loss(kernels):
         x = images
@@ -227,11 +241,15 @@ def test_a_step_in_a_loop_is_as_fast_as_outside():
         x = convolution(feature_group_count=16)(x, kernels[3])
         return jnp.mean(x**2)
 
-    def step(kernels):
+    @jax.jit
+    def step(_, kernels):
         gradients = jax.grad(loss)(kernels)
         return jax.tree.map(lambda k, g: k - 0.01 * g, kernels, gradients)
 
-    outside = jax.jit(step)
-    inside = jax.jit(lambda k: lax.fori_loop(0, steps, lambda _, k: step(k), k))
-    # 1.3 is what the loop may cost; without the lowering it costs 20 times as much.
-    assert seconds(inside, kernels) <= 1.3 * steps * seconds(outside, kernels)
+    def outside():
+        return functools.reduce(lambda k, i: step(i, k), range(2), kernels)
+
+    inside = jax.jit(lambda: lax.fori_loop(0, 2, step, kernels))
+    in_loop, one_by_one = seconds(inside, outside)
+    # What a loop may cost; without the lowering it costs 20 times as much.
+    assert in_loop <= 1.3 * one_by_one

@@ -51,11 +51,13 @@ def over_steps(
     key: jax.Array,
     body: Callable[[jax.Array, jax.Array, Carry], Carry],
     carry: Carry,
+    pause: Callable[[jax.Array, Carry], Carry] = lambda at, carry: carry,
     *,
     size: int,
     batch_size: int,
     start: jax.typing.ArrayLike,
     stop: jax.typing.ArrayLike,
+    every: int | None = None,
 ) -> Carry:
     """Returns `carry` after `body(step, indices, carry)` for steps start to stop - 1.
 
@@ -68,24 +70,26 @@ def over_steps(
     but `key` and t: a run cut anywhere and continued is the same run.
 
     An epoch costs one sort, and a call one more. So call it once a dispatch; what is
-    due now and then (a validation, say) belongs into `body` under `lax.cond` on the
-    step, which is one scalar for a whole population.
+    due now and then (a validation, say) belongs into `pause`, not into the inner loop.
 
     Args:
       key: A PRNG key that is used for nothing else; it may be batched by `vmap`.
       body: One step, given its number [] and the indices of its examples [batch_size],
         both int32.
       carry: A pytree; it may be batched by `vmap`.
+      pause: (at, carry) -> carry, called before step `at` [] where that is a multiple
+        of `every` or the end of an epoch, and at `stop`; never at `start`.
       size: Number of examples.
       batch_size: Number of examples a step.
       start: First step [], traced or not; not batched.
       stop: Step after the last [], traced or not; not batched.
+      every: Steps between two pauses within an epoch; None for none.
 
     Raises:
       ValueError: `batch_size` is not from 1 to `size`.
     """
     steps = steps_per_epoch(size, batch_size)
-    fill = steps * batch_size - size
+    fill, every = steps * batch_size - size, every or steps
     start, stop = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
 
     def pass_over_data(epoch, loop):
@@ -98,8 +102,15 @@ def over_steps(
             at = (step - first) * batch_size
             return body(step, lax.dynamic_slice(joined, (at,), (batch_size,)), carry)
 
-        bounds = jnp.maximum(start, first), jnp.minimum(stop, first + steps)
-        return following, lax.fori_loop(*bounds, one, carry)
+        end = jnp.minimum(stop, first + steps)
+
+        def stretch(loop):
+            at, carry = loop
+            until = jnp.minimum(end, (at // every + 1) * every)
+            return until, pause(until, lax.fori_loop(at, until, one, carry))
+
+        begun = jnp.maximum(start, first), carry
+        return following, lax.while_loop(lambda loop: loop[0] < end, stretch, begun)[1]
 
     epochs = start // steps, (stop + steps - 1) // steps
     order = permutation(key, epochs[0], size)

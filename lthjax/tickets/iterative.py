@@ -137,7 +137,7 @@ def _search(prune_fn, levels, restarts, *, one):
             return state, _resumed(ticket, trained, steps)
         if one and ticket.level == 0:
             state = state._replace(dense=trained._replace(opt_state=None))
-        if ticket.level == levels:
+        if ticket.level >= levels:
             return state, None
         source = state.dense if one else trained
         masks = prune_fn(key, source, ticket.level + 1)

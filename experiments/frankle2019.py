@@ -1,0 +1,208 @@
+"""Frankle and Carbin, 2019 (arXiv:1803.03635): the original experiment on MNIST.
+
+    python experiments/frankle2019.py --workdir=runs/frankle2019 --data_dir=DIR
+
+LeNet-300-100 by `configs/mnist.py`: tickets and the same masks re-initialised, five
+seeds as one population. Figures 3 and 4 (left) of the paper: the early-stopping step
+(that of least validation loss, validated every 100 steps), and the test accuracy
+there and at the end, against the weights left; what the paper found is drawn over
+ours and printed beside it. `--steps`, `--levels` and `--seeds` shorten it.
+Departures: one re-initialisation a ticket where the paper draws three.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from lthjax import commands, experiment, report, results
+from lthjax import config as config_lib
+
+MNIST = pathlib.Path(__file__).parent.parent / "configs" / "mnist.py"
+PANELS = {
+    "best_step": ("early-stopping step", 1),
+    "best_test_accuracy": ("test accuracy at early stopping, %", 100),
+    "test_accuracy": ("test accuracy at the end, %", 100),
+}
+LABELS = {"ticket": "ticket", "reinit": "re-initialised"}
+
+
+def config(options):
+    """Returns the config of the paper's protocol, as far as the options change it."""
+    found = config_lib.load(MNIST)
+    found.data_dir = options.data_dir
+    found.search.levels = options.levels or found.search.levels
+    found.train.steps = options.steps or found.train.steps
+    found.seeds = tuple(range(options.seeds or len(found.seeds)))
+    if options.smoke:
+        found = config_lib.shrunk(found)
+        found.search.levels = 2
+    return found
+
+
+def findings(rows):
+    """Returns [(what, published, [ours, one value a seed])], at levels that were run.
+
+    The published values: Section 2 and Figures 3 and 4; "unverified" is from memory.
+    """
+    last = max(row["level"] for row in rows)
+    level = {"21.1": min(7, last), "13.5": min(9, last), "3.6": min(15, last)}
+    shares = {name: f"{_share(rows, n):.1f} %" for name, n in level.items()}
+
+    def accuracy(name, arm="ticket"):
+        return 100 * _paired(rows, level.get(name, 0), arm, "best_test_accuracy")
+
+    def step(name, arm="ticket"):
+        return _paired(rows, level.get(name, 0), arm, "best_step")
+
+    return [
+        (
+            f"test accuracy at early stopping, {shares['13.5']} left, ticket - dense",
+            "> +0.3 points",
+            accuracy("13.5") - accuracy("dense"),
+        ),
+        (
+            f"the same at {shares['3.6']} left",
+            "about 0 (unverified)",
+            accuracy("3.6") - accuracy("dense"),
+        ),
+        (
+            f"early-stopping step, {shares['21.1']} left, ticket / dense",
+            "0.62",
+            step("21.1") / step("dense"),
+        ),
+        (
+            f"early-stopping step, {shares['21.1']} left, re-initialised / ticket",
+            "2.51",
+            step("21.1", "reinit") / step("21.1"),
+        ),
+        (
+            f"test accuracy, {shares['21.1']} left, ticket - re-initialised",
+            "+0.5 points",
+            accuracy("21.1") - accuracy("21.1", "reinit"),
+        ),
+        (
+            f"test accuracy, {shares['13.5']} left, ticket - re-initialised",
+            "> 0",
+            accuracy("13.5") - accuracy("13.5", "reinit"),
+        ),
+    ]
+
+
+def table(rows, settings):
+    """Returns the findings and the means by level, as Markdown."""
+    lines = ["| finding | published | ours (mean ± std) | n |", "|---|---|---|---|"]
+    for what, published, ours in findings(rows):
+        spread = results.spread(ours)
+        value = f"{spread.mean:+.2f} ± {spread.std:.2f}"
+        lines.append(f"| {what} | {published} | {value} | {spread.n} |")
+    names = " | ".join(name for name, _ in PANELS.values())
+    lines += ["", f"| level | % left | arm | {names} | n |", "|" + "---|" * 7]
+    for (level, arm), _ in results.aggregate(rows, "level", ("level", "arm")).items():
+        group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
+        cells = [_cell(group, name, scale) for name, (_, scale) in PANELS.items()]
+        label = LABELS[arm] if level else "dense"
+        share = f"{_share(rows, level):.1f}"
+        lines.append(
+            f"| {level} | {share} | {label} | {' | '.join(cells)} | {len(group)} |"
+        )
+    return f"{settings}\n\n" + "\n".join(lines) + "\n"
+
+
+def figure(rows):
+    """Draws the three panels, the paper's findings over them."""
+    drawn = Figure(figsize=(13, 4), layout="constrained")
+    for axes, (name, (label, scale)) in zip(
+        drawn.subplots(1, 3), PANELS.items(), strict=True
+    ):
+        for arm in LABELS:
+            _line(axes, rows, arm, name, scale)
+        axes.set_xscale("log")
+        axes.invert_xaxis()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("weights left, %")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    _published(drawn.axes, rows)
+    for axes in drawn.axes:
+        axes.legend(fontsize=8)
+    number = len({row["seed"] for row in rows})
+    drawn.suptitle(f"LeNet-300-100 on MNIST, mean and standard deviation, n = {number}")
+    return drawn
+
+
+def _published(panels, rows):
+    """Draws what the paper found, relative to our dense network."""
+    step, accuracy, _ = panels
+    dense_step = _paired(rows, 0, "ticket", "best_step").mean()
+    dense = 100 * _paired(rows, 0, "ticket", "best_test_accuracy").mean()
+    style = {"ls": "", "ms": 11, "mfc": "none", "mew": 1.5}
+    at = "published, relative to our dense"
+    step.plot(21.1, 0.62 * dense_step, "*", color="C0", label=f"ticket {at}", **style)
+    slow = 2.51 * 0.62 * dense_step
+    step.plot(21.1, slow, "*", color="C1", label=f"re-initialised {at}", **style)
+    accuracy.plot(13.5, dense + 0.3, "^", color="C0", label=f"ticket {at}, >", **style)
+    accuracy.plot(
+        3.6, dense, "*", color="C0", label=f"ticket {at} (unverified)", **style
+    )
+
+
+def _line(axes, rows, arm, name, scale):
+    own = [row for row in rows if row["arm"] == arm or row["level"] == 0]
+    groups = results.aggregate(own, name, ("level",))
+    x = [_share(rows, level) for (level,) in groups]
+    mean = scale * np.array([spread.mean for spread in groups.values()])
+    std = scale * np.array([spread.std for spread in groups.values()])
+    label = LABELS[arm]
+    axes.errorbar(x, mean, std, marker="o", ms=3, capsize=2, lw=1, label=label)
+
+
+def _share(rows, level):
+    """Returns the percentage of the weights left at a level."""
+    row = next(row for row in rows if row["level"] == level)
+    return 100 * row["kept"] / row["prunable"]
+
+
+def _paired(rows, level, arm, name):
+    """Returns one value a seed, in the order of the seeds."""
+    arm = arm if level else "ticket"
+    own = [row for row in rows if (row["level"], row["arm"]) == (level, arm)]
+    return np.array([row[name] for row in sorted(own, key=lambda row: row["seed"])])
+
+
+def _cell(group, name, scale):
+    spread = results.spread(scale * row[name] for row in group)
+    digits = 0 if scale == 1 else 2
+    return f"{spread.mean:.{digits}f} ± {spread.std:.{digits}f}"
+
+
+def main():
+    """Runs what is missing, and writes `frankle2019.md` and `frankle2019.png`."""
+    parser = commands.arguments(__doc__)
+    for name in ("steps", "levels", "seeds"):
+        parser.add_argument(f"--{name}", type=int, default=0)
+    options = parser.parse_args()
+    commands.prepare()
+    with commands.plain_errors():
+        settings = config(options)
+        rows = experiment.run(settings, options.workdir)
+        command = "python experiments/frankle2019.py " + " ".join(
+            f"--{name}={getattr(options, name)}"
+            for name in ("steps", "levels", "seeds")
+            if getattr(options, name)
+        )
+        used = json.dumps(
+            {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
+        )
+        text = table(rows, f"Command: `{command.strip()}`; {used}.")
+        results.write(options.workdir / "frankle2019.md", text)
+        report.save(figure(rows), options.workdir / "frankle2019.png")
+        print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

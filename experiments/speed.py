@@ -1,0 +1,373 @@
+"""Speed: what masks, pruning, starting and populations cost, beside plain PyTorch.
+
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python experiments/speed.py --workdir=runs/speed
+
+What is compared is timed in turns, in one run: a ratio is the median over the rounds of
+the ratio within a round. "no masks" is the same program handed a mask tree without
+masks, in which nothing is masked. Ours runs as the program runs it: uint8 images are
+shuffled, gathered and normalised, and validation never comes due. PyTorch, where it is
+installed (`speed_peer.py`), is given float batches that lie ready. Pixels are random:
+speed does not depend on them. A part that the workdir holds is not measured again.
+"""
+
+import argparse
+import contextlib
+import functools
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from rich import console, markdown
+
+import lthjax
+from lthjax import assembly, names, report, timing
+from lthjax import config as config_lib
+from lthjax.data import known, sources
+
+HERE = pathlib.Path(__file__).parent
+END = 10**8  # a step that no measurement comes to
+LEVELS = 4  # whose masks a trainer goes through, turn by turn
+
+
+class Network(NamedTuple):
+    """A training whose step is timed; `small` are the model's options for --smoke."""
+
+    pixels: str
+    model: str
+    batch_size: int
+    optimizer: dict[str, Any]
+    small: dict[str, Any]
+    most: float  # masked by unmasked seconds
+
+
+class Row(NamedTuple):
+    """A measurement: median and quartiles of n, and the bound on the median, if any."""
+
+    what: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    n: int
+    most: float | None = None
+    least: float | None = None
+
+
+ADAM = {"name": "adam", "learning_rate": 1.2e-3}
+SLOW = {"name": "adam", "learning_rate": 3e-4}
+SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+NARROW, SHORT = (
+    {"channels": (4, 8), "hidden": (8, 8)},
+    {"blocks": (1, 1), "channels": (4, 8)},
+)
+NETWORKS = {
+    "lenet": Network("mnist", "lenet_300_100", 60, ADAM, {"hidden": (30, 10)}, 1.1),
+    "conv4": Network("cifar10", "conv4", 60, SLOW, NARROW, 1.03),
+    "resnet20": Network("cifar10", "resnet20", 128, SGD, SHORT, 1.03),
+}
+POPULATIONS = {"lenet": (1, 4, 16), "resnet20": (1, 4)}
+PEERS = {"PyTorch": False, "PyTorch, fused optimizer": True}
+LEAST = {"lenet, population of 4 by PyTorch": 4.0, "resnet20, masked by PyTorch": 0.6}
+
+
+def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Callable:
+    """Returns steps -> seconds for a population, compiled as the program compiles it.
+
+    Every call goes on from where the last one stopped, with the masks of another level.
+    """
+    config, source = _training(NETWORKS[name], options, augment)
+    parts = assembly.build(config, source)
+    params, model_state = parts.init_fn(jax.random.key(0))
+    full = parts.masks_fn(params)
+    _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
+    total = lthjax.masks.count(full)[1]
+    levels = [_pruned(params, full, round(total * 0.8**n)) for n in range(LEVELS)]
+    if not masked:
+        levels = [jax.tree.map(lambda _: None, params)]
+    states = lthjax.training.stack(
+        [parts.begin(ticket._replace(masks=levels[0]))] * members
+    )
+    keys = jax.random.split(jax.random.key(0), members)
+    turns = itertools.cycle(
+        [lthjax.training.stack([masks] * members) for masks in levels]
+    )
+    at = 0
+
+    def run(steps):
+        nonlocal states, at
+        fixed, stop = (next(turns), keys), at + steps
+        seconds, states = timing.stopwatch(parts.run, states, fixed, (0, END), at, stop)
+        at = stop
+        return seconds
+
+    return run
+
+
+def _training(network, options, augment):
+    """Returns the config of a training, and random pixels for it."""
+    config = config_lib.default()
+    config.model.name = network.model
+    config.model.options = network.small if options.smoke else {}
+    config.train.batch_size = _batch(network, options)
+    config.train.steps = config.eval_every = END
+    config.optimizer.update(network.optimizer)
+    config.data.crop, config.data.flip = (4, True) if augment else (0, False)
+    facts, rng = known.FACTS[network.pixels], np.random.default_rng(0)
+
+    def draw(size):
+        images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
+        return sources.Split(images, rng.integers(0, 10, size, np.int32))
+
+    splits = draw(512 if options.smoke else facts.train), draw(1), draw(1)
+    return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
+
+
+def _batch(network, options):
+    return 8 if options.smoke else network.batch_size
+
+
+@jax.jit
+def _pruned(params, masks, kept):
+    scores = lthjax.scores.magnitude(params, masks)
+    return lthjax.pruning.prune(masks, scores, kept=kept)
+
+
+@contextlib.contextmanager
+def peers(name: str, options) -> Iterator[dict[str, Callable]]:
+    """Yields {which: steps -> seconds} of PyTorch's trainers, or {} without it."""
+    if importlib.util.find_spec("torch") is None:
+        yield {}
+        return
+    network = NETWORKS[name]
+    asked = {"network": name, "cuda": jax.default_backend() == "gpu"}
+    asked |= {"model": network.small if options.smoke else {}}
+    asked |= {"optimizer": network.optimizer, "batch_size": _batch(network, options)}
+    command = [sys.executable, str(HERE / "speed_peer.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+
+        def run(fused, steps):
+            line = json.dumps({**asked, "fused": fused, "steps": steps})
+            print(line, file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())["seconds"]
+
+        yield {which: functools.partial(run, fused) for which, fused in PEERS.items()}
+
+
+def row(what: str, unit: str, values, **bound: float) -> Row:
+    """Returns the row of some values, with `most` or `least` as bound of the median."""
+    low, median, high = map(float, np.quantile(values, (0.25, 0.5, 0.75)))
+    return Row(what, unit, median, low, high, len(values), **bound)
+
+
+def step(name: str, options) -> list[Row]:
+    """Measures a network's step: masked, without masks, augmented, in PyTorch."""
+    ours = {
+        "masked": trainer(name, options),
+        "no masks": trainer(name, options, masked=False),
+    }
+    if NETWORKS[name].pixels == "cifar10":
+        ours["masked, crop and flip"] = trainer(name, options, augment=True)
+    taken, compiled = _compared(name, ours, options)
+    rows = [row(f"{name}, {k}", "steps/s", 1 / taken[k]) for k in taken]
+    overhead = taken["masked"] / taken["no masks"]
+    most = NETWORKS[name].most
+    rows += [row(f"{name}, seconds masked by no masks", "times", overhead, most=most)]
+    rows += [row(f"{name}, compilations after the first level", "", compiled, most=0)]
+    return rows + _ratios(name, {"masked": 1}, taken)
+
+
+def _compared(name, ours, options):
+    """Returns ({which: seconds of each step}, [compilations after the first turns])."""
+    for run in ours.values():
+        run(1)
+    with timing.compilations() as compiled, peers(name, options) as theirs:
+        length = {"rounds": options.rounds, "seconds": options.seconds}
+        taken = timing.in_turns({**ours, **theirs}, **length)
+    return taken, [len(compiled)]
+
+
+def _ratios(name, members, taken):
+    """Returns the throughput of each of ours by each of PyTorch's."""
+    rows = []
+    for which, other in itertools.product(members, PEERS):
+        if other in taken:
+            what = f"{name}, {which} by {other}"
+            bound = {"least": LEAST[what]} if what in LEAST and _on_cpu() else {}
+            ratio = members[which] * taken[other] / taken[which]
+            rows.append(row(what, "times", ratio, **bound))
+    return rows
+
+
+def population(options) -> list[Row]:
+    """Measures the images a second, in all, of populations of several sizes."""
+    rows = []
+    for name, sizes in POPULATIONS.items():
+        members = {f"population of {n}": n for n in sizes}
+        ours = {k: trainer(name, options, members=n) for k, n in members.items()}
+        taken, _ = _compared(name, ours, options)
+        for which, seconds in taken.items():
+            images = members.get(which, 1) * _batch(NETWORKS[name], options) / seconds
+            rows.append(row(f"{name}, {which}", "images/s", images))
+        rows += _ratios(name, members, taken)
+    return rows
+
+
+def prune(options) -> list[Row]:
+    """Measures pruning ResNet-50's weights by magnitude, level by level."""
+    width = 0.1 if options.smoke else 1.0
+    network = lthjax.models.build("resnet50_imagenet", 1000, width=width)
+    init = functools.partial(lthjax.models.initialise, network, jax.random.key(0))
+    shapes, _ = jax.eval_shape(init, np.zeros((1, 64, 64, 3), np.float32))
+    draw = np.random.default_rng(0).standard_normal
+    params = jax.device_put(jax.tree.map(lambda w: draw(w.shape, np.float32), shapes))
+    masks = lthjax.masks.full(params)
+    total = lthjax.masks.count(masks)[1]
+    jax.block_until_ready(_pruned(params, masks, total))
+    taken = []
+    for level in range(1, options.rounds + 1):
+        kept = round(total * 0.8**level)
+        seconds, masks = timing.stopwatch(_pruned, params, masks, kept)
+        taken.append(seconds)
+    return [row(f"pruning {total / 1e6:.1f} million weights", "s", taken, most=1.5)]
+
+
+def start(options) -> list[Row]:
+    """Measures the digits run: seconds to its first step, and to its end."""
+    times = range(1 if options.smoke else 5)
+    with tempfile.TemporaryDirectory() as root:
+        cold = [_digits(root, f"cold{i}", f"cache{i}", ", step 1 of ") for i in times]
+        warm = [_digits(root, f"warm{i}", "cache0", ", step 1 of ") for i in times]
+        rows = [
+            row("digits, to the first step, nothing cached", "s", cold),
+            row("digits, to the first step, programs cached", "s", warm),
+        ]
+        if not options.smoke:
+            whole = [_digits(root, "whole", "cache", "curve.png")]
+            rows += [row("digits, the whole run, nothing cached", "s", whole, most=90)]
+    return rows
+
+
+def _digits(root, name, cache, awaited):
+    """Returns the seconds from the command until it prints what is awaited."""
+    config = f"--config={HERE.parent / 'configs' / 'digits.py'}"
+    flags = [config, f"--workdir={root}/{name}", "--config.logging.line_seconds=0.0"]
+    caching = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    caching["JAX_COMPILATION_CACHE_DIR"] = f"{root}/{cache}"
+    pipes = {"stderr": subprocess.STDOUT, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "lthjax.main", *flags]
+    began = time.perf_counter()
+    with subprocess.Popen(command, env=os.environ | caching, **pipes) as process:
+        found = any(awaited in line for line in process.stdout)
+        seconds = time.perf_counter() - began
+        process.kill()
+    if not found:
+        raise RuntimeError(f"the digits run must print {awaited!r}, and it did not")
+    return seconds
+
+
+PARTS = {name: functools.partial(step, name) for name in NETWORKS}
+PARTS |= {"population": population, "prune": prune, "start": start}
+
+
+def setup(options) -> dict[str, str]:
+    """Returns what the numbers depend on, which a workdir keeps."""
+    pages = "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
+    names = ["jax", "flax", "optax"] + ["torch"] * bool(
+        importlib.util.find_spec("torch")
+    )
+    device = "CPU" if _on_cpu() else jax.devices()[0].device_kind
+    return {
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {device}",
+        "versions": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names),
+        "huge pages": "on" if pages else "off, see the command",
+        "rounds": f"{options.rounds}, turns of {options.seconds} s",
+        "networks": "small (--smoke)" if options.smoke else "whole",
+    }
+
+
+def _on_cpu():
+    return jax.default_backend() == "cpu"
+
+
+def text(facts: dict[str, str], rows: list[Row]) -> str:
+    """Returns the table as Markdown, with its command and what it depends on."""
+    lines = ["# Speed", "", f"    {__doc__.splitlines()[2]}", ""]
+    lines += [f"* {name}: {value}" for name, value in facts.items()]
+    lines += [
+        "",
+        "| what | | median | quartiles | n | target |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        bound = "" if r.most is None else f"at most {r.most:g}"
+        bound = bound if r.least is None else f"at least {r.least:g}"
+        bound += "" if met(r) else ", **missed**"
+        numbers = f"{r.median:.4g} | {r.low:.4g} to {r.high:.4g} | {r.n}"
+        lines.append(f"| {r.what} | {r.unit} | {numbers} | {bound} |")
+    return "\n".join(lines) + "\n"
+
+
+def met(row: Row) -> bool:
+    """Returns whether the median is within its bound."""
+    above = row.most is not None and row.median > row.most
+    return not above and (row.least is None or row.median >= row.least)
+
+
+def figure(rows: list[Row]) -> Figure:
+    """Draws what has a target: the median as a share of it, and where it must lie."""
+    shown = [r for r in rows if r.most or r.least]
+    shape = Figure(figsize=(9, 1 + 0.4 * len(shown)), layout="constrained")
+    axes = shape.subplots()
+    shares = [r.median / (r.most or r.least) for r in shown]
+    names = [f"{r.what}\n(at {'most' if r.most else 'least'} 1)" for r in shown]
+    axes.barh(names, shares, color=["C0" if met(r) else "C3" for r in shown])
+    axes.axvline(1, color="0.3", ls="--")
+    axes.set_xlabel("measured / target")
+    axes.invert_yaxis()
+    return shape
+
+
+def main() -> None:
+    """Measures the parts asked for that the workdir does not hold, and shows them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=pathlib.Path, default="runs/speed")
+    parser.add_argument("--data_dir", help="as everywhere; no data are needed here")
+    parser.add_argument("--smoke", action="store_true", help="all of it, tiny")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of a turn, about")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.smoke else 15)
+    options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
+    lthjax.cpu.lower_convolutions()
+    path, facts = options.workdir / "speed.json", setup(options)
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    saved = json.loads(path.read_text()) if path.exists() else {"setup": facts}
+    if saved["setup"] != facts:
+        sys.exit(f"error: a workdir keeps its setup {saved['setup']}, got {facts}")
+    for part in options.only.split(","):
+        if part not in saved:
+            saved[part] = names.resolve(part, PARTS, "part")(options)
+            lthjax.results.write(path, json.dumps(saved, indent=1))
+    rows = [Row(*r) for part in PARTS for r in saved.get(part, [])]
+    lthjax.results.write(options.workdir / "speed.md", text(facts, rows))
+    report.save(figure(rows), options.workdir / "speed.png")
+    console.Console().print(markdown.Markdown(text(facts, rows)))
+    print(f"the figure is {options.workdir / 'speed.png'}")
+
+
+if __name__ == "__main__":
+    main()

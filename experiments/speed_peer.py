@@ -1,0 +1,157 @@
+"""The PyTorch side of `speed.py`: the same training steps, written plainly.
+
+Reads lines of JSON with the keys network, batch_size, optimizer, model (its options),
+fused, cuda and steps, and answers each with {"seconds"}. Weights are multiplied by
+their masks in the forward pass, convolutional networks are in channels_last, all cores
+are used. Batches are normalised floats that lie ready in memory: less work than a data
+loader has, and than our side does.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+BATCHES = 32  # in memory, taken in turns
+
+
+class Dense(nn.Linear):
+    """A dense layer, its weight times a mask."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.register_buffer("mask", torch.ones_like(self.weight))
+
+    def forward(self, x):
+        """Returns the features [batch, outputs] of `x` [batch, inputs]."""
+        return functional.linear(x, self.weight * self.mask, self.bias)
+
+
+class Conv(nn.Conv2d):
+    """A convolution that keeps the size (by its stride), its weight times a mask."""
+
+    def __init__(self, inputs, outputs, size=3, stride=1, *, bias=False):
+        super().__init__(inputs, outputs, size, stride, size // 2, bias=bias)
+        self.register_buffer("mask", torch.ones_like(self.weight))
+
+    def forward(self, x):
+        """Returns the features [batch, outputs, h, w] of `x` [batch, inputs, h, w]."""
+        weight = self.weight * self.mask
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Block(nn.Module):
+    """A basic residual block: relu(norm(conv(relu(norm(conv(x))))) + shortcut(x))."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        first = Conv(inputs, outputs, stride=stride), nn.BatchNorm2d(outputs)
+        second = Conv(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.residual = nn.Sequential(*first, nn.ReLU(), *second)
+        self.shortcut = nn.Sequential()
+        if inputs != outputs:
+            shape = Conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)
+            self.shortcut = nn.Sequential(*shape)
+
+    def forward(self, x):
+        """Returns the features [batch, outputs, h / stride, w / stride]."""
+        return functional.relu(self.residual(x) + self.shortcut(x))
+
+
+def lenet(hidden=(300, 100)) -> nn.Module:
+    """Returns LeNet-300-100."""
+    return nn.Sequential(nn.Flatten(), *_classifier(28 * 28, hidden))
+
+
+def conv4(channels=(64, 128), hidden=(256, 256)) -> nn.Module:
+    """Returns Conv-4."""
+    layers, inputs = [], 3
+    for outputs in channels:
+        for size in (inputs, outputs):
+            layers += [Conv(size, outputs, bias=True), nn.ReLU()]
+        layers.append(nn.MaxPool2d(2))
+        inputs = outputs
+    side = 32 // 2 ** len(channels)
+    return nn.Sequential(*layers, nn.Flatten(), *_classifier(inputs * side**2, hidden))
+
+
+def _classifier(inputs, hidden):
+    """Returns the dense layers of a network with these hidden ones, and ten logits."""
+    layers = []
+    for outputs in hidden:
+        layers += [Dense(inputs, outputs), nn.ReLU()]
+        inputs = outputs
+    return [*layers, Dense(inputs, 10)]
+
+
+def resnet20(channels=(16, 32, 64), blocks=(3, 3, 3)) -> nn.Module:
+    """Returns ResNet-20 for CIFAR, with 1x1 shortcuts where shapes change."""
+    inputs = channels[0]
+    layers = [Conv(3, inputs), nn.BatchNorm2d(inputs), nn.ReLU()]
+    for stage, (outputs, number) in enumerate(zip(channels, blocks, strict=True)):
+        for i in range(number):
+            layers.append(Block(inputs, outputs, 2 if stage and not i else 1))
+            inputs = outputs
+    pool = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers, *pool, Dense(inputs, 10))
+
+
+def optimizer(parameters, options: dict, fused: bool) -> torch.optim.Optimizer:
+    """Returns SGD or Adam; `fused`: the one whose step is one kernel."""
+    rate, decay = options["learning_rate"], options.get("weight_decay", 0.0)
+    shared = {"lr": rate, "weight_decay": decay, "fused": fused or None}
+    if options["name"] == "adam":
+        return torch.optim.Adam(parameters, **shared)
+    return torch.optim.SGD(parameters, momentum=options["momentum"], **shared)
+
+
+def trainer(asked: dict) -> Callable[[int], float]:
+    """Returns steps -> seconds for a network, going on from call to call."""
+    device = torch.device("cuda" if asked["cuda"] else "cpu")
+    model = NETWORKS[asked["network"]](**asked["model"]).to(device)
+    side, depth = (28, 1) if asked["network"] == "lenet" else (32, 3)
+    layout = torch.channels_last if depth > 1 else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    update = optimizer(model.parameters(), asked["optimizer"], asked["fused"])
+    size = asked["batch_size"]
+    images = torch.randn(BATCHES, size, depth, side, side, device=device)
+    images = [batch.contiguous(memory_format=layout) for batch in images]
+    labels = torch.randint(10, (BATCHES, size), device=device)
+
+    def run(steps):
+        began = time.perf_counter()
+        for i in range(steps):
+            logits = model(images[i % BATCHES])
+            loss = functional.cross_entropy(logits, labels[i % BATCHES])
+            update.zero_grad()
+            loss.backward()
+            update.step()
+        if asked["cuda"]:
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    return run
+
+
+def main() -> None:
+    """Answers the lines of the standard input until it ends."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(0)
+    trainers = {}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        steps, name = asked.pop("steps"), json.dumps(asked)
+        if name not in trainers:
+            trainers[name] = trainer(asked)
+        print(json.dumps({"seconds": trainers[name](steps)}), flush=True)
+
+
+NETWORKS = {"lenet": lenet, "conv4": conv4, "resnet20": resnet20}
+
+if __name__ == "__main__":
+    main()

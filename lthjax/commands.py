@@ -1,0 +1,73 @@
+"""What all commands share: their settings, and how an error ends them."""
+
+import argparse
+import contextlib
+import logging
+import pathlib
+import sys
+import traceback
+
+import jax
+
+from lthjax import cpu, progress
+
+STOPPED = 143  # the exit status of a run that was asked to stop: 128 + SIGTERM
+
+
+def prepare() -> None:
+    """Sets up plain logs, kept compiled programs, and fast convolutions on a CPU."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
+    for library in ("absl", "jax"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = str(pathlib.Path("~/.cache/lthjax").expanduser())
+        jax.config.update("jax_compilation_cache_dir", cache)
+    cpu.lower_convolutions()
+
+
+@contextlib.contextmanager
+def plain_errors():
+    """Ends the process with one sentence where a run refuses, fails or is stopped.
+
+    An error that others raise, a user's own model say, keeps its traceback.
+    """
+    try:
+        yield
+    except (ValueError, FloatingPointError) as error:
+        if not _is_ours(error):
+            raise
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(
+            f"error: {error}; mend that: the same command goes on from what is saved"
+        )
+    except progress.Interrupted as stop:
+        logging.warning("%s", stop)
+        sys.exit(STOPPED)
+
+
+def _is_ours(error):
+    """Says whether code of this package raised an error itself."""
+    *_, last = traceback.walk_tb(error.__traceback__)
+    source = pathlib.Path(last[0].f_code.co_filename)
+    return source.is_relative_to(pathlib.Path(__file__).parent)
+
+
+def arguments(documentation: str) -> argparse.ArgumentParser:
+    """Returns a parser with the three options that every experiment takes.
+
+    Args:
+      documentation: The experiment's docstring.
+    """
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=documentation, formatter_class=form)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--data_dir", default="", help="where prepared sets lie")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="the whole path on made-up data, in seconds",
+    )
+    return parser

@@ -1,0 +1,136 @@
+"""A checkpoint is whole or refused; the newest whole one is found."""
+
+import contextlib
+import os
+import resource
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from lthjax import checkpoints
+
+# Of orbax, where a file is damaged: its loop is closed before its other reads end.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+class Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
+def tree(seed=0):
+    """Bits, integers, floats, an empty dict, a `None` and a NamedTuple."""
+    rng = np.random.default_rng(seed)
+    masks = {"kernel": rng.random((3, 5)) < 0.5, "bias": None}
+    return Pair(masks, {"a": rng.normal(size=(4, 2)), "b": np.int32(seed), "none": {}})
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def files(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+def flip(path):
+    """Flips one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Lets the system refuse larger files, as a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_tree_comes_back_with_its_metadata(tmp_path):
+    checkpoints.save(tmp_path / "x", tree(), {"n": 3, "members": [["a", 0]]})
+    found, metadata = checkpoints.restore(tmp_path / "x", tree(1))
+    assert_same(found, tree())
+    assert metadata == {"n": 3, "members": [["a", 0]]}
+    as_dicts, _ = checkpoints.restore(tmp_path / "x")
+    assert_same(as_dicts, tree()._asdict())
+
+
+def test_what_stood_there_is_replaced(tmp_path):
+    for seed in (0, 1):
+        checkpoints.save(tmp_path / "x", tree(seed))
+    assert_same(checkpoints.restore(tmp_path / "x", tree())[0], tree(1))
+
+
+def test_nothing_is_not_a_checkpoint(tmp_path):
+    assert checkpoints.newest(tmp_path / "nowhere") is None
+    with pytest.raises(checkpoints.DamagedError, match="nowhere cannot be read"):
+        checkpoints.restore(tmp_path / "nowhere")
+
+
+def test_another_structure_is_refused(tmp_path):
+    checkpoints.save(tmp_path / "x", tree())
+    with pytest.raises(checkpoints.DamagedError):
+        checkpoints.restore(tmp_path / "x", {"another": np.zeros(2)})
+
+
+def test_the_two_newest_stay_and_the_newest_is_read(tmp_path):
+    for seed in range(4):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]
+    found, metadata = checkpoints.newest(tmp_path, tree())
+    assert_same(found, tree(3))
+    assert metadata == {"seed": 3}
+
+
+def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
+    checkpoints.roll(tmp_path, tree(0))
+    (tmp_path / "1.orbax-checkpoint-tmp").mkdir()
+    assert_same(checkpoints.newest(tmp_path, tree())[0], tree(0))
+    checkpoints.roll(tmp_path, tree(1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+def test_damage_to_any_file_gives_what_was_saved_or_what_was_saved_before(
+    tmp_path, caplog, damage
+):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    fell_back = 0
+    for path in files(tmp_path / "1"):
+        whole = path.read_bytes()
+        damage(path)
+        caplog.clear()
+        found, metadata = checkpoints.newest(tmp_path, tree())
+        path.write_bytes(whole)
+        assert_same(found, tree(metadata["seed"]))
+        assert ("falling back" in caplog.text) == (metadata["seed"] == 0), path
+        fell_back += metadata["seed"] == 0
+    assert fell_back
+    assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 1}
+
+
+def test_a_write_that_the_system_refuses_leaves_the_earlier_ones(tmp_path):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    for most in (0, 100, 300):  # bytes a file: each fails at another place
+        with files_of_at_most(most), pytest.raises(OSError):
+            checkpoints.roll(tmp_path, tree(2))
+        assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 1}
+    checkpoints.roll(tmp_path, tree(2), {"seed": 2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
+    assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 2}

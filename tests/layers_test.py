@@ -1,0 +1,143 @@
+"""The architecture: what each module may import of ours, and nothing else."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# From the bottom up: a module may import what is named here, all of it above itself.
+TABLE = {
+    "names": "",
+    "cpu": "",
+    "data": "",
+    "data.files": "",
+    "data.known": "names",
+    "data.sources": "names data.files data.known",
+    "data.augment": "",
+    "data.batches": "data.sources",
+    "models.layers": "names",
+    "models.mlp": "models.layers",
+    "models.vgg": "models.layers",
+    "models.resnet": "names models.layers",
+    "models.mobilenet": "names models.layers",
+    "models.applying": "",
+    "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
+    "models": "models.applying models.catalogue",
+    "masks": "",
+    "scores": "masks",
+    "pruning": "masks",
+    "sparsities": "pruning",
+    "losses": "",
+    "optimizers": "masks names",
+    "training": "masks losses optimizers data.batches",
+    "checkpoints": "masks",
+    "results": "",
+    "tickets.base": "masks",
+    "tickets.iterative": "masks tickets.base",
+    "tickets.controls": "masks scores pruning tickets.base",
+    "tickets.storage": "masks checkpoints tickets.base",
+    "tickets": "tickets.base tickets.iterative tickets.storage",
+    "config": "names",
+    "progress": "",
+    "assembly": "cpu names data.augment data.batches data.sources models masks scores "
+    "pruning sparsities optimizers training tickets tickets.iterative tickets.controls",
+    "workdir": "checkpoints results tickets config",
+    "records": "masks training",
+    "populations": "training tickets progress assembly records workdir",
+    "report": "results",
+    "experiment": "data.sources masks training results tickets config progress "
+    "assembly workdir records populations report",
+    "dry_run": "data.sources training config progress assembly",
+    "commands": "cpu progress",
+    "timing": "",
+    # The doors.
+    "main": "report experiment dry_run commands",
+    "lthjax": "cpu losses masks models optimizers pruning results scores sparsities "
+    "tickets training",
+}
+
+
+def dotted(path):
+    """Returns "data.sources" for lthjax/data/sources.py, "data" for its package."""
+    parts = path.relative_to(ROOT / "lthjax").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "lthjax"
+
+
+FILES = {dotted(path): path for path in (ROOT / "lthjax").rglob("*.py")}
+
+
+def imports(source):
+    """Yields every dotted name that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def ours(source):
+    """Returns the modules of ours that a source imports, relative imports as they are.
+
+    What is no module itself, the `apply` of `from lthjax.masks import apply`, is of the
+    module before it; `import lthjax` is an import of everything.
+    """
+    names = [n for n in imports(source) if n.split(".")[0] in ("lthjax", "")]
+    short = [name.removeprefix("lthjax.") for name in names]
+    return {n if n in FILES or n[0] == "." else _parent(n) for n in short}
+
+
+def _parent(name):
+    return name.rpartition(".")[0] or "lthjax"
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("from lthjax import masks", {"masks"}),
+        ("from lthjax import masks as m, scores", {"masks", "scores"}),
+        ("from lthjax.data import sources", {"data.sources"}),
+        ("from lthjax.data.sources import Split", {"data.sources"}),
+        ("from lthjax.tickets import Ticket", {"tickets"}),
+        ("import lthjax.masks as m", {"masks"}),
+        ("import lthjax", {"lthjax"}),
+        ("from lthjax import *", {"lthjax"}),
+        ("def f():\n  if f:\n    from lthjax import masks", {"masks"}),
+        ("from . import masks", {"..masks"}),
+        ("from .masks import apply", {".masks.apply"}),
+        ("import jax, optax\nfrom masks import apply", set()),
+    ],
+)
+def test_an_import_is_seen_in_every_form_and_place(source, found):
+    assert ours(source) == found
+
+
+def test_every_module_has_its_line_in_the_table():
+    assert set(FILES) == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_module_imports_only_what_the_table_allows(name):
+    assert ours(FILES[name].read_text()) <= set(TABLE[name].split())
+
+
+def test_no_module_may_import_one_that_comes_later():
+    above = []
+    for name, allowed in TABLE.items():
+        assert set(allowed.split()) <= set(above), name
+        above.append(name)
+
+
+def test_configs_import_the_default_config_only():
+    for path in (ROOT / "configs").glob("*.py"):
+        assert ours(path.read_text()) <= {"config"}, path
+
+
+def test_experiments_never_import_each_other():
+    paths = list((ROOT / "experiments").glob("*.py"))
+    others = {"experiments", *(path.stem for path in paths)}
+    for path in paths:
+        parts = {name.split(".")[0] for name in imports(path.read_text())}
+        assert not parts & others and "" not in parts, path

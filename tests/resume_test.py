@@ -1,0 +1,146 @@
+"""A run may be killed at any moment: the same command ends it with the same bits."""
+
+import contextlib
+import itertools
+import logging
+import re
+import shutil
+
+import pytest
+import tiny
+
+from lthjax import assembly, checkpoints, experiment, results
+
+WRITES = ((checkpoints, "save"), (results, "append"), (results, "write"))
+WRITES += ((shutil, "rmtree"),)
+# Late rewinding: the dense training comes in two parts.
+MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
+CONV = {**tiny.CONV, "search.rewind_to": 1, "search.levels": 1}
+
+
+ARMS = ("ticket", "shuffle")
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch):
+    monkeypatch.setattr(assembly, "build", tiny.build)
+
+
+def changed_at(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def die_after_writes(monkeypatch, number, died_at):
+    """Makes the `number`-th change of the disk from now on the last one."""
+    left = itertools.count(number - 1, -1)
+
+    def deadly(function, name):
+        def write(path, *args, **kwargs):
+            before = changed_at(path)
+            function(path, *args, **kwargs)
+            if changed_at(path) != before and next(left) == 0:
+                died_at.append(name)
+                raise Killed
+
+        return write
+
+    for module, name in WRITES:
+        monkeypatch.setattr(module, name, deadly(getattr(module, name), name))
+
+
+def uninterrupted(tmp_path_factory, changes):
+    """Returns a config, and the workdir of a run of it that nothing interrupted."""
+    config, root = tiny.config(changes), tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "build", tiny.build)
+        experiment.run(config, root)
+    return config, root
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory):
+    return uninterrupted(tmp_path_factory, MLP)
+
+
+@pytest.fixture(scope="module")
+def conv(tmp_path_factory):
+    return uninterrupted(tmp_path_factory, CONV)
+
+
+@pytest.mark.parametrize("whole", ["mlp", "conv"])
+def test_a_run_killed_after_whatever_it_writes_ends_the_same(
+    whole, request, tmp_path, monkeypatch, caplog
+):
+    config, root = request.getfixturevalue(whole)
+    caplog.set_level(logging.INFO)
+    died_at = []
+    # Every life is of one, two or three writes, so that all kinds are a last one.
+    for number in itertools.cycle((1, 2, 3)):
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            die_after_writes(patch, number, died_at)
+            experiment.run(config, tmp_path)
+            break
+        assert len(died_at) < 200  # each life got somewhere
+    assert set(died_at) == {name for _, name in WRITES}
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)
+    for level in range(config.search.levels + 1):
+        assert re.search(rf"resuming level {level}, step \d of 4", caplog.text)
+
+
+def test_a_finished_run_says_so_and_touches_nothing(mlp, caplog):
+    config, root = mlp
+    before = tiny.contents(root)
+    caplog.set_level(logging.INFO)
+    rows = experiment.run(config, root)
+    assert f"finished: {root} has every level" in caplog.text
+    assert tiny.contents(root) == before
+    assert rows == results.read(root / results.RESULTS)
+
+
+def test_more_seeds_levels_and_controls_go_on_from_what_is_there(mlp, tmp_path):
+    config, root = mlp
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    expected = set(tiny.records(root))
+    for changes, added in (
+        ({"seeds": (2, 3)}, {(0, "ticket"), *((n, a) for n in (1, 2) for a in ARMS)}),
+        ({"search.levels": 3}, {(3, arm) for arm in ARMS}),
+        ({"controls": tiny.ALL[1:]}, {(n, "random") for n in (1, 2)}),
+    ):
+        before = (tmp_path / results.RESULTS).read_text()
+        earlier = tiny.saved_tickets(tmp_path)
+        now = tiny.changed(config, changes)
+        experiment.run(now, tmp_path)
+        assert (tmp_path / results.RESULTS).read_text().startswith(before)
+        assert earlier.items() <= tiny.saved_tickets(tmp_path).items()
+        expected |= {(n, seed, arm) for seed in now.seeds for n, arm in added}
+        assert tiny.records(tmp_path).keys() == expected
+
+
+def test_fewer_seeds_controls_and_levels_are_a_finished_run(mlp, tmp_path, caplog):
+    config, root = mlp
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    fewer = {"seeds": (0,), "controls": (), "search.levels": 0}
+    caplog.set_level(logging.INFO)
+    rows = experiment.run(tiny.changed(config, fewer), tmp_path)
+    assert "finished" in caplog.text
+    assert rows == results.read(root / results.RESULTS)
+
+
+def test_a_population_that_lost_a_seed_on_its_way_goes_on_without(
+    mlp, tmp_path, caplog, monkeypatch
+):
+    config, root = mlp
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_after_writes(patch, 10, [])
+        experiment.run(config, tmp_path)
+    caplog.set_level(logging.INFO)
+    experiment.run(tiny.changed(config, {"seeds": (1,)}), tmp_path)
+    assert re.search(r"resuming level \d, step \d of \d", caplog.text)
+    kept = {seed: r["kept"] for (_, seed, _), r in tiny.records(tmp_path).items()}
+    assert set(kept) == {1}
+    experiment.run(config, tmp_path)
+    assert tiny.records(tmp_path).keys() == tiny.records(root).keys()

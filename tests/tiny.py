@@ -1,0 +1,120 @@
+"""A run of seconds, and what it left, for the tests of the program."""
+
+import copy
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from lthjax import assembly, results, tickets
+from lthjax import config as config_lib
+
+ALL = ("reinit", "shuffle", "random")
+_build = assembly.build
+
+
+def config(changes=None):
+    """Returns the config of a run of two levels, four steps each, on made-up digits.
+
+    Args:
+      changes: {dotted key: value}.
+    """
+    start = {
+        "seeds": (0, 1),
+        "data.name": "synthetic",
+        "data.validation": 16,
+        "data.options": {"train": 48, "test": 16},
+        "model.options": {"hidden": (8,)},
+        "train.steps": 4,
+        "train.batch_size": 12,
+        "search.levels": 2,
+        "eval_every": 3,
+        "eval_batch": 16,
+        "logging.tensorboard": False,
+        "logging.checkpoint_seconds": 0.0,
+    }
+    return changed(config_lib.default(), start | (changes or {}))
+
+
+def changed(found, changes):
+    """Returns a copy of a config with other values, {dotted key: value}."""
+    found = copy.deepcopy(found)
+    with found.unlocked(), found.ignore_type():
+        for key, value in changes.items():
+            path, _, name = key.rpartition(".")
+            part = functools.reduce(getattr, path.split(".") if path else (), found)
+            part[name] = value
+    return found
+
+
+class ConvNet(nn.Module):
+    """A user's own network: a convolution, batch norm, and a head."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns the logits."""
+        x = nn.Conv(4, (3, 3), use_bias=False)(images)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+        return nn.Dense(self.num_classes)(x.mean((1, 2)))
+
+
+CONV = {
+    "model.name": "tiny:ConvNet",
+    "model.options": {},
+    "data.crop": 1,
+    "data.flip": True,
+}
+
+
+def build(config, source):
+    """Returns `assembly.build`, compiled once for all configs that compute the same."""
+    same = config_lib.flat(json.loads(config_lib.to_json(config)))
+    free = ("seeds", "controls", "data_dir", "search.levels")
+    rows = {k: v for k, v in same.items() if k not in free and "logging" not in k}
+    text = json.dumps(rows)
+    if text not in _BUILT:
+        _BUILT[text] = _build(config, source)
+    facts = assembly.kind(source)
+    numbers = assembly.plan(config, facts, len(source.train.labels))
+    return _BUILT[text]._replace(plan=numbers, search=assembly.search(config, numbers))
+
+
+_BUILT = {}
+
+
+def records(root, name=results.RESULTS):
+    """Returns {(level, seed, arm): record} without the times."""
+    rows = results.read(pathlib.Path(root) / name)
+    assert len({results.identity(row) for row in rows}) == len(rows)
+    return {results.identity(row): {**row, "seconds": None} for row in rows}
+
+
+def saved_tickets(root):
+    """Returns {"seed_0/level_01": the ticket, its arrays as bytes}."""
+    folder = pathlib.Path(root) / "tickets"
+    return {
+        f"{path.parent.name}/{path.name}": jax.tree.map(
+            lambda leaf: np.asarray(leaf).tobytes(), tickets.load(path)
+        )
+        for path in folder.glob("*/*")
+    }
+
+
+def outcome(root):
+    """Returns all that must be equal for two runs to have ended the same."""
+    curves = records(root, results.CURVES)
+    return records(root), curves, saved_tickets(root)
+
+
+def contents(root):
+    """Returns {path: (bytes, time of change)} of every file of a run but its lock."""
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in pathlib.Path(root).rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
