@@ -2,12 +2,11 @@
 
 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python experiments/speed.py --workdir=runs/speed
 
-What is compared is timed in turns, in one run: a ratio is the median over the rounds of
-the ratio within a round. "no masks" is the same program handed a mask tree without
-masks, in which nothing is masked. Ours runs as the program runs it: uint8 images are
-shuffled, gathered and normalised, and validation never comes due. PyTorch, where it is
-installed (`speed_peer.py`), is given float batches that lie ready. Pixels are random:
-speed does not depend on them. A part that the workdir holds is not measured again.
+What is compared is timed in turns: a ratio is the median of the ratios within a round.
+"no masks" is the same program handed a tree of `None`, in which nothing is masked. Ours
+shuffles, gathers and normalises uint8 images, as the program does; PyTorch, where it is
+installed (`speed_peer.py`), finds float batches ready. Pixels are random: speed does
+not depend on them. A part that the workdir holds is not measured again.
 """
 
 import argparse
@@ -32,24 +31,23 @@ from matplotlib.figure import Figure
 from rich import console, markdown
 
 import lthjax
-from lthjax import assembly, names, report, timing
+from lthjax import assembly, names, report, timing, training
 from lthjax import config as config_lib
 from lthjax.data import known, sources
 
 HERE = pathlib.Path(__file__).parent
 END = 10**8  # a step that no measurement comes to
-LEVELS = 4  # whose masks a trainer goes through, turn by turn
 
 
 class Network(NamedTuple):
-    """A training whose step is timed; `small` are the model's options for --smoke."""
+    """A training whose step is timed, masked in `most` times the unmasked seconds."""
 
     pixels: str
     model: str
     batch_size: int
     optimizer: dict[str, Any]
-    small: dict[str, Any]
-    most: float  # masked by unmasked seconds
+    most: float
+    options: dict[str, Any]  # of the model, for --smoke only
 
 
 class Row(NamedTuple):
@@ -68,14 +66,12 @@ class Row(NamedTuple):
 ADAM = {"name": "adam", "learning_rate": 1.2e-3}
 SLOW = {"name": "adam", "learning_rate": 3e-4}
 SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
-NARROW, SHORT = (
-    {"channels": (4, 8), "hidden": (8, 8)},
-    {"blocks": (1, 1), "channels": (4, 8)},
-)
+FLAT, NARROW = {"hidden": (30, 10)}, {"channels": (4,), "hidden": (8, 8)}
+SHORT = {"channels": (4,), "blocks": (1,)}
 NETWORKS = {
-    "lenet": Network("mnist", "lenet_300_100", 60, ADAM, {"hidden": (30, 10)}, 1.1),
-    "conv4": Network("cifar10", "conv4", 60, SLOW, NARROW, 1.03),
-    "resnet20": Network("cifar10", "resnet20", 128, SGD, SHORT, 1.03),
+    "lenet": Network("mnist", "lenet_300_100", 60, ADAM, 1.1, FLAT),
+    "conv4": Network("cifar10", "conv4", 60, SLOW, 1.03, NARROW),
+    "resnet20": Network("cifar10", "resnet20", 128, SGD, 1.03, SHORT),
 }
 POPULATIONS = {"lenet": (1, 4, 16), "resnet20": (1, 4)}
 PEERS = {"PyTorch": False, "PyTorch, fused optimizer": True}
@@ -87,29 +83,24 @@ def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Cal
 
     Every call goes on from where the last one stopped, with the masks of another level.
     """
-    config, source = _training(NETWORKS[name], options, augment)
-    parts = assembly.build(config, source)
+    parts = assembly.build(*_training(_network(name, options), options, augment))
     params, model_state = parts.init_fn(jax.random.key(0))
     full = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
     total = lthjax.masks.count(full)[1]
-    levels = [_pruned(params, full, round(total * 0.8**n)) for n in range(LEVELS)]
+    levels = [_pruned(params, full, round(total * 0.8**n)) for n in range(4)]
     if not masked:
         levels = [jax.tree.map(lambda _: None, params)]
-    states = lthjax.training.stack(
-        [parts.begin(ticket._replace(masks=levels[0]))] * members
-    )
+    state = parts.begin(ticket._replace(masks=levels[0]))
+    states = training.stack([state] * members)
     keys = jax.random.split(jax.random.key(0), members)
-    turns = itertools.cycle(
-        [lthjax.training.stack([masks] * members) for masks in levels]
-    )
+    turns = itertools.cycle([training.stack([masks] * members) for masks in levels])
     at = 0
 
     def run(steps):
         nonlocal states, at
-        fixed, stop = (next(turns), keys), at + steps
-        seconds, states = timing.stopwatch(parts.run, states, fixed, (0, END), at, stop)
-        at = stop
+        shared, at = ((next(turns), keys), (0, END), at, at + steps), at + steps
+        seconds, states = timing.stopwatch(parts.run, states, *shared)
         return seconds
 
     return run
@@ -119,8 +110,8 @@ def _training(network, options, augment):
     """Returns the config of a training, and random pixels for it."""
     config = config_lib.default()
     config.model.name = network.model
-    config.model.options = network.small if options.smoke else {}
-    config.train.batch_size = _batch(network, options)
+    config.model.options = network.options
+    config.train.batch_size = network.batch_size
     config.train.steps = config.eval_every = END
     config.optimizer.update(network.optimizer)
     config.data.crop, config.data.flip = (4, True) if augment else (0, False)
@@ -134,14 +125,16 @@ def _training(network, options, augment):
     return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
 
 
-def _batch(network, options):
-    return 8 if options.smoke else network.batch_size
+def _network(name, options):
+    found = NETWORKS[name]
+    return found._replace(**({"batch_size": 8} if options.smoke else {"options": {}}))
 
 
 @jax.jit
 def _pruned(params, masks, kept):
-    scores = lthjax.scores.magnitude(params, masks)
-    return lthjax.pruning.prune(masks, scores, kept=kept)
+    return lthjax.pruning.prune(
+        masks, lthjax.scores.magnitude(params, masks), kept=kept
+    )
 
 
 @contextlib.contextmanager
@@ -150,10 +143,8 @@ def peers(name: str, options) -> Iterator[dict[str, Callable]]:
     if importlib.util.find_spec("torch") is None:
         yield {}
         return
-    network = NETWORKS[name]
     asked = {"network": name, "cuda": jax.default_backend() == "gpu"}
-    asked |= {"model": network.small if options.smoke else {}}
-    asked |= {"optimizer": network.optimizer, "batch_size": _batch(network, options)}
+    asked |= _network(name, options)._asdict()
     command = [sys.executable, str(HERE / "speed_peer.py")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
@@ -166,7 +157,7 @@ def peers(name: str, options) -> Iterator[dict[str, Callable]]:
         yield {which: functools.partial(run, fused) for which, fused in PEERS.items()}
 
 
-def row(what: str, unit: str, values, **bound: float) -> Row:
+def row(what: str, unit: str, values, **bound) -> Row:
     """Returns the row of some values, with `most` or `least` as bound of the median."""
     low, median, high = map(float, np.quantile(values, (0.25, 0.5, 0.75)))
     return Row(what, unit, median, low, high, len(values), **bound)
@@ -174,11 +165,9 @@ def row(what: str, unit: str, values, **bound: float) -> Row:
 
 def step(name: str, options) -> list[Row]:
     """Measures a network's step: masked, without masks, augmented, in PyTorch."""
-    ours = {
-        "masked": trainer(name, options),
-        "no masks": trainer(name, options, masked=False),
-    }
-    if NETWORKS[name].pixels == "cifar10":
+    ours = {"masked": trainer(name, options)}
+    ours["no masks"] = trainer(name, options, masked=False)
+    if name == "resnet20":
         ours["masked, crop and flip"] = trainer(name, options, augment=True)
     taken, compiled = _compared(name, ours, options)
     rows = [row(f"{name}, {k}", "steps/s", 1 / taken[k]) for k in taken]
@@ -194,8 +183,7 @@ def _compared(name, ours, options):
     for run in ours.values():
         run(1)
     with timing.compilations() as compiled, peers(name, options) as theirs:
-        length = {"rounds": options.rounds, "seconds": options.seconds}
-        taken = timing.in_turns({**ours, **theirs}, **length)
+        taken = timing.in_turns(ours | theirs, options.rounds, options.seconds)
     return taken, [len(compiled)]
 
 
@@ -205,9 +193,9 @@ def _ratios(name, members, taken):
     for which, other in itertools.product(members, PEERS):
         if other in taken:
             what = f"{name}, {which} by {other}"
-            bound = {"least": LEAST[what]} if what in LEAST and _on_cpu() else {}
+            least = LEAST.get(what) if jax.default_backend() == "cpu" else None
             ratio = members[which] * taken[other] / taken[which]
-            rows.append(row(what, "times", ratio, **bound))
+            rows.append(row(what, "times", ratio, least=least))
     return rows
 
 
@@ -215,20 +203,20 @@ def population(options) -> list[Row]:
     """Measures the images a second, in all, of populations of several sizes."""
     rows = []
     for name, sizes in POPULATIONS.items():
-        members = {f"population of {n}": n for n in sizes}
+        members = {f"population of {n}": n for n in sizes[options.smoke :]}
         ours = {k: trainer(name, options, members=n) for k, n in members.items()}
         taken, _ = _compared(name, ours, options)
         for which, seconds in taken.items():
-            images = members.get(which, 1) * _batch(NETWORKS[name], options) / seconds
-            rows.append(row(f"{name}, {which}", "images/s", images))
+            images = members.get(which, 1) * _network(name, options).batch_size
+            rows.append(row(f"{name}, {which}", "images/s", images / seconds))
         rows += _ratios(name, members, taken)
     return rows
 
 
 def prune(options) -> list[Row]:
     """Measures pruning ResNet-50's weights by magnitude, level by level."""
-    width = 0.1 if options.smoke else 1.0
-    network = lthjax.models.build("resnet50_imagenet", 1000, width=width)
+    name = "lenet5" if options.smoke else "resnet50_imagenet"
+    network = lthjax.models.build(name, 1000)
     init = functools.partial(lthjax.models.initialise, network, jax.random.key(0))
     shapes, _ = jax.eval_shape(init, np.zeros((1, 64, 64, 3), np.float32))
     draw = np.random.default_rng(0).standard_normal
@@ -246,15 +234,13 @@ def prune(options) -> list[Row]:
 
 def start(options) -> list[Row]:
     """Measures the digits run: seconds to its first step, and to its end."""
-    times = range(1 if options.smoke else 5)
+    first, times = ", step 1 of ", range(1 if options.smoke else 5)
     with tempfile.TemporaryDirectory() as root:
-        cold = [_digits(root, f"cold{i}", f"cache{i}", ", step 1 of ") for i in times]
-        warm = [_digits(root, f"warm{i}", "cache0", ", step 1 of ") for i in times]
-        rows = [
-            row("digits, to the first step, nothing cached", "s", cold),
-            row("digits, to the first step, programs cached", "s", warm),
-        ]
+        cold = [_digits(root, f"cold{i}", f"cache{i}", first) for i in times]
+        rows = [row("digits, to the first step, nothing cached", "s", cold)]
         if not options.smoke:
+            warm = [_digits(root, f"warm{i}", "cache0", first) for i in times]
+            rows += [row("digits, to the first step, programs cached", "s", warm)]
             whole = [_digits(root, "whole", "cache", "curve.png")]
             rows += [row("digits, the whole run, nothing cached", "s", whole, most=90)]
     return rows
@@ -285,32 +271,23 @@ PARTS |= {"population": population, "prune": prune, "start": start}
 def setup(options) -> dict[str, str]:
     """Returns what the numbers depend on, which a workdir keeps."""
     pages = "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
-    names = ["jax", "flax", "optax"] + ["torch"] * bool(
-        importlib.util.find_spec("torch")
-    )
-    device = "CPU" if _on_cpu() else jax.devices()[0].device_kind
+    wanted = ("jax", "flax", "optax", "torch")
+    found = [name for name in wanted if importlib.util.find_spec(name)]
+    device = jax.devices()[0].device_kind.replace("cpu", "CPU")
     return {
         "machine": f"{len(os.sched_getaffinity(0))} cores, {device}",
-        "versions": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names),
+        "versions": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in found),
         "huge pages": "on" if pages else "off, see the command",
         "rounds": f"{options.rounds}, turns of {options.seconds} s",
         "networks": "small (--smoke)" if options.smoke else "whole",
     }
 
 
-def _on_cpu():
-    return jax.default_backend() == "cpu"
-
-
 def text(facts: dict[str, str], rows: list[Row]) -> str:
     """Returns the table as Markdown, with its command and what it depends on."""
     lines = ["# Speed", "", f"    {__doc__.splitlines()[2]}", ""]
     lines += [f"* {name}: {value}" for name, value in facts.items()]
-    lines += [
-        "",
-        "| what | | median | quartiles | n | target |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines += ["", "| what | | median | quartiles | n | target |", "|---" * 6 + "|"]
     for r in rows:
         bound = "" if r.most is None else f"at most {r.most:g}"
         bound = bound if r.least is None else f"at least {r.least:g}"
@@ -332,8 +309,8 @@ def figure(rows: list[Row]) -> Figure:
     shape = Figure(figsize=(9, 1 + 0.4 * len(shown)), layout="constrained")
     axes = shape.subplots()
     shares = [r.median / (r.most or r.least) for r in shown]
-    names = [f"{r.what}\n(at {'most' if r.most else 'least'} 1)" for r in shown]
-    axes.barh(names, shares, color=["C0" if met(r) else "C3" for r in shown])
+    labels = [f"{r.what}\n(at {'most' if r.most else 'least'} 1)" for r in shown]
+    axes.barh(labels, shares, color=["C0" if met(r) else "C3" for r in shown])
     axes.axvline(1, color="0.3", ls="--")
     axes.set_xlabel("measured / target")
     axes.invert_yaxis()
@@ -350,11 +327,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="of a turn, about")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.smoke else 15)
+    options.rounds = options.rounds or (3 if options.smoke else 15)
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
     lthjax.cpu.lower_convolutions()
-    path, facts = options.workdir / "speed.json", setup(options)
     options.workdir.mkdir(parents=True, exist_ok=True)
+    path, facts = options.workdir / "speed.json", setup(options)
     saved = json.loads(path.read_text()) if path.exists() else {"setup": facts}
     if saved["setup"] != facts:
         sys.exit(f"error: a workdir keeps its setup {saved['setup']}, got {facts}")

@@ -1,10 +1,10 @@
 """The PyTorch side of `speed.py`: the same training steps, written plainly.
 
-Reads lines of JSON with the keys network, batch_size, optimizer, model (its options),
-fused, cuda and steps, and answers each with {"seconds"}. Weights are multiplied by
-their masks in the forward pass, convolutional networks are in channels_last, all cores
-are used. Batches are normalised floats that lie ready in memory: less work than a data
-loader has, and than our side does.
+Reads lines of JSON with the keys network, options (of the network), batch_size,
+optimizer, fused, cuda and steps, and answers each with {"seconds"}. Weights are
+multiplied by their masks in the forward pass, convolutional networks are in
+channels_last, all cores are used. Batches are normalised floats that lie ready in
+memory: less work than a data loader has, and than our side does.
 """
 
 import json
@@ -113,7 +113,7 @@ def optimizer(parameters, options: dict, fused: bool) -> torch.optim.Optimizer:
 def trainer(asked: dict) -> Callable[[int], float]:
     """Returns steps -> seconds for a network, going on from call to call."""
     device = torch.device("cuda" if asked["cuda"] else "cpu")
-    model = NETWORKS[asked["network"]](**asked["model"]).to(device)
+    model = NETWORKS[asked["network"]](**asked["options"]).to(device)
     side, depth = (28, 1) if asked["network"] == "lenet" else (32, 3)
     layout = torch.channels_last if depth > 1 else torch.contiguous_format
     model = model.to(memory_format=layout)

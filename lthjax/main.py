@@ -35,6 +35,7 @@ def _parse(argv):
         while reason.args and isinstance(reason.args[0], Exception):
             reason = reason.args[0]
         text = " ".join(str(reason.args[0] if reason.args else reason).split())
+        text = text.rpartition("Error: ")[2]  # of a config file that raised
         sys.exit(f"error: every flag, config file and config key must be known: {text}")
 
 

@@ -188,7 +188,7 @@ def _check_finite(population, stop, losses, curve):
     names = ", ".join(f"seed {job.seed} ({job.arm})" for job in bad)
     remedy = "take a lower learning rate or gradient clipping"
     if good:
-        remedy += f", or go on without: --config.seeds={tuple(good)}"
+        remedy += f", or go on without: --config.seeds={','.join(map(str, good))}"
     raise FloatingPointError(
         f"the loss must stay finite, got NaN or infinity for {names} at level "
         f"{population.ticket.level} between steps {population.at} and {stop}; what was "

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def in_turns(
-    contenders: Mapping[str, Callable[[int], float]], *, rounds: int, seconds: float
+    contenders: Mapping[str, Callable[[int], float]], rounds: int, seconds: float
 ) -> dict[str, np.ndarray]:
     """Returns the seconds of a step of each contender, one number a round.
 

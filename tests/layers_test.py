@@ -50,8 +50,8 @@ TABLE = {
     "experiment": "data.sources masks training results tickets config progress "
     "assembly workdir records populations report",
     "dry_run": "data.sources training config progress assembly",
-    "commands": "cpu progress",
     "timing": "",
+    "commands": "cpu progress",
     # The doors.
     "main": "report experiment dry_run commands",
     "lthjax": "cpu losses masks models optimizers pruning results scores sparsities "

@@ -1,5 +1,7 @@
 """The whole loop, train, prune, rewind, retrain, level after level, as one function."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +78,18 @@ def separate(function, keys):
     return jax.device_get([compiled(key) for key in keys])
 
 
+KEYS = jax.random.split(jax.random.key(0), 8)
+IMAGE = (4, 4, 1)
+
+
+@functools.cache
+def perceptrons():
+    """Returns the loop of a small MLP, its counts, and eight separate runs of it."""
+    network = models.build("mlp", CLASSES, options={"hidden": (8,)})
+    loop, counts = program(network, IMAGE)
+    return loop, counts, separate(loop, KEYS)
+
+
 def member(tree, *index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
@@ -97,11 +111,9 @@ def margin(tree, before, trained):
 
 
 def test_the_whole_loop_of_eight_keys_at_once_equals_eight_separate_runs():
-    network = models.build("mlp", CLASSES, options={"hidden": (8,)})
-    loop, counts = program(network, (4, 4, 1))
-    keys = jax.random.split(jax.random.key(0), 8)
-    together = jax.device_get(jax.jit(jax.vmap(loop))(keys))
-    for i, (trees, trained) in enumerate(separate(loop, keys)):
+    loop, counts, runs = perceptrons()
+    together = jax.device_get(jax.jit(jax.vmap(loop))(KEYS))
+    for i, (trees, trained) in enumerate(runs):
         found_trees, found = member(together, i)
         # Thirty steps a level, each level from the start: rounding cannot grow.
         jax.tree.map(
@@ -122,9 +134,8 @@ def test_the_whole_loop_of_eight_keys_at_once_equals_eight_separate_runs():
 
 def test_every_level_trains_its_own_weights_and_keeps_zero_at_zero():
     network = models.build("mlp", CLASSES, options={"hidden": (8,)})
-    loop, counts = program(network, (4, 4, 1))
-    trees, trained = jax.jit(loop)(jax.random.key(0))
-    images, labels = task((4, 4, 1))
+    trees, trained = perceptrons()[2][0]
+    images, labels = task(IMAGE)
     for level in range(LEVELS + 1):
         params = member(trained, level)
         zeros = masks.apply(params, member(trees, level))
@@ -150,9 +161,8 @@ def lowered():
 def test_a_convolutional_network_by_map_has_the_bits_of_separate_runs(lowered):
     options = {"channels": (3,), "hidden": ()}
     loop, counts = program(models.build("conv2", CLASSES, options=options), (6, 6, 1))
-    keys = jax.random.split(jax.random.key(0), 3)
-    found = jax.device_get(jax.jit(lambda keys: lax.map(loop, keys))(keys))
-    for i, alone in enumerate(separate(loop, keys)):
+    found = jax.device_get(jax.jit(lambda keys: lax.map(loop, keys))(KEYS[:3]))
+    for i, alone in enumerate(separate(loop, KEYS[:3])):
         jax.tree.map(np.testing.assert_array_equal, member(found, i), alone)
         kept = [prunable(*member(alone, n))[0].sum() for n in range(LEVELS + 1)]
         assert kept == [*counts]

@@ -1,0 +1,63 @@
+"""Every config is imported, shrunk and run two steps."""
+
+import pathlib
+import re
+
+import pytest
+import tiny
+
+from lthjax import config as config_lib
+from lthjax import experiment
+
+FOLDER = pathlib.Path(__file__).parent.parent / "configs"
+FILES = sorted(path.name for path in FOLDER.glob("*.py"))
+# A block a stage: what is left out repeats what is there.
+SHORTER = {"resnet20": (1, 1, 1), "resnet18": (1,) * 4, "resnet50_imagenet": (1,) * 4}
+
+
+def load(name):
+    return config_lib.load(FOLDER / name)
+
+
+def test_the_names_that_users_type_are_there():
+    names = ("digits", "mnist", "cifar10", "cifar100", "imagenet")
+    assert {f"{name}.py" for name in names} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_opens_with_its_command_and_is_valid(name):
+    text = (FOLDER / name).read_text()
+    assert re.match('"""[^"]*python -m lthjax.main --config=configs/' + name, text)
+    config_lib.validate(load(name))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
+    config = config_lib.shrunk(load(name), steps=2)
+    changes = {"seeds": (0,), "controls": ()}
+    if config.model.name in SHORTER:
+        changes["model.options.blocks"] = SHORTER[config.model.name]
+    rows = experiment.run(tiny.changed(config, changes), tmp_path)
+    assert {(row["level"], row["arm"]) for row in rows} == {
+        (0, "ticket"),
+        (1, "ticket"),
+    }
+
+
+def test_mnist_has_a_shorter_variant_and_no_others():
+    short = config_lib.load(FOLDER / "mnist.py", "short")
+    config_lib.validate(short)
+    assert short.train.steps < load("mnist.py").train.steps
+    with pytest.raises(ValueError, match="'paper' or 'short', got 'other'"):
+        config_lib.load(FOLDER / "mnist.py", "other")
+
+
+def test_shrinking_leaves_the_config_and_takes_its_path():
+    config = load("cifar10.py")
+    before = config_lib.to_json(config)
+    small = config_lib.shrunk(config)
+    assert config_lib.to_json(config) == before
+    for key in ("model.name", "search.method", "schedule.name", "data.flip"):
+        flat, whole = config_lib.flat(small), config_lib.flat(config)
+        assert flat[key] == whole[key]
+    assert 0 < small.search.rewind_to < small.train.steps

@@ -1,0 +1,177 @@
+"""The command: what it refuses, how it is stopped and killed, and goes on."""
+
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+
+from lthjax import commands, experiment, main, report
+
+ROOT = pathlib.Path(__file__).parent.parent
+DIGITS = f"--config={ROOT}/configs/digits.py"
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Returns call(*arguments) -> exit status or message, of the command in here."""
+    monkeypatch.setattr(commands, "prepare", lambda: None)
+
+    def call(*arguments):
+        for name in [name for name in main.FLAGS if name.startswith("config.")]:
+            delattr(main.FLAGS, name)
+        main.FLAGS.unparse_flags()
+        argv = ["lthjax.main", *arguments]
+        monkeypatch.setattr(sys, "argv", argv)
+        try:
+            main.main(main._parse(argv))
+        except SystemExit as stop:
+            return str(stop.code)
+        return ""
+
+    return call
+
+
+BAD = [
+    ("--config.sedes=3", 'Did you mean "seeds"'),
+    ("--config.search.rat=0.1", 'Did you mean "rate"'),
+    ("--config.train.steps=many", "--config.train.steps=many: invalid literal"),
+    ("--config.model.name=mpl", "got model = 'mpl', did you mean 'mlp'"),
+    ("--config.data.name=mnits", "got data set = 'mnits', did you mean 'mnist'"),
+    ("--config.search.method=imp", "iterative, one_shot, .* got search method = 'imp'"),
+    ("--config.search.sparsities=(1.0,)", r"in \[0, 1\), got sparsity = 1.0"),
+    ("--config.search.rewind_to=2000", "got rewind_to = 2000"),
+    (
+        "--config.train.batch_size=1201",
+        "1200 images, got train.batch_size = 1201",
+    ),
+    ("--wrkdir=x", "'wrkdir'. Did you mean: workdir"),
+    ("--config=configs/none.py", "configs/none.py"),
+    (f"--config={ROOT}/configs/mnist.py:long", "'paper' or 'short', got 'long'"),
+    ("also", "flags only, got also"),
+]
+
+
+@pytest.mark.parametrize("argument, message", BAD)
+def test_a_mistake_ends_the_command_with_a_sentence_and_makes_no_workdir(
+    command, tmp_path, argument, message
+):
+    found = command(DIGITS, argument, f"--workdir={tmp_path / 'workdir'}")
+    assert re.match(f"error: (.|\n)*{message}", found)
+    assert "Traceback" not in found
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_needs_a_workdir(command):
+    assert "--workdir must name the folder" in command(DIGITS)
+
+
+SETTINGS = {
+    "seeds": "(0,1)",
+    "controls": "('shuffle',)",
+    "data.name": "mine:images",
+    "data.validation": 20,
+    "model.name": "mine:Net",
+    "model.options": {},
+    "train.steps": 3000,
+    "train.batch_size": 12,
+    "search.levels": 2,
+    "search.rewind_to": 200,
+    "eval_every": 500,
+    "logging.checkpoint_seconds": 0.2,
+    "logging.tensorboard": False,
+}
+MINE = """
+import numpy as np
+from flax import linen as nn
+
+class Net(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.relu(nn.Dense(6)(images.reshape(len(images), -1)))
+        return nn.Dense(self.num_classes)(x)
+
+def images():
+    rng = np.random.default_rng(0)
+    def draw(size):
+        labels = np.arange(size) % 3
+        noise = rng.integers(0, 99, (size, 4, 4, 1))
+        return (noise + 50 * labels[:, None, None, None]).astype(np.uint8), labels
+    return draw(60), draw(30)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module of the user's on the path, and the arguments of a run with it."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = f"{tmp_path}{os.pathsep}{ROOT}"
+    monkeypatch.setenv("PYTHONPATH", paths)
+    changed = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    return [DIGITS, *changed]
+
+
+def start(arguments, workdir, log):
+    command = [sys.executable, "-m", "lthjax.main", *arguments, f"--workdir={workdir}"]
+    return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120  # a loaded machine compiles slowly
+    while not condition():
+        assert process.poll() is None, "the process ended"
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.02)
+
+
+def test_a_run_of_ones_own_killed_stopped_and_continued_ends_the_same(
+    mine, tmp_path, command, capsys
+):
+    chance = random.Random(0)
+    root, log = tmp_path / "killed", tmp_path / "log"
+    with open(log, "w") as file:
+        first = start(mine, root, file)
+        wait_for(lambda: list(root.glob("training/*/commit_success.txt")), first)
+        time.sleep(chance.random())
+        first.kill()
+        assert first.wait() == -signal.SIGKILL
+
+        second = start(mine, root, file)
+        wait_for(lambda: "resuming level" in log.read_text(), second)
+        refused = command(*mine, f"--workdir={root}")
+        assert "one process at a time may write to a workdir" in refused
+        time.sleep(chance.random() / 2)
+        asked = time.monotonic()
+        second.terminate()
+        assert second.wait() == commands.STOPPED
+        assert time.monotonic() - asked < 20  # seconds, on a loaded machine
+    assert re.search(r"stopped at level \d, step \d+ of \d+; the same", log.read_text())
+
+    assert command(*mine, f"--workdir={root}") == ""
+    assert f"figure: {root / report.CURVE}" in capsys.readouterr().out
+    assert command(*mine, f"--workdir={tmp_path / 'whole'}") == ""
+    assert tiny.outcome(root) == tiny.outcome(tmp_path / "whole")
+    expected = {(0, seed, "ticket") for seed in (0, 1)}
+    arms, levels = ("ticket", "shuffle"), (1, 2)
+    expected |= {(n, s, arm) for n in levels for s in (0, 1) for arm in arms}
+    assert tiny.records(root).keys() == expected
+
+
+def test_another_config_is_refused_by_key_with_both_values(tmp_path):
+    config = tiny.config({"search.levels": 0, "seeds": (0,)})
+    experiment.run(config, tmp_path)
+    before = tiny.contents(tmp_path)
+    changes = {"search.rate": 0.5, "train.batch_size": 10, "data_dir": "elsewhere"}
+    expected = "search.rate: 0.2 -> 0.5; train.batch_size: 12 -> 10; take another"
+    with pytest.raises(ValueError, match=expected):
+        experiment.run(tiny.changed(config, changes), tmp_path)
+    assert tiny.contents(tmp_path) == before

@@ -1,0 +1,107 @@
+"""Records become a table and figures, again at any time."""
+
+import re
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import rich.console
+from PIL import Image
+
+from lthjax import report, results
+
+NAMES = ("dense1/kernel", "head/kernel")
+
+
+def record(level, seed, arm="ticket", accuracy=0.5):
+    kept = round(1000 * 0.8**level)
+    measured = dict.fromkeys(("validation_accuracy", "test_accuracy"), accuracy)
+    best = {"best_step": 10, "best_validation_accuracy": 0.6, "best_test_accuracy": 0.7}
+    amounts = {"kept": kept, "prunable": 1000, "sparsity": 1 - kept / 1000}
+    layers = dict.fromkeys(NAMES, kept / 1000)
+    identity = {"level": level, "seed": seed, "arm": arm}
+    return {**identity, **amounts, **measured, **best, "layers": layers, "steps": 20}
+
+
+ROWS = [
+    *(
+        record(level, seed, accuracy=0.9 + 0.01 * seed)
+        for level in range(3)
+        for seed in (0, 1)
+    ),
+    *(record(level, seed, "random") for level in (1, 2) for seed in (0, 1)),
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    results.append(tmp_path / results.RESULTS, ROWS)
+    return tmp_path
+
+
+def test_the_curve_has_a_line_an_arm_the_dense_line_and_its_spread():
+    (axes,) = report.curve(ROWS).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"dense", "ticket", "random"}
+    x, y = lines["ticket"].get_data()
+    np.testing.assert_allclose(x, [100, 80, 64])
+    np.testing.assert_allclose(y, [90.5] * 3)
+    np.testing.assert_allclose(lines["dense"].get_ydata(), [90.5] * 2)
+    # A control starts from the dense network it shares with the ticket.
+    np.testing.assert_allclose(lines["random"].get_ydata(), [90.5, 50, 50])
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    assert len(axes.collections) == 2
+    assert "n = 2" in axes.get_title()
+
+
+def test_the_layers_figure_has_every_layer_and_level():
+    axes, _ = report.layers(ROWS).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[100, 80, 64]] * 2)
+
+
+def test_table_and_figures_are_written_and_can_be_read(root):
+    assert not report.current(root)
+    assert report.write(root) == ROWS
+    assert report.current(root)
+    for name in (report.CURVE, report.LAYERS):
+        with Image.open(root / name) as image:
+            assert image.format == "PNG"
+            assert np.ptp(np.asarray(image.convert("L"))) > 0
+    assert (root / report.TABLE).read_text() == results.to_csv(ROWS)
+    written = {report.CURVE, report.LAYERS, report.TABLE, results.RESULTS}
+    assert {path.name for path in root.iterdir()} == written
+
+
+def test_new_records_make_what_is_written_old(root):
+    report.write(root)
+    results.append(root / results.RESULTS, [record(3, 0)])
+    assert not report.current(root)
+
+
+def test_without_records_nothing_is_written(tmp_path):
+    assert report.write(tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_printed_table_has_mean_spread_and_n():
+    console = rich.console.Console(width=120)
+    with console.capture() as capture:
+        console.print(report.table(ROWS))
+    lines = capture.get().splitlines()
+    # 90 and 91 %: their sample deviation is half the square root of two.
+    dense = next(line for line in lines if " dense " in line)
+    assert "90.50 ± 0.71" in dense
+    assert re.search(r"│ 2 +│ ticket │ +640 │ +64.00 │ .* │ 2 │", capture.get())
+    assert [line for line in lines if " random " in line]
+
+
+def test_the_report_is_drawn_again_by_its_command(root, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report", str(root)])
+    monkeypatch.delitem(sys.modules, "lthjax.report")
+    runpy.run_module("lthjax.report", run_name="__main__")
+    assert f"figure: {root / report.CURVE}" in capsys.readouterr().out
+    assert report.current(root)
