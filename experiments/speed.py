@@ -5,7 +5,7 @@ GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python experiments/speed.py --workdir=runs
 What is compared is timed in turns: a ratio is the median of the ratios within a round.
 "no masks" is the same program handed a tree of `None`, in which nothing is masked. Ours
 shuffles, gathers and normalises uint8 images, as the program does; PyTorch, where it is
-installed (`speed_peer.py`), finds float batches ready. Pixels are random: speed does
+installed (`peers/speed.py`), finds float batches ready. Pixels are random: speed does
 not depend on them. A part that the workdir holds is not measured again.
 """
 
@@ -145,7 +145,7 @@ def peers(name: str, options) -> Iterator[dict[str, Callable]]:
         return
     asked = {"network": name, "cuda": jax.default_backend() == "gpu"}
     asked |= _network(name, options)._asdict()
-    command = [sys.executable, str(HERE / "speed_peer.py")]
+    command = [sys.executable, str(HERE / "peers" / "speed.py")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
 
@@ -203,7 +203,9 @@ def population(options) -> list[Row]:
     """Measures the images a second, in all, of populations of several sizes."""
     rows = []
     for name, sizes in POPULATIONS.items():
-        members = {f"population of {n}": n for n in sizes[options.smoke :]}
+        members = {
+            f"population of {n}": n for n in (sizes[1:2] if options.smoke else sizes)
+        }
         ours = {k: trainer(name, options, members=n) for k, n in members.items()}
         taken, _ = _compared(name, ours, options)
         for which, seconds in taken.items():
@@ -327,7 +329,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="of a turn, about")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
     options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.smoke else 15)
+    options.rounds = options.rounds or (2 if options.smoke else 15)
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
     lthjax.cpu.lower_convolutions()
     options.workdir.mkdir(parents=True, exist_ok=True)

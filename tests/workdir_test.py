@@ -1,0 +1,76 @@
+"""A workdir belongs to one config and one process at a time."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from lthjax import config as config_lib
+from lthjax import workdir
+from lthjax.tickets import Ticket
+
+# The data may move, what is shown may change, and there may be more to train.
+FREE = {"data_dir": "elsewhere", "logging.line_seconds": 1.0, "seeds": (0, 5)}
+
+
+def ticket(value=1.0, level=1):
+    params = {"kernel": jnp.full((2, 3), value), "bias": jnp.zeros(3)}
+    masks = {"kernel": jnp.arange(6).reshape(2, 3) % 2 == 0, "bias": None}
+    return Ticket(level, 2, 9, params, {}, masks)
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_claimed_folder_holds_the_config(tmp_path):
+    config, root = tiny.config(), tmp_path / "a" / "b"
+    with workdir.claimed(root, config):
+        saved = json.loads((root / workdir.CONFIG).read_text())
+    assert config_lib.changed(saved, config) == {}
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path):
+    config = tiny.config()
+    with (
+        workdir.claimed(tmp_path, config),
+        pytest.raises(ValueError, match="one process at a time .* another one is"),
+        workdir.claimed(tmp_path, config),
+    ):
+        pass
+    with workdir.claimed(tmp_path, config):
+        pass
+
+
+def test_keys_that_are_new_and_at_their_default_are_no_change(tmp_path):
+    config = tiny.config()
+    with workdir.claimed(tmp_path, config):
+        saved = json.loads((tmp_path / workdir.CONFIG).read_text())
+    del saved["best_by"], saved["schedule"]
+    (tmp_path / workdir.CONFIG).write_text(json.dumps(saved))
+    with workdir.claimed(tmp_path, tiny.changed(config, FREE)):
+        now = json.loads((tmp_path / workdir.CONFIG).read_text())
+    assert (now["best_by"], now["seeds"]) == ("accuracy", [0, 5])
+    with (
+        pytest.raises(ValueError, match="best_by: 'accuracy' -> 'loss'; take another"),
+        workdir.claimed(tmp_path, tiny.changed(config, {"best_by": "loss"})),
+    ):
+        pass
+
+
+def test_a_ticket_once_written_stays(tmp_path):
+    assert_same(workdir.save_ticket(tmp_path, 3, ticket()), ticket())
+    path = workdir.ticket_path(tmp_path, 3, 1)
+    assert path == tmp_path / "tickets" / "seed_3" / "level_01"
+    before = tiny.contents(tmp_path)
+    assert_same(workdir.save_ticket(tmp_path, 3, ticket(2.0)), ticket())
+    assert tiny.contents(tmp_path) == before
+    assert_same(workdir.load_ticket(tmp_path, 3, 1), ticket())
+
+
+def test_room_that_is_there_is_no_error(tmp_path):
+    workdir.check_space(tmp_path, 1)
