@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,8 +28,11 @@ def scalars(
       wanted: Whether to write events at all.
     """
     with contextlib.ExitStack() as stack:
+        # Without a suffix the files of two trainings in one second are the same one.
+        suffix = f".{time.time_ns()}"
+        folder = str(root / "tensorboard")
         writer = wanted and stack.enter_context(
-            tensorboardX.SummaryWriter(str(root / "tensorboard"))
+            tensorboardX.SummaryWriter(folder, filename_suffix=suffix)
         )
 
         def add(population, curve, indices):

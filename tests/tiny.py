@@ -13,7 +13,7 @@ from lthjax import assembly, results, tickets
 from lthjax import config as config_lib
 
 ALL = ("reinit", "shuffle", "random")
-_build = assembly.build
+build_anew = assembly.build
 
 
 def config(changes=None):
@@ -78,7 +78,7 @@ def build(config, source):
     rows = {k: v for k, v in same.items() if k not in free and "logging" not in k}
     text = json.dumps(rows)
     if text not in _BUILT:
-        _BUILT[text] = _build(config, source)
+        _BUILT[text] = build_anew(config, source)
     facts = assembly.kind(source)
     numbers = assembly.plan(config, facts, len(source.train.labels))
     return _BUILT[text]._replace(plan=numbers, search=assembly.search(config, numbers))
