@@ -189,7 +189,8 @@ def main():
     commands.prepare()
     with commands.plain_errors():
         settings = config(options)
-        rows = experiment.run(settings, options.workdir)
+        records = experiment.run(settings, options.workdir)
+        rows = [row for row in records if row["seed"] in settings.seeds]
         command = "python experiments/frankle2019.py " + " ".join(
             f"--{name}={getattr(options, name)}"
             for name in ("steps", "levels", "seeds")

@@ -138,8 +138,7 @@ def build(config, source) -> Parts:
     Raises:
       ValueError: As `plan`, and where a search or a control is unknown.
     """
-    for name in config.controls:
-        names.resolve(name, CONTROLS, "control")
+    _check_controls(config.controls)
     _check_held_out(source)
     numbers = plan(config, kind(source), len(source.train.labels))
     found = search(config, numbers)
@@ -158,6 +157,15 @@ def build(config, source) -> Parts:
         found,
         _controller(init_fn),
     )
+
+
+def _check_controls(controls):
+    for name in controls:
+        if name not in CONTROLS:
+            raise ValueError(
+                f"controls must be among {', '.join(CONTROLS)}, got controls = "
+                f"{tuple(controls)}{names.suggestion(str(name), CONTROLS)}"
+            )
 
 
 def _check_held_out(source):
@@ -190,6 +198,11 @@ def _masks_fn(config):
 
 def _targets(config, sizes):
     search = config.search
+    if search.sparsities and search.layer_rates:
+        raise ValueError(
+            "search.layer_rates are rates, and do not go with search.sparsities, got "
+            f"layer_rates = {search.layer_rates}; set one of them to ()"
+        )
     if search.sparsities:
         return sparsities.by_list(sizes, search.sparsities, scope=search.scope)
     return sparsities.by_rate(

@@ -71,8 +71,11 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
         metadata = restored.metadata["metadata"]
         expected = restored.metadata["checksum"]
         found = checksum(restored.tree, metadata)
+    except PermissionError:
+        raise
     except Exception as error:  # orbax and tensorstore raise a dozen different ones
-        raise DamagedError(f"{path} cannot be read: {error}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedError(f"{path} cannot be read: {reason}") from error
     if found != expected:
         raise DamagedError(
             f"the checksum of {path} must be {expected}, got checksum = {found}"
@@ -109,18 +112,32 @@ def roll(directory: str | pathlib.Path, tree: Any, metadata: dict | None = None)
 def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] | None:
     """Returns the newest undamaged checkpoint that `roll` left, `None` without one.
 
-    A damaged one is reported, and the one before it is taken.
+    A damaged one is reported and set aside, and the one before it is taken; where there
+    was only one, that is the start.
 
     Args:
       directory: The folder that `roll` wrote to.
       like: A tree with the structure to restore.
+
+    Raises:
+      DamagedError: There are two, and neither can be read.
     """
-    for number in reversed(_numbers(pathlib.Path(directory))):
+    directory, damaged, found = pathlib.Path(directory), [], None
+    for number in reversed(_numbers(directory)):
         try:
-            return restore(pathlib.Path(directory) / str(number), like)
+            found = restore(directory / str(number), like)
+            break
         except DamagedError as error:
             log.warning("%s; falling back to what was saved before it", error)
-    return None
+            damaged.append(directory / str(number))
+    if found is None and len(damaged) > 1:
+        raise DamagedError(
+            f"one of the checkpoints in {directory} must be readable, got none of "
+            f"{len(damaged)}; remove the folder to start over what it holds"
+        )
+    for path in damaged:
+        path.rename(path.with_suffix(".damaged"))
+    return found
 
 
 def _numbers(directory):

@@ -10,10 +10,18 @@ from ml_collections import ConfigDict
 
 from lthjax.names import suggestion
 
-COUNTS = ("data.limit", "data.validation", "train.epochs", "train.steps", "eval_every")
+COUNTS = (
+    "data.crop",
+    "data.limit",
+    "data.validation",
+    "train.epochs",
+    "train.steps",
+    "schedule.warmup",
+    "eval_every",
+)
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
-FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "mesh")
+FREE = ("seeds", "controls", "search.levels", "data_dir", "logging")
 
 
 def default() -> ConfigDict:
@@ -25,7 +33,7 @@ def default() -> ConfigDict:
             "data_dir": "",
             "data": {
                 "name": "digits",
-                "validation": 0,  # images cut from train; 0: the set's own number
+                "validation": 0,  # images cut from train; 0: the set brings its own
                 "limit": 0,  # training images used; 0: all
                 "crop": 0,  # zero padding before a random crop
                 "flip": False,
@@ -217,5 +225,6 @@ def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
 
 def _free(name, before, now):
     if name == "search.sparsities":
-        return list(now or ())[: len(before or ())] == list(before or ())
+        before, now = list(before or ()), list(now or ())
+        return bool(before) and now[: len(before)] == before
     return any(name == key or name.startswith(key + ".") for key in FREE)

@@ -88,6 +88,7 @@ def _seconds_per_image(config, facts, plan):
     config = copy.deepcopy(config)
     batch = min(config.train.batch_size, _BATCH)
     config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
+    config.eval_every = plan.eval_every
     config.eval_batch = chunk = min(config.eval_batch, _CHUNK)
     train, held_out = (_blank(facts, size) for size in (batch, chunk))
     described = facts.num_classes, facts.mean, facts.std

@@ -5,6 +5,7 @@ What is trained together is a population: all that is missing at the lowest leve
 tickets of all seeds and their controls.
 """
 
+import contextlib
 import itertools
 import logging
 import pathlib
@@ -30,6 +31,8 @@ from lthjax.populations import Job
 from lthjax.tickets import Trained
 
 log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 30  # a level that takes longer is worth new figures at once
 
 
 class Run(NamedTuple):
@@ -65,19 +68,27 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     root = pathlib.Path(root)
     parts = assembly.build(config, load(config))
     log.info("%s", assembly.summary(config, parts.plan))
-    with workdir.claimed(root, config), progress.interruption() as asked:
-        workdir.check_space(root, _bytes_to_write(config, parts.plan))
+    claimed, reported = workdir.claimed(root, config), _reported(root)
+    with claimed, reported, progress.interruption() as asked:
         chains = {seed: _chain(root, parts, seed) for seed in config.seeds}
         this = Run(config, root, parts, chains)
-        if not missing(this):
-            log.info(
-                "finished: %s has every level, seed and control; nothing to do", root
-            )
+        if missing(this):
+            workdir.check_space(root, _bytes_to_write(config, parts.plan))
+        else:
+            log.info("finished: %s has all that was asked for; nothing to do", root)
         while absent := missing(this):
             _train(this, _lowest(this, absent), asked)
+    return results.read(root / results.RESULTS)
+
+
+@contextlib.contextmanager
+def _reported(root):
+    """Leaves the table and the figures of all records, however the run ends."""
+    try:
+        yield
+    finally:
         if not report.current(root):
             report.write(root)
-        return results.read(root / results.RESULTS)
 
 
 def load(config) -> sources.Source:
@@ -180,20 +191,29 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
         parts, jobs
     )
     options = this.config.logging
-    later = _steps_later(this, population.ticket)
+    later = _steps_later(this, population)
     population = populations.train(
         root, parts, population, options, asked=asked, later=later
     )
-    if population.ticket.until >= parts.plan.steps:
-        span = population.ticket.step, population.ticket.until
-        steps = training.points(*span, parts.plan.eval_every)
-        rows, curves = records.of_population(population, steps, this.config.best_by)
-        results.append(root / results.CURVES, curves)
-        results.append(root / results.RESULTS, rows)
+    _record(this, population)
     for i, job in enumerate(population.jobs):
         if job.arm == "ticket":
             _move_on(this, job, populations.trained(population, i))
-    workdir.drop_training(root)
+    workdir.drop_training(root, population.ticket.level)
+
+
+def _record(this, population):
+    """Appends the learning curves, and the records of what is trained to its end."""
+    span = population.ticket.step, population.ticket.until
+    steps = training.points(*span, this.parts.plan.eval_every)
+    drawn = this.root / results.CURVES
+    parts = (*results.IDENTITY, "start")
+    results.append(drawn, records.curves(population, steps), parts)
+    if population.ticket.until >= this.parts.plan.steps:
+        rows = records.rows(population, results.read(drawn), this.config.best_by)
+        results.append(this.root / results.RESULTS, rows)
+        if population.seconds > REPORT_SECONDS:
+            report.write(this.root)
 
 
 def _move_on(this, job, trained):
@@ -204,8 +224,15 @@ def _move_on(this, job, trained):
     this.chains[job.seed] = _next(this.root, this.parts, job.seed, stand)
 
 
-def _steps_later(this, ticket):
-    """Returns how many steps the levels after this one will take."""
-    levels = len(this.parts.plan.targets) - ticket.level
-    rest = this.parts.plan.steps - ticket.until
-    return max(0, rest) + levels * (ticket.until - ticket.step)
+def _steps_later(this, population):
+    """Returns the steps that come after a training, in those of its population.
+
+    That is a guess where a level trains for other steps than the dense network, less
+    what was rewound.
+    """
+    plan, config, ticket = this.parts.plan, this.config, population.ticket
+    span = plan.steps - config.search.rewind_to
+    members = len(config.seeds) * (1 + len(config.controls))
+    levels = len(plan.targets) - ticket.level
+    steps = levels * span * members / len(population.jobs)
+    return round(max(0, plan.steps - ticket.until) + steps)

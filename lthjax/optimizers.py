@@ -26,10 +26,11 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
         u, state = inner.update(where(mask, grads, 0), state, params)
         updates  = where(mask, u, -params)
 
-    so that `params + updates == 0.0` at every pruned weight, whatever momentum, weight
-    decay or noise `inner` has. It goes outermost: inside `optax.partition` or
-    `optax.masked` the trees do not fit and it raises. flax's
-    `TrainState.apply_gradients` does not pass `masks` on: call `tx.update` yourself.
+    so that `params + updates == 0.0` at every pruned weight that is finite (apply the
+    masks first), whatever momentum, weight decay or noise `inner` has. It goes
+    outermost: inside `optax.partition` or `optax.masked` the trees do not fit and it
+    raises. flax's `TrainState.apply_gradients` does not pass `masks` on: call
+    `tx.update` yourself.
 
     Args:
       inner: Any optax optimizer.

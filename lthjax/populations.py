@@ -62,19 +62,21 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
 
     Members that are no longer wanted are left out.
     """
-    saved = workdir.load_training(root, jax.eval_shape(parts.begin, jobs[0].ticket))
+    ticket = jobs[0].ticket
+    like = jax.eval_shape(parts.begin, ticket)
+    saved = workdir.load_training(root, ticket.level, like)
     if saved is None:
         return None
     states, numbers = saved
     wanted = {(job.arm, job.seed): job for job in jobs}
     names = [tuple(name) for name in numbers["members"]]
     take = np.array([i for i, name in enumerate(names) if name in wanted], int)
-    if numbers["span"] != _span(jobs[0].ticket) or not take.size:
+    if numbers["span"] != _span(ticket) or not take.size:
         return None
     jobs = [wanted[names[i]] for i in take]
     states = jax.tree.map(lambda leaf: jnp.asarray(leaf[take]), states)
-    at, until = numbers["at"], jobs[0].ticket.until
-    log.info("resuming level %d, step %d of %d", jobs[0].ticket.level, at, until)
+    at = numbers["at"]
+    log.info("resuming level %d, step %d of %d", ticket.level, at, ticket.until)
     return Population(jobs, states, *_fixed(jobs), at, numbers["seconds"])
 
 
@@ -87,7 +89,7 @@ def save(root: pathlib.Path, population: Population) -> None:
         "at": population.at,
         "seconds": population.seconds,
     }
-    workdir.save_training(root, population.states, numbers)
+    workdir.save_training(root, population.ticket.level, population.states, numbers)
 
 
 def trained(population: Population, index: int) -> Trained:
@@ -108,7 +110,9 @@ def train(
 ) -> Population:
     """Trains a population to its end, validating, saving and reporting on the way.
 
-    A dispatch lasts about two seconds, so that a wish to stop is noticed.
+    A dispatch lasts about two seconds, so that a wish to stop is noticed. One that
+    validates cannot be cut: where that takes longer (a convolutional network on a CPU),
+    the population is saved just before it.
 
     Args:
       root: The workdir.
@@ -129,21 +133,24 @@ def train(
     bar = progress.reporter(title, *span, later=later, every=options.line_seconds)
     guard = _guard(root, options.checkpoint_seconds, asked)
     with write as add, bar as report:
-        for population, text in _dispatches(parts, population, add):  # noqa: B020
+        for population, text, ahead in _dispatches(parts, population, add):  # noqa: B020
             report(population.at, text)
-            guard(population)
+            guard(population, ahead)
     if population.at > span[0]:
         save(root, population)
     return population
 
 
 def _guard(root, seconds, asked):
-    """Returns guard(population), which saves when it is time, and stops when asked."""
+    """Returns guard(population, ahead), which saves in time, and stops when asked.
+
+    `ahead` is how long the next dispatch will take.
+    """
     saved = time.monotonic()
 
-    def guard(population):
+    def guard(population, ahead):
         nonlocal saved
-        if time.monotonic() - saved > seconds or asked.is_set():
+        if time.monotonic() + ahead - saved > seconds or asked.is_set():
             save(root, population)
             saved = time.monotonic()
         if asked.is_set():
@@ -157,25 +164,32 @@ def _guard(root, seconds, asked):
 
 
 def _dispatches(parts, population, add):
-    """Yields (population, text) after each dispatch until the population's end."""
-    ticket, chunk = population.ticket, 1
+    """Yields (population, text, seconds of the next dispatch) until the end."""
+    ticket, chunk, slow = population.ticket, 1, 0.0
+    fixed, span = (population.masks, population.keys), _span(ticket)[1:]
+    steps = training.points(*span, parts.plan.eval_every)
     while population.at < ticket.until:
         began = time.monotonic()
-        stop = min(population.at + chunk, ticket.until)
-        fixed, span = (population.masks, population.keys), _span(ticket)[1:]
+        stop = _stop(population.at, chunk, steps, alone=slow > DISPATCH_SECONDS)
         states = parts.run(population.states, fixed, span, population.at, stop)
         losses, curve = jax.device_get((states.loss, states.curve))
-        done = np.searchsorted(
-            training.points(*span, parts.plan.eval_every),
-            [population.at, stop],
-            side="right",
-        )
+        done = np.searchsorted(steps, [population.at, stop], side="right")
         _check_finite(population, stop, losses, curve[:, : done[1]])
         took = time.monotonic() - began
+        slow = took if done[1] > done[0] else slow
         chunk = _next_chunk(stop - population.at, took)
         seconds = population.seconds + took
         population = population._replace(states=states, at=stop, seconds=seconds)
-        yield population, add(population, curve, range(*done))
+        yield population, add(population, curve, range(*done)), slow
+
+
+def _stop(at, chunk, steps, *, alone):
+    """Returns where a dispatch ends; `alone`, before a validation or one step after."""
+    point = next(step for step in steps if step > at)
+    stop = min(at + chunk, steps[-1])
+    if not alone or stop < point:
+        return stop
+    return point if at == point - 1 else point - 1
 
 
 def _check_finite(population, stop, losses, curve):
@@ -186,9 +200,11 @@ def _check_finite(population, stop, losses, curve):
         return
     good = sorted({job.seed for job in population.jobs} - {job.seed for job in bad})
     names = ", ".join(f"seed {job.seed} ({job.arm})" for job in bad)
-    remedy = "take a lower learning rate or gradient clipping"
+    remedy = "take another workdir with a lower learning rate or gradient clipping"
     if good:
         remedy += f", or go on without: --config.seeds={','.join(map(str, good))}"
+    if all(job.arm != "ticket" for job in bad):
+        remedy += ", or without this control"
     raise FloatingPointError(
         f"the loss must stay finite, got NaN or infinity for {names} at level "
         f"{population.ticket.level} between steps {population.at} and {stop}; what was "

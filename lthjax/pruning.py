@@ -99,9 +99,8 @@ def _check_scores(name, mask, score):
             f"scores must have the shapes of masks, got {name} = {jnp.shape(score)} "
             f"for {jnp.shape(mask)}"
         )
-    if isinstance(score, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
-        return
-    if jnp.any(jnp.isnan(score) & mask):
+    damaged = jnp.any(jnp.isnan(score) & mask)
+    if not isinstance(damaged, jax.core.Tracer) and damaged:
         raise ValueError(f"scores must be numbers, got NaN in {name}")
 
 

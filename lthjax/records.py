@@ -56,34 +56,47 @@ def _text(curve, indices):
     return f"validation accuracy {100 * accuracy.mean():.2f} %"
 
 
-def of_population(
-    population: Any, steps: list[int], best_by: str
-) -> tuple[list[dict], list[dict]]:
-    """Returns (results, learning curves), one record of each for every member.
+def curves(population: Any, steps: list[int]) -> list[dict]:
+    """Returns the learning curve of every member, from `start` on.
+
+    A training that was done in parts (to the rewind step, and on) has one for each.
 
     Args:
       population: A `populations.Population` at its end.
       steps: The steps at which it was validated.
+    """
+    measured = jax.device_get(population.states.curve)[:, : len(steps)]
+    share = round(population.seconds / len(population.jobs), 3)
+    found = []
+    for job, curve in zip(population.jobs, measured, strict=True):
+        rounded = [[round(float(x), 6) for x in column] for column in curve.T]
+        head = {**_identity(job), "start": job.ticket.step, "seconds": share}
+        found.append(head | {"step": steps} | dict(zip(METRICS, rounded, strict=True)))
+    return found
+
+
+def rows(population: Any, drawn: list[dict], best_by: str) -> list[dict]:
+    """Returns the record of every member.
+
+    Args:
+      population: A `populations.Population` at the end of its level.
+      drawn: Learning curves, all parts of these members' among them.
       best_by: "accuracy" or "loss": what the best validation is judged by.
     """
-    rows, curves = [], []
-    measured = jax.device_get(population.states.curve)
-    for i, job in enumerate(population.jobs):
-        curve = {
-            name: [round(float(x), 6) for x in measured[i, : len(steps), j]]
-            for j, name in enumerate(METRICS)
-        }
-        share = population.seconds / len(population.jobs)
+    found = []
+    for job in population.jobs:
+        parts = [c for c in drawn if c.items() >= _identity(job).items()]
+        curve = {name: sum((c[name] for c in parts), []) for name in ("step", *METRICS)}
         row = {**_identity(job), **_amounts(job.ticket)}
-        row |= {name: values[-1] for name, values in curve.items()}
-        row |= _at_best(steps, curve, best_by)
-        row |= {"steps": job.ticket.until - job.ticket.step, "seconds": round(share, 3)}
+        row |= {name: curve[name][-1] for name in METRICS}
+        row |= _at_best(curve, best_by)
+        row["steps"] = sum(c["step"][-1] - c["start"] for c in parts)
+        row["seconds"] = round(sum(c["seconds"] for c in parts), 3)
         layers = masks_lib.layers(job.ticket.masks)
         row["collapsed"] = [name for name, (kept, _) in layers.items() if kept == 0]
         row["layers"] = {name: kept / size for name, (kept, size) in layers.items()}
-        rows.append(row)
-        curves.append({**_identity(job), "step": steps, **curve})
-    return rows, curves
+        found.append(row)
+    return found
 
 
 def _identity(job):
@@ -97,9 +110,11 @@ def _amounts(ticket):
     return {"sparsity": sparsity, "kept": kept, "prunable": prunable}
 
 
-def _at_best(steps, curve, best_by):
+def _at_best(curve, best_by):
     """Returns the step of best validation, the first on a tie, and what it gave."""
     values = curve[f"validation_{best_by}"]
     index = values.index(max(values) if best_by == "accuracy" else min(values))
     names = ("validation_accuracy", "test_accuracy")
-    return {"best_step": steps[index]} | {f"best_{n}": curve[n][index] for n in names}
+    return {"best_step": curve["step"][index]} | {
+        f"best_{n}": curve[n][index] for n in names
+    }

@@ -93,7 +93,6 @@ def curve(rows: list[dict], value: str = "test_accuracy") -> Figure:
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
         _line(axes, arm, own, value)
-    number = max(results.aggregate(rows, value).values(), key=lambda s: s.n).n
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -101,7 +100,7 @@ def curve(rows: list[dict], value: str = "test_accuracy") -> Figure:
     axes.invert_xaxis()
     axes.set_xlabel("weights kept, % of the prunable ones")
     axes.set_ylabel(f"{value.replace('_', ' ')}, %")
-    axes.set_title(f"mean and standard deviation, n = {number}", fontsize=10)
+    axes.set_title(f"mean and standard deviation, {_numbers(rows)}", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
@@ -132,6 +131,7 @@ def layers(rows: list[dict]) -> Figure:
     axes.set_xticks(range(len(levels)), levels)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_xlabel("level")
+    axes.set_title(f"tickets, mean over seeds, {_numbers(own)}", fontsize=10)
     figure.colorbar(image, label="weights kept, %")
     for (i, j), value in np.ndenumerate(100 * kept):
         colour = "black" if value > 60 else "white"
@@ -139,6 +139,12 @@ def layers(rows: list[dict]) -> Figure:
             j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=6
         )
     return figure
+
+
+def _numbers(rows):
+    """Returns "n = 3", or "n = 2 to 3" where the groups are of different sizes."""
+    sizes = {spread.n for spread in results.aggregate(rows, "kept").values()}
+    return "n = " + " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
 
 
 def _line(axes, arm, rows, value):

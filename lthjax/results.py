@@ -9,6 +9,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from lthjax import config as config_lib
+
 RESULTS = "results.jsonl"
 CURVES = "curves.jsonl"
 IDENTITY = ("level", "seed", "arm")
@@ -31,18 +33,23 @@ def read(path: str | os.PathLike) -> list[dict]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def append(path: str | os.PathLike, records: Iterable[dict]) -> None:
-    """Appends the records whose (level, seed, arm) the file does not have yet.
+def append(
+    path: str | os.PathLike,
+    records: Iterable[dict],
+    keys: Sequence[str] = IDENTITY,
+) -> None:
+    """Appends the records that the file does not have yet.
 
     The bytes are on the disk when it returns. A line that a kill tore is cut off first.
 
     Args:
       path: A JSON-lines file, which need not exist.
-      records: Dicts with at least the keys `level`, `seed`, `arm`.
+      records: Dicts with at least those keys.
+      keys: What identifies a record.
     """
     path = pathlib.Path(path)
-    present = {identity(record) for record in read(path)}
-    new = [record for record in records if identity(record) not in present]
+    present = {identity(record, keys) for record in read(path)}
+    new = [record for record in records if identity(record, keys) not in present]
     if not new:
         return
     lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in new)
@@ -53,9 +60,9 @@ def append(path: str | os.PathLike, records: Iterable[dict]) -> None:
         os.fsync(file.fileno())
 
 
-def identity(record: dict) -> tuple:
-    """Returns the (level, seed, arm) of a record."""
-    return tuple(record[key] for key in IDENTITY)
+def identity(record: dict, keys: Sequence[str] = IDENTITY) -> tuple:
+    """Returns the (level, seed, arm) of a record, or other keys of it."""
+    return tuple(record[key] for key in keys)
 
 
 def write(path: str | os.PathLike, text: str) -> None:
@@ -127,16 +134,8 @@ def aggregate(
 def _rows(file):
     saved = file.parent / "config.json"
     config = json.loads(saved.read_text()) if saved.exists() else {}
-    constants = {"workdir": str(file.parent), **_flat(config, "config.")}
+    constants = {"workdir": str(file.parent), **config_lib.flat(config, "config.")}
     return [{**constants, **record} for record in read(file)]
-
-
-def _flat(tree, prefix):
-    rows = {}
-    for key, value in tree.items():
-        nested = isinstance(value, dict) and value
-        rows |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return rows
 
 
 def _whole_bytes(path):

@@ -65,16 +65,17 @@ def _check_config(path, config):
         )
 
 
-def check_space(root: pathlib.Path, needed: int) -> None:
-    """Checks that there is room on the disk for what a run is about to write.
+def check_space(root: pathlib.Path, total: int) -> None:
+    """Checks that there is room on the disk for what a run has still to write.
 
     Args:
       root: The workdir.
-      needed: In bytes.
+      total: The bytes of a whole run; what lies there already counts.
 
     Raises:
       ValueError: There is not.
     """
+    needed = total - sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
     free = shutil.disk_usage(root).free
     if free < needed:
         raise ValueError(
@@ -150,16 +151,29 @@ def load_search(root: pathlib.Path, seed: int, like: dict) -> tuple | None:
     return tree["state"], tree["ticket"]._replace(**numbers), tree["trained"]
 
 
-def save_training(root: pathlib.Path, tree: dict, metadata: dict) -> None:
-    """Saves a training on the way; the two newest are kept."""
-    checkpoints.roll(root / "training", tree, metadata)
+def save_training(root: pathlib.Path, level: int, tree: Any, metadata: dict) -> None:
+    """Saves a level's training on the way; the two newest are kept."""
+    checkpoints.roll(_training_path(root, level), tree, metadata)
 
 
-def load_training(root: pathlib.Path, like: dict) -> tuple[dict, dict] | None:
-    """Returns (tree, metadata) of the newest undamaged training on the way."""
-    return checkpoints.newest(root / "training", like)
+def load_training(root: pathlib.Path, level: int, like: Any) -> tuple | None:
+    """Returns (tree, metadata) of a level's newest training on the way, or `None`.
+
+    Where none can be read, that is said, and the level starts from its ticket again.
+    """
+    try:
+        return checkpoints.newest(_training_path(root, level), like)
+    except checkpoints.DamagedError as error:
+        log.warning("%s; level %d starts again from its ticket", error, level)
+        return None
 
 
-def drop_training(root: pathlib.Path) -> None:
+def drop_training(root: pathlib.Path, level: int) -> None:
     """Removes the checkpoints of a training that is finished and recorded."""
-    shutil.rmtree(root / "training", ignore_errors=True)
+    shutil.rmtree(_training_path(root, level), ignore_errors=True)
+    with contextlib.suppress(OSError):  # another level's is still in there
+        (root / "training").rmdir()
+
+
+def _training_path(root, level):
+    return root / "training" / f"level_{level:02d}"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -108,20 +109,39 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
 def test_damage_to_any_file_gives_what_was_saved_or_what_was_saved_before(
     tmp_path, caplog, damage
 ):
+    whole = tmp_path / "whole"
     for seed in (0, 1):
-        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+        checkpoints.roll(whole, tree(seed), {"seed": seed})
     fell_back = 0
-    for path in files(tmp_path / "1"):
-        whole = path.read_bytes()
-        damage(path)
+    for i, path in enumerate(files(whole / "1")):
+        copy = shutil.copytree(whole, tmp_path / str(i))
+        damage(copy / path.relative_to(whole))
         caplog.clear()
-        found, metadata = checkpoints.newest(tmp_path, tree())
-        path.write_bytes(whole)
+        found, metadata = checkpoints.newest(copy, tree())
         assert_same(found, tree(metadata["seed"]))
         assert ("falling back" in caplog.text) == (metadata["seed"] == 0), path
         fell_back += metadata["seed"] == 0
     assert fell_back
-    assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 1}
+
+
+def test_a_damaged_checkpoint_makes_no_room_for_itself(tmp_path):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    for path in files(tmp_path / "1"):
+        truncate(path)
+    checkpoints.newest(tmp_path, tree())
+    checkpoints.roll(tmp_path, tree(2), {"seed": 2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
+    assert [checkpoints.restore(tmp_path / n)[1]["seed"] for n in "01"] == [0, 2]
+
+
+def test_checkpoints_of_which_none_can_be_read_are_not_passed_over(tmp_path):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed))
+    for path in (*files(tmp_path / "0"), *files(tmp_path / "1")):
+        truncate(path)
+    with pytest.raises(checkpoints.DamagedError, match="remove the folder"):
+        checkpoints.newest(tmp_path, tree())
 
 
 def test_a_write_that_the_system_refuses_leaves_the_earlier_ones(tmp_path):

@@ -47,7 +47,10 @@ def test_there_is_a_record_for_every_level_seed_and_arm(full):
         arms = ("ticket", *config.controls)
         expected |= {(level, seed, arm) for seed in config.seeds for arm in arms}
     assert rows.keys() == expected
-    assert tiny.records(root, results.CURVES).keys() == expected
+    parts = {(*row, 1) for row in expected} | {
+        (0, s, "ticket", 0) for s in config.seeds
+    }
+    assert tiny.curves(root).keys() == parts
     for row in results.read(root / results.RESULTS):
         assert set(KEYS.split()) <= row.keys()
         assert row["seconds"] >= 0
@@ -84,10 +87,14 @@ def test_a_level_trains_from_the_rewind_step_on_the_weights_of_it(full):
 
 def test_the_curve_ends_in_the_record_and_its_best_is_there_too(full):
     _, root = full
-    curves = tiny.records(root, results.CURVES)
+    curves = tiny.curves(root)
     for identity, row in tiny.records(root).items():
-        curve = curves[identity]
-        assert curve["step"] == [3, 4]
+        parts = [curves[(*identity, 0)]] if row["level"] == 0 else []
+        parts.append(curves[(*identity, 1)])
+        curve = {n: sum((c[n] for c in parts), []) for n in ("step", *training.METRICS)}
+        # Dense, the network trains to the rewind step first, and is validated there.
+        assert curve["step"] == ([3, 4] if row["level"] else [1, 3, 4])
+        assert row["steps"] == (3 if row["level"] else 4)
         for name in training.METRICS:
             assert row[name] == curve[name][-1]
         best = curve["validation_accuracy"].index(max(curve["validation_accuracy"]))

@@ -96,7 +96,7 @@ def test_a_finished_run_says_so_and_touches_nothing(mlp, caplog):
     before = tiny.contents(root)
     caplog.set_level(logging.INFO)
     rows = experiment.run(config, root)
-    assert f"finished: {root} has every level" in caplog.text
+    assert f"finished: {root} has all that was asked for" in caplog.text
     assert tiny.contents(root) == before
     assert rows == results.read(root / results.RESULTS)
 

@@ -87,11 +87,17 @@ def build(config, source):
 _BUILT = {}
 
 
-def records(root, name=results.RESULTS):
+def records(root, name=results.RESULTS, keys=results.IDENTITY):
     """Returns {(level, seed, arm): record} without the times."""
     rows = results.read(pathlib.Path(root) / name)
-    assert len({results.identity(row) for row in rows}) == len(rows)
-    return {results.identity(row): {**row, "seconds": None} for row in rows}
+    found = {results.identity(row, keys): {**row, "seconds": None} for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def curves(root):
+    """Returns {(level, seed, arm, start): learning curve} without the times."""
+    return records(root, results.CURVES, (*results.IDENTITY, "start"))
 
 
 def saved_tickets(root):
@@ -107,8 +113,7 @@ def saved_tickets(root):
 
 def outcome(root):
     """Returns all that must be equal for two runs to have ended the same."""
-    curves = records(root, results.CURVES)
-    return records(root), curves, saved_tickets(root)
+    return records(root), curves(root), saved_tickets(root)
 
 
 def contents(root):

@@ -125,7 +125,7 @@ def _version(name: str, top: pathlib.Path) -> str:
         f"the data set {name!r} must be prepared as array_record, got data_dir = "
         f"{str(top)!r}{held or _absent(top)}; prepare it once"
         f"{', in another data_dir' if held else ''}, with a network:\n"
-        "  pip install 'lthjax[prepare]'\n"
+        "  pip install '.[prepare]'\n"
         '  python -c "import tensorflow_datasets as tfds; '
         f'{call}.download_and_prepare()"'
     )

@@ -16,8 +16,8 @@ class Ticket(NamedTuple):
       level: 0 for the dense network, n after n prunings.
       step: The optimizer step that training starts from (schedule, data order).
       until: The step before which it stops.
-      params: The parameters to start from, dense: training applies the masks first, so
-        that a control can take other masks on the same weights.
+      params: The parameters to start from. Training applies the masks first; rewound
+        weights stay dense here, so that a control can take other masks on them.
       model_state: The batch statistics to start from, {} if there are none.
       masks: The mask tree.
       opt_state: The optimizer state to start from; `None` for a fresh one, its schedule

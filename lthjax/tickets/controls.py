@@ -1,7 +1,9 @@
 """Controls: the same training with one ingredient of the ticket taken away.
 
 A control keeps the level, the steps and the kept count of its ticket. Given the same
-`key` at every level, "shuffle" and "random" draw nested masks.
+`key` at every level, "shuffle" and "random" draw nested masks. They start from the
+ticket's weights: where a search restarts from trained weights, not from rewound ones,
+what earlier levels pruned starts at zero.
 """
 
 from collections.abc import Callable

@@ -211,7 +211,7 @@ def test_an_unprepared_set_is_refused_at_once_with_the_command(name, tmp_path):
     with pytest.raises(ValueError) as error:
         sources.load(name, data_dir=tmp_path / "nowhere")
     assert time.perf_counter() - start < 1
-    for part in (name, "nowhere", "does not exist", "lthjax[prepare]", "array_record"):
+    for part in (name, "nowhere", "does not exist", ".[prepare]", "array_record"):
         assert part in str(error.value)
 
 
