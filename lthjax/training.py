@@ -86,9 +86,11 @@ def step(
 ) -> Callable:
     """Returns (state, masks, images, labels) -> state, one masked optimizer update.
 
-        g = d/dw objective(where(mask, w, 0));  w += tx.update(g, ..., masks=masks)
+        g = d/dw objective(w);  w += tx.update(g, ..., masks=masks)
 
-    The masks are an argument: new masks do not compile a new program.
+    The masks are an argument: new masks do not compile a new program. Pruned weights
+    are zero when training begins (`begin`), and `tx` holds them there, so that w is
+    where(mask, w, 0) without a copy of it at every step; g is the dense gradient.
 
     Args:
       objective: (params, model_state, images, labels) -> (loss, model_state).
@@ -98,12 +100,9 @@ def step(
     """
 
     def update(state, masks, images, labels):
-        def loss_fn(params):
-            params = masks_lib.apply(params, masks)
-            return objective(params, state.model_state, images, labels)
-
-        (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
+        value_and_grad = jax.value_and_grad(objective, has_aux=True)
+        (loss, model_state), grads = value_and_grad(
+            state.params, state.model_state, images, labels
         )
         if axis_name is not None:
             loss, grads = lax.pmean((loss, grads), axis_name)

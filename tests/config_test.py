@@ -171,3 +171,13 @@ def test_options_are_compared_like_everything_else():
     with new.unlocked():
         new.model.options.hidden = (8,)
     assert config.changed(old, new)["model.options.hidden"] == (None, [8])
+
+
+def test_a_schedule_by_rate_is_not_exchanged_for_a_list_in_an_old_workdir():
+    old = json.loads(config.to_json(config.default()))
+    new = config.default()
+    new.search.sparsities = (0.5, 0.9)
+    assert list(config.changed(old, new)) == ["search.sparsities"]
+    longer = config.default()
+    longer.search.sparsities = (0.5, 0.9, 0.95)
+    assert not config.changed(json.loads(config.to_json(new)), longer)

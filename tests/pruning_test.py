@@ -261,3 +261,10 @@ def test_scores_of_another_tree_or_shape_are_refused():
         pruning.prune(FULL, spoilt, kept=3)
     with pytest.raises(ValueError, match="structure of masks"):
         pruning.prune(FULL, ranked | {"third": None}, kept=3)
+
+
+def test_closed_over_masks_and_scores_are_pruned_under_jit():
+    masks = {"a": jnp.ones(6, bool)}
+    scores = {"a": jnp.arange(6.0)}
+    found = jax.jit(lambda kept: pruning.prune(masks, scores, kept=kept))(2)
+    assert found["a"].tolist() == [False] * 4 + [True] * 2
