@@ -140,7 +140,7 @@ def test_a_run_of_ones_own_killed_stopped_and_continued_ends_the_same(
     root, log = tmp_path / "killed", tmp_path / "log"
     with open(log, "w") as file:
         first = start(mine, root, file)
-        wait_for(lambda: list(root.glob("training/*/commit_success.txt")), first)
+        wait_for(lambda: list(root.glob("training/*/*/commit_success.txt")), first)
         time.sleep(chance.random())
         first.kill()
         assert first.wait() == -signal.SIGKILL
