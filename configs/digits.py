@@ -1,6 +1,10 @@
 """Digits (UCI, 8x8), an MLP: the first run, with every control and three seeds.
 
-python -m lthjax.main --config=configs/digits.py --workdir=runs/digits
+    python -m lthjax.main --config=configs/digits.py --workdir=runs/digits
+
+Expected, measured with this command (n = 3): 96.8 +- 0.2 % dense; at 1.68 % of the
+weights 90.1 +- 1.6 % for the ticket, 72.8 +- 5.0 % re-initialised, 30.7 +- 9.5 %
+shuffled, 15.3 +- 3.0 % at random. Running time: under a minute on two cores.
 """
 
 from lthjax import config as lthjax_config

@@ -7,7 +7,8 @@ times 0.1 at epochs 30, 60 and 80, weight decay 1e-4; rewound to epoch 5, from w
 ResNet-50's tickets match (Frankle et al., 2019, arXiv:1912.05671). Expected: 76.17 +-
 0.14 % dense (Renda et al., 2020, arXiv:2003.02389, result files). ImageNet does not
 fit into memory and nothing streams it yet: today this config can be planned, shrunk
-and stepped, not run.
+and stepped, not run. Running time:
+not measured.
 """
 
 from lthjax import config as lthjax_config
