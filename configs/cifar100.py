@@ -9,7 +9,8 @@ code): 182 epochs, batch 128, rate 0.1 times 0.1 at epochs 90 and 135, weight de
 initialisation; convolutions alone are pruned (11,159,232 weights), 20 % of what is
 left a level, 16 levels (97.2 %). The source does not say what it rewinds to: epoch 3
 here, as sibling codes have it. Expected: no verified number for this exact protocol;
-the source's gains over vanilla retraining are 1.05 to 4.93 points. Running time: not measured; it takes a GPU.
+the source's gains over vanilla retraining are 1.05 to 4.93 points. Running time: not
+measured; it takes a GPU.
 """
 
 from lthjax import config as lthjax_config
