@@ -71,6 +71,7 @@ def over_steps(
 
     An epoch costs one sort, and a call one more. So call it once a dispatch; what is
     due now and then (a validation, say) belongs into `pause`, not into the inner loop.
+    The order of the next epoch is found only where this one comes to its end.
 
     Args:
       key: A PRNG key that is used for nothing else; it may be batched by `vmap`.
@@ -94,7 +95,11 @@ def over_steps(
 
     def pass_over_data(epoch, loop):
         order, carry = loop
-        following = permutation(key, epoch + 1, size)
+        following = lax.cond(
+            (epoch + 1) * steps <= stop,
+            lambda: permutation(key, epoch + 1, size),
+            lambda: order,
+        )
         joined = jnp.concatenate([order, following[:fill]])
         first = epoch * steps
 
