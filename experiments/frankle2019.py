@@ -113,7 +113,7 @@ def table(rows, settings):
 
 def figure(rows):
     """Draws the three panels, the paper's findings over them."""
-    drawn = Figure(figsize=(13, 4), layout="constrained")
+    drawn = Figure(figsize=(13, 4.6), layout="constrained")
     for axes, (name, (label, scale)) in zip(
         drawn.subplots(1, 3), PANELS.items(), strict=True
     ):
@@ -128,8 +128,9 @@ def figure(rows):
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     _published(drawn.axes, rows)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15), "ncol": 2}
     for axes in drawn.axes:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, **below)
     number = len({row["seed"] for row in rows})
     drawn.suptitle(f"LeNet-300-100 on MNIST, mean and standard deviation, n = {number}")
     return drawn
