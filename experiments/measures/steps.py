@@ -1,0 +1,185 @@
+"""Training steps: masked, without masks, of a population, and PyTorch's."""
+
+import contextlib
+import functools
+import importlib.util
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import lthjax
+from lthjax import assembly, timing, training
+from lthjax import config as config_lib
+from lthjax.data import known, sources
+from measures.rows import Row, row
+
+HERE = pathlib.Path(__file__).parent.parent
+END = 10**8  # a step that no measurement comes to
+
+
+class Network(NamedTuple):
+    """A training whose step is timed, masked in `most` times the unmasked seconds."""
+
+    pixels: str
+    model: str
+    batch_size: int
+    optimizer: dict[str, Any]
+    most: float
+    options: dict[str, Any]  # of the model, for --smoke only
+
+
+ADAM = {"name": "adam", "learning_rate": 1.2e-3}
+SLOW = {"name": "adam", "learning_rate": 3e-4}
+SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+FLAT, NARROW = {"hidden": (30, 10)}, {"channels": (4,), "hidden": (8, 8)}
+SHORT = {"channels": (4,), "blocks": (1,)}
+NETWORKS = {
+    "lenet": Network("mnist", "lenet_300_100", 60, ADAM, 1.1, FLAT),
+    "conv4": Network("cifar10", "conv4", 60, SLOW, 1.03, NARROW),
+    "resnet20": Network("cifar10", "resnet20", 128, SGD, 1.03, SHORT),
+}
+POPULATIONS = {"lenet": (1, 4, 16), "resnet20": (1, 4)}
+PEERS = {"PyTorch": False, "PyTorch, fused optimizer": True}
+LEAST = {"lenet, population of 4 by PyTorch": 4.0, "resnet20, masked by PyTorch": 0.6}
+
+
+def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Callable:
+    """Returns steps -> seconds for a population, compiled as the program compiles it.
+
+    Every call goes on from where the last one stopped, with the masks of another level.
+    """
+    parts = assembly.build(*_training(_network(name, options), options, augment))
+    params, model_state = parts.init_fn(jax.random.key(0))
+    full = parts.masks_fn(params)
+    _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
+    total = lthjax.masks.count(full)[1]
+    levels = [pruned(params, full, round(total * 0.8**n)) for n in range(4)]
+    if not masked:
+        levels = [jax.tree.map(lambda _: None, params)]
+    state = parts.begin(ticket._replace(masks=levels[0]))
+    states = training.stack([state] * members)
+    keys = jax.random.split(jax.random.key(0), members)
+    turns = itertools.cycle([training.stack([masks] * members) for masks in levels])
+    at = 0
+
+    def run(steps):
+        nonlocal states, at
+        shared, at = ((next(turns), keys), (0, END), at, at + steps), at + steps
+        seconds, states = timing.stopwatch(parts.run, states, *shared)
+        return seconds
+
+    return run
+
+
+def _training(network, options, augment):
+    """Returns the config of a training, and random pixels for it."""
+    config = config_lib.default()
+    config.model.name = network.model
+    config.model.options = network.options
+    config.train.batch_size = network.batch_size
+    config.train.steps = config.eval_every = END
+    config.optimizer.update(network.optimizer)
+    config.data.crop, config.data.flip = (4, True) if augment else (0, False)
+    facts, rng = known.FACTS[network.pixels], np.random.default_rng(0)
+
+    def draw(size):
+        images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
+        return sources.Split(images, rng.integers(0, 10, size, np.int32))
+
+    splits = draw(512 if options.smoke else facts.train), draw(1), draw(1)
+    return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
+
+
+def _network(name, options):
+    found = NETWORKS[name]
+    return found._replace(**({"batch_size": 8} if options.smoke else {"options": {}}))
+
+
+@jax.jit
+def pruned(params, masks, kept):
+    """Returns the masks that keep so many weights of the largest magnitude."""
+    return lthjax.pruning.prune(
+        masks, lthjax.scores.magnitude(params, masks), kept=kept
+    )
+
+
+@contextlib.contextmanager
+def peers(name: str, options) -> Iterator[dict[str, Callable]]:
+    """Yields {which: steps -> seconds} of PyTorch's trainers, or {} without it."""
+    if importlib.util.find_spec("torch") is None:
+        yield {}
+        return
+    asked = {"network": name, "cuda": jax.default_backend() == "gpu"}
+    asked |= _network(name, options)._asdict()
+    command = [sys.executable, str(HERE / "peers" / "speed.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+
+        def run(fused, steps):
+            line = json.dumps({**asked, "fused": fused, "steps": steps})
+            print(line, file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())["seconds"]
+
+        yield {which: functools.partial(run, fused) for which, fused in PEERS.items()}
+
+
+def step(name: str, options) -> list[Row]:
+    """Measures a network's step: masked, without masks, augmented, in PyTorch."""
+    ours = {"masked": trainer(name, options)}
+    ours["no masks"] = trainer(name, options, masked=False)
+    if name == "resnet20" and not options.smoke:
+        ours["masked, crop and flip"] = trainer(name, options, augment=True)
+    taken, compiled = _compared(name, ours, options)
+    rows = [row(f"{name}, {k}", "steps/s", 1 / taken[k]) for k in taken]
+    overhead = taken["masked"] / taken["no masks"]
+    most = NETWORKS[name].most
+    rows += [row(f"{name}, seconds masked by no masks", "times", overhead, most=most)]
+    rows += [row(f"{name}, compilations after the first level", "", compiled, most=0)]
+    return rows + _ratios(name, {"masked": 1}, taken)
+
+
+def _compared(name, ours, options):
+    """Returns ({which: seconds of each step}, [compilations after the first turns])."""
+    for run in ours.values():
+        run(1)
+    with timing.compilations() as compiled, peers(name, options) as theirs:
+        taken = timing.in_turns(ours | theirs, options.rounds, options.seconds)
+    return taken, [len(compiled)]
+
+
+def _ratios(name, members, taken):
+    """Returns the throughput of each of ours by each of PyTorch's."""
+    rows = []
+    for which, other in itertools.product(members, PEERS):
+        if other in taken:
+            what = f"{name}, {which} by {other}"
+            least = LEAST.get(what) if jax.default_backend() == "cpu" else None
+            ratio = members[which] * taken[other] / taken[which]
+            rows.append(row(what, "times", ratio, least=least))
+    return rows
+
+
+def population(options) -> list[Row]:
+    """Measures the images a second, in all, of populations of several sizes."""
+    rows = []
+    sizes = {"lenet": (4,)} if options.smoke else POPULATIONS
+    for name in sizes:
+        members = {f"population of {n}": n for n in sizes[name]}
+        ours = {k: trainer(name, options, members=n) for k, n in members.items()}
+        taken, _ = _compared(name, ours, options)
+        for which, seconds in taken.items():
+            images = members.get(which, 1) * _network(name, options).batch_size
+            rows.append(row(f"{name}, {which}", "images/s", images / seconds))
+        rows += _ratios(name, members, taken)
+    return rows
+
+
+PARTS = {name: functools.partial(step, name) for name in NETWORKS}
+PARTS |= {"population": population}
