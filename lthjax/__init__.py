@@ -1,10 +1,14 @@
 """Lottery tickets in JAX: train, prune, rewind and retrain as pure functions."""
 
+from lthjax import analysis as analysis
+from lthjax import costs as costs
 from lthjax import cpu as cpu
+from lthjax import dynamic as dynamic
 from lthjax import losses as losses
 from lthjax import masks as masks
 from lthjax import models as models
 from lthjax import optimizers as optimizers
+from lthjax import patterns as patterns
 from lthjax import pruning as pruning
 from lthjax import results as results
 from lthjax import scores as scores

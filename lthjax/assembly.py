@@ -6,41 +6,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax import cpu, models, names, optimizers, pruning, scores, sparsities, training
+from lthjax import (
+    criteria,
+    dynamic,
+    names,
+    optimizers,
+    planning,
+    programs,
+    pruning,
+    scores,
+    training,
+)
 from lthjax import masks as masks_lib
-from lthjax.data import augment, batches, sources
-from lthjax.tickets import Search, Trained
+from lthjax.planning import Plan
+from lthjax.tickets import Search
+from lthjax.tickets.changing import changing
 from lthjax.tickets.controls import CONTROLS
 from lthjax.tickets.iterative import SEARCHES
 
 # One number a use, so that adding a use never changes what another one draws.
 STREAMS = {"init": 0, "data": 1, "search": 2, "reinit": 3, "shuffle": 4, "random": 5}
-SCORES = {
-    "magnitude": lambda key, trained: scores.magnitude(trained.params, trained.masks),
-    "random": lambda key, trained: scores.random(key, trained.params, trained.masks),
-}
-
-
-class Plan(NamedTuple):
-    """The numbers of a run, known before any data is read.
-
-    Attributes:
-      train: Training examples.
-      steps_per_epoch: Optimizer steps in a pass over them.
-      steps: Optimizer steps of the dense training.
-      eval_every: Steps between two validations.
-      params: The number of all parameters.
-      sizes: {name: number of weights} of the prunable layers.
-      targets: What each level keeps, in all or by layer.
-    """
-
-    train: int
-    steps_per_epoch: int
-    steps: int
-    eval_every: int
-    params: int
-    sizes: dict[str, int]
-    targets: list
 
 
 class Parts(NamedTuple):
@@ -50,6 +35,8 @@ class Parts(NamedTuple):
       plan: Its numbers.
       init_fn: key -> (params, model_state) of one network.
       masks_fn: params -> full masks.
+      prune_fn: (key, trained, target) -> masks.
+      tx: The optimizer.
       begin: ticket -> training.State.
       run: (states, (masks, keys), span, start, stop) -> states, of a population whose
         tickets train over the steps `span`; `states` are given away.
@@ -60,6 +47,8 @@ class Parts(NamedTuple):
     plan: Plan
     init_fn: Callable
     masks_fn: Callable
+    prune_fn: Callable
+    tx: Any
     begin: Callable
     run: Callable
     search: Search
@@ -69,63 +58,6 @@ class Parts(NamedTuple):
 def key(seed: int, stream: str) -> jax.Array:
     """Returns the PRNG key of one use of a seed."""
     return jax.random.fold_in(jax.random.key(seed), STREAMS[stream])
-
-
-def model(config, facts) -> Any:
-    """Returns the flax module of a config, for a set's images and classes."""
-    return models.build(
-        config.model.name,
-        facts.num_classes,
-        width=config.model.width,
-        dtype=config.model.dtype,
-        options=config.model.options.to_dict(),
-    )
-
-
-def initialiser(config, facts) -> Callable:
-    """Returns key -> (params, model_state)."""
-    network = model(config, facts)
-    images = jnp.zeros((1, *facts.image_shape))
-    return lambda key: models.initialise(network, key, images)
-
-
-def plan(config, facts, train: int) -> Plan:
-    """Returns the numbers of a run, and refuses what cannot work.
-
-    Args:
-      config: A validated config.
-      facts: Of the data set: image_shape, num_classes.
-      train: The number of training images.
-
-    Raises:
-      ValueError: The batch is larger than the set, a pattern matches no layer, a
-        sparsity or rate is out of range, a name is unknown.
-    """
-    batch = config.train.batch_size
-    if batch > train:
-        raise ValueError(
-            f"the batch must not be larger than the training set of {train} images, "
-            f"got train.batch_size = {batch}"
-        )
-    epoch = batches.steps_per_epoch(train, batch)
-    steps = config.train.steps or config.train.epochs * epoch
-    shapes, _ = jax.eval_shape(initialiser(config, facts), jax.random.key(0))
-    masks = jax.eval_shape(_masks_fn(config), shapes)
-    leaves = jax.tree.leaves(masks)
-    sizes = dict(zip(masks_lib.names(masks), (m.size for m in leaves), strict=True))
-    params = sum(w.size for w in jax.tree.leaves(shapes))
-    every = config.eval_every or epoch
-    return Plan(train, epoch, steps, every, params, sizes, _targets(config, sizes))
-
-
-def summary(config, numbers: Plan) -> str:
-    """Returns a sentence on what is prunable, with the counts."""
-    layers = ", ".join(f"{name} {size:,}" for name, size in numbers.sizes.items())
-    return (
-        f"{config.model.name}: {numbers.params:,} parameters, "
-        f"{sum(numbers.sizes.values()):,} of them prunable in {len(numbers.sizes)} "
-        f"layers: {layers}"
-    )
 
 
 def build(config, source) -> Parts:
@@ -138,28 +70,52 @@ def build(config, source) -> Parts:
     Raises:
       ValueError: As `plan`, and where a search or a control is unknown.
     """
-    _check_controls(config.controls)
     _check_held_out(source)
-    numbers = plan(config, kind(source), len(source.train.labels))
-    found = search(config, numbers)
-    tx = _optimizer(config, numbers)
-    init_fn = jax.jit(initialiser(config, kind(source)))
+    facts = planning.kind(source)
+    numbers = planning.plan(config, facts, len(source.train.labels))
+    network = programs.network(config, source)
+    tx = check(config, numbers)
+    prune_fn = criteria.selector(config, network, source)
+    found = search(config, numbers, prune_fn, tx)
+    init_fn = jax.jit(planning.initialiser(config, facts))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
     room = numbers.steps // numbers.eval_every + 2
     begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
-    run = _program(config, source, tx, numbers.eval_every, shapes)
+    every = numbers.eval_every
     return Parts(
-        numbers,
-        init_fn,
-        _masks_fn(config),
-        begin,
-        run,
-        found,
-        _controller(init_fn),
+        plan=numbers,
+        init_fn=init_fn,
+        masks_fn=planning.masks_fn(config),
+        prune_fn=prune_fn,
+        tx=tx,
+        begin=begin,
+        run=programs.program(config, source, (network, tx), every, shapes),
+        search=found,
+        control=_controller(init_fn),
     )
 
 
-def _check_controls(controls):
+def check(config, numbers: Plan) -> Any:
+    """Returns the optimizer, having checked all that goes without the data.
+
+    Raises:
+      ValueError: A name is unknown, or names and numbers do not go together.
+    """
+    _check_controls(config)
+    criteria.check(config, numbers.shapes, numbers.targets)
+    tx = _optimizer(config, numbers)
+    search(config, numbers, None, tx)
+    return tx
+
+
+def _check_controls(config):
+    controls, method = config.controls, config.search.method
+    if controls and method in dynamic.METHODS:
+        raise ValueError(
+            "controls go with tickets whose masks stay, got controls = "
+            f"{tuple(controls)} with search.method = {method!r}; its control is "
+            "search.method = 'at_init' with search.score = 'random'"
+        )
     for name in controls:
         if name not in CONTROLS:
             raise ValueError(
@@ -180,61 +136,62 @@ def _check_held_out(source):
             )
 
 
-class Kind(NamedTuple):
-    """What a network must know of a data set: (h, w, c), and its classes."""
+def search(config, numbers, prune_fn: Callable, tx) -> Search:
+    """Returns the search.
 
-    image_shape: tuple[int, int, int]
-    num_classes: int
+    Args:
+      config: A validated config.
+      numbers: The plan.
+      prune_fn: (key, trained, target) -> masks.
+      tx: The optimizer.
 
-
-def kind(source: sources.Source) -> Kind:
-    """Returns the image shape and the number of classes of a loaded set."""
-    return Kind(source.train.images.shape[1:], source.num_classes)
-
-
-def _masks_fn(config):
-    return lambda params: masks_lib.full(params, tuple(config.search.exclude))
-
-
-def _targets(config, sizes):
-    search = config.search
-    if search.sparsities and search.layer_rates:
-        raise ValueError(
-            "search.layer_rates are rates, and do not go with search.sparsities, got "
-            f"layer_rates = {search.layer_rates}; set one of them to ()"
-        )
-    if search.sparsities:
-        return sparsities.by_list(sizes, search.sparsities, scope=search.scope)
-    return sparsities.by_rate(
-        sizes,
-        search.rate,
-        search.levels,
-        scope=search.scope,
-        layer_rates=dict(search.layer_rates),
-    )
-
-
-def search(config, numbers):
-    """Returns the search, which prunes by the config's score to the plan's targets."""
-    factory = names.resolve(config.search.method, SEARCHES, "search method")
-    score = names.resolve(config.search.score, SCORES, "score")
-    select = jax.jit(
-        lambda key, trained, kept: pruning.prune(
-            trained.masks, score(key, trained), kept=kept
-        )
-    )
-
-    def prune_fn(key, trained: Trained, level):
-        kept = jax.tree.map(jnp.int32, numbers.targets[level - 1])
-        return select(key, trained._replace(opt_state=None), kept)
-
-    return factory(
-        prune_fn,
-        levels=len(numbers.targets),
+    Raises:
+      ValueError: The method is unknown, or what the config asks of it does not apply.
+    """
+    method, targets = config.search.method, numbers.targets
+    if method in dynamic.METHODS:
+        _check_from_the_start(config)
+        begin_fn = _beginning(method, numbers, tx)
+        return changing(begin_fn, levels=len(targets), steps=numbers.steps)
+    choices = {**SEARCHES, **dynamic.METHODS}
+    return names.resolve(method, choices, "search method")(
+        lambda key, trained, level: prune_fn(key, trained, targets[level - 1]),
+        levels=len(targets),
         steps=numbers.steps,
         rewind_to=config.search.rewind_to,
         restart=config.search.restart,
     )
+
+
+def _check_from_the_start(config):
+    search = config.search
+    if search.rewind_to or search.restart != "weights":
+        raise ValueError(
+            f"search.method = {search.method!r} trains every level from the start, got "
+            f"search.rewind_to = {search.rewind_to}, search.restart = "
+            f"{search.restart!r}; give 0 and 'weights'"
+        )
+
+
+def _beginning(method, numbers, tx):
+    """Returns (key, params, full masks, level) -> (masks, opt_state) of a level."""
+
+    @jax.jit
+    def begin(key, params, masks, kept, start):
+        if method in ("set", "rigl"):
+            drawn = scores.random(jax.random.fold_in(key, 0), params, masks)
+            masks = pruning.prune(masks, drawn, kept=start)
+        state = tx.init(masks_lib.apply(params, masks))
+        return masks, dynamic.start(state, masks, kept, key)
+
+    def begin_fn(key, params, masks, level):
+        dense = [int(mask.size) for mask in jax.tree.leaves(masks)]
+        layered = numbers.targets and isinstance(numbers.targets[0], list)
+        full = dense if layered else sum(dense)
+        kept = numbers.targets[level - 1] if level else full
+        return begin(key, params, masks, *[jax.tree.map(jnp.int32, kept)] * 2)
+
+    return begin_fn
 
 
 def schedule(config, numbers) -> Callable:
@@ -269,68 +226,25 @@ def _controller(init_fn):
 def _optimizer(config, numbers):
     options = config.optimizer.to_dict()
     del options["learning_rate"]
-    return optimizers.build(options.pop("name"), schedule(config, numbers), **options)
+    rate, wrap = schedule(config, numbers), _wrapper(config, numbers)
+    return optimizers.build(options.pop("name"), rate, wrap=wrap, **options)
 
 
-class Data(NamedTuple):
-    """What a training reads: the steps it spans, and the splits on the device."""
+def _wrapper(config, numbers):
+    """Returns what holds pruned weights at zero: `keep`, or a method that moves them.
 
-    span: tuple[int, int]
-    train: tuple
-    validation: tuple
-    test: tuple
-
-
-def _program(config, source, tx, every, shapes):
-    """Returns the compiled training of a population, the data on the device."""
-    network = model(config, kind(source))
-
-    def apply_fn(params, model_state, images, train):
-        return models.apply(network, params, model_state, images, train=train)
-
-    def prepare(images):
-        return augment.normalise(images, source.mean, source.std)
-
-    def fetch(key, data, indices):
-        images, labels = batches.take(data.train, indices)
-        images = augment.augment(
-            key, images, padding=config.data.crop, flip=config.data.flip
-        )
-        return prepare(images), labels
-
-    step = training.step(training.supervised(apply_fn), tx)
-    measure = training.validation(training.evaluator(apply_fn, prepare), every=every)
-    batch, size = config.train.batch_size, len(source.train.labels)
-    sizes = {"size": size, "batch_size": batch, "every": every}
-    return _compiled(
-        training.runner(step, fetch, measure, **sizes),
-        _on_device(source, config.eval_batch),
-        shapes,
-        deterministic=config.deterministic,
-    )
-
-
-def _on_device(source, chunk):
-    """Returns the splits as device arrays, those held out in chunks of that size."""
-    held_out = [
-        batches.chunks(split, chunk) for split in (source.validation, source.test)
-    ]
-    return jax.device_put([tuple(source.train), *held_out])
-
-
-def _compiled(run_member, splits, shapes, *, deterministic):
-    """Maps a member's run over a population, and compiles it for this backend."""
-    options = cpu.compiler_options(shapes)
-    if deterministic and jax.default_backend() == "gpu":
-        options = {**options, "xla_gpu_deterministic_ops": True}
-    run_all = training.population(run_member, one_by_one=training.one_by_one(shapes))
-    compiled = jax.jit(
-        lambda states, fixed, *shared: run_all((states, *fixed), *shared),
-        donate_argnums=0,
-        compiler_options=options or None,
-    )
-
-    def run(states, fixed, span, start, stop):
-        return compiled(states, fixed, Data(span, *splits), start, stop)
-
-    return run
+    How much a method prunes is data, put in when a level begins.
+    """
+    method, given, steps = config.search.method, config.dynamic, numbers.steps
+    if method not in dynamic.METHODS:
+        return optimizers.keep
+    layered = numbers.targets and isinstance(numbers.targets[0], list)
+    sparsity = [0.0] * len(numbers.sizes) if layered else 0.0
+    begin, end = round(given.begin * steps), round(given.end * steps)
+    exclude = tuple(config.search.exclude)
+    options = {"every": given.every, "exclude": exclude}
+    if method in ("set", "rigl"):
+        options |= {"until": end, "fraction": given.fraction, "key": jax.random.key(0)}
+    else:
+        options |= {"begin": begin, "end": end}
+    return lambda inner: dynamic.METHODS[method](inner, sparsity, **options)

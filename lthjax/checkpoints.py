@@ -136,7 +136,8 @@ def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] 
             f"{len(damaged)}; remove the folder to start over what it holds"
         )
     for path in damaged:
-        path.rename(path.with_suffix(".damaged"))
+        taken = len(list(directory.glob(f"{path.name}.damaged*")))
+        path.rename(path.with_suffix(f".damaged{taken or ''}"))
     return found
 
 

@@ -18,10 +18,20 @@ COUNTS = (
     "train.steps",
     "schedule.warmup",
     "eval_every",
+    "search.minimum",
+    "search.rounds",
 )
+POSITIVE = (
+    "train.batch_size",
+    "eval_batch",
+    "optimizer.learning_rate",
+    "search.batches",
+    "dynamic.every",
+)
+SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
-FREE = ("seeds", "controls", "search.levels", "data_dir", "logging")
+FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
 
 
 def default() -> ConfigDict:
@@ -58,7 +68,13 @@ def default() -> ConfigDict:
             "search": {
                 "method": "iterative",
                 "score": "magnitude",
-                "scope": "global",
+                "rounds": 0,  # of scoring and pruning in a level; 0: the score's own
+                "batches": 1,  # of training examples that a score reads
+                "corrupt": "none",  # labels, pixels, half: of those examples
+                "invert": False,  # keep what scores lowest, as a control
+                "scope": "global",  # layer, erdos_renyi, erdos_renyi_kernel
+                "pattern": "weights",  # channels, 4x4 (blocks), 2:4 (2 of every 4)
+                "minimum": 0,  # weights that every layer keeps
                 "rate": 0.2,
                 "layer_rates": (),  # ((regular expression, rate), ...)
                 "levels": 5,
@@ -67,6 +83,13 @@ def default() -> ConfigDict:
                 "rewind_to": 0,  # step
                 "restart": "weights",
             },
+            "dynamic": {  # of the methods gradual, set, rigl, straight_through
+                "every": 100,  # steps between two changes of the masks
+                "begin": 0.0,  # of the training, from where on the masks change
+                "end": 0.75,  # of the training, where they stop
+                "fraction": 0.3,  # of a layer's weights that move at first
+            },
+            "studies": (),  # figures beside the curve: overlap, densities, flops, ...
             "eval_every": 0,  # steps; 0: once an epoch
             "eval_batch": 500,
             "best_by": "accuracy",  # or "loss", on the validation set
@@ -144,7 +167,7 @@ def validate(config: ConfigDict) -> None:
             f"train.epochs = {train.epochs}, train.steps = {train.steps}"
         )
     _check_seeds(config.seeds)
-    for name in ("train.batch_size", "eval_batch", "optimizer.learning_rate"):
+    for name in POSITIVE:
         value = flat(config)[name]
         _require(value > 0, f"{name} must be positive", name, value)
     for name in COUNTS:
@@ -157,8 +180,12 @@ def validate(config: ConfigDict) -> None:
     different = len(set(controls)) == len(controls)
     _require(different, "controls must all be different", "controls", controls)
     scope = config.search.scope
-    choice = scope in ("global", "layer")
-    _require(choice, "search.scope must be 'global' or 'layer'", "search.scope", scope)
+    choice = f"search.scope must be one of {', '.join(SCOPES)}"
+    _require(scope in SCOPES, choice, "search.scope", repr(scope))
+    given = config.dynamic
+    ordered = 0 <= given.begin < given.end <= 1
+    window = f"begin = {given.begin}, end = {given.end}"
+    _require(ordered, "dynamic needs 0 <= begin < end <= 1", "dynamic", window)
 
 
 def _check_seeds(seeds):

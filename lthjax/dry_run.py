@@ -8,7 +8,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax import assembly, progress, training
+from lthjax import assembly, planning, progress, studies, training
 from lthjax import config as config_lib
 from lthjax.data import sources
 
@@ -27,12 +27,13 @@ def show(config) -> None:
       ValueError: What a run of it would refuse before it trains.
     """
     config_lib.validate(config)
+    studies.check(config.studies)
     facts, held_out = _facts(config)
-    plan = assembly.plan(config, facts, facts.train)
-    assembly.search(config, plan)
+    plan = planning.plan(config, facts, facts.train)
+    assembly.check(config, plan)
     console = rich.console.Console(soft_wrap=True)
     console.print(_levels(plan))
-    console.print(assembly.summary(config, plan))
+    console.print(planning.summary(config, plan))
     console.print(
         f"{config.data.name}: {facts.train:,} training images, batch "
         f"{config.train.batch_size}, {plan.steps_per_epoch:,} steps an epoch, "

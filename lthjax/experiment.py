@@ -15,11 +15,14 @@ import jax
 
 from lthjax import (
     assembly,
+    planning,
     populations,
+    programs,
     progress,
     records,
     report,
     results,
+    studies,
     training,
     workdir,
 )
@@ -65,9 +68,10 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
       Interrupted: SIGTERM or SIGINT came; the same command goes on.
     """
     config_lib.validate(config)
-    root = pathlib.Path(root)
-    parts = assembly.build(config, load(config))
-    log.info("%s", assembly.summary(config, parts.plan))
+    studies.check(config.studies)
+    root, source = pathlib.Path(root), load(config)
+    parts = assembly.build(config, source)
+    log.info("%s", planning.summary(config, parts.plan))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
         chains = {seed: _chain(root, parts, seed) for seed in config.seeds}
@@ -78,7 +82,18 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             log.info("finished: %s has all that was asked for; nothing to do", root)
         while absent := missing(this):
             _train(this, _lowest(this, absent), asked)
+        if config.studies:
+            network = _studied(this, source)
+            studies.write(root, config.studies, network, asked=asked)
     return results.read(root / results.RESULTS)
+
+
+def _studied(this, source):
+    """Returns what studies need to know of the network."""
+    apply_fn = programs.network(this.config, source)
+    shapes = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
+    prepare_fn, chunk = programs.preparation(source), this.config.eval_batch
+    return studies.network(apply_fn, prepare_fn, shapes, source, chunk=chunk)
 
 
 @contextlib.contextmanager
@@ -173,14 +188,16 @@ def _like(parts: Parts) -> dict:
         state, ticket = parts.search.init(key, params, model_state, masks)
         carried = parts.begin(ticket)
         trained = Trained(params, model_state, masks, carried.opt_state)
-        return {"state": state, "ticket": ticket, "trained": trained}
+        bare = ticket._replace(opt_state=None)
+        return {"state": state, "ticket": bare, "trained": trained}
 
     return jax.eval_shape(begin, jax.random.key(0))
 
 
 def _bytes_to_write(config, plan):
     """Returns a bound of what a run keeps on the disk: tickets and checkpoints."""
-    per_seed = len(plan.targets) + 12 + 6 * len(config.controls)
+    kept = 2 if config.studies else 1
+    per_seed = kept * len(plan.targets) + 12 + 6 * len(config.controls)
     return 4 * plan.params * per_seed * len(config.seeds) + 10**7
 
 
@@ -210,7 +227,9 @@ def _record(this, population):
     parts = (*results.IDENTITY, "start")
     results.append(drawn, records.curves(population, steps), parts)
     if population.ticket.until >= this.parts.plan.steps:
-        rows = records.rows(population, results.read(drawn), this.config.best_by)
+        masks = [populations.ended(population, i) for i in range(len(population.jobs))]
+        best_by = this.config.best_by
+        rows = records.rows(population, masks, results.read(drawn), best_by)
         results.append(this.root / results.RESULTS, rows)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)
@@ -219,6 +238,8 @@ def _record(this, population):
 def _move_on(this, job, trained):
     """Saves what a ticket's training gave, and asks its search for the next one."""
     state, ticket = this.chains[job.seed]
+    if ticket.until >= this.parts.plan.steps:
+        studies.keep(this.root, this.config.studies, job.seed, ticket, trained)
     workdir.save_search(this.root, job.seed, state, ticket, trained)
     stand = state, ticket._replace(opt_state=None), trained
     this.chains[job.seed] = _next(this.root, this.parts, job.seed, stand)

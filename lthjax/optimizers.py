@@ -1,6 +1,6 @@
 """Optimizers that hold pruned weights at zero, and schedules that can be rewound."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -158,17 +158,19 @@ def build(
     name: str,
     learning_rate: optax.ScalarOrSchedule,
     *,
+    wrap: Callable = keep,
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
     clip: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns the named optimizer, wrapped in `keep`.
+    """Returns the named optimizer, wrapped in `keep` or in what else is given.
 
     Args:
       name: "sgd", "adam", "adamw", or your own as "package.module:function", called
         with the learning rate alone.
       learning_rate: A number or a schedule over optimizer steps.
+      wrap: Optimizer -> optimizer that holds pruned weights at zero.
       momentum: Of SGD.
       nesterov: Nesterov's form of it.
       weight_decay: The coefficient, on every parameter.
@@ -186,7 +188,7 @@ def build(
     inner = factory(learning_rate, **(options if name in OPTIMIZERS else {}))
     if clip:
         inner = optax.chain(optax.clip_by_global_norm(clip), inner)
-    return keep(inner)
+    return wrap(inner)
 
 
 OPTIMIZERS = {"sgd": sgd, "adam": adam, "adamw": adamw}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lthjax import assembly, progress, records, training, workdir
+from lthjax import assembly, dynamic, progress, records, training, workdir
 from lthjax.assembly import Parts
 from lthjax.tickets import Ticket, Trained
 
@@ -95,8 +95,15 @@ def save(root: pathlib.Path, population: Population) -> None:
 def trained(population: Population, index: int) -> Trained:
     """Returns what a member gives back to its search."""
     state = training.member(population.states, index)
-    masks = population.jobs[index].ticket.masks
-    return Trained(state.params, state.model_state, masks, state.opt_state)
+    params = dynamic.forward(state.params, state.opt_state)
+    masks = ended(population, index)
+    return Trained(params, state.model_state, masks, state.opt_state)
+
+
+def ended(population: Population, index: int) -> Any:
+    """Returns the masks of a member at the end: its optimizer's, or its ticket's."""
+    carried = dynamic.masks(training.member(population.states, index).opt_state)
+    return population.jobs[index].ticket.masks if carried is None else carried
 
 
 def train(

@@ -1,12 +1,15 @@
 """Which weights go: scores and an amount become masks with exactly the kept count."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from lthjax import masks as masks_lib
+from lthjax import scores as scores_lib
 from lthjax.masks import Masks
 
 _BITS = 32
@@ -19,6 +22,7 @@ def prune(
     scope: str = "global",
     *,
     kept: Any = None,
+    minimum: int = 0,
 ) -> Masks:
     """Keeps exactly the k weights with the highest scores among those still kept.
 
@@ -37,14 +41,17 @@ def prune(
       scope: "global" ranks all weights together, "layer" within each leaf.
       kept: In place of `sparsity`, the integer k itself, or a tree of them by layer;
         may be traced.
+      minimum: How many weights each layer keeps at the least, its best ones: a layer
+        with fewer keeps what it has. The rest of k is ranked as ever.
 
     Returns:
       Masks inside `masks`.
 
     Raises:
       ValueError: Neither or both of `sparsity` and `kept` are given, a sparsity is
-        outside [0, 1), a kept count is outside [0, total], a score is NaN, a shape or
-        the scope is wrong.
+        outside [0, 1), a kept count is outside [0, total], the minima exceed it, a
+        score of a kept weight is NaN or infinite (where it is not traced: a traced NaN
+        ranks above all numbers), a shape or the scope is wrong.
 
     References:
       Published codes disagree by one weight a level, and by a quarter on ties; this
@@ -53,12 +60,13 @@ def prune(
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     leaves, treedef = jax.tree.flatten(masks)
-    ranks = [_rank(mask, s) for mask, s in _pairs(masks, scores)]
+    ranks = [ranked(mask, s).ravel() for mask, s in pairs(masks, scores)]
     counts = _counts(masks, sparsity, scope, kept)
+    _check_minimum(masks, counts, minimum)
     if isinstance(counts, list):
         chosen = [_highest([r], k)[0] for r, k in zip(ranks, counts, strict=True)]
     else:
-        chosen = _highest(ranks, counts)
+        chosen = _highest(_reserved(ranks, minimum), counts)
     shaped = [c.reshape(mask.shape) for c, mask in zip(chosen, leaves, strict=True)]
     return jax.tree.unflatten(treedef, shaped)
 
@@ -79,29 +87,143 @@ def kept_count(total: int, sparsity: float) -> int:
     return round(total * (1 - float(sparsity)))
 
 
-def _pairs(masks, scores):
-    """Returns the (mask, scores) pairs, leaf by leaf."""
+def in_rounds(
+    score_fn: Callable,
+    masks: Masks,
+    counts: Sequence[int] | jax.Array,
+    *,
+    revive: bool = False,
+    minimum: int = 0,
+) -> Masks:
+    """Scores and prunes by turns: each round scores what the one before has left.
+
+        masks_i = prune(pool, score_fn(masks_{i-1}), kept=counts[i])
+
+    One program for any number of rounds. On a CPU, convolutions in it need
+    `cpu.lower_convolutions`.
+
+    Args:
+      score_fn: masks -> scores.
+      masks: The masks to begin with.
+      counts: int32 [rounds], the weights kept after each round, of all layers together;
+        may be traced. `sparsities.exponential` is what the papers take.
+      revive: Whether each round chooses among all of the first `masks`, so that a
+        weight may come back (FORCE, whose score must be one at pruned weights too, as
+        that of `scores.snip` is); else among what is left (iterative SNIP, SynFlow).
+      minimum: As in `prune`.
+
+    Returns:
+      Masks inside the first ones.
+
+    Raises:
+      ValueError: A count is outside [0, total] or below the minima, a score is NaN or
+        infinite, or in the first round all are zero (where they are not traced).
+
+    References:
+      Tanaka et al., 2020, arXiv:2006.05467; Verdenius et al., 2020, arXiv:2006.00896;
+      de Jorge et al., 2021, arXiv:2006.09081.
+    """
+    masks = jax.tree.map(jnp.asarray, masks)
+    counts = counts if isinstance(counts, jax.Array) else np.asarray(counts)
+    _check_rounds(masks, counts, minimum)
+
+    def one(left, kept):
+        scores = score_fn(left)
+        pool = masks if revive else left
+        state = scores_lib.finite(scores, pool), scores_lib.all_zero(scores, pool)
+        return prune(pool, scores, kept=kept, minimum=minimum), state
+
+    left, state = lax.scan(one, masks, jnp.asarray(counts, jnp.int32))
+    _check_scored(masks, *state)
+    return left
+
+
+def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns (mask, scores) of each prunable layer, in the order of the leaves.
+
+    Raises:
+      ValueError: The trees or the shapes differ, or a score of a kept weight is NaN or
+        infinite (where it is not traced).
+    """
     structure = jax.tree.structure(masks)
     if jax.tree.structure(scores) != structure:
         raise ValueError(
             "scores must have the structure of masks (None where nothing is pruned), "
             f"got scores = {jax.tree.structure(scores)} for masks = {structure}"
         )
-    pairs = list(zip(jax.tree.leaves(masks), jax.tree.leaves(scores), strict=True))
-    for name, (mask, score) in zip(masks_lib.names(masks), pairs, strict=True):
-        _check_scores(name, mask, score)
-    return pairs
+    found = list(zip(jax.tree.leaves(masks), jax.tree.leaves(scores), strict=True))
+    for name, (mask, score) in zip(masks_lib.names(masks), found, strict=True):
+        if jnp.shape(mask) != jnp.shape(score):
+            raise ValueError(
+                f"scores must have the shapes of masks, got {name} = "
+                f"{jnp.shape(score)} for {jnp.shape(mask)}"
+            )
+    _check_finite(masks, scores_lib.finite(scores, masks))
+    return found
 
 
-def _check_scores(name, mask, score):
-    if jnp.shape(mask) != jnp.shape(score):
+def ranked(mask: jax.Array, score: jax.Array) -> jax.Array:
+    """Returns the scores as uint32 in their order, 0, below them all, where pruned."""
+    bits = lax.bitcast_convert_type(score.astype(jnp.float32), jnp.uint32)
+    sign = jnp.uint32(1 << (_BITS - 1))
+    bits = jnp.where(bits == sign, jnp.uint32(0), bits)  # -0.0 ties with 0.0
+    ordered = jnp.where(bits >= sign, ~bits, bits | sign)
+    return jnp.where(mask, ordered, jnp.uint32(0))
+
+
+def _check_finite(masks, finite, place=""):
+    """Refuses damaged layers by name, if `finite` [layers] is known."""
+    if isinstance(finite, jax.core.Tracer):
+        return
+    names = masks_lib.names(masks)
+    damaged = [n for n, good in zip(names, finite.tolist(), strict=True) if not good]
+    if damaged:
         raise ValueError(
-            f"scores must have the shapes of masks, got {name} = {jnp.shape(score)} "
-            f"for {jnp.shape(mask)}"
+            "scores must be finite numbers, got NaN or infinity in "
+            f"{', '.join(damaged)}{place}"
         )
-    damaged = jnp.any(jnp.isnan(score) & mask)
-    if not isinstance(damaged, jax.core.Tracer) and damaged:
-        raise ValueError(f"scores must be numbers, got NaN in {name}")
+
+
+def _check_scored(masks, finite, all_zero):
+    """Refuses the rounds whose scores ranked nothing, if they are known."""
+    if isinstance(finite, jax.core.Tracer):
+        return
+    for i, row in enumerate(jax.device_get(finite), start=1):
+        _check_finite(masks, row, f" in round {i} of {len(finite)}")
+    if all_zero[0]:
+        raise ValueError(
+            "scores must tell weights apart, got zero for all in the first round"
+        )
+
+
+def _check_rounds(masks, counts, minimum):
+    """Refuses counts of rounds that cannot be kept."""
+    if counts.ndim != 1 or not counts.size:
+        raise ValueError(
+            f"counts must be a row of at least one round, got shape = {counts.shape}"
+        )
+    if isinstance(counts, jax.core.Tracer):
+        return
+    row = jax.device_get(counts)
+    for kept in (int(row.min()), int(row.max())):
+        _check_minimum(masks, _counts(masks, None, "global", kept), minimum)
+
+
+def _check_minimum(masks, counts, minimum):
+    """Refuses minima that do not fit into the target, or the targets by layer."""
+    if minimum < 0:
+        raise ValueError(f"minimum must be at least 0, got minimum = {minimum}")
+    sizes = dict(zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True))
+    least = {name: min(minimum, mask.size) for name, mask in sizes.items()}
+    rows = {f"all {len(least)} layers": sum(least.values())}, [counts]
+    if isinstance(counts, list):
+        rows = least, counts
+    for (name, needed), kept in zip(rows[0].items(), rows[1], strict=True):
+        if not isinstance(kept, jax.core.Tracer) and needed > kept:
+            raise ValueError(
+                f"the target must leave each layer its minimum, got minimum = "
+                f"{minimum}, which is {needed} for {name}, with kept = {kept}"
+            )
 
 
 def _counts(masks, sparsity, scope, kept):
@@ -146,13 +268,12 @@ def _checked(total, kept):
     return kept
 
 
-def _rank(mask, score):
-    """Maps scores to uint32 in their order, and pruned entries to 0, below them all."""
-    bits = lax.bitcast_convert_type(score.astype(jnp.float32).ravel(), jnp.uint32)
-    sign = jnp.uint32(1 << (_BITS - 1))
-    bits = jnp.where(bits == sign, jnp.uint32(0), bits)  # -0.0 ties with 0.0
-    ordered = jnp.where(bits >= sign, ~bits, bits | sign)
-    return jnp.where(mask.ravel(), ordered, jnp.uint32(0))
+def _reserved(ranks, minimum):
+    """Returns the ranks with the best `minimum` of each layer above all others."""
+    if not minimum:
+        return ranks
+    top = jnp.uint32(2**_BITS - 1)
+    return [jnp.where(_highest([r], minimum)[0], top, r) for r in ranks]
 
 
 @jax.jit

@@ -75,24 +75,27 @@ def curves(population: Any, steps: list[int]) -> list[dict]:
     return found
 
 
-def rows(population: Any, drawn: list[dict], best_by: str) -> list[dict]:
+def rows(
+    population: Any, masks: list[Any], drawn: list[dict], best_by: str
+) -> list[dict]:
     """Returns the record of every member.
 
     Args:
       population: A `populations.Population` at the end of its level.
+      masks: The masks that each member ended with.
       drawn: Learning curves, all parts of these members' among them.
       best_by: "accuracy" or "loss": what the best validation is judged by.
     """
     found = []
-    for job in population.jobs:
+    for job, kept in zip(population.jobs, masks, strict=True):
         parts = [c for c in drawn if c.items() >= _identity(job).items()]
         curve = {name: sum((c[name] for c in parts), []) for name in ("step", *METRICS)}
-        row = {**_identity(job), **_amounts(job.ticket)}
+        row = {**_identity(job), **_amounts(kept)}
         row |= {name: curve[name][-1] for name in METRICS}
         row |= _at_best(curve, best_by)
         row["steps"] = sum(c["step"][-1] - c["start"] for c in parts)
         row["seconds"] = round(sum(c["seconds"] for c in parts), 3)
-        layers = masks_lib.layers(job.ticket.masks)
+        layers = masks_lib.layers(kept)
         row["collapsed"] = [name for name, (kept, _) in layers.items() if kept == 0]
         row["layers"] = {name: kept / size for name, (kept, size) in layers.items()}
         found.append(row)
@@ -103,8 +106,8 @@ def _identity(job):
     return {"level": job.ticket.level, "seed": job.seed, "arm": job.arm}
 
 
-def _amounts(ticket):
-    kept, prunable = masks_lib.count(ticket.masks)
+def _amounts(masks):
+    kept, prunable = masks_lib.count(masks)
     kept = int(kept)
     sparsity = (prunable - kept) / prunable
     return {"sparsity": sparsity, "kept": kept, "prunable": prunable}

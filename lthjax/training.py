@@ -78,15 +78,21 @@ def supervised(apply_fn: Callable, loss_fn: Callable = losses.cross_entropy):
     return objective
 
 
+def plain(state: State) -> Params:
+    """Returns the weights of the forward pass: the parameters as they are."""
+    return state.params
+
+
 def step(
     objective: Callable,
     tx: optax.GradientTransformationExtraArgs,
     *,
+    forward_fn: Callable[[State], Params] = plain,
     axis_name: str | None = None,
 ) -> Callable:
-    """Returns (state, masks, images, labels) -> state, one masked optimizer update.
+    """Returns (state, masks, images, labels, at) -> state, one masked update.
 
-        g = d/dw objective(w);  w += tx.update(g, ..., masks=masks)
+        v = forward(w);  g = d/dv objective(v);  w += tx.update(g, w, masks, step=at)
 
     The masks are an argument: new masks do not compile a new program. Pruned weights
     are zero when training begins (`begin`), and `tx` holds them there, so that w is
@@ -94,20 +100,23 @@ def step(
 
     Args:
       objective: (params, model_state, images, labels) -> (loss, model_state).
-      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`.
+      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`, or one of
+        `dynamic`, which has its own and goes by `at`, the number of the step.
+      forward_fn: The weights that the network is evaluated with, v; other than w for
+        straight-through training alone (`dynamic.forward`).
       axis_name: The mesh axis that the batch is split over; the gradient and the loss
         are averaged over it. Map the step with `jax.shard_map(..., check_vma=False)`.
     """
 
-    def update(state, masks, images, labels):
+    def update(state, masks, images, labels, at=None):
         value_and_grad = jax.value_and_grad(objective, has_aux=True)
         (loss, model_state), grads = value_and_grad(
-            state.params, state.model_state, images, labels
+            forward_fn(state), state.model_state, images, labels
         )
         if axis_name is not None:
             loss, grads = lax.pmean((loss, grads), axis_name)
         updates, opt_state = tx.update(
-            grads, state.opt_state, state.params, masks=masks
+            grads, state.opt_state, state.params, masks=masks, step=at
         )
         params = optax.apply_updates(state.params, updates)
         return State(params, model_state, opt_state, state.loss + loss, state.curve)
@@ -131,7 +140,7 @@ def runner(
     continued has the same bits. The bounds may be traced: any length, one compilation.
 
     Args:
-      step_fn: (state, masks, images, labels) -> state.
+      step_fn: (state, masks, images, labels, step) -> state.
       fetch_fn: (key, data, indices [batch]) -> (images, labels), normalised, augmented.
       measure_fn: (state, masks, data, at) -> state, called before step `at` at the
         multiples of `every`, between epochs and at `stop`; see `validation`.
@@ -146,7 +155,7 @@ def runner(
 
         def body(step, indices, state):
             key = jax.random.fold_in(augment_key, step)
-            return step_fn(state, masks, *fetch_fn(key, data, indices))
+            return step_fn(state, masks, *fetch_fn(key, data, indices), step)
 
         def pause(at, state):
             return measure_fn(state, masks, data, at)
@@ -165,7 +174,12 @@ def points(start: int, until: int, every: int) -> list[int]:
     return [*range(first, until, every), until]
 
 
-def validation(evaluate_fn: Callable, *, every: int) -> Callable:
+def validation(
+    evaluate_fn: Callable,
+    *,
+    every: int,
+    forward_fn: Callable[[State], Params] = plain,
+) -> Callable:
     """Returns a `measure_fn` that writes a point of the learning curve when it is due.
 
     It is due at multiples of `every` and at the end. Whether it is due is one scalar
@@ -174,6 +188,7 @@ def validation(evaluate_fn: Callable, *, every: int) -> Callable:
     Args:
       evaluate_fn: (params, model_state, examples) -> (loss, accuracy).
       every: In steps.
+      forward_fn: As for `step`.
 
     Returns:
       (state, masks, data, at) -> state, where `data` has the fields `span`, the (start,
@@ -181,12 +196,13 @@ def validation(evaluate_fn: Callable, *, every: int) -> Callable:
     """
 
     def measure(state, masks, data, at):
+        del masks  # pruned weights are zero
         start, until = data.span
         before = (at - 1) // every
         length = at - jnp.maximum(start, before * every)
 
         def write(curve, loss):
-            params = masks_lib.apply(state.params, masks)
+            params = forward_fn(state)
             row = [loss / length]
             for examples in (data.validation, data.test):
                 row += evaluate_fn(params, state.model_state, examples)

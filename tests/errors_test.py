@@ -48,6 +48,33 @@ BAD = [
     ({"model.options": {"hiden": (3,)}}, "got option = 'hiden', did you mean 'hidden'"),
     ({"model.name": "nowhere:Net"}, "must be importable from here, .* 'nowhere:Net'"),
     ({"model.dtype": "float16"}, "float32, bfloat16, got dtype = 'float16'"),
+    ({"search.scope": "erk"}, "one of global, layer, .* got search.scope = 'erk'"),
+    ({"search.pattern": "2x"}, "blocks such as '4x4' .* got '2x'"),
+    ({"search.pattern": "3:5"}, "divisible by 5, got dense1/kernel .* with 64"),
+    (
+        {"search.pattern": "2:4"},
+        r"keeps 2 of every 4 .* give search.sparsities = \(0.5",
+    ),
+    ({"search.minimum": 500}, "minimum"),
+    ({"search.corrupt": "label"}, "got corruption = 'label', did you mean 'labels'"),
+    ({"search.corrupt": "labels"}, "reads data, .* with search.score = 'magnitude'"),
+    (
+        {"search.score": "synflow", "search.scope": "layer"},
+        "give 'weights' and 'global'",
+    ),
+    (
+        {"search.score": "snip", "search.batches": 9},
+        "at most the 32 of the training set",
+    ),
+    ({"search.method": "rgl"}, "at_init, gradual, .* did you mean 'rigl'"),
+    (
+        {"search.method": "rigl", "search.rewind_to": 1},
+        "trains every level from the st",
+    ),
+    ({"search.method": "set", "controls": ("reinit",)}, "tickets whose masks stay"),
+    ({"search.method": "at_init", "search.restart": "continue"}, "give 'weights'"),
+    ({"dynamic.begin": 0.8}, "0 <= begin < end <= 1, got dynamic = begin = 0.8"),
+    ({"studies": ("overlp",)}, "got study = 'overlp', did you mean 'overlap'"),
     ({"search.rte": 0.1}, "got config.search.rte, did you mean 'search.rate'"),
     ({"seeds": (0, 0)}, "different ones, got seeds ="),
     (

@@ -26,10 +26,18 @@ TABLE = {
     "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
-    "scores": "masks",
-    "pruning": "masks",
+    "scaled": "",
+    "scores": "masks scaled",
+    "pruning": "masks scores",
+    "patterns": "masks pruning",
     "sparsities": "pruning",
     "losses": "",
+    "dynamic.base": "masks pruning",
+    "dynamic.growing": "masks pruning scores sparsities dynamic.base",
+    "dynamic.shrinking": "masks pruning scores dynamic.base",
+    "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
+    "analysis": "masks",
+    "costs": "masks",
     "optimizers": "masks names",
     "training": "masks losses optimizers data.batches",
     "checkpoints": "masks",
@@ -37,24 +45,35 @@ TABLE = {
     "results": "config",
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
+    "tickets.changing": "masks tickets.base",
     "tickets.controls": "masks scores pruning tickets.base",
     "tickets.storage": "masks checkpoints tickets.base",
     "tickets": "tickets.base tickets.iterative tickets.storage",
     "progress": "",
-    "assembly": "cpu names data.augment data.batches data.sources models masks scores "
-    "pruning sparsities optimizers training tickets tickets.iterative tickets.controls",
+    "planning": "data.batches data.sources models masks sparsities",
+    "criteria": "names data.augment data.batches data.sources losses masks scores "
+    "pruning patterns sparsities",
+    "programs": "cpu data.augment data.batches models dynamic training planning",
+    "assembly": "names masks scores pruning dynamic optimizers training tickets "
+    "tickets.iterative tickets.controls tickets.changing planning criteria programs",
     "workdir": "checkpoints results tickets config",
+    "figures": "results",
+    "findings": "masks analysis costs results tickets.storage workdir",
+    "studies": "names data.batches data.sources masks analysis costs training results "
+    "tickets tickets.storage progress figures findings",
     "records": "masks training",
-    "populations": "training tickets progress assembly records workdir",
+    "populations": "dynamic training tickets progress assembly records workdir",
     "report": "results",
     "experiment": "data.sources masks training results tickets config progress "
-    "assembly workdir records populations report",
-    "dry_run": "data.sources training config progress assembly",
+    "planning assembly workdir records populations report programs studies",
+    "dry_run": "data.sources training config progress planning assembly studies",
+    "grid": "experiment",
     "timing": "",
     "commands": "cpu progress",
     # The doors.
     "main": "report experiment dry_run commands",
-    "lthjax": "cpu losses masks models optimizers pruning results scores sparsities "
+    "lthjax": "analysis costs cpu dynamic losses masks models optimizers patterns "
+    "pruning results scores sparsities "
     "tickets training",
 }
 

@@ -243,13 +243,14 @@ def test_an_unknown_scope_and_one_count_for_all_layers_are_refused():
         pruning.prune(FULL, draw(0, "wide"), scope="layer", kept=3)
 
 
-def test_a_nan_score_is_refused_with_its_layer_unless_it_is_pruned_already():
+@pytest.mark.parametrize("damage", [jnp.nan, jnp.inf, -jnp.inf])
+def test_a_damaged_score_is_refused_with_its_layer_unless_it_is_pruned_already(damage):
     ranked = draw(0, "wide")
-    ranked["second"]["kernel"] = ranked["second"]["kernel"].at[0, 0, 0].set(jnp.nan)
-    with pytest.raises(ValueError, match="got NaN in second/kernel"):
+    ranked["second"]["kernel"] = ranked["second"]["kernel"].at[0, 0, 0].set(damage)
+    with pytest.raises(ValueError, match="got NaN or infinity in second/kernel$"):
         pruning.prune(FULL, ranked, kept=3)
-    without = FULL | {"second": {"kernel": ~jnp.isnan(ranked["second"]["kernel"])}}
-    without["second"]["bias"] = None
+    finite = jnp.isfinite(ranked["second"]["kernel"])
+    without = FULL | {"second": {"kernel": finite, "bias": None}}
     chosen = pruning.prune(without, ranked, kept=TOTAL)
     np.testing.assert_array_equal(flat(chosen), flat(without))
 
@@ -268,3 +269,116 @@ def test_closed_over_masks_and_scores_are_pruned_under_jit():
     scores = {"a": jnp.arange(6.0)}
     found = jax.jit(lambda kept: pruning.prune(masks, scores, kept=kept))(2)
     assert found["a"].tolist() == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("kind", ["tied", "wide"])
+def test_a_minimum_keeps_the_best_of_each_layer_and_ranks_the_rest(kind):
+    ranked = draw(0, kind)
+    ranked["first"]["kernel"] -= 100.0
+    ranked["third"]["kernel"] -= 200.0
+    select = jax.jit(lambda kept: pruning.prune(FULL, ranked, kept=kept, minimum=2))
+    best = pruning.prune(FULL, ranked, scope="layer", kept=[2, 2, 2])
+    for kept in (6, 9, TOTAL):
+        chosen = select(kept)
+        assert masks_lib.count(chosen) == (kept, TOTAL)
+        assert inside(best, chosen)
+    assert by_layer(select(9)) == [2, 5, 2]
+    assert by_layer(pruning.prune(FULL, ranked, kept=9)) == [0, 9, 0]
+
+
+def test_a_layer_smaller_than_the_minimum_keeps_what_it_has():
+    few = pruning.prune(FULL, draw(0, "wide"), scope="layer", kept=[12, 12, 1])
+    chosen = pruning.prune(few, draw(1, "wide"), kept=15, minimum=5)
+    assert by_layer(chosen)[2] == 1 and masks_lib.count(chosen) == (15, TOTAL)
+    # The third layer has five weights in all, and counts as such.
+    chosen = pruning.prune(FULL, draw(1, "wide"), kept=6 + 6 + 5, minimum=6)
+    assert by_layer(chosen) == [6, 6, 5]
+
+
+def test_a_minimum_above_the_target_is_refused_with_the_numbers():
+    ranked = draw(0, "wide")
+    with pytest.raises(ValueError, match="is 17 for all 3 layers, with kept = 16"):
+        pruning.prune(FULL, ranked, kept=16, minimum=6)
+    with pytest.raises(ValueError, match="is 3 for second/kernel, with kept = 2"):
+        pruning.prune(FULL, ranked, scope="layer", kept=[3, 2, 5], minimum=3)
+    with pytest.raises(ValueError, match="at least 0, got minimum = -1"):
+        pruning.prune(FULL, ranked, kept=16, minimum=-1)
+    with pytest.raises(ValueError, match="is 17 for all 3 layers, with kept = 9"):
+        pruning.in_rounds(lambda masks: ranked, FULL, [20, 9], minimum=6)
+
+
+COUNTS_BY_ROUND = [25, 17, 8, 3]
+
+
+def by_what_is_left(masks):
+    """Scores that depend on the masks, also at what is pruned, with ties."""
+    left = masks_lib.count(masks)[0].astype(jnp.float32)
+    sums = [m.sum(0, jnp.float32, keepdims=True) for m in jax.tree.leaves(masks)]
+    waves = [
+        jnp.round(4 * jnp.sin(left * s + jnp.arange(float(m.size)).reshape(m.shape)))
+        for s, m in zip(sums, jax.tree.leaves(masks), strict=True)
+    ]
+    return tree(waves)
+
+
+@pytest.mark.parametrize("revive", [False, True])
+def test_rounds_equal_scoring_and_pruning_by_turns(revive):
+    run = jax.jit(
+        lambda counts: pruning.in_rounds(by_what_is_left, FULL, counts, revive=revive)
+    )
+    masks, returned = FULL, False
+    for i, kept in enumerate(COUNTS_BY_ROUND, start=1):
+        before, pool = masks, FULL if revive else masks
+        masks = pruning.prune(pool, by_what_is_left(masks), kept=kept)
+        returned |= not inside(masks, before)
+        if i in (1, len(COUNTS_BY_ROUND)):
+            found = run(jnp.array(COUNTS_BY_ROUND[:i]))
+            np.testing.assert_array_equal(flat(found), flat(masks))
+    assert returned == revive
+
+
+def test_rounds_may_be_mapped_over_their_scores():
+    def run(shift):
+        def score(masks):
+            return jax.tree.map(lambda s: jnp.cos(s + shift), by_what_is_left(masks))
+
+        return pruning.in_rounds(score, FULL, [20, 5])
+
+    mapped = jax.jit(jax.vmap(run))(jnp.arange(2.0))
+    for i in range(2):
+        alone = flat(run(float(i)))
+        np.testing.assert_array_equal(
+            flat(jax.tree.map(lambda leaf, i=i: leaf[i], mapped)), alone
+        )
+
+
+def test_a_score_that_breaks_in_a_later_round_is_refused_with_layer_and_round():
+    def breaking(masks):
+        wave = by_what_is_left(masks)
+        left, _ = masks_lib.count(masks)
+        wave["third"]["kernel"] /= (left != 8).astype(jnp.float32)
+        return wave
+
+    expected = "NaN or infinity in third/kernel in round 4 of 4"
+    with pytest.raises(ValueError, match=expected):
+        pruning.in_rounds(breaking, FULL, COUNTS_BY_ROUND, revive=True)
+
+
+def test_rounds_that_start_from_scores_of_zero_are_refused():
+    def zero(masks):
+        return jax.tree.map(lambda mask: jnp.zeros(mask.shape), masks)
+
+    with pytest.raises(ValueError, match="got zero for all in the first round"):
+        pruning.in_rounds(zero, FULL, COUNTS_BY_ROUND)
+
+
+@pytest.mark.parametrize("counts", [[], 3, [[3]]])
+def test_counts_that_are_no_row_are_refused(counts):
+    with pytest.raises(ValueError, match="a row of at least one round, got shape"):
+        pruning.in_rounds(by_what_is_left, FULL, counts)
+
+
+@pytest.mark.parametrize("count", [-1, TOTAL + 1])
+def test_counts_of_rounds_outside_their_range_are_refused(count):
+    with pytest.raises(ValueError, match=rf"in \[0, {TOTAL}\], got kept = {count}"):
+        pruning.in_rounds(by_what_is_left, FULL, [10, count])

@@ -15,6 +15,7 @@ WRITES = ((checkpoints, "save"), (results, "append"), (results, "write"))
 WRITES += ((shutil, "rmtree"),)
 # Late rewinding: the dense training comes in two parts.
 MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
+RIGL = {"search.method": "rigl", "search.scope": "erdos_renyi", "dynamic.every": 1}
 CONV = {**tiny.CONV, "search.rewind_to": 1, "search.levels": 1}
 
 
@@ -71,7 +72,12 @@ def conv(tmp_path_factory):
     return uninterrupted(tmp_path_factory, CONV)
 
 
-@pytest.mark.parametrize("whole", ["mlp", "conv"])
+@pytest.fixture(scope="module")
+def rigl(tmp_path_factory):
+    return uninterrupted(tmp_path_factory, RIGL)
+
+
+@pytest.mark.parametrize("whole", ["mlp", "conv", "rigl"])
 def test_a_run_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch, caplog
 ):

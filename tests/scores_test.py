@@ -1,13 +1,16 @@
 """What a score is: a number for each prunable weight, in which higher means keep."""
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from lthjax import masks, pruning, scores
+from lthjax import masks, pruning, scores, sparsities
 
-pytestmark = pytest.mark.usefixtures("strict_dtypes")
 KEY = jax.random.key(0)
 
 
@@ -22,35 +25,64 @@ def network(dtype="float32"):
     }
 
 
+def forward(params, x):
+    x = jnp.tanh(x.astype(params["second"]["kernel"].dtype) @ params["first"]["kernel"])
+    x = x + params["first"]["bias"].reshape(1, 7)
+    return x @ params["second"]["kernel"].T
+
+
+def squares(params, x=None):
+    """A loss of `network`, smooth in every weight."""
+    x = jax.random.normal(jax.random.key(1), (4, 6)) if x is None else x
+    return jnp.mean(forward(params, x) ** 2)
+
+
+LOSSES = {"snip": scores.snip, "taylor": scores.taylor, "grasp": scores.grasp}
 FUNCTIONS = {
     "magnitude": scores.magnitude,
     "random": lambda params, masks: scores.random(KEY, params, masks),
+    "synflow": lambda params, masks: scores.synflow(forward, params, masks, (6,)),
+    **{name: functools.partial(score, squares) for name, score in LOSSES.items()},
 }
+EXACT = ("magnitude", "random")
 
 
+def partly(params, kept):
+    """Returns masks that keep some weights, drawn at random."""
+    full = masks.full(params)
+    return pruning.prune(full, scores.random(KEY, params, full), kept=kept)
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+@pytest.mark.usefixtures("strict_dtypes")
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_scores_are_float32_where_masks_are_and_none_elsewhere(name, dtype):
     params = network(dtype)
     full = masks.full(params)
-    found = FUNCTIONS[name](params, full)
+    found = jax.eval_shape(FUNCTIONS[name], params, full)
     assert jax.tree.structure(found) == jax.tree.structure(full)
     for score, mask in zip(jax.tree.leaves(found), jax.tree.leaves(full), strict=True):
         assert (score.shape, score.dtype) == (mask.shape, jnp.float32)
 
 
+@pytest.mark.usefixtures("strict_dtypes")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_scores_are_the_same_under_jit_and_vmap(name):
     params = network()
     other = jax.tree.map(lambda w: 2 * w, params)
-    full = masks.full(params)
+    part = partly(params, 50)
     stacked = jax.tree.map(lambda *ws: jnp.stack(ws), params, other)
-    mapped = jax.jit(jax.vmap(lambda params: FUNCTIONS[name](params, full)))(stacked)
+    mapped = jax.jit(jax.vmap(lambda params: FUNCTIONS[name](params, part)))(stacked)
     for i, tree in enumerate((params, other)):
-        jax.tree.map(
-            np.testing.assert_array_equal,
-            jax.tree.map(lambda leaf, i=i: leaf[i], mapped),
-            FUNCTIONS[name](tree, full),
+        np.testing.assert_allclose(
+            flat(jax.tree.map(lambda leaf, i=i: leaf[i], mapped)),
+            flat(FUNCTIONS[name](tree, part)),
+            rtol=0 if name in EXACT else 1e-5,
+            atol=0 if name in EXACT else 1e-5,
         )
 
 
@@ -98,3 +130,359 @@ def test_pruning_by_random_scores_keeps_every_weight_equally_often():
     counts = np.sum(jax.vmap(survivors)(jax.random.split(KEY, trials)), axis=0)
     # Five standard deviations of a binomial count with probability a half.
     assert np.max(np.abs(counts - trials // 2)) < 5 * np.sqrt(trials / 4)
+
+
+def gated(params, part):
+    """Returns L(c * w) as a function of gates c in one row, and the row of masks."""
+    kernels, treedef = jax.tree.flatten(masks.full(params))
+    shapes = [kernel.shape for kernel in kernels]
+    ends = np.cumsum([kernel.size for kernel in kernels])[:-1]
+
+    def loss(row):
+        rows = jnp.split(row, ends)
+        gates = [c.reshape(s) for c, s in zip(rows, shapes, strict=True)]
+        gates = jax.tree.unflatten(treedef, gates)
+        return squares(
+            jax.tree.map(lambda w, c: w if c is None else c * w, params, gates)
+        )
+
+    return loss, flat(part).astype("float64")
+
+
+def test_snip_is_the_derivative_by_the_mask_of_kept_and_of_pruned_weights():
+    with jax.enable_x64(True):
+        params = network("float64")
+        part = partly(params, 50)
+        loss, gates = gated(params, part)
+        step = 1e-5 * jnp.eye(gates.size)
+        differences = jax.vmap(lambda h: (loss(gates + h) - loss(gates - h)) / 2e-5)
+        expected = np.abs(differences(step))
+        found = flat(scores.snip(squares, params, part))
+    assert (expected[gates == 0] > 0).any()
+    # A central difference errs by step^2 = 1e-10 and by 1e-16 / step.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_taylor_is_snip_where_kept_and_zero_where_pruned():
+    params = network()
+    part = partly(params, 50)
+    snip, taylor = (flat(LOSSES[n](squares, params, part)) for n in ("snip", "taylor"))
+    np.testing.assert_array_equal(taylor, np.where(flat(part), snip, 0))
+
+
+@pytest.mark.parametrize("name", ["snip", "taylor"])
+def test_a_loss_times_a_constant_has_scores_times_that_constant(name):
+    params = network()
+    full = masks.full(params)
+    found = flat(LOSSES[name](lambda p: 8 * squares(p), params, full))
+    np.testing.assert_array_equal(found, 8 * flat(LOSSES[name](squares, params, full)))
+
+
+def test_grasp_is_the_weight_times_the_explicit_hessian_times_the_gradient():
+    with jax.enable_x64(True):
+        params = network("float64")
+        part = partly(params, 50)
+        loss, gates = gated(params, part)
+        # By gates c at w * c: dL/dc = w g and d2L/dc2 = w H w, w not masked.
+        w = flat(jax.tree.map(lambda w, m: w if m is not None else None, params, part))
+        g = np.asarray(jax.grad(loss)(gates)) / w
+        hessian = np.asarray(jax.hessian(loss)(gates)) / np.outer(w, w)
+        found = flat(scores.grasp(squares, params, part))
+    expected = w * gates * (hessian @ (gates * g))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_twice_grasp_is_how_far_the_gradient_norm_falls_without_the_weight():
+    with jax.enable_x64(True):
+        params = network("float64")
+        full = masks.full(params)
+
+        def norm(params):
+            grads = jax.grad(squares)(params)
+            return sum(jnp.sum(g**2) for g in jax.tree.leaves(_pruned(grads, full)))
+
+        rate = flat(_pruned(jax.grad(norm)(params), full))
+        weights = flat(_pruned(params, full))
+        found = flat(scores.grasp(squares, params, full))
+    np.testing.assert_allclose(2 * found, weights * rate, rtol=1e-5)
+
+
+def _pruned(tree, full):
+    """Returns the prunable leaves of a tree."""
+    return jax.tree.map(lambda w, mask: None if mask is None else w, tree, full)
+
+
+def test_in_filters_that_are_normalised_grasp_sums_to_minus_their_gradient_norm():
+    with jax.enable_x64(True):
+        x = jax.random.normal(KEY, (9, 5), "float64")
+        keys = jax.random.split(jax.random.key(2), 2)
+        shapes = {"a": (5, 4), "head": (4, 3)}
+        params = {
+            name: {"kernel": jax.random.normal(key, shape, "float64")}
+            for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+        }
+
+        def loss(params):
+            z = x @ params["a"]["kernel"]
+            z = (z - z.mean(0, keepdims=True)) / z.std(0, keepdims=True)
+            logits = nn.relu(z) @ params["head"]["kernel"]
+            return jnp.mean(nn.logsumexp(logits, axis=-1) - logits[:, 0])
+
+        full = masks.full(params)
+        grads = np.asarray(jax.grad(loss)(params)["a"]["kernel"])
+        found = np.asarray(scores.grasp(loss, params, full)["a"]["kernel"])
+    # L(t w_b) = L(w_b) for every t > 0, so that w_b . g_b = 0 wherever w is; along v
+    # that says v_b . g_b + w_b . (H v)_b = 0, and v = g gives the law.
+    np.testing.assert_allclose(found.sum(0), -(grads**2).sum(0), rtol=1e-4)
+    assert (np.abs(found).sum(0) > 2 * (grads**2).sum(0)).any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_without_a_gradient_is_refused(name):
+    params = network()
+
+    def flat_loss(params):
+        return jnp.sum(params["first"]["bias"])
+
+    with pytest.raises(ValueError, match="must have a gradient.*got zero for all"):
+        LOSSES[name](flat_loss, params, masks.full(params))
+
+
+def multilayer(widths, seed=0, dtype="float32"):
+    """Returns He-normal kernels of dense layers with biases that are not zero."""
+    keys = jax.random.split(jax.random.key(seed), len(widths))
+    return {
+        f"layer{i:02}": {
+            "kernel": jax.random.normal(key, pair, dtype) * np.sqrt(2 / pair[0]),
+            "bias": jnp.full(pair[1], 0.5, dtype),
+        }
+        for i, (key, pair) in enumerate(
+            zip(keys, itertools.pairwise(widths), strict=False)
+        )
+    }
+
+
+def dense(params, x):
+    """A perceptron with relu units; names in their order."""
+    for i, name in enumerate(sorted(params)):
+        x = x @ params[name]["kernel"] + params[name]["bias"].reshape(1, -1)
+        x = x if i == len(params) - 1 else nn.relu(x)
+    return x
+
+
+def residual(params, x):
+    """A perceptron in which each inner layer is a skip around two halves."""
+    first, *blocks, last = (params[name]["kernel"] for name in sorted(params))
+    x = nn.relu(x @ first)
+    for kernel in blocks:
+        x = x + nn.relu(x @ kernel)
+    return x @ last
+
+
+class ConvNet(nn.Module):
+    """Convolutions with batch norm, a pool and a head."""
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns the logits, by the running statistics."""
+        for channels in (4, 6):
+            x = nn.Conv(channels, (3, 3), use_bias=False)(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
+        return nn.Dense(3)(nn.max_pool(x, (2, 2), (2, 2)).mean((1, 2)))
+
+
+def test_synflow_is_conserved_from_layer_to_layer_and_from_unit_to_unit():
+    params = multilayer((5, 8, 7, 3))
+    part = partly(params, 60)
+    found = [leaf["kernel"] for _, leaf in sorted(flow(dense, params, part, 5).items())]
+    for before, after in itertools.pairwise(found):
+        np.testing.assert_allclose(before.sum(0), after.sum(1), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose([leaf.sum() for leaf in found], np.ones(3), rtol=1e-5)
+
+
+def test_synflow_is_conserved_through_batch_norm_and_pools():
+    model = ConvNet()
+    variables = jax.jit(model.init)(KEY, jnp.ones((1, 4, 4, 2)))
+    params, stats = variables["params"], variables["batch_stats"]
+    params["BatchNorm_0"]["scale"] = jnp.array([0.5, -2.0, 1e-20, 1.0])
+    params["BatchNorm_0"]["bias"] = jnp.full(4, 3.0)
+
+    def apply_fn(params, x):
+        return model.apply({"params": params, "batch_stats": stats}, x)
+
+    full = masks.full(params)
+    found = flow(apply_fn, params, full, 4, 4, 2)
+    sums = [float(jnp.sum(leaf)) for leaf in jax.tree.leaves(found)]
+    np.testing.assert_allclose(sums, np.ones(3), rtol=1e-5)
+
+
+@functools.partial(jax.jit, static_argnames=("apply_fn", "shape"))
+def _flow(apply_fn, params, part, shape):
+    return scores.synflow(apply_fn, params, part, shape)
+
+
+def flow(apply_fn, params, part, *shape):
+    return _flow(apply_fn, params, part, shape)
+
+
+def test_synflow_depends_on_neither_signs_nor_biases_nor_the_scale_of_a_layer():
+    params = multilayer((5, 8, 3))
+    full = masks.full(params)
+    other = jax.tree.map(lambda w: -w if w.ndim > 1 else 7 * w, params)
+    other["layer01"]["kernel"] *= 2.0**60
+    found, expected = (flat(flow(dense, p, full, 5)) for p in (other, params))
+    np.testing.assert_array_equal(found, expected)
+
+
+def reference(kernels):
+    """SynFlow of `residual` in numpy: the forward and the backward sums of paths."""
+    first, *blocks, last = kernels
+    inputs, states = np.ones((1, first.shape[0])), [np.ones((1, len(first))) @ first]
+    for kernel in blocks:
+        states.append(states[-1] + states[-1] @ kernel)
+    flows = np.ones((1, last.shape[1])) @ last.T
+    found = [states[-1].T * last]
+    for kernel, state in zip(blocks[::-1], states[-2::-1], strict=True):
+        found.append(state.T @ flows * kernel)
+        flows = flows + flows @ kernel.T
+    found.append(inputs.T @ flows * first)
+    total = found[0].sum()
+    return [leaf / total for leaf in found[::-1]]
+
+
+@pytest.mark.parametrize("depth, scale", [(2, 1), (20, 32)])
+def test_synflow_equals_the_published_score_over_its_sum_with_skips(depth, scale):
+    params = multilayer((5, *([24] * (depth + 1)), 3))
+    params = jax.tree.map(lambda w: scale * w, params)
+    found = jax.tree.leaves(flow(residual, params, masks.full(params), 5))
+    kernels = [
+        np.abs(np.asarray(params[name]["kernel"], "float64")) for name in sorted(params)
+    ]
+    expected = reference(kernels)
+    paths = np.prod([kernel.sum(0).min() for kernel in kernels])
+    assert (paths > np.finfo("float32").max) == (scale > 1)
+    for score, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(score, wanted, rtol=1e-5)
+
+
+def test_synflow_is_finite_and_conserved_in_a_hundred_layers():
+    params = multilayer([8] * 101)
+    full = masks.full(params)
+
+    def sums(scale):
+        scaled = jax.tree.map(lambda w: scale * w, params)
+        found = scores.synflow(dense, scaled, full, (8,))
+        return jnp.stack([leaf.sum() for leaf in jax.tree.leaves(found)])
+
+    found = jax.jit(jax.vmap(sums))(jnp.array([1e-3, 1, 1e3]))
+    # Each layer rounds by about 1e-7, and the error of a hundred of them adds up.
+    np.testing.assert_allclose(found, np.ones((3, 100)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("broken", range(3))
+def test_a_network_that_nothing_passes_has_flow_zero(broken):
+    params = multilayer((5, 8, 7, 3))
+    full = masks.full(params)
+    empty = jnp.zeros_like(full[f"layer{broken:02}"]["kernel"])
+    full[f"layer{broken:02}"]["kernel"] = empty
+    found = flat(flow(dense, params, full, 5))
+    np.testing.assert_array_equal(found, np.zeros(found.size))
+    with pytest.raises(ValueError, match="got zero for all"):
+        scores.check(flow(dense, params, full, 5), full)
+
+
+def test_in_many_rounds_synflow_keeps_every_layer_where_the_others_lose_some():
+    params = multilayer((784, *([100] * 9), 10))
+    full = masks.full(params)
+    _, total = masks.count(full)
+    kept = total // 1_000
+    x = jax.random.normal(jax.random.key(1), (64, 784))
+    labels = jax.random.randint(jax.random.key(2), (64,), 0, 10)
+
+    def loss(params):
+        logits = nn.log_softmax(dense(params, x))
+        return -jnp.mean(jnp.take_along_axis(logits, labels[:, None], 1))
+
+    score = functools.partial(flow, dense, params)
+    counts = sparsities.exponential(total, kept, 100)
+    snip = jax.jit(functools.partial(scores.snip, loss))(params, full)
+    collapsing = {
+        "magnitude": pruning.prune(full, scores.magnitude(params, full), kept=kept),
+        "snip": pruning.prune(full, snip, kept=kept),
+        "one round": pruning.prune(full, score(full, 784), kept=kept),
+    }
+    for name, found in collapsing.items():
+        assert masks.collapsed(found), name
+    found = pruning.in_rounds(lambda masks: score(masks, 784), full, counts)
+    assert masks.count(found) == (kept, total)
+    assert masks.collapsed(found) == []
+
+
+def test_inverted_scores_keep_the_lowest():
+    params = network()
+    full = masks.full(params)
+    found = scores.magnitude(params, full)
+    best, worst = (
+        pruning.prune(full, s, kept=42) for s in (found, scores.inverted(found))
+    )
+    np.testing.assert_array_equal(flat(best), ~flat(worst))
+
+
+BATCHES = jax.random.normal(jax.random.key(3), (3, 4, 6))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_mean_over_batches_is_the_loss_of_one_large_batch(name):
+    params = network()
+    part = partly(params, 60)
+
+    def score(loss_fn):
+        return flat(jax.jit(functools.partial(LOSSES[name], loss_fn))(params, part))
+
+    found = score(scores.over_batches(squares, BATCHES))
+    expected = score(lambda params: squares(params, BATCHES.reshape(12, 6)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_average_of_scores_is_that_of_the_batches_and_above_that_of_their_sum():
+    params = network()
+    full = masks.full(params)
+
+    def score(batch):
+        return scores.snip(lambda params: squares(params, batch), params, full)
+
+    found = flat(jax.jit(functools.partial(scores.average, score))(BATCHES))
+    expected = np.mean([flat(score(batch)) for batch in BATCHES], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    summed = flat(scores.snip(scores.over_batches(squares, BATCHES), params, full))
+    assert (summed <= found * (1 + 1e-5)).all() and (summed < 0.5 * found).any()
+
+
+def test_batches_of_no_common_length_are_refused():
+    for batches in ({"x": jnp.ones((2, 3)), "y": jnp.ones(3)}, jnp.ones((0, 3))):
+        with pytest.raises(ValueError, match="one leading axis of at least one batch"):
+            scores.over_batches(squares, batches)
+
+
+@pytest.mark.parametrize("damage", [jnp.nan, jnp.inf, -jnp.inf])
+def test_damaged_scores_are_refused_with_their_layer_unless_pruned(damage):
+    params = network()
+    full = masks.full(params)
+    found = scores.magnitude(params, full)
+    scores.check(found, full)
+    found["second"]["kernel"] = found["second"]["kernel"].at[1, 2].set(damage)
+    with pytest.raises(ValueError, match="got NaN or infinity in second/kernel$"):
+        scores.check(found, full)
+    scores.check(found, jax.tree.map(jnp.isfinite, found))
+
+
+def test_scores_of_nothing_but_zero_are_refused():
+    params = network()
+    full = masks.full(params)
+    found = jax.tree.map(lambda mask: jnp.zeros(mask.shape), full)
+    with pytest.raises(ValueError, match="must tell weights apart, got zero for all"):
+        scores.check(found, full)
+    found["first"]["kernel"] = jnp.eye(6, 7)
+    scores.check(found, full)
+    with pytest.raises(ValueError, match="must tell weights apart"):
+        scores.check(found, jax.tree.map(lambda score: score == 0, found))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from lthjax import assembly, results, tickets
+from lthjax import assembly, planning, results, tickets
 from lthjax import config as config_lib
 
 ALL = ("reinit", "shuffle", "random")
@@ -79,9 +79,11 @@ def build(config, source):
     text = json.dumps(rows)
     if text not in _BUILT:
         _BUILT[text] = build_anew(config, source)
-    facts = assembly.kind(source)
-    numbers = assembly.plan(config, facts, len(source.train.labels))
-    return _BUILT[text]._replace(plan=numbers, search=assembly.search(config, numbers))
+    facts = planning.kind(source)
+    numbers = planning.plan(config, facts, len(source.train.labels))
+    parts = _BUILT[text]
+    search = assembly.search(config, numbers, parts.prune_fn, parts.tx)
+    return parts._replace(plan=numbers, search=search)
 
 
 _BUILT = {}

@@ -78,6 +78,27 @@ def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Cal
     return run
 
 
+def moving(name: str, options) -> Callable:
+    """Returns steps -> seconds of RigL's steps between two changes, 90 % sparse."""
+    config, source = _training(_network(name, options), options, False)
+    config.search.update(method="rigl", sparsities=(0.9,), scope="erdos_renyi_kernel")
+    config.dynamic.every = END
+    parts, key = assembly.build(config, source), jax.random.key(0)
+    params, model_state = parts.init_fn(key)
+    found = parts.search.init(key, params, model_state, parts.masks_fn(params))
+    _, ticket = parts.search.step(key, *found, None)
+    states, at = training.stack([parts.begin(ticket)]), 0
+    fixed = training.stack([ticket.masks]), jax.random.split(key, 1)
+
+    def run(steps):
+        nonlocal states, at
+        shared, at = (fixed, (0, END), at, at + steps), at + steps
+        seconds, states = timing.stopwatch(parts.run, states, *shared)
+        return seconds
+
+    return run
+
+
 def _training(network, options, augment):
     """Returns the config of a training, and random pixels for it."""
     config = config_lib.default()

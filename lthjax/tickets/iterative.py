@@ -1,12 +1,15 @@
-"""Iterative magnitude pruning and one-shot pruning, with every way to restart a level.
+"""Iterative and one-shot pruning, after training or before, with every restart.
 
-Both train the dense network, then prune and retrain level after level. The iterative
+All train the dense network, then prune and retrain level after level. The iterative
 search prunes what the last level trained; one-shot prunes the trained dense network
-again for each level.
+again for each level; pruning at initialisation prunes the network before its training.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from lthjax.masks import Params
 from lthjax.tickets.base import ModelState, Search, Ticket, Trained, dense
@@ -99,6 +102,43 @@ def one_shot(
     return _search(prune_fn, levels, _restarts(steps, rewind_to, restart), one=True)
 
 
+def at_init(
+    prune_fn: PruneFn,
+    *,
+    levels: int,
+    steps: int,
+    rewind_to: int = 0,
+    restart: str = "weights",
+) -> Search:
+    """Prunes the network before its training once for each level, and trains it.
+
+    With `rewind_to` = k the network is pruned at step k of the dense training, and goes
+    on from there. Level 0 is the dense network all the same: what the others are
+    compared with.
+
+    Args:
+      prune_fn: (key, untrained, level) -> masks, inside `untrained.masks`, all full.
+      levels: How many sparsities there are.
+      steps: T, the length of the dense training.
+      rewind_to: k, in [0, T).
+      restart: "weights"; there is nothing else to restart from.
+
+    Raises:
+      ValueError: As for `iterative`, or `restart` is another one.
+
+    References:
+      Lee et al., 2019, arXiv:1810.02340 (k = 0); Frankle et al., 2021,
+      arXiv:2009.08576 (pruning at step k, and the controls).
+    """
+    if restart != "weights":
+        raise ValueError(
+            "pruning at initialisation trains each level from the weights it was "
+            f"pruned at, got restart = {restart!r}; give 'weights'"
+        )
+    restarts = _restarts(steps, rewind_to, restart)
+    return _search(prune_fn, levels, restarts, one=False, early=True)
+
+
 def _restarts(steps, rewind_to, restart):
     """Returns (step k, step T, from step, until step, whether weights are rewound)."""
     if not 0 <= rewind_to < steps:
@@ -120,7 +160,7 @@ def _restarts(steps, rewind_to, restart):
     return late, steps, *spans[restart], restart == "weights"
 
 
-def _search(prune_fn, levels, restarts, *, one):
+def _search(prune_fn, levels, restarts, *, one, early=False):
     late, steps, start, until, rewinds = restarts
 
     def init(key, params, model_state, masks):
@@ -140,6 +180,9 @@ def _search(prune_fn, levels, restarts, *, one):
         if ticket.level >= levels:
             return state, None
         source = state.dense if one else trained
+        if early:
+            full = jax.tree.map(jnp.ones_like, trained.masks)
+            source = Trained(state.params, state.model_state, full)
         masks = prune_fn(key, source, ticket.level + 1)
         weights = state if rewinds else source
         point = weights.params, weights.model_state
@@ -159,4 +202,4 @@ def _resumed(ticket, trained, until):
     )
 
 
-SEARCHES = {"iterative": iterative, "one_shot": one_shot}
+SEARCHES = {"iterative": iterative, "one_shot": one_shot, "at_init": at_init}

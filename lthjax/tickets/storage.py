@@ -1,4 +1,4 @@
-"""A ticket to disk and back: arrays and JSON, no pickle."""
+"""A ticket, and what it trained to, to disk and back: arrays and JSON, no pickle."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import jax
 
 from lthjax import checkpoints
 from lthjax import masks as masks_lib
-from lthjax.tickets.base import Ticket
+from lthjax.tickets.base import Ticket, Trained
 
 
 def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
@@ -42,3 +42,31 @@ def load(path: str | pathlib.Path) -> Ticket:
     tree, metadata = checkpoints.restore(path)
     numbers = {name: metadata[name] for name in ("level", "step", "until")}
     return Ticket(**numbers, **jax.tree.map(jax.numpy.asarray, tree))
+
+
+def save_trained(path: str | pathlib.Path, trained: Trained, **metadata) -> None:
+    """Writes what a training gave to the folder `path`, whole or not at all.
+
+    An optimizer state is not written. What stands at `path` is replaced.
+
+    Args:
+      path: The folder.
+      trained: The weights and statistics at the end of a training, with their masks.
+      **metadata: What JSON can hold, kept beside it.
+    """
+    tree = trained._replace(opt_state=None)._asdict()
+    del tree["opt_state"]
+    checkpoints.save(path, tree, metadata)
+
+
+def load_trained(path: str | pathlib.Path) -> Trained:
+    """Returns what `save_trained` wrote.
+
+    Args:
+      path: A folder such as `trained/seed_0/level_03` in a run's workdir.
+
+    Raises:
+      DamagedError: It is not there, or not what was saved.
+    """
+    tree, _ = checkpoints.restore(path)
+    return Trained(**jax.tree.map(jax.numpy.asarray, tree))

@@ -28,7 +28,8 @@ RESTARTS = {  # the first step of a level and the step it stops at, as the table
     "fine_tune": (STEPS, STEPS + (STEPS - LATE)),
     "continue": (0, STEPS),
 }
-KINDS = list(itertools.product(SEARCHES, RESTARTS))
+TRAINED = ("iterative", "one_shot")  # those that prune what was trained
+KINDS = [*itertools.product(TRAINED, RESTARTS), ("at_init", "weights")]
 
 
 @jax.jit
@@ -146,6 +147,8 @@ def test_what_is_pruned_is_the_last_training_or_the_dense_one(method, restart):
     found = levels(trail(method, restart))
     for level in range(1, LEVELS + 1):
         source = found[0 if method == "one_shot" else level - 1][1]
+        if method == "at_init":  # the weights a level starts from, with full masks
+            source = Trained(found[level][0].params, None, masks.full(PARAMS))
         expected = prune(KEY, source, level)
         assert_same(found[level][0].masks, expected)
 
@@ -162,7 +165,7 @@ def test_rewinding_restores_weights_and_statistics_of_the_dense_run(method, rewi
         assert_same(ticket.model_state, {"seen": jnp.int32(rewind_to)})
 
 
-@pytest.mark.parametrize("method", SEARCHES)
+@pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("restart", ["learning_rate", "fine_tune", "continue"])
 def test_the_other_restarts_go_on_from_the_weights_that_were_pruned(method, restart):
     found = levels(trail(method, restart))
@@ -196,7 +199,7 @@ def test_a_rewind_step_outside_the_dense_training_is_refused(method, rewind_to):
         search_of(method, "weights", rewind_to)
 
 
-@pytest.mark.parametrize("method", SEARCHES)
+@pytest.mark.parametrize("method", TRAINED)
 def test_an_unknown_restart_is_refused_with_the_choices(method):
     expected = "weights, learning_rate, fine_tune, continue, got restart = 'rewind'"
     with pytest.raises(ValueError, match=expected):

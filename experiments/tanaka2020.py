@@ -1,0 +1,191 @@
+"""Tanaka et al., 2020 (arXiv:2006.05467): what pruning before training is worth.
+
+    python experiments/tanaka2020.py --workdir=runs/tanaka2020 --data_dir=DIR
+
+Scores at initialisation (random, magnitude, SNIP, GraSP, SynFlow), with two controls of
+each (weights drawn again, masks shuffled within layers), beside iterative SNIP, FORCE,
+sparse training (SET, RigL, gradual, straight-through) and magnitudes after training:
+test accuracy by density, the published accuracies of VGG-16 on CIFAR-10 beside ours.
+By default the published protocol: 160 epochs, batch 128, rate 0.1 times 0.1 at epochs
+60 and 120, Nesterov, weight decay 1e-4; `--model`, `--epochs`, `--limit`, `--methods`
+and so on shorten it, `--data=mnist` takes LeNet-300-100 and Adam. Departures: the last
+step in place of the best on the test set; 5,000 training images are set aside.
+"""
+
+import sys
+
+from matplotlib.figure import Figure
+
+from lthjax import commands, grid, report, results
+from lthjax import config as config_lib
+
+AT_INIT = {"search.method": "at_init"}
+ERK = {"search.scope": "erdos_renyi_kernel"}
+METHODS = {
+    "random": {**AT_INIT, "search.score": "random"},
+    "random_erk": {**AT_INIT, **ERK, "search.score": "random"},
+    "magnitude": AT_INIT,
+    "snip": {**AT_INIT, "search.score": "snip"},
+    "grasp": {**AT_INIT, "search.score": "grasp"},
+    "synflow": {**AT_INIT, "search.score": "synflow"},
+    "iterative_snip": {**AT_INIT, "search.score": "iterative_snip"},
+    "force": {**AT_INIT, "search.score": "force"},
+    "snip_inverted": {**AT_INIT, "search.score": "snip", "search.invert": True},
+    "snip_labels": {**AT_INIT, "search.score": "snip", "search.corrupt": "labels"},
+    "snip_pixels": {**AT_INIT, "search.score": "snip", "search.corrupt": "pixels"},
+    "set": {**ERK, "search.method": "set"},
+    "rigl": {**ERK, "search.method": "rigl"},
+    "gradual": {"search.method": "gradual"},
+    "straight_through": {"search.method": "straight_through"},
+    "one_shot": {"search.method": "one_shot"},
+    "taylor": {"search.method": "one_shot", "search.score": "taylor"},
+    "iterative": {"search.method": "iterative"},
+}
+CONTROLS = ("reinit", "shuffle")
+# Best test accuracy in %, mean of three: VGG-16 on CIFAR-10, {method: {density: ...}}.
+PUBLISHED = {
+    "random": {0.1: 91.15, 0.01: 79.14},
+    "magnitude": {0.1: 93.12, 0.01: 89.8},
+    "snip": {0.1: 92.26, 0.01: 89.15},
+    "grasp": {0.1: 91.84, 0.01: 87.49},
+    "synflow": {0.1: 93.26, 0.01: 90.08},
+}
+
+
+def base(options):
+    """Returns the config that every method changes."""
+    config = config_lib.default()
+    config.seeds = tuple(range(options.seeds))
+    config.data_dir = options.data_dir
+    config.data.update(name=options.data, validation=5000, limit=options.limit)
+    config.train.update(epochs=options.epochs, batch_size=128)
+    config.eval_batch = 1000
+    config.search.sparsities = tuple(1 - float(d) for d in options.densities.split(","))
+    if options.data == "mnist":
+        config.model.name = options.model or "lenet_300_100"
+        config.train.batch_size = 60
+        config.optimizer.update(name="adam", learning_rate=1.2e-3)
+    else:
+        config.model.name = options.model or "vgg16"
+        config.data.update(crop=4, flip=True)
+        config.optimizer.update(nesterov=True, weight_decay=1e-4)
+        drops = (options.epochs * 60 / 160, options.epochs * 120 / 160)
+        config.schedule.update(name="piecewise", drops=drops)
+    config.model.width = options.width
+    return config
+
+
+def configs(options) -> dict:
+    """Returns {method: config} of the methods asked for."""
+    asked = options.methods.split(",") if options.methods else list(METHODS)
+    unknown = [name for name in asked if name not in METHODS]
+    if unknown:
+        raise ValueError(
+            f"methods must be among {', '.join(METHODS)}, got methods = {unknown}"
+        )
+    found = {}
+    for name in asked:
+        config = base(options)
+        config.update_from_flattened_dict(METHODS[name])
+        moves = config.search.method in ("set", "rigl", "gradual", "straight_through")
+        config.controls = () if moves or not options.controls else CONTROLS
+        found[name] = config_lib.shrunk(config) if options.smoke else config
+    return found
+
+
+def table(rows: list[dict], settings: str) -> str:
+    """Returns the accuracies by method and density, as Markdown."""
+    head = "| method | % left | published, VGG-16 | ticket | reinit | shuffle | n |"
+    lines = [settings, "", head, "|" + "---|" * 7]
+    dense = [100 * r["test_accuracy"] for r in rows if r["level"] == 0]
+    lines.append(f"| dense | 100 | 93.53 | {_cell(dense)} | | | {len(dense)} |")
+    for name, level in dict.fromkeys((r["run"], r["level"]) for r in rows):
+        if level == 0:
+            continue
+        group = [r for r in rows if (r["run"], r["level"]) == (name, level)]
+        density = round(1 - group[0]["sparsity"], 3)
+        cells = [str(PUBLISHED.get(name, {}).get(density, ""))]
+        for arm in ("ticket", *CONTROLS):
+            cells.append(
+                _cell([100 * r["test_accuracy"] for r in group if r["arm"] == arm])
+            )
+        n = sum(r["arm"] == "ticket" for r in group)
+        share = f"{100 * (1 - group[0]['sparsity']):.3g}"
+        lines.append(f"| {name} | {share} | {' | '.join(cells)} | {n} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values):
+    if not values:
+        return ""
+    spread = results.spread(values)
+    return f"{spread.mean:.2f}" + (f" ± {spread.std:.2f}" if spread.n > 1 else "")
+
+
+def figure(rows: list[dict]) -> Figure:
+    """Draws the accuracy of every method at every density, controls beside it."""
+    levels = sorted({r["level"] for r in rows} - {0})
+    names = list(dict.fromkeys(r["run"] for r in rows))
+    drawn = Figure(figsize=(11, 1 + 3 * len(levels)), layout="constrained")
+    panels = drawn.subplots(len(levels), 1, squeeze=False, sharex=True)[:, 0]
+    marks = {"ticket": "o", "reinit": "^", "shuffle": "x"}
+    for axes, level in zip(panels, levels, strict=True):
+        own = [r for r in rows if r["level"] == level]
+        for shift, (arm, mark) in zip((-0.15, 0, 0.15), marks.items(), strict=True):
+            groups = {
+                n: [
+                    100 * r["test_accuracy"]
+                    for r in own
+                    if (r["run"], r["arm"]) == (n, arm)
+                ]
+                for n in names
+            }
+            kept = {n: results.spread(values) for n, values in groups.items() if values}
+            x = [names.index(n) + shift for n in kept]
+            mean, std = (
+                [getattr(s, f) for s in kept.values()] for f in ("mean", "std")
+            )
+            axes.errorbar(x, mean, std, fmt=mark, ms=5, capsize=2, label=arm)
+        dense = results.spread(
+            [100 * r["test_accuracy"] for r in rows if not r["level"]]
+        )
+        axes.axhline(dense.mean, color="0.5", ls="--", lw=1, label="dense")
+        share = 100 * (1 - own[0]["sparsity"])
+        axes.set_ylabel(f"test accuracy, %\n{share:.3g} % of the weights left")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    panels[-1].set_xticks(range(len(names)), names, rotation=40, ha="right")
+    n = len({r["seed"] for r in rows})
+    drawn.suptitle(f"mean and standard deviation, n = {n}")
+    return drawn
+
+
+def main() -> None:
+    """Runs what is missing, and writes `tanaka2020.md` and `tanaka2020.png`."""
+    parser = commands.arguments(__doc__)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--methods", default="", help="by commas; all")
+    parser.add_argument("--densities", default="0.1,0.01")
+    parser.add_argument("--controls", action="store_true", help="train them, too")
+    for name, default in {"epochs": 160, "seeds": 3, "limit": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--width", type=float, default=1.0)
+    options = parser.parse_args()
+    if options.smoke:
+        options.data, options.model, options.controls = "digits", "mlp", True
+        options.methods = options.methods or "snip,rigl"
+    commands.prepare()
+    with commands.plain_errors():
+        rows = grid.run(configs(options), options.workdir)
+        places = ("--workdir", "--data_dir")
+        given = [word for word in sys.argv[1:] if not word.startswith(places)]
+        command = " ".join(["python experiments/tanaka2020.py", *given])
+        text = table(rows, f"Command: `{command}`; test accuracy in %, last step.")
+        results.write(options.workdir / "tanaka2020.md", text)
+        report.save(figure(rows), options.workdir / "tanaka2020.png")
+        print(text, f"figure: {options.workdir / 'tanaka2020.png'}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

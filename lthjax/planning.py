@@ -1,0 +1,143 @@
+"""The numbers of a run, known before any data is read."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import masks as masks_lib
+from lthjax import models, sparsities
+from lthjax.data import batches, sources
+
+# The scopes in which layers share a total by their shapes: is it by whole kernels?
+SHARED = {"erdos_renyi": False, "erdos_renyi_kernel": True}
+
+
+class Plan(NamedTuple):
+    """The numbers of a run, known before any data is read.
+
+    Attributes:
+      train: Training examples.
+      steps_per_epoch: Optimizer steps in a pass over them.
+      steps: Optimizer steps of the dense training.
+      eval_every: Steps between two validations.
+      params: The number of all parameters.
+      sizes: {name: number of weights} of the prunable layers.
+      shapes: {name: shape} of them.
+      targets: What each level keeps, in all or by layer.
+    """
+
+    train: int
+    steps_per_epoch: int
+    steps: int
+    eval_every: int
+    params: int
+    sizes: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    targets: list
+
+
+class Kind(NamedTuple):
+    """What a network must know of a data set: (h, w, c), and its classes."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+def kind(source: sources.Source) -> Kind:
+    """Returns the image shape and the number of classes of a loaded set."""
+    return Kind(source.train.images.shape[1:], source.num_classes)
+
+
+def model(config, facts) -> Any:
+    """Returns the flax module of a config, for a set's images and classes."""
+    return models.build(
+        config.model.name,
+        facts.num_classes,
+        width=config.model.width,
+        dtype=config.model.dtype,
+        options=config.model.options.to_dict(),
+    )
+
+
+def initialiser(config, facts) -> Callable:
+    """Returns key -> (params, model_state)."""
+    network = model(config, facts)
+    images = jnp.zeros((1, *facts.image_shape))
+    return lambda key: models.initialise(network, key, images)
+
+
+def plan(config, facts, train: int) -> Plan:
+    """Returns the numbers of a run, and refuses what cannot work.
+
+    Args:
+      config: A validated config.
+      facts: Of the data set: image_shape, num_classes.
+      train: The number of training images.
+
+    Raises:
+      ValueError: The batch is larger than the set, a pattern matches no layer, a
+        sparsity or rate is out of range, a name is unknown.
+    """
+    batch = config.train.batch_size
+    if batch > train:
+        raise ValueError(
+            f"the batch must not be larger than the training set of {train} images, "
+            f"got train.batch_size = {batch}"
+        )
+    epoch = batches.steps_per_epoch(train, batch)
+    steps = config.train.steps or config.train.epochs * epoch
+    params, _ = jax.eval_shape(initialiser(config, facts), jax.random.key(0))
+    masks = jax.eval_shape(masks_fn(config), params)
+    leaves = jax.tree.leaves(masks)
+    sizes = dict(zip(masks_lib.names(masks), (m.size for m in leaves), strict=True))
+    params = sum(w.size for w in jax.tree.leaves(params))
+    every = config.eval_every or epoch
+    shapes = dict(zip(sizes, (m.shape for m in leaves), strict=True))
+    targets = _targets(config, sizes, shapes)
+    return Plan(train, epoch, steps, every, params, sizes, shapes, targets)
+
+
+def summary(config, numbers: Plan) -> str:
+    """Returns a sentence on what is prunable, with the counts."""
+    layers = ", ".join(f"{name} {size:,}" for name, size in numbers.sizes.items())
+    return (
+        f"{config.model.name}: {numbers.params:,} parameters, "
+        f"{sum(numbers.sizes.values()):,} of them prunable in {len(numbers.sizes)} "
+        f"layers: {layers}"
+    )
+
+
+def masks_fn(config) -> Callable:
+    """Returns params -> full masks."""
+    return lambda params: masks_lib.full(params, tuple(config.search.exclude))
+
+
+def _targets(config, sizes, shapes):
+    search = config.search
+    if search.sparsities and search.layer_rates:
+        raise ValueError(
+            "search.layer_rates are rates, and do not go with search.sparsities, got "
+            f"layer_rates = {search.layer_rates}; set one of them to ()"
+        )
+    scope = search.scope if search.scope in ("global", "layer") else "global"
+    if search.sparsities:
+        found = sparsities.by_list(sizes, search.sparsities, scope=scope)
+    else:
+        found = sparsities.by_rate(
+            sizes,
+            search.rate,
+            search.levels,
+            scope=scope,
+            layer_rates=dict(search.layer_rates),
+        )
+    if search.scope in SHARED and search.layer_rates:
+        raise ValueError(
+            f"search.scope = {search.scope!r} gives every layer its own sparsity, got "
+            f"layer_rates = {search.layer_rates}; set one of them to its default"
+        )
+    if search.scope in SHARED:
+        kernel = SHARED[search.scope]
+        return [sparsities.erdos_renyi(shapes, n, kernel=kernel) for n in found]
+    return found

@@ -1,0 +1,143 @@
+"""What a config's names choose: every score, pattern and control of the data."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from lthjax import assembly, criteria, experiment, planning, programs, results
+from lthjax import masks as masks_lib
+from lthjax.tickets import Trained, load
+
+AT_INIT = {"search.method": "at_init", "search.rounds": 2, "train.steps": 2}
+KEPT = 300
+
+
+@pytest.fixture(scope="module")
+def source():
+    return experiment.load(tiny.config())
+
+
+def chosen(source, changes=None, *, key=0, target=KEPT):
+    """Returns the masks that a config chooses for a network before its training."""
+    config = tiny.config(changes)
+    network = programs.network(config, source)
+    init_fn = planning.initialiser(config, planning.kind(source))
+    params, model_state = init_fn(assembly.key(0, "init"))
+    trained = Trained(params, model_state, masks_lib.full(params))
+    prune_fn = criteria.selector(config, network, source)
+    return prune_fn(jax.random.key(key), trained, target)
+
+
+def same(a, b):
+    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+@pytest.mark.parametrize("score", criteria.SCORES)
+def test_every_score_prunes_to_the_count_and_is_a_function_of_its_key(source, score):
+    changes = {"search.score": score, "search.rounds": 2}
+    if criteria.SCORES[score].rounds == 1:
+        changes["search.rounds"] = 1
+    found = chosen(source, changes)
+    assert masks_lib.count(found)[0] == KEPT
+    assert same(found, chosen(source, changes))
+
+
+def test_scores_that_read_data_go_by_the_examples_that_the_key_draws(source):
+    changes = {"search.score": "snip"}
+    assert not same(chosen(source, changes), chosen(source, changes, key=1))
+    magnitude = {"search.score": "magnitude"}
+    assert same(chosen(source, magnitude), chosen(source, magnitude, key=1))
+
+
+def test_every_corruption_changes_what_snip_keeps_and_not_how_much(source):
+    clean = chosen(source, {"search.score": "snip"})
+    for name in criteria.CORRUPTIONS.keys() - {"none"}:
+        found = chosen(source, {"search.score": "snip", "search.corrupt": name})
+        assert masks_lib.count(found)[0] == KEPT
+        assert not same(found, clean), name
+
+
+def test_shuffled_pixels_are_the_same_pixels_of_each_image():
+    images = jnp.arange(2 * 3 * 4 * 2.0).reshape(2, 3, 4, 2)
+    labels = jnp.array([0, 1])
+    shuffled, kept = criteria.CORRUPTIONS["pixels"](
+        jax.random.key(0), images, labels, 2
+    )
+    assert np.array_equal(kept, labels) and not np.array_equal(shuffled, images)
+    for before, after in zip(images, shuffled, strict=True):
+        rows = [sorted(map(tuple, np.reshape(x, (-1, 2)))) for x in (before, after)]
+        assert rows[0] == rows[1]
+
+
+def test_inverted_magnitudes_keep_the_smallest(source):
+    largest = chosen(source, target=296)  # half of the 592 weights
+    smallest = chosen(source, {"search.invert": True}, target=296)
+    for a, b in zip(*map(jax.tree.leaves, (largest, smallest)), strict=True):
+        assert np.array_equal(a, ~b)
+
+
+def test_channels_and_blocks_go_whole_and_n_of_m_is_exact(source):
+    half = {"search.pattern": "channels"}
+    for mask in jax.tree.leaves(chosen(source, half)):
+        columns = np.asarray(mask).sum(axis=0)
+        assert set(columns) <= {0, len(mask)}
+    for mask in jax.tree.leaves(chosen(source, {"search.pattern": "4x2"})):
+        rows, columns = mask.shape
+        tiles = np.asarray(mask).reshape(rows // 4, 4, columns // 2, 2).sum((1, 3))
+        assert set(tiles.ravel()) <= {0, 8}
+    for mask in jax.tree.leaves(chosen(source, {"search.pattern": "2:4"})):
+        assert (np.asarray(mask).reshape(-1, 4, mask.shape[1]).sum(1) == 2).all()
+
+
+def test_a_minimum_keeps_every_layer_alive(source):
+    found = chosen(source, {"search.minimum": 5}, target=12)
+    assert all(mask.sum() >= 5 for mask in jax.tree.leaves(found))
+    assert masks_lib.count(found)[0] == 12
+
+
+def blind(view):
+    """A user's own score: finite nowhere."""
+    return jax.tree.map(lambda mask: jnp.full(mask.shape, jnp.nan), view.masks)
+
+
+def by_column(view):
+    """A user's own score: the last outputs first."""
+    return jax.tree.map(lambda m: jnp.cumsum(jnp.ones(m.shape), axis=1), view.masks)
+
+
+def test_a_score_of_ones_own_is_taken_and_one_that_is_not_finite_refused(source):
+    found = chosen(source, {"search.score": "criteria_test:by_column"})
+    first = jax.tree.leaves(found)[0]
+    assert first[:, -1].all() and not first[:, 0].any()
+    with pytest.raises(ValueError, match="dense1/kernel"):
+        chosen(source, {"search.score": "criteria_test:blind"})
+
+
+@pytest.mark.parametrize("method", ["gradual", "set", "rigl", "straight_through"])
+def test_a_run_of_moving_masks_records_what_it_ends_with(method, tmp_path):
+    scope = "erdos_renyi" if method in ("set", "rigl") else "global"
+    changes = {"search.method": method, "search.scope": scope, "dynamic.every": 1}
+    changes |= {"search.sparsities": (0.5,), "dynamic.end": 0.5}
+    experiment.run(tiny.config({**changes, "studies": ("overlap",)}), tmp_path)
+    rows = results.read(tmp_path / results.RESULTS)
+    assert {(row["level"], row["kept"]) for row in rows} == {(0, 592), (1, 296)}
+    start = load(tmp_path / "tickets" / "seed_0" / "level_01")
+    grown = method in ("set", "rigl")
+    assert masks_lib.count(start.masks)[0] == (296 if grown else 592)
+    assert (tmp_path / "trained" / "seed_0" / "level_01").exists() or method == "set"
+    assert (tmp_path / "studies" / "overlap.png").exists()
+
+
+def test_layers_share_by_their_shapes_where_asked(source):
+    config = tiny.config({"search.scope": "erdos_renyi", "search.sparsities": (0.9,)})
+    plan = planning.plan(config, planning.kind(source), 32)
+    shapes = [np.array(shape) for shape in plan.shapes.values()]
+    ratios = [shape.sum() / shape.prod() for shape in shapes]
+    (target,) = plan.targets
+    assert sum(target) == 59  # round(592 / 10)
+    densities = [n / s.prod() for n, s in zip(target, shapes, strict=True)]
+    # Where no layer is dense the densities are as the ratios, but for whole weights.
+    slack = sum(1 / s.prod() for s in shapes) / min(densities)
+    assert abs(densities[0] / densities[1] / (ratios[0] / ratios[1]) - 1) < slack

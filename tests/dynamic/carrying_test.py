@@ -1,0 +1,284 @@
+"""What every optimizer that carries masks has in common, around anybody's optimizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import toy
+from flax.training.train_state import TrainState
+
+from lthjax import dynamic, optimizers
+from lthjax import masks as masks_lib
+
+DROPS = optax.piecewise_constant_schedule(0.1, {2: 0.5, 4: 0.1})
+CLIPPED = optax.clip_by_global_norm(0.5)
+DECAYED = optax.add_decayed_weights(0.1)
+
+
+def kernels(params):
+    return jax.tree.map(lambda w: w.shape[0] > 1, params)
+
+
+INNERS = {
+    "nesterov": optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "adam": optax.adam(0.1),
+    "injected": optax.inject_hyperparams(optax.adamw)(DROPS, weight_decay=0.1),
+    "clipped": optax.chain(CLIPPED, DECAYED, optax.sgd(DROPS, momentum=0.9)),
+    "masked": optax.chain(optax.masked(optax.trace(0.9), kernels), optax.scale(-0.1)),
+    "noisy": optax.chain(optax.add_noise(0.1, 0.5, 0), optax.sgd(0.1, momentum=0.9)),
+    "lbfgs": optax.lbfgs(0.1, linesearch=None),
+    "factored": optax.adafactor(0.1, min_dim_size_to_factor=8),
+}
+NEVER = {
+    "gradual": {"begin": 50, "end": 100, "every": 10},
+    "set": {"every": 50, "until": 100, "key": toy.KEY},
+    "rigl": {"every": 50, "until": 100, "key": toy.KEY},
+    "straight_through": {"begin": 50, "end": 100, "every": 10},
+}
+OFTEN = {
+    "gradual": {"begin": 1, "end": 5, "every": 2},
+    "set": {"every": 2, "until": 100, "key": toy.KEY},
+    "rigl": {"every": 2, "until": 100, "key": toy.KEY},
+    "straight_through": {"begin": 1, "end": 5, "every": 2},
+}
+
+
+def made(method, inner, sparsity=0.5, *, options=OFTEN, **changes):
+    factory = dynamic.METHODS[method]
+    return factory(INNERS[inner], sparsity, **{**options[method], **changes})
+
+
+def kept(inner, masks, steps):
+    """Returns the parameters that `optimizers.keep` trains."""
+    tx = optimizers.keep(INNERS[inner])
+    params = masks_lib.apply(toy.PARAMS, masks)
+
+    def step(at, carry):
+        return toy.step(tx, at, carry, masks=masks)
+
+    state = tx.init(params)
+    return jax.jit(lambda c: jax.lax.fori_loop(0, steps, step, c))((params, state))[0]
+
+
+EACH_AND_ALL = [
+    *[("rigl", inner) for inner in INNERS],
+    ("gradual", "clipped"),
+    ("set", "clipped"),
+]
+
+
+@pytest.mark.parametrize("method, inner", EACH_AND_ALL)
+def test_where_no_change_is_due_it_is_keep_with_constant_masks(method, inner):
+    tx, masks = made(method, inner, options=NEVER), toy.draw(1)
+    params, state = toy.train(tx, toy.begin(tx, masks), 0, 6)
+    toy.same(params, kept(inner, masks, 6))
+    toy.same(dynamic.masks(state), masks, rtol=0)
+
+
+def test_straight_through_kept_weights_are_those_of_keep_while_the_masks_stay():
+    # Of an optimizer that treats every weight by itself, the masked half is keep's.
+    tx, masks = made("straight_through", "adam", options=NEVER), toy.draw(1)
+    params, state = toy.train(tx, toy.begin(tx, masks), 0, 6)
+    toy.same(dynamic.forward(params, state), kept("adam", masks, 6))
+
+
+@pytest.mark.parametrize(
+    "method, inner", [*EACH_AND_ALL, ("straight_through", "clipped")]
+)
+def test_a_dense_network_trains_as_with_the_plain_optimizer(method, inner):
+    tx = made(method, inner, 0.0)
+    params, state = toy.train(tx, toy.begin(tx), 0, 6)
+    assert toy.counts(dynamic.masks(state)) == toy.SIZES
+    toy.same(params, kept(inner, masks_lib.full(toy.PARAMS), 6))
+
+
+@pytest.mark.parametrize("method, inner", EACH_AND_ALL)
+def test_pruned_weights_are_zero_after_every_update_that_moves_masks(method, inner):
+    tx = made(method, inner)
+    params, masks = toy.path(tx, toy.begin(tx), 6)
+    weights, alive = toy.rows(kernels_of(params, masks)), toy.rows(masks)
+    assert (weights[~alive] == 0.0).all()
+    assert np.isfinite(weights).all()
+    assert (alive[0] != alive[-1]).any()
+
+
+def kernels_of(params, masks):
+    return jax.tree.map(lambda w, mask: None if mask is None else w, params, masks)
+
+
+@pytest.mark.parametrize("method", OFTEN)
+def test_under_vmap_with_one_step_members_are_separate_runs_and_a_change_a_branch(
+    method,
+):
+    tx = made(method, "nesterov")
+    seeds, targets = (1, 2), ([100], [60])
+    if method in ("set", "rigl"):
+        targets = (None, None)
+    members = [
+        toy.begin(tx, toy.draw(s), None if k is None else k[0])
+        for s, k in zip(seeds, targets, strict=True)
+    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+
+    def run(carry, stop):
+        return jax.vmap(lambda member: toy.train(tx, member, 0, stop))(carry)
+
+    found = jax.jit(run)(stacked, 5)
+    for i, member in enumerate(members):
+        alone = toy.train(tx, member, 0, 5)
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], found)
+        toy.same(dynamic.masks(mine[1]), dynamic.masks(alone[1]), rtol=0)
+        # Training steps, their sums in another order.
+        toy.same(mine[0], alone[0], rtol=1e-4, atol=1e-5)
+
+    def one(at):
+        return jax.vmap(lambda member: toy.step(tx, at, member, step=at))(stacked)
+
+    assert " cond[" in str(jax.make_jaxpr(one)(0))
+
+
+def test_one_program_serves_all_masks_and_targets():
+    traces = []
+
+    @jax.jit
+    def train(carry):
+        traces.append(1)
+        return toy.train(tx, carry, 0, 6)
+
+    tx = made("gradual", "nesterov")
+    full = masks_lib.full(toy.PARAMS)
+    for target in (150, 31, 200):
+        _, state = train(toy.begin(tx, full, target))
+        assert sum(toy.counts(dynamic.masks(state))) == target
+    assert len(traces) == 1
+
+
+def test_without_a_step_the_state_counts_by_itself_and_schedules_move_it():
+    tx = made("gradual", "nesterov", begin=9, end=10)
+    params, state = toy.begin(tx)
+    moved = optimizers.at_step(state, 9)
+    _, after = toy.step(tx, 0, (params, state))
+    assert (sum(toy.counts(dynamic.masks(after))), after.clock.count) == (200, 1)
+    for at, expected in [(9, 200), (10, 100)]:
+        params, moved = toy.step(tx, at, (params, moved))
+        assert sum(toy.counts(dynamic.masks(moved))) == expected
+        assert moved.clock.count == at + 1
+
+
+def test_a_key_of_either_kind_draws_the_same_and_another_key_other_masks():
+    def masks(key, carried=None):
+        tx = made("set", "nesterov", key=key)
+        params, state = toy.begin(tx)
+        if carried is not None:
+            state = dynamic.start(state, toy.draw(1), key=carried)
+        return toy.flat(dynamic.masks(toy.train(tx, (params, state), 0, 3)[1]))
+
+    typed, raw = jax.random.key(3), jax.random.PRNGKey(3)
+    np.testing.assert_array_equal(masks(typed), masks(raw))
+    assert (masks(typed) != masks(jax.random.key(4))).any()
+    ours, others = masks(typed, typed), masks(typed, jax.random.key(4))
+    assert (ours != others).any()
+
+
+def test_it_goes_into_a_train_state_of_flax():
+    tx = made("rigl", "adam")
+    params, state = toy.begin(tx)
+    state = TrainState.create(apply_fn=None, params=params, tx=tx)
+    for _ in range(3):
+        state = state.apply_gradients(grads=jax.grad(toy.loss)(state.params))
+    masks = dynamic.masks(state.opt_state)
+    assert (state.params["first"]["kernel"][~masks["first"]["kernel"]] == 0.0).all()
+
+
+def test_the_forward_weights_are_masked_and_the_gradient_passes_straight():
+    tx, masks = made("straight_through", "adam"), toy.draw(1)
+    _, state = toy.begin(tx, masks)
+    masked = dynamic.forward(toy.PARAMS, state)
+    toy.same(masked, masks_lib.apply(toy.PARAMS, masks), rtol=0)
+    through = jax.grad(lambda w: toy.loss(dynamic.forward(w, state)))(toy.PARAMS)
+    toy.same(through, jax.grad(toy.loss)(masked))
+    assert (through["first"]["kernel"][~masks["first"]["kernel"]] != 0).all()
+    spoilt = jax.tree.map(lambda w: jnp.where(jnp.isfinite(w), jnp.nan, w), toy.PARAMS)
+    kernel = dynamic.forward(spoilt, state)["first"]["kernel"]
+    assert (kernel[~masks["first"]["kernel"]] == 0.0).all()
+
+
+@pytest.mark.parametrize("method", ["gradual", "set", "rigl"])
+def test_where_zeros_are_in_the_weights_the_forward_weights_are_the_parameters(method):
+    params, state = toy.begin(made(method, "adam"))
+    assert dynamic.forward(params, state) is params
+    toy.same(params, masks_lib.apply(params, dynamic.masks(state)), rtol=0)
+
+
+def test_an_optimizer_without_masks_has_none_and_starts_as_it_is():
+    state = optax.chain(CLIPPED, optax.adam(0.1)).init(toy.PARAMS)
+    assert dynamic.masks(state) is None
+    assert dynamic.forward(toy.PARAMS, state) is toy.PARAMS
+    toy.same(dynamic.start(state, toy.draw(1)), state, rtol=0)
+
+
+def test_masks_are_found_inside_what_wraps_the_optimizer():
+    tx = optax.MultiSteps(made("rigl", "adam"), 2)
+    state = tx.init(toy.PARAMS)
+    started = dynamic.start(state, toy.draw(1))
+    toy.same(dynamic.masks(started), toy.draw(1), rtol=0)
+
+
+@pytest.mark.parametrize("method", OFTEN)
+def test_an_update_without_the_parameters_is_refused(method):
+    tx = made(method, "adam")
+    with pytest.raises(ValueError, match="needs the parameters, got params = None"):
+        tx.update(toy.PARAMS, tx.init(toy.PARAMS))
+
+
+def test_masks_and_targets_of_other_layers_are_refused():
+    state = made("gradual", "adam").init(toy.PARAMS)
+    with pytest.raises(ValueError, match=r"got masks of a for first/kernel, second"):
+        dynamic.start(state, {"a": jnp.ones(3, bool)})
+    other = {**toy.draw(1), "second": {"kernel": jnp.ones((4, 20), bool)}}
+    with pytest.raises(ValueError, match=r"got second/kernel = \(4, 20\)"):
+        dynamic.start(state, other)
+    with pytest.raises(ValueError, match=r"of the shape \(\), got kept = \[5 6\]"):
+        dynamic.start(state, toy.draw(1), [5, 6])
+
+
+NAN = float("nan")
+BAD = [
+    ("gradual", 1.0, {}, r"in \[0, 1\), got sparsity = 1.0"),
+    ("rigl", NAN, {}, r"in \[0, 1\), got sparsity = nan"),
+    ("set", [0.5, -0.1], {}, r"in \[0, 1\), got sparsity = -0.1"),
+    ("straight_through", -1, {}, r"in \[0, 1\), got sparsity = -1"),
+    ("gradual", 0.5, {"initial": NAN}, r"in \[0, 1\), got initial = nan"),
+    ("gradual", 0.5, {"every": 0}, "every must be a whole number of at least 1"),
+    ("rigl", 0.5, {"every": 1.5}, "every must be a whole .* got every = 1.5"),
+    ("set", 0.5, {"every": NAN}, "every must be a whole .* got every = nan"),
+    ("rigl", 0.5, {"until": 0}, "until must be a whole .* got until = 0"),
+    ("rigl", 0.5, {"until": float("inf")}, "until must be .* got until = inf"),
+    ("gradual", 0.5, {"begin": -1}, "begin must be .* at least 0, got begin = -1"),
+    ("gradual", 0.5, {"begin": 5}, "end must be .* at least 6, got end = 5"),
+    ("straight_through", 0.5, {"end": 0}, "end must be .* at least 1, got end = 0"),
+    ("straight_through", 0.5, {"until": 5}, "until must be .* least 6, got until = 5"),
+    ("set", 0.5, {"fraction": 1.5}, r"fraction must be in \[0, 1\], got .* = 1.5"),
+    ("rigl", 0.5, {"fraction": NAN}, r"fraction must be in \[0, 1\], got .* = nan"),
+    ("gradual", 0.5, {"scope": "local"}, "'global' or 'layer', got scope = 'local'"),
+    ("rigl", 0.5, {"distribution": "erc"}, "one of erk, er, uniform, got .* = 'erc'"),
+]
+
+
+@pytest.mark.parametrize("method, sparsity, changes, message", BAD)
+def test_a_number_out_of_its_range_is_refused_at_once(
+    method, sparsity, changes, message
+):
+    with pytest.raises(ValueError, match=message):
+        made(method, "adam", sparsity, **changes)
+
+
+@pytest.mark.parametrize("method", OFTEN)
+def test_layers_that_are_not_there_are_refused_when_it_begins(method):
+    with pytest.raises(ValueError, match="at least one leaf must be prunable"):
+        made(method, "adam", exclude=("kernel",)).init(toy.PARAMS)
+    for sparsity in ([0.5], {"first": {"kernel": 0.5}}, {"a": 0.5, "b": 0.5}):
+        message = "one for each prunable layer.* layers first/kernel, second/kernel"
+        with pytest.raises(ValueError, match=message):
+            made(method, "adam", sparsity).init(toy.PARAMS)
