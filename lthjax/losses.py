@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+CONVENTIONS = ("others", "uniform")
+
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns `-log softmax(logits)[label]` of each example, in nats.
@@ -23,3 +25,147 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: int32 [batch].
     """
     return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+
+
+def smoothed(
+    logits: jax.Array,
+    labels: jax.Array,
+    smoothing: float | jax.Array,
+    *,
+    convention: str = "uniform",
+) -> jax.Array:
+    """Returns the cross-entropy against smoothed labels of each example, in nats.
+
+        (1 - e) * cross_entropy(logits, labels) + e * mean_c(-log softmax(logits)[c])
+
+    with e = `uniform(smoothing, classes, convention)`. Without smoothing it is
+    `cross_entropy`, bit for bit. What it cannot get below is the labels' entropy.
+
+    Args:
+      logits: float32 [batch, classes].
+      labels: int32 [batch].
+      smoothing: What the true class gives away, in [0, 1); it may be traced.
+      convention: To whom: see `uniform`.
+
+    Raises:
+      ValueError: As `uniform`.
+    """
+    share = uniform(smoothing, logits.shape[-1], convention)
+    spread = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+    return (1 - share) * cross_entropy(logits, labels) + share * spread
+
+
+def smoothed_labels(
+    labels: jax.Array,
+    num_classes: int,
+    smoothing: float | jax.Array,
+    *,
+    convention: str = "uniform",
+) -> jax.Array:
+    """Returns the distribution [batch, num_classes] that each label is smoothed to.
+
+    Args:
+      labels: int32 [batch].
+      num_classes: C.
+      smoothing: What the true class gives away, in [0, 1).
+      convention: To whom: see `uniform`.
+
+    Raises:
+      ValueError: As `uniform`.
+    """
+    share = uniform(smoothing, num_classes, convention)
+    return (1 - share) * jax.nn.one_hot(labels, num_classes) + share / num_classes
+
+
+def uniform(
+    smoothing: float | jax.Array, num_classes: int, convention: str
+) -> float | jax.Array:
+    """Returns the smoothing of the "uniform" convention that is the same as another's.
+
+    "uniform" spreads `smoothing` over all C classes (C times smoothing / C each, the
+    true one among them); "others" over the C - 1 other ones, so that the true class has
+    exactly 1 - smoothing. The latter is the former at smoothing C / (C - 1).
+
+    Args:
+      smoothing: In [0, 1); it may be traced, and is not checked then.
+      num_classes: C.
+      convention: "others" or "uniform".
+
+    Raises:
+      ValueError: The smoothing is outside [0, 1), or there is no such convention.
+
+    References:
+      Szegedy et al., 2015, arXiv:1512.00567 ("uniform"); the code released with Jaiswal
+      et al., 2022, arXiv:2206.12755 ("others").
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(
+            f"convention must be one of {', '.join(CONVENTIONS)}, got convention = "
+            f"{convention!r}"
+        )
+    if not isinstance(smoothing, jax.Array) and not 0 <= smoothing < 1:
+        raise ValueError(
+            f"smoothing must be in [0, 1), got smoothing = {smoothing}; 0 is none"
+        )
+    others = smoothing * num_classes / (num_classes - 1)
+    return smoothing if convention == "uniform" else others
+
+
+def distillation(
+    logits: jax.Array,
+    teacher_logits: jax.Array,
+    temperature: float | jax.Array = 1.0,
+    *,
+    mean_over_classes: bool = False,
+) -> jax.Array:
+    """Returns how far each example's logits are from the teacher's, in nats times T^2.
+
+        T^2 KL(softmax(teacher_logits / T) || softmax(logits / T)),  T = temperature
+
+    The factor keeps the gradient's size: for a large T it goes to the difference of the
+    centred logits, by the number of classes. Nothing flows back into the teacher.
+
+    Args:
+      logits: float32 [batch, classes].
+      teacher_logits: Of the same shape.
+      temperature: T, positive; it may be traced.
+      mean_over_classes: Divide by the number of classes, as "mean" reductions of a sum
+        over classes do.
+
+    Raises:
+      ValueError: The teacher has other classes.
+
+    References:
+      Hinton et al., 2015, arXiv:1503.02531; Ma et al., 2021, arXiv:2101.03255v2, whose
+      CIFAR code takes the mean over classes and whose ImageNet code does not.
+    """
+    if logits.shape != teacher_logits.shape:
+        raise ValueError(
+            "a teacher must have the classes of its student, got teacher_logits = "
+            f"{teacher_logits.shape} for logits = {logits.shape}"
+        )
+    target = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
+    own = jax.nn.log_softmax(logits / temperature)
+    distance = jnp.square(temperature) * jnp.sum(jnp.exp(target) * (target - own), -1)
+    return distance / logits.shape[-1] if mean_over_classes else distance
+
+
+def distillation_weights(
+    step: jax.Array, coefficient: float, hard: float, until: int | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns what `distillation` and the labels' loss are weighted by at a step.
+
+    (coefficient, hard) before step `until`, and then (0, 1): the early stop.
+
+    Args:
+      step: The optimizer step [], traced or not.
+      coefficient: Of the distance to the teacher.
+      hard: Of the labels' loss while there is a teacher.
+      until: The step from which there is none.
+
+    References:
+      The early stop is that of the ImageNet code of Ma et al., 2021,
+      arXiv:2101.03255v2; its weights are w and 1 - w.
+    """
+    taught = jnp.asarray(step) < until
+    return jnp.where(taught, coefficient, 0.0), jnp.where(taught, hard, 1.0)
