@@ -94,6 +94,8 @@ class Network(nn.Module):
       activation: The non-linearity, from an array to one of its shape.
       initialiser: A name in `INITIALISERS`, for every kernel; biases start at zero.
       norm_scale: A name in `NORM_SCALES`: how the scales of batch norm start.
+      beside: From `layer`'s result to the function used in its place, or None: what
+        puts branches beside layers (`ghosts.attach`).
     """
 
     num_classes: int = 10
@@ -103,6 +105,7 @@ class Network(nn.Module):
     activation: Callable = nn.relu
     initialiser: str = "kaiming_normal"
     norm_scale: str = "ones"
+    beside: Callable | None = None
 
     def scaled(self, channels: int) -> int:
         """Returns round(channels * width), at least 1."""
@@ -117,9 +120,10 @@ class Network(nn.Module):
             axis_name=self.axis_name,
             scale_init=names.resolve(self.norm_scale, NORM_SCALES, "norm_scale"),
         )
-        return functools.partial(
+        layer = functools.partial(
             conv_norm, norm=norm, dtype=self.dtype, kernel_init=self._kernel_init()
         )
+        return layer if self.beside is None else self.beside(layer)
 
     def conv(self, x: jax.Array, name: str, channels: int, **options) -> jax.Array:
         """Returns `x` through a convolution with bias and no norm, and activated."""
