@@ -22,6 +22,7 @@ TABLE = {
     "models.vgg": "models.layers",
     "models.resnet": "names models.layers",
     "models.mobilenet": "names models.layers",
+    "models.ghosts": "names models.layers",
     "models.applying": "",
     "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
@@ -38,8 +39,10 @@ TABLE = {
     "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
     "analysis": "masks",
     "costs": "masks",
+    "rescaling": "masks",
     "optimizers": "masks names",
     "training": "masks losses optimizers data.batches",
+    "retraining": "losses masks models models.ghosts names rescaling training",
     "checkpoints": "masks",
     "config": "names",
     "results": "config",
@@ -56,6 +59,9 @@ TABLE = {
     "programs": "cpu data.augment data.batches models dynamic training planning",
     "assembly": "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs",
+    "arms": "assembly planning programs costs dynamic losses masks models models.ghosts "
+    "retraining rescaling training cpu data.batches tickets tickets.iterative "
+    "tickets.storage",
     "workdir": "checkpoints results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
