@@ -26,6 +26,7 @@ from lthjax.tickets.iterative import SEARCHES
 
 # One number a use, so that adding a use never changes what another one draws.
 STREAMS = {"init": 0, "data": 1, "search": 2, "reinit": 3, "shuffle": 4, "random": 5}
+STREAMS |= {"ghosts": 6, "rescaling": 7}
 
 
 class Parts(NamedTuple):
@@ -42,6 +43,10 @@ class Parts(NamedTuple):
         tickets train over the steps `span`; `states` are given away.
       search: The search, stepped member by member.
       control: (arm, key, ticket) -> ticket.
+      splits: The data on the device.
+      prepare: job -> ticket, what is done once before a job's training.
+      handed: job -> what its steps are handed: masks.
+      describe: (job, masks) -> more columns of its record.
     """
 
     plan: Plan
@@ -53,6 +58,10 @@ class Parts(NamedTuple):
     run: Callable
     search: Search
     control: Callable
+    splits: list
+    prepare: Callable = lambda job: job.ticket
+    handed: Callable = lambda job: job.ticket.masks
+    describe: Callable = lambda job, masks: {}
 
 
 def key(seed: int, stream: str) -> jax.Array:
@@ -81,7 +90,7 @@ def build(config, source) -> Parts:
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
     room = numbers.steps // numbers.eval_every + 2
     begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
-    every = numbers.eval_every
+    splits, every = programs.on_device(source, config.eval_batch), numbers.eval_every
     return Parts(
         plan=numbers,
         init_fn=init_fn,
@@ -89,9 +98,12 @@ def build(config, source) -> Parts:
         prune_fn=prune_fn,
         tx=tx,
         begin=begin,
-        run=programs.program(config, source, (network, tx), every, shapes),
+        run=programs.program(
+            config, source, splits, (network, tx), every=every, shapes=shapes
+        ),
         search=found,
         control=_controller(init_fn),
+        splits=splits,
     )
 
 
@@ -103,7 +115,7 @@ def check(config, numbers: Plan) -> Any:
     """
     _check_controls(config)
     criteria.check(config, numbers.shapes, numbers.targets)
-    tx = _optimizer(config, numbers)
+    tx = optimizer(config, numbers)
     search(config, numbers, None, tx)
     return tx
 
@@ -223,7 +235,8 @@ def _controller(init_fn):
     return control
 
 
-def _optimizer(config, numbers):
+def optimizer(config, numbers) -> Any:
+    """Returns the optimizer that holds pruned weights at zero, or moves the masks."""
     options = config.optimizer.to_dict()
     del options["learning_rate"]
     rate, wrap = schedule(config, numbers), _wrapper(config, numbers)

@@ -32,6 +32,7 @@ SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
+FREE += ("retraining.arms", "retraining.levels")
 
 
 def default() -> ConfigDict:
@@ -89,6 +90,32 @@ def default() -> ConfigDict:
                 "end": 0.75,  # of the training, where they stop
                 "fraction": 0.3,  # of a layer's weights that move at first
             },
+            "retraining": {  # of tickets, in other ways than the search's: see README
+                "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...
+                "levels": (),  # whose tickets; (): all but 0, the dense network
+                "law": "linear",  # cosine, switch: how ghosts go from hold to end
+                "neurons": {"kind": "swish", "hold": 0.0, "end": 0.5},
+                "skips": {"start": "constant", "hold": 0.0, "end": 0.5},
+                "smoothing": 0.1,
+                "convention": "others",  # or uniform: who gets what is smoothed away
+                "rescaling": {
+                    "iterations": 180,
+                    "rate": 0.01,
+                    "step": 0.1,
+                    "bound": 1.0,  # of the gradient's norm
+                    "normalise": True,
+                    "floor": 0.01,
+                    "clip": 1.0,
+                    "survivors": True,  # False: pruned weights count, as released
+                },
+                "distillation": {
+                    "coefficient": 0.9,  # of T^2 KL
+                    "hard": 0.1,  # of the labels' loss meanwhile
+                    "temperature": 4.0,
+                    "until": 1.0,  # of the retraining
+                    "teacher": "",  # a folder; "": the run's own dense network
+                },
+            },
             "studies": (),  # figures beside the curve: overlap, densities, flops, ...
             "eval_every": 0,  # steps; 0: once an epoch
             "eval_batch": 500,
@@ -136,6 +163,8 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     small.search.levels = min(small.search.levels, 1)
     small.search.sparsities = tuple(small.search.sparsities)[:1]
     small.search.rewind_to = min(small.search.rewind_to, steps // 2)
+    small.retraining.levels = ()
+    small.retraining.rescaling.iterations = 2
     small.seeds = tuple(small.seeds)[:2]
     small.update(eval_every=2, eval_batch=32)
     small.logging.tensorboard = False
@@ -176,9 +205,10 @@ def validate(config: ConfigDict) -> None:
     best = config.best_by
     choice = best in ("accuracy", "loss")
     _require(choice, "best_by must be 'accuracy' or 'loss'", "best_by", repr(best))
-    controls = config.controls
-    different = len(set(controls)) == len(controls)
-    _require(different, "controls must all be different", "controls", controls)
+    for name in ("controls", "retraining.arms"):
+        names = flat(config)[name]
+        different = len(set(names)) == len(names)
+        _require(different, f"{name} must all be different", name, names)
     scope = config.search.scope
     choice = f"search.scope must be one of {', '.join(SCOPES)}"
     _require(scope in SCOPES, choice, "search.scope", repr(scope))

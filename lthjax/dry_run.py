@@ -10,6 +10,7 @@ import rich.table
 
 from lthjax import assembly, planning, progress, studies, training
 from lthjax import config as config_lib
+from lthjax.arms import levels as retrained
 from lthjax.data import sources
 
 # A larger batch is timed at these sizes and scaled.
@@ -41,7 +42,9 @@ def show(config) -> None:
     )
     arms, seeds = 1 + len(config.controls), len(config.seeds)
     trainings = seeds + seeds * arms * len(plan.targets)
-    console.print(f"{seeds} seeds, {arms} arms: {trainings} trainings")
+    more = seeds * len(config.retraining.arms) * len(retrained(config, plan))
+    tweaked = f", {more} of them with tweaks" * bool(more)
+    console.print(f"{seeds} seeds, {arms} arms: {trainings + more} trainings{tweaked}")
     seconds = _seconds(config, facts, plan, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
@@ -78,6 +81,7 @@ def _seconds(config, facts, plan, held_out):
     """Returns the time of a run, from a few steps and a validation on blank images."""
     seeds, levels = len(config.seeds), len(plan.targets)
     trainings = seeds + seeds * (1 + len(config.controls)) * levels
+    trainings += seeds * len(config.retraining.arms) * len(retrained(config, plan))
     points = -(-plan.steps // plan.eval_every)
     trained, validated = _seconds_per_image(config, facts, plan)
     images = plan.steps * config.train.batch_size

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lthjax import (
+    arms,
     assembly,
     planning,
     populations,
@@ -22,6 +23,7 @@ from lthjax import (
     records,
     report,
     results,
+    retraining,
     studies,
     training,
     workdir,
@@ -32,6 +34,7 @@ from lthjax.assembly import Parts
 from lthjax.data import sources
 from lthjax.populations import Job
 from lthjax.tickets import Trained
+from lthjax.tickets.storage import save_trained
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +49,14 @@ class Run(NamedTuple):
       root: The workdir.
       parts: The functions.
       chains: {seed: (search state, next ticket or None)}; the loop moves them on.
+      arms: {(arm, level): the functions of what is retrained with tweaks}.
     """
 
     config: Any
     root: pathlib.Path
     parts: Parts
     chains: dict
+    arms: dict
 
 
 def run(config, root: str | pathlib.Path) -> list[dict]:
@@ -70,12 +75,12 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     config_lib.validate(config)
     studies.check(config.studies)
     root, source = pathlib.Path(root), load(config)
-    parts = assembly.build(config, source)
+    parts, own = arms.build(config, source, assembly.build(config, source))
     log.info("%s", planning.summary(config, parts.plan))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
         chains = {seed: _chain(root, parts, seed) for seed in config.seeds}
-        this = Run(config, root, parts, chains)
+        this = Run(config, root, parts, chains, own)
         if missing(this):
             workdir.check_space(root, _bytes_to_write(config, parts.plan))
         else:
@@ -128,15 +133,25 @@ def missing(this: Run) -> list[tuple[int, str, int]]:
         last = len(this.parts.plan.targets) if ticket is None else ticket.level
         controls = itertools.product(range(1, last + 1), this.config.controls, [seed])
         rows += [(n, arm, s) for n, arm, s in controls if (n, s, arm) not in present]
+        # Once the level's own training is over, and with it that of the dense network.
+        done = [(arm, n) for arm, n in this.arms if ticket is None or n < ticket.level]
+        rows += [(n, arm, seed) for arm, n in done if (n, seed, arm) not in present]
     return rows
 
 
 def _lowest(this: Run, absent: list[tuple[int, str, int]]) -> list[Job]:
-    """Returns the jobs of the lowest level that train over the same steps."""
+    """Returns the jobs of the lowest level that are trained alike, over one span."""
     lowest = min(level for level, _, _ in absent)
-    jobs = [_job(this, *row) for row in absent if row[0] == lowest]
+    rows = [row for row in absent if row[0] == lowest]
+    functions = [_functions(this, arm, level) for level, arm, _ in rows]
+    alike = zip(rows, functions, strict=True)
+    jobs = [_job(this, *row) for row, parts in alike if parts is functions[0]]
     spans = [(job.ticket.step, job.ticket.until) for job in jobs]
     return [job for job, span in zip(jobs, spans, strict=True) if span == min(spans)]
+
+
+def _functions(this: Run, arm: str, level: int) -> Parts:
+    return this.arms.get((arm, level), this.parts)
 
 
 def _job(this: Run, level: int, arm: str, seed: int) -> Job:
@@ -146,7 +161,20 @@ def _job(this: Run, level: int, arm: str, seed: int) -> Job:
         ticket = workdir.load_ticket(this.root, seed, level)
     if arm == "ticket":
         return Job(arm, seed, ticket)
-    return Job(arm, seed, this.parts.control(arm, assembly.key(seed, arm), ticket))
+    control = _functions(this, arm, level).control
+    if (arm, level) not in this.arms:
+        return Job(arm, seed, control(arm, assembly.key(seed, arm), ticket))
+    dressed = control(arm, assembly.key(seed, "ghosts"), ticket)
+    return Job(arm, seed, dressed, _teacher(this, arm, seed))
+
+
+def _teacher(this, arm, seed):
+    """Returns the trained dense network, if an arm learns from one."""
+    if "distillation" not in retraining.tweaks(arm):
+        return None
+    given = this.config.retraining.distillation.teacher
+    path = given or workdir.trained_path(this.root, "dense", seed, 0)
+    return arms.teacher(path, this.parts)
 
 
 def _chain(root, parts, seed):
@@ -196,14 +224,16 @@ def _like(parts: Parts) -> dict:
 
 def _bytes_to_write(config, plan):
     """Returns a bound of what a run keeps on the disk: tickets and checkpoints."""
-    kept = 2 if config.studies else 1
-    per_seed = kept * len(plan.targets) + 12 + 6 * len(config.controls)
+    kept, own = 2 if config.studies else 1, len(config.retraining.arms)
+    per_seed = (kept + own) * len(plan.targets) + 12
+    per_seed += 6 * (len(config.controls) + own)
     return 4 * plan.params * per_seed * len(config.seeds) + 10**7
 
 
 def _train(this: Run, jobs: list[Job], asked) -> None:
     """Trains a population to its end, records it, and moves the searches on."""
-    root, parts = this.root, this.parts
+    root = this.root
+    parts = _functions(this, jobs[0].arm, jobs[0].ticket.level)
     population = populations.restore(root, parts, jobs) or populations.start(
         parts, jobs
     )
@@ -212,24 +242,39 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     population = populations.train(
         root, parts, population, options, asked=asked, later=later
     )
-    _record(this, population)
+    _keep(this, population)
+    _record(this, parts, population)
     for i, job in enumerate(population.jobs):
         if job.arm == "ticket":
             _move_on(this, job, populations.trained(population, i))
     workdir.drop_training(root, population.ticket.level)
 
 
-def _record(this, population):
+def _keep(this, population):
+    """Saves what arms are deployed as, and the dense networks that may teach them."""
+    for i, job in enumerate(population.jobs):
+        level, dense = job.ticket.level, job.arm == "ticket" and job.ticket.level == 0
+        state = training.member(population.states, i)
+        arm = "dense" if dense else job.arm
+        if this.arms and (dense or (arm, level) in this.arms):
+            path = workdir.trained_path(this.root, arm, job.seed, level)
+            found = arms.stripped(state, job.ticket)
+            save_trained(path, found, level=level, seed=job.seed, arm=arm)
+
+
+def _record(this, parts, population):
     """Appends the learning curves, and the records of what is trained to its end."""
     span = population.ticket.step, population.ticket.until
     steps = training.points(*span, this.parts.plan.eval_every)
     drawn = this.root / results.CURVES
-    parts = (*results.IDENTITY, "start")
-    results.append(drawn, records.curves(population, steps), parts)
+    keys = (*results.IDENTITY, "start")
+    results.append(drawn, records.curves(population, steps), keys)
     if population.ticket.until >= this.parts.plan.steps:
         masks = [populations.ended(population, i) for i in range(len(population.jobs))]
         best_by = this.config.best_by
-        rows = records.rows(population, masks, results.read(drawn), best_by)
+        pairs = zip(population.jobs, masks, strict=True)
+        more = [parts.describe(*pair) for pair in pairs]
+        rows = records.rows(population, masks, results.read(drawn), best_by, more)
         results.append(this.root / results.RESULTS, rows)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)
@@ -253,7 +298,8 @@ def _steps_later(this, population):
     """
     plan, config, ticket = this.parts.plan, this.config, population.ticket
     span = plan.steps - config.search.rewind_to
-    members = len(config.seeds) * (1 + len(config.controls))
+    more = len(config.controls) + len(config.retraining.arms)
+    members = len(config.seeds) * (1 + more)
     levels = len(plan.targets) - ticket.level
     steps = levels * span * members / len(population.jobs)
     return round(max(0, plan.steps - ticket.until) + steps)

@@ -19,11 +19,15 @@ DISPATCH_SECONDS = 2.0
 
 
 class Job(NamedTuple):
-    """One training to be done; `arm` is "ticket" or the name of a control."""
+    """One training to be done; `arm` is "ticket", a control, or a way to retrain it.
+
+    `teacher` is (params, model_state) of a trained network that it learns from.
+    """
 
     arm: str
     seed: int
     ticket: Ticket
+    teacher: Any = None
 
 
 class Population(NamedTuple):
@@ -53,8 +57,8 @@ class Population(NamedTuple):
 
 def start(parts: Parts, jobs: list[Job]) -> Population:
     """Returns the population at the first step of its tickets."""
-    states = training.stack([parts.begin(job.ticket) for job in jobs])
-    return Population(jobs, states, *_fixed(jobs), jobs[0].ticket.step, 0.0)
+    states = training.stack([parts.begin(parts.prepare(job)) for job in jobs])
+    return Population(jobs, states, *_fixed(parts, jobs), jobs[0].ticket.step, 0.0)
 
 
 def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | None:
@@ -77,7 +81,7 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
     states = jax.tree.map(lambda leaf: jnp.asarray(leaf[take]), states)
     at = numbers["at"]
     log.info("resuming level %d, step %d of %d", ticket.level, at, ticket.until)
-    return Population(jobs, states, *_fixed(jobs), at, numbers["seconds"])
+    return Population(jobs, states, *_fixed(parts, jobs), at, numbers["seconds"])
 
 
 def save(root: pathlib.Path, population: Population) -> None:
@@ -225,9 +229,9 @@ def _next_chunk(chunk: int, seconds: float) -> int:
     return int(min(max(1, speed * DISPATCH_SECONDS), 4 * chunk))
 
 
-def _fixed(jobs):
+def _fixed(parts, jobs):
     """Returns what does not change: the masks, and the keys of the data order."""
-    masks = training.stack([job.ticket.masks for job in jobs])
+    masks = training.stack([parts.handed(job) for job in jobs])
     keys = jnp.stack([assembly.key(job.seed, "data") for job in jobs])
     return masks, keys
 

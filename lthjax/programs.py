@@ -1,7 +1,7 @@
 """The compiled training of a population: a config, a network and the data in one."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -33,20 +33,12 @@ class Data(NamedTuple):
     test: tuple
 
 
-def program(config, source, functions: tuple, every: int, shapes) -> Callable:
-    """Returns the compiled training of a population, the data on the device.
+def pipeline(config, source) -> tuple[Callable, Callable]:
+    """Returns what becomes of images: (prepare, fetch).
 
-    Args:
-      config: A validated config.
-      source: The data set.
-      functions: What `network` returns, and the optimizer.
-      every: Steps between two validations.
-      shapes: The parameters of one network, or their shapes.
-
-    Returns:
-      (states, (masks, keys), span, start, stop) -> states; `states` are given away.
+    `prepare` normalises uint8 images; `fetch`, (key, data, indices) -> (images, labels),
+    takes training examples, augments and normalises them.
     """
-    apply_fn, tx = functions
     prepare = preparation(source)
 
     def fetch(key, data, indices):
@@ -56,24 +48,64 @@ def program(config, source, functions: tuple, every: int, shapes) -> Callable:
         )
         return prepare(images), labels
 
-    def forward(state):
-        return dynamic.forward(state.params, state.opt_state)
+    return prepare, fetch
 
+
+def forward(state: training.State) -> Any:
+    """Returns the weights of the forward pass, whatever method trains them."""
+    return dynamic.forward(state.params, state.opt_state)
+
+
+def program(
+    config, source, splits: list, functions: tuple, *, every: int, shapes: Any
+) -> Callable:
+    """Returns the compiled ordinary training of a population, as `trainer`.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      splits: It on the device.
+      functions: What `network` returns, and the optimizer.
+      every: Steps between two validations.
+      shapes: The parameters of one network, or their shapes.
+    """
+    apply_fn, tx = functions
+    prepare, _ = pipeline(config, source)
     step = training.step(training.supervised(apply_fn), tx, forward_fn=forward)
-    measure = training.validation(
-        training.evaluator(apply_fn, prepare), every=every, forward_fn=forward
-    )
+    pair = step, training.evaluator(apply_fn, prepare)
+    return trainer(config, source, splits, pair, every=every, shapes=shapes)
+
+
+def trainer(
+    config, source, splits: list, functions: tuple, *, every: int, shapes: Any
+) -> Callable:
+    """Returns the compiled training of a population.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      splits: It on the device.
+      functions: (step, evaluate), as `training.runner` and `validation` take them.
+      every: Steps between two validations.
+      shapes: The parameters of one network, or their shapes.
+
+    Returns:
+      (states, (masks, keys), span, start, stop) -> states; `states` are given away.
+    """
+    step, evaluate = functions
+    measure = training.validation(evaluate, every=every, forward_fn=forward)
     batch, size = config.train.batch_size, len(source.train.labels)
     sizes = {"size": size, "batch_size": batch, "every": every}
+    _, fetch = pipeline(config, source)
     return _compiled(
         training.runner(step, fetch, measure, **sizes),
-        _on_device(source, config.eval_batch),
+        splits,
         shapes,
         deterministic=config.deterministic,
     )
 
 
-def _on_device(source, chunk):
+def on_device(source, chunk: int) -> list:
     """Returns the splits as device arrays, those held out in chunks of that size."""
     held_out = [
         batches.chunks(split, chunk) for split in (source.validation, source.test)

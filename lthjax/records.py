@@ -76,7 +76,11 @@ def curves(population: Any, steps: list[int]) -> list[dict]:
 
 
 def rows(
-    population: Any, masks: list[Any], drawn: list[dict], best_by: str
+    population: Any,
+    masks: list[Any],
+    drawn: list[dict],
+    best_by: str,
+    described: list[dict] | None = None,
 ) -> list[dict]:
     """Returns the record of every member.
 
@@ -85,20 +89,23 @@ def rows(
       masks: The masks that each member ended with.
       drawn: Learning curves, all parts of these members' among them.
       best_by: "accuracy" or "loss": what the best validation is judged by.
+      described: More columns of each; no validation before the step "plain_from" in
+        them, of a network that is not the one deployed, counts as the best.
     """
     found = []
-    for job, kept in zip(population.jobs, masks, strict=True):
+    described = described or [{}] * len(masks)
+    for job, kept, more in zip(population.jobs, masks, described, strict=True):
         parts = [c for c in drawn if c.items() >= _identity(job).items()]
         curve = {name: sum((c[name] for c in parts), []) for name in ("step", *METRICS)}
         row = {**_identity(job), **_amounts(kept)}
         row |= {name: curve[name][-1] for name in METRICS}
-        row |= _at_best(curve, best_by)
+        row |= _at_best(curve, best_by, more.get("plain_from", 0))
         row["steps"] = sum(c["step"][-1] - c["start"] for c in parts)
         row["seconds"] = round(sum(c["seconds"] for c in parts), 3)
         layers = masks_lib.layers(kept)
         row["collapsed"] = [name for name, (kept, _) in layers.items() if kept == 0]
         row["layers"] = {name: kept / size for name, (kept, size) in layers.items()}
-        found.append(row)
+        found.append(row | more)
     return found
 
 
@@ -113,10 +120,12 @@ def _amounts(masks):
     return {"sparsity": sparsity, "kept": kept, "prunable": prunable}
 
 
-def _at_best(curve, best_by):
+def _at_best(curve, best_by, first):
     """Returns the step of best validation, the first on a tie, and what it gave."""
     values = curve[f"validation_{best_by}"]
-    index = values.index(max(values) if best_by == "accuracy" else min(values))
+    allowed = [v for v, at in zip(values, curve["step"], strict=True) if at > first]
+    best = max(allowed) if best_by == "accuracy" else min(allowed)
+    index = values.index(best, len(values) - len(allowed))
     names = ("validation_accuracy", "test_accuracy")
     return {"best_step": curve["step"][index]} | {
         f"best_{n}": curve[n][index] for n in names

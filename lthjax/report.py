@@ -9,15 +9,18 @@ import rich.table
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import results
+from lthjax import gains, results
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
 COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
+GAIN = "gain.png"
 
 
 def write(root: str | pathlib.Path) -> list[dict]:
     """Writes `results.csv`, `curve.png` and `layers.png` beside a run's records.
+
+    And `gain.png`, where tickets were retrained in other ways than the search's.
 
     Args:
       root: A workdir.
@@ -31,6 +34,8 @@ def write(root: str | pathlib.Path) -> list[dict]:
         return rows
     save(curve(rows), root / CURVE)
     save(layers(rows), root / LAYERS)
+    if gains.gains(rows):
+        save(gains.figure(rows), root / GAIN)
     results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
     return rows
 
@@ -183,6 +188,8 @@ def show(root: str | pathlib.Path, rows: list[dict]) -> None:
     """Prints the table of a run, with the path of its figure."""
     console = rich.console.Console(width=None if sys.stdout.isatty() else 100)
     console.print(table(rows, str(root)))
+    if gains.gains(rows):
+        console.print(gains.table(rows))
     console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
 
 

@@ -89,6 +89,11 @@ def ticket_path(root: pathlib.Path, seed: int, level: int) -> pathlib.Path:
     return root / "tickets" / f"seed_{seed}" / f"level_{level:02d}"
 
 
+def trained_path(root: pathlib.Path, arm: str, seed: int, level: int) -> pathlib.Path:
+    """Returns where the network is that an arm trained to, as it is deployed."""
+    return root / "deployed" / arm / f"seed_{seed}" / f"level_{level:02d}"
+
+
 def save_ticket(root: pathlib.Path, seed: int, ticket: Ticket) -> Ticket:
     """Writes a ticket and returns it, or the undamaged one that is there already.
 

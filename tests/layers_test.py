@@ -69,7 +69,8 @@ TABLE = {
     "tickets tickets.storage progress figures findings",
     "records": "masks training",
     "populations": "dynamic training tickets progress assembly records workdir",
-    "report": "results",
+    "gains": "results",
+    "report": "results gains",
     "experiment": "data.sources masks training results tickets config progress "
     "planning assembly workdir records populations report programs studies",
     "dry_run": "data.sources training config progress planning assembly studies",

@@ -139,6 +139,21 @@ def at_init(
     return _search(prune_fn, levels, restarts, one=False, early=True)
 
 
+def span(steps: int, rewind_to: int, restart: str) -> tuple[int, int]:
+    """Returns the (first step, step after the last) of a pruned level's training.
+
+    Args:
+      steps: T, the length of the dense training.
+      rewind_to: k, in [0, T).
+      restart: As for `iterative`.
+
+    Raises:
+      ValueError: As for `iterative`.
+    """
+    _, _, start, until, _ = _restarts(steps, rewind_to, restart)
+    return start, until
+
+
 def _restarts(steps, rewind_to, restart):
     """Returns (step k, step T, from step, until step, whether weights are rewound)."""
     if not 0 <= rewind_to < steps:

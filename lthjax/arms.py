@@ -1,0 +1,364 @@
+"""Ways to retrain a ticket become functions: the arms beside "ticket", the vanilla one.
+
+An arm has its ticket's masks, weights, seed and data order. Arms whose networks are the
+same share a program and are one population.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import (
+    assembly,
+    costs,
+    cpu,
+    dynamic,
+    losses,
+    masks,
+    models,
+    planning,
+    programs,
+    retraining,
+    training,
+)
+from lthjax.assembly import Parts
+from lthjax.data import batches
+from lthjax.models import ghosts
+from lthjax.models.ghosts import Knobs
+from lthjax.rescaling import Options
+from lthjax.retraining import Fade, Handed, Recipe
+from lthjax.tickets import Trained
+from lthjax.tickets.iterative import span as pruned_span
+from lthjax.tickets.storage import load_trained
+
+
+def levels(config, plan) -> tuple[int, ...]:
+    """Returns the levels whose tickets are retrained with tweaks.
+
+    Raises:
+      ValueError: One of those asked for does not exist.
+    """
+    last = len(plan.targets)
+    asked = tuple(config.retraining.levels)
+    for level in asked:
+        if not 0 <= level <= last:
+            raise ValueError(
+                f"retraining.levels must be from 0, the dense network, to {last}, got "
+                f"retraining.levels = {asked}"
+            )
+    return asked or tuple(range(1, last + 1))
+
+
+def span(config, plan, level: int) -> tuple[int, int]:
+    """Returns the steps over which the tickets of a level train."""
+    search = config.search
+    if level == 0 or search.method in dynamic.METHODS:
+        return 0, plan.steps
+    return pruned_span(plan.steps, search.rewind_to, search.restart)
+
+
+def recipe(config, plan, num_classes: int, arm: str, level: int) -> Recipe:
+    """Returns the tweaks of an arm at a level, parts of the training turned into steps.
+
+    Raises:
+      ValueError: As `retraining.tweaks` and `retraining.check`.
+    """
+    given, (start, until) = config.retraining, span(config, plan, level)
+    chosen = retraining.tweaks(arm)
+
+    def step(part):
+        return start + math.ceil(part * (until - start))
+
+    def faded(ghost):
+        if "kept" in chosen:
+            return Fade()
+        return Fade(step(ghost.hold), step(ghost.end), given.law)
+
+    taught, options = given.distillation, given.rescaling.to_dict()
+    share = losses.uniform(given.smoothing, num_classes, given.convention)
+    found = Recipe(
+        given.neurons.kind if "neurons" in chosen else "",
+        given.skips.start if "skips" in chosen else "",
+        faded(given.neurons),
+        faded(given.skips),
+        Options(**options) if "rescaling" in chosen else None,
+        share if "smoothing" in chosen else 0.0,
+    )
+    if "distillation" in chosen:
+        weights = taught.coefficient, taught.hard, taught.temperature
+        found = found._replace(distillation=weights, taught_until=step(taught.until))
+    retraining.check(found, start, until)
+    return found
+
+
+def build(config, source, parts: Parts) -> tuple[Parts, dict[tuple[str, int], Parts]]:
+    """Returns the run's functions, and those of every (arm, level) that is retrained.
+
+    Arms and levels that can be trained together have one and the same functions.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      parts: The functions of the search, and of vanilla training.
+
+    Raises:
+      ValueError: An arm is unknown, does not go with the network, or its times or its
+        teacher are wrong; nothing has been trained.
+    """
+    asked = config.retraining
+    if not asked.arms:
+        return parts, {}
+    network = planning.model(config, planning.kind(source))
+    counted = parts._replace(describe=_describer(config, source, Recipe()))
+    recipes = {
+        (arm, level): recipe(config, parts.plan, source.num_classes, arm, level)
+        for arm in asked.arms
+        for level in levels(config, parts.plan)
+    }
+    groups = {}
+    for found in recipes.values():
+        _check_network(network, found, source)
+        groups.setdefault(_form(found), None)
+    if asked.distillation.teacher:
+        teacher(asked.distillation.teacher, parts)
+    for form in groups:
+        own = {row: found for row, found in recipes.items() if _form(found) == form}
+        groups[form] = _group(config, source, counted, form, own)
+    return counted, {row: groups[_form(found)] for row, found in recipes.items()}
+
+
+def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
+    """Returns the (params, model_state) that a training left, as a teacher.
+
+    Args:
+      path: What `tickets.storage.save_trained` wrote.
+      parts: Of the students.
+
+    Raises:
+      ValueError: It is of another network, or of other classes.
+    """
+    found = load_trained(path)
+    wanted = jax.eval_shape(parts.init_fn, jax.random.key(0))
+    shapes = jax.tree.map(jnp.shape, (found.params, found.model_state))
+    if shapes != jax.tree.map(jnp.shape, tuple(wanted)):
+        sizes = [_classes(tree) for tree in (found.params, wanted[0])]
+        raise ValueError(
+            "a teacher must be the dense network of its students, with their classes, "
+            f"got a teacher of {sizes[0]} classes for students of {sizes[1]} at "
+            f"retraining.distillation.teacher = {str(path)!r}"
+        )
+    return found.params, found.model_state
+
+
+def _classes(params):
+    head = params.get("head", {}) if isinstance(params, dict) else {}
+    return head["kernel"].shape[-1] if "kernel" in head else "unknown"
+
+
+def stripped(state: training.State, ticket) -> Trained:
+    """Returns what an arm is deployed as: its plain network."""
+    kept = ghosts.strip(ticket.masks)
+    carried = dynamic.masks(state.opt_state)
+    kept = kept if carried is None else ghosts.strip(carried)
+    params = ghosts.strip(dynamic.forward(state.params, state.opt_state))
+    return Trained(params, ghosts.strip(state.model_state), kept)
+
+
+def _form(found):
+    """Returns what decides a recipe's program; the rest of it is data."""
+    taught = () if found.distillation else None
+    return found._replace(
+        rescaling=None, smoothing=0.0, distillation=taught, taught_until=0
+    )
+
+
+def _check_network(network, found, source):
+    """Checks that there is a place for the ghosts."""
+    haunted = retraining.haunted(network, found, 0)
+    images = jnp.zeros((1, *source.train.images.shape[1:]))
+    key = jax.random.key(0)
+    shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
+    paths = jax.tree_util.tree_leaves_with_path(shapes)
+    if found.skips and not any(ghosts.is_ghost(path) for path, _ in paths):
+        raise ValueError(
+            "a network with ghost skips must have 3x3 convolutions with norms beside "
+            f"its stem, got {type(network).__name__}, which has none"
+        )
+
+
+def _group(config, source, parts, form, recipes):
+    """Returns the functions of all arms of one form."""
+    network = planning.model(config, planning.kind(source))
+    own = _sparing(config, form)
+    tx = assembly.optimizer(own, parts.plan)
+    haunted = retraining.haunted(network, form, 0)
+    images = jnp.zeros((1, *source.train.images.shape[1:]))
+    init = jax.jit(lambda key: models.initialise(haunted, key, images))
+    shapes, _ = jax.eval_shape(init, jax.random.key(0))
+    step = retraining.step(network, form, tx, forward_fn=programs.forward)
+    prepare, _ = programs.pipeline(config, source)
+    evaluate = training.evaluator(_deployed(network, form), prepare)
+    every = parts.plan.eval_every
+    room = parts.plan.steps // every + 2
+    return parts._replace(
+        tx=tx,
+        begin=jax.jit(lambda ticket: training.begin(tx, ticket, points=room)),
+        run=programs.trainer(
+            config, source, parts.splits, (step, evaluate), every=every, shapes=shapes
+        ),
+        control=_dresser(config, parts.plan, init, tx),
+        prepare=_preparer(config, source, parts, form, recipes),
+        handed=lambda job: _handed(job, recipes),
+        describe=_describer(config, source, form, retrained=True),
+    )
+
+
+def _sparing(config, form):
+    """Returns a config whose optimizer never prunes the branches."""
+    if not form.skips or config.search.method not in dynamic.METHODS:
+        return config
+    own = config.copy_and_resolve_references()
+    own.search.exclude = (*config.search.exclude, f"{ghosts.SUFFIX}/kernel$")
+    return own
+
+
+def _deployed(network, form):
+    """Returns (params, state, images, train) -> (logits, state) of what is deployed."""
+
+    def plain(params, model_state, images, train):
+        trees = ghosts.strip(params), ghosts.strip(model_state)
+        return models.apply(network, *trees, images, train=train)
+
+    def kept(params, model_state, images, train):
+        haunted = ghosts.attach(
+            network, Knobs(0.0, 1.0), neurons=form.neurons, skips=form.skips
+        )
+        return models.apply(haunted, params, model_state, images, train=train)
+
+    return plain if retraining.deployed(form) else kept
+
+
+def _dresser(config, plan, init, tx):
+    """Returns (arm, key, ticket) -> ticket, with ghosts and an optimizer for them."""
+
+    def dress(arm, key, ticket):
+        del arm
+        plain = ticket.params, ticket.model_state
+        params, state = (
+            ghosts.graft(*pair) for pair in zip(init(key), plain, strict=True)
+        )
+        kept = ghosts.spare(params, ticket.masks)
+        start, until = span(config, plan, ticket.level)
+        dressed = ticket._replace(
+            step=start, until=until, params=params, model_state=state, masks=kept
+        )
+        return dressed._replace(opt_state=_moving(config, plan, tx, dressed, key))
+
+    return dress
+
+
+def _moving(config, plan, tx, ticket, key):
+    """Returns the optimizer's state where that carries the masks, else `None`."""
+    if config.search.method not in dynamic.METHODS:
+        return None
+    sizes = [int(mask.size) for mask in jax.tree.leaves(ticket.masks)]
+    layered = plan.targets and isinstance(plan.targets[0], list)
+    full = sizes if layered else sum(sizes)
+    kept = plan.targets[ticket.level - 1] if ticket.level else full
+    state = tx.init(masks.apply(ticket.params, ticket.masks))
+    return dynamic.start(state, ticket.masks, kept, key)
+
+
+def _preparer(config, source, parts, form, recipes):
+    """Returns job -> ticket, with its weights re-scaled if its arm asks for that."""
+    network = planning.model(config, planning.kind(source))
+    size, batch = len(source.train.labels), config.train.batch_size
+    _, fetch = programs.pipeline(config, source)
+    data = programs.Data((0, 0), *parts.splits)
+
+    def batch_fn(key, data, i):
+        order = batches.permutation(key, i, size)
+        images, labels = fetch(
+            jax.random.fold_in(key, i), data, jnp.resize(order, 3 * batch)
+        )
+
+        def of(*thirds):
+            cut = [slice(n * batch, (n + 1) * batch) for n in thirds]
+            pair = (images, labels)
+            return tuple(jnp.concatenate([x[s] for s in cut]) for x in pair)
+
+        return of(0, 1), of(0, 2)
+
+    def compiled(options):
+        asked = form._replace(rescaling=options)
+        return jax.jit(
+            lambda key, ticket, data: retraining.rescaled(
+                network, asked, ticket, lambda i: batch_fn(key, data, i)
+            ),
+            compiler_options=cpu.compiler_options(network_shapes) or None,
+        )
+
+    network_shapes, _ = jax.eval_shape(parts.init_fn, jax.random.key(0))
+    options = next((r.rescaling for r in recipes.values() if r.rescaling), None)
+    rescale = compiled(options)
+
+    def prepare(job):
+        if recipes[job.arm, job.ticket.level].rescaling is None:
+            return job.ticket
+        key = assembly.key(job.seed, "rescaling")
+        ticket = job.ticket._replace(opt_state=None)
+        params, _ = rescale(key, ticket, data)
+        return job.ticket._replace(params=params)
+
+    return prepare
+
+
+def _handed(job, recipes):
+    """Returns what the steps of a job are handed."""
+    numbers = retraining.numbers(recipes[job.arm, job.ticket.level])
+    return Handed(job.ticket.masks, numbers, job.teacher)
+
+
+def _describer(config, source, form, *, retrained=False) -> Callable:
+    """Returns (job, masks) -> what is deployed and what its training cost more.
+
+    Operations are of a forward pass over one image: a multiply and an add a use.
+    """
+    network = planning.model(config, planning.kind(source))
+    haunted = retraining.haunted(network, form, 0)
+    shape = source.train.images.shape[1:]
+    images = jnp.zeros((1, *shape))
+    params, state = jax.eval_shape(
+        lambda: models.initialise(haunted, jax.random.key(0), images)
+    )
+
+    def forward(params, images):
+        return models.apply(haunted, params, state_like, images, train=False)[0]
+
+    state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
+    used = costs.uses(forward, params, shape)
+    end = retraining.ends(form)
+
+    def describe(job, kept):
+        pruned = ghosts.spare(params, kept) if form.skips else kept
+        plain = ghosts.strip(params), ghosts.strip(pruned)
+        bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}
+        deployed = (
+            (*plain, bare) if retraining.deployed(form) else (params, pruned, used)
+        )
+        row = {
+            "deployed_parameters": costs.parameters(*deployed[:2]),
+            "deployed_flops": costs.flops(*deployed),
+        }
+        whole = costs.parameters(params), costs.flops(params, None, used)
+        own = costs.parameters(plain[0]), costs.flops(plain[0], None, bare)
+        until = job.ticket.until if end is None else end
+        live = until - job.ticket.step if form.neurons or form.skips else 0
+        row |= {"ghost_parameters": whole[0] - own[0], "ghost_flops": whole[1] - own[1]}
+        row |= {"ghost_steps": live, "plain_from": end or 0}
+        return row | {"retrained": retrained}
+
+    return describe
