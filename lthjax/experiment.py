@@ -173,7 +173,7 @@ def _teacher(this, arm, seed):
     if "distillation" not in retraining.tweaks(arm):
         return None
     given = this.config.retraining.distillation.teacher
-    path = given or workdir.trained_path(this.root, "dense", seed, 0)
+    path = given or workdir.trained_path(this.root, "ticket", seed, 0)
     return arms.teacher(path, this.parts)
 
 
@@ -251,15 +251,15 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
 
 
 def _keep(this, population):
-    """Saves what arms are deployed as, and the dense networks that may teach them."""
+    """Saves what arms, and the tickets beside them, are deployed as."""
+    level = population.ticket.level
+    wanted = {*this.arms, ("ticket", 0)} | {("ticket", n) for _, n in this.arms}
     for i, job in enumerate(population.jobs):
-        level, dense = job.ticket.level, job.arm == "ticket" and job.ticket.level == 0
-        state = training.member(population.states, i)
-        arm = "dense" if dense else job.arm
-        if this.arms and (dense or (arm, level) in this.arms):
-            path = workdir.trained_path(this.root, arm, job.seed, level)
+        if this.arms and (job.arm, level) in wanted:
+            path = workdir.trained_path(this.root, job.arm, job.seed, level)
+            state = training.member(population.states, i)
             found = arms.stripped(state, job.ticket)
-            save_trained(path, found, level=level, seed=job.seed, arm=arm)
+            save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
 
 
 def _record(this, parts, population):

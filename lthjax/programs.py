@@ -36,8 +36,8 @@ class Data(NamedTuple):
 def pipeline(config, source) -> tuple[Callable, Callable]:
     """Returns what becomes of images: (prepare, fetch).
 
-    `prepare` normalises uint8 images; `fetch`, (key, data, indices) -> (images, labels),
-    takes training examples, augments and normalises them.
+    `prepare` normalises uint8 images; `fetch`, (key, data, indices) -> (images,
+    labels), takes training examples, augments and normalises them.
     """
     prepare = preparation(source)
 

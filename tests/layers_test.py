@@ -40,6 +40,7 @@ TABLE = {
     "analysis": "masks",
     "costs": "masks",
     "rescaling": "masks",
+    "curvature": "masks",
     "optimizers": "masks names",
     "training": "masks losses optimizers data.batches",
     "retraining": "losses masks models models.ghosts names rescaling training",
@@ -59,9 +60,9 @@ TABLE = {
     "programs": "cpu data.augment data.batches models dynamic training planning",
     "assembly": "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs",
-    "arms": "assembly planning programs costs dynamic losses masks models models.ghosts "
-    "retraining rescaling training cpu data.batches tickets tickets.iterative "
-    "tickets.storage",
+    "arms": "assembly planning programs costs dynamic losses masks models "
+    "models.ghosts retraining rescaling training cpu data.batches tickets "
+    "tickets.iterative tickets.storage",
     "workdir": "checkpoints results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
