@@ -4,7 +4,6 @@ An arm has its ticket's masks, weights, seed and data order. Arms whose networks
 same share a program and are one population.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +15,11 @@ from lthjax import (
     costs,
     cpu,
     dynamic,
-    losses,
     masks,
     models,
     planning,
     programs,
+    recipes,
     retraining,
     training,
 )
@@ -28,70 +27,9 @@ from lthjax.assembly import Parts
 from lthjax.data import batches
 from lthjax.models import ghosts
 from lthjax.models.ghosts import Knobs
-from lthjax.rescaling import Options
-from lthjax.retraining import Fade, Handed, Recipe
+from lthjax.retraining import Handed, Recipe
 from lthjax.tickets import Trained
-from lthjax.tickets.iterative import span as pruned_span
 from lthjax.tickets.storage import load_trained
-
-
-def levels(config, plan) -> tuple[int, ...]:
-    """Returns the levels whose tickets are retrained with tweaks.
-
-    Raises:
-      ValueError: One of those asked for does not exist.
-    """
-    last = len(plan.targets)
-    asked = tuple(config.retraining.levels)
-    for level in asked:
-        if not 0 <= level <= last:
-            raise ValueError(
-                f"retraining.levels must be from 0, the dense network, to {last}, got "
-                f"retraining.levels = {asked}"
-            )
-    return asked or tuple(range(1, last + 1))
-
-
-def span(config, plan, level: int) -> tuple[int, int]:
-    """Returns the steps over which the tickets of a level train."""
-    search = config.search
-    if level == 0 or search.method in dynamic.METHODS:
-        return 0, plan.steps
-    return pruned_span(plan.steps, search.rewind_to, search.restart)
-
-
-def recipe(config, plan, num_classes: int, arm: str, level: int) -> Recipe:
-    """Returns the tweaks of an arm at a level, parts of the training turned into steps.
-
-    Raises:
-      ValueError: As `retraining.tweaks` and `retraining.check`.
-    """
-    given, (start, until) = config.retraining, span(config, plan, level)
-    chosen = retraining.tweaks(arm)
-
-    def step(part):
-        return start + math.ceil(part * (until - start))
-
-    def faded(ghost):
-        if "kept" in chosen:
-            return Fade()
-        return Fade(step(ghost.hold), step(ghost.end), given.law)
-
-    taught, options = given.distillation, given.rescaling.to_dict()
-    share = losses.uniform(given.smoothing, num_classes, given.convention)
-    found = Recipe(
-        given.neurons.kind if "neurons" in chosen else "",
-        given.skips.start if "skips" in chosen else "",
-        faded(given.neurons),
-        faded(given.skips),
-        Options(**options) if "rescaling" in chosen else None,
-        share if "smoothing" in chosen else 0.0,
-    )
-    if "distillation" in chosen:
-        weights = taught.coefficient, taught.hard, taught.temperature
-        found = found._replace(distillation=weights, taught_until=step(taught.until))
-    retraining.check(found, start, until)
-    return found
 
 
 def build(config, source, parts: Parts) -> tuple[Parts, dict[tuple[str, int], Parts]]:
@@ -113,21 +51,21 @@ def build(config, source, parts: Parts) -> tuple[Parts, dict[tuple[str, int], Pa
         return parts, {}
     network = planning.model(config, planning.kind(source))
     counted = parts._replace(describe=_describer(config, source, Recipe()))
-    recipes = {
-        (arm, level): recipe(config, parts.plan, source.num_classes, arm, level)
+    chosen = {
+        (arm, level): recipes.recipe(config, parts.plan, source.num_classes, arm, level)
         for arm in asked.arms
-        for level in levels(config, parts.plan)
+        for level in recipes.levels(config, parts.plan)
     }
     groups = {}
-    for found in recipes.values():
+    for found in chosen.values():
         _check_network(network, found, source)
         groups.setdefault(_form(found), None)
     if asked.distillation.teacher:
         teacher(asked.distillation.teacher, parts)
     for form in groups:
-        own = {row: found for row, found in recipes.items() if _form(found) == form}
+        own = {row: found for row, found in chosen.items() if _form(found) == form}
         groups[form] = _group(config, source, counted, form, own)
-    return counted, {row: groups[_form(found)] for row, found in recipes.items()}
+    return counted, {row: groups[_form(found)] for row, found in chosen.items()}
 
 
 def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
@@ -189,11 +127,10 @@ def _check_network(network, found, source):
         )
 
 
-def _group(config, source, parts, form, recipes):
+def _group(config, source, parts, form, chosen):
     """Returns the functions of all arms of one form."""
     network = planning.model(config, planning.kind(source))
-    own = _sparing(config, form)
-    tx = assembly.optimizer(own, parts.plan)
+    tx = assembly.optimizer(_sparing(config, form), parts.plan)
     haunted = retraining.haunted(network, form, 0)
     images = jnp.zeros((1, *source.train.images.shape[1:]))
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
@@ -210,8 +147,8 @@ def _group(config, source, parts, form, recipes):
             config, source, parts.splits, (step, evaluate), every=every, shapes=shapes
         ),
         control=_dresser(config, parts.plan, init, tx),
-        prepare=_preparer(config, source, parts, form, recipes),
-        handed=lambda job: _handed(job, recipes),
+        prepare=_preparer(config, source, parts, form, chosen),
+        handed=lambda job: _handed(job, chosen),
         describe=_describer(config, source, form, retrained=True),
     )
 
@@ -251,7 +188,7 @@ def _dresser(config, plan, init, tx):
             ghosts.graft(*pair) for pair in zip(init(key), plain, strict=True)
         )
         kept = ghosts.spare(params, ticket.masks)
-        start, until = span(config, plan, ticket.level)
+        start, until = recipes.span(config, plan, ticket.level)
         dressed = ticket._replace(
             step=start, until=until, params=params, model_state=state, masks=kept
         )
@@ -272,7 +209,7 @@ def _moving(config, plan, tx, ticket, key):
     return dynamic.start(state, ticket.masks, kept, key)
 
 
-def _preparer(config, source, parts, form, recipes):
+def _preparer(config, source, parts, form, chosen):
     """Returns job -> ticket, with its weights re-scaled if its arm asks for that."""
     network = planning.model(config, planning.kind(source))
     size, batch = len(source.train.labels), config.train.batch_size
@@ -302,11 +239,11 @@ def _preparer(config, source, parts, form, recipes):
         )
 
     network_shapes, _ = jax.eval_shape(parts.init_fn, jax.random.key(0))
-    options = next((r.rescaling for r in recipes.values() if r.rescaling), None)
+    options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
     rescale = compiled(options)
 
     def prepare(job):
-        if recipes[job.arm, job.ticket.level].rescaling is None:
+        if chosen[job.arm, job.ticket.level].rescaling is None:
             return job.ticket
         key = assembly.key(job.seed, "rescaling")
         ticket = job.ticket._replace(opt_state=None)
@@ -316,9 +253,9 @@ def _preparer(config, source, parts, form, recipes):
     return prepare
 
 
-def _handed(job, recipes):
+def _handed(job, chosen):
     """Returns what the steps of a job are handed."""
-    numbers = retraining.numbers(recipes[job.arm, job.ticket.level])
+    numbers = retraining.numbers(chosen[job.arm, job.ticket.level])
     return Handed(job.ticket.masks, numbers, job.teacher)
 
 

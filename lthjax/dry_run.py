@@ -10,8 +10,8 @@ import rich.table
 
 from lthjax import assembly, planning, progress, studies, training
 from lthjax import config as config_lib
-from lthjax.arms import levels as retrained
 from lthjax.data import sources
+from lthjax.recipes import levels as retrained
 
 # A larger batch is timed at these sizes and scaled.
 _BATCH, _CHUNK = 64, 100

@@ -86,5 +86,5 @@ def test_quiet_activations_are_those_that_relu_cuts():
         return models.apply(model, params, {}, IMAGES, train=False)
 
     found = curvature.quiet(NETWORK, forward, threshold=0.0)
-    x = IMAGES.reshape(12, -1) @ params["dense1"]["kernel"] + params["dense1"]["bias"]
+    x = IMAGES.reshape(12, -1) @ params["dense1"]["kernel"] + params["dense1"]["bias"][None]
     np.testing.assert_allclose(found, np.mean(x <= 0))

@@ -47,7 +47,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says():
 
 
 def test_the_table_and_the_figure_show_every_arm_and_level():
-    rows = ROWS + [row("ticket", 0, 0.5, 2), row("neurons", 0, 0.6, 2)]
+    rows = ROWS + [row("ticket", 0, 0.5, 2, retrained=False), row("neurons", 0, 0.6, 2)]
     assert gains.table(rows).row_count == 2
     axes = gains.figure(rows).axes[0]
     labels = {text.get_text() for text in axes.get_legend().get_texts()}

@@ -60,9 +60,9 @@ TABLE = {
     "programs": "cpu data.augment data.batches models dynamic training planning",
     "assembly": "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs",
-    "arms": "assembly planning programs costs dynamic losses masks models "
-    "models.ghosts retraining rescaling training cpu data.batches tickets "
-    "tickets.iterative tickets.storage",
+    "recipes": "dynamic losses retraining rescaling tickets.iterative",
+    "arms": "assembly planning programs costs dynamic masks models models.ghosts "
+    "retraining recipes training cpu data.batches tickets tickets.storage",
     "workdir": "checkpoints results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",

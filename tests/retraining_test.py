@@ -182,6 +182,53 @@ def test_rescaling_leaves_statistics_masks_and_zeros():
     assert factors["stage1_block0/conv1_ghost_norm/scale"] != 1  # ghosts are whole
 
 
+SANE = 3 * jax.random.normal(jax.random.key(3), (3, 6, 6, 3))[LABELS]
+SANE += jax.random.normal(jax.random.key(4), SANE.shape)
+
+
+@functools.cache
+def schooled(recipe):
+    """Returns numbers -> the logits that 120 steps of a ticket of 5 % lead to."""
+    wide = models.build("resnet20", 3, options={"blocks": (1,), "channels": (16,)})
+    haunted = retraining.haunted(wide, recipe, 0)
+    step = retraining.step(wide, recipe, TX)
+
+    @jax.jit
+    def learn(numbers):
+        params, state = models.initialise(haunted, jax.random.key(0), SANE)
+        full = masks_lib.full(params, ("_ghost/",) if recipe.skips else ())
+        kept = jax.tree.map(
+            lambda m: jax.random.bernoulli(jax.random.key(2), 0.05, m.shape), full
+        )
+        first = training.begin(TX, Ticket(1, 0, 120, params, state, kept))
+
+        def body(at, state):
+            return step(state, Handed(kept, numbers), SANE, LABELS, at)
+
+        last = jax.lax.fori_loop(0, 120, body, first)
+        deployed = retraining.haunted(wide, recipe, 120)
+        trees = last.params, last.model_state
+        return models.apply(deployed, *trees, SANE, train=False)[0]
+
+    return learn
+
+
+GONE = Fade(0, 60)
+SOUND = {
+    "vanilla": Recipe(),
+    "smoothing": Recipe(smoothing=0.1),
+    "tost_paper": Recipe("swish", "constant", GONE, GONE, smoothing=0.1),
+    "tost_code": Recipe("swish", "constant", Fade(), Fade(), smoothing=0.1),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_every_preset_learns_a_few_examples_with_a_twentieth_of_the_weights(name):
+    recipe = SOUND[name]
+    logits = schooled(recipe._replace(smoothing=0.0))(retraining.numbers(recipe))
+    assert np.mean(np.argmax(logits, -1) == LABELS) > 0.95
+
+
 def test_presets_are_what_their_names_say():
     four = {"neurons", "skips", "rescaling", "smoothing"}
     assert retraining.tweaks("vanilla") == frozenset()
