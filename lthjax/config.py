@@ -106,6 +106,7 @@ def default() -> ConfigDict:
                     "normalise": True,
                     "floor": 0.01,
                     "clip": 1.0,
+                    "masked": True,  # False: on the dense network, before the masks
                     "survivors": True,  # False: pruned weights count, as released
                 },
                 "distillation": {

@@ -27,6 +27,7 @@ class Options(NamedTuple):
       normalise: Look ahead along the gradient's direction, not along the gradient.
       floor: The least factor of a tensor; that of biases is 0.
       clip: The largest derivative by a factor.
+      masked: Search on the masked network; else on the dense one, to be masked after.
       survivors: The norm and the step are those of what the masks keep; else, as in the
         released code, of pruned weights too.
     """
@@ -38,6 +39,7 @@ class Options(NamedTuple):
     normalise: bool = True
     floor: float = 0.01
     clip: float = 1.0
+    masked: bool = True
     survivors: bool = True
 
 
@@ -122,7 +124,7 @@ def rescale(
     batch_fn: Callable[[jax.Array], tuple[Any, Any]],
     options: Options | None = None,
 ) -> tuple[Params, Report]:
-    """Returns the masked parameters, each tensor times its factor, and a report.
+    """Returns the (masked) parameters, each tensor times its factor, and a report.
 
         theta_l = a_l theta0_l,  theta0 = where(mask, params, 0),  g = d loss_S / dtheta
         |g| > bound:  a follows  -d |g| / da_l       = -<(H g / |g|)_l, theta0_l>
@@ -147,6 +149,8 @@ def rescale(
       which carry most of that norm at high sparsity.
     """
     options = options or Options()
+    if not options.masked:
+        masks = jax.tree.map(lambda _: None, params)
     start = masks_lib.apply(params, masks)
     tx = adam(options.rate)
     factors = jax.tree.map(lambda w: jnp.ones((), jnp.float32), start)

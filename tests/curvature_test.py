@@ -86,5 +86,6 @@ def test_quiet_activations_are_those_that_relu_cuts():
         return models.apply(model, params, {}, IMAGES, train=False)
 
     found = curvature.quiet(NETWORK, forward, threshold=0.0)
-    x = IMAGES.reshape(12, -1) @ params["dense1"]["kernel"] + params["dense1"]["bias"][None]
+    layer = params["dense1"]
+    x = IMAGES.reshape(12, -1) @ layer["kernel"] + layer["bias"][None]
     np.testing.assert_allclose(found, np.mean(x <= 0))

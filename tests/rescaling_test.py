@@ -154,6 +154,15 @@ def test_on_survivors_pruned_weights_count_for_nothing():
         np.testing.assert_array_equal(a, b)
 
 
+def test_before_the_masks_they_do_not_matter():
+    params, _, kept = ticket()
+    dense = SHORT._replace(masked=False)
+    found = search(params, kept, dense)
+    other = search(params, masks_lib.full(params), dense)
+    jax.tree.map(np.testing.assert_array_equal, found, other)
+    assert found[1].norms[0] != search(params, kept, SHORT)[1].norms[0]
+
+
 def test_the_released_codes_norm_is_larger_for_it_sees_pruned_weights():
     params, _, kept = ticket()
     own = search(params, kept, SHORT)[1]

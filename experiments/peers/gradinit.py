@@ -27,7 +27,7 @@ from lthjax import losses, masks, models, rescaling
 
 STEPS, BATCH, CHANNELS, CLASSES = 10, 16, 8, 3
 # Which bound of the gradient's norm, and how many batches an iteration takes then.
-KINDS = {"look ahead": (np.inf, 3), "lower the norm": (0.0, 2), "both": (0.25, 0)}
+KINDS = {"look ahead": (np.inf, 3), "lower the norm": (0.0, 2), "both": (0.35, 0)}
 
 
 def torch_network(params):
