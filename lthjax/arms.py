@@ -31,6 +31,8 @@ from lthjax.retraining import Handed, Recipe
 from lthjax.tickets import Trained
 from lthjax.tickets.storage import load_trained
 
+USES = ("ghosts", "search")  # of a seed's keys, in dressing a ticket
+
 
 def build(config, source, parts: Parts) -> tuple[Parts, dict[tuple[str, int], Parts]]:
     """Returns the run's functions, and those of every (arm, level) that is retrained.
@@ -96,13 +98,14 @@ def _classes(params):
     return head["kernel"].shape[-1] if "kernel" in head else "unknown"
 
 
-def stripped(state: training.State, ticket) -> Trained:
-    """Returns what an arm is deployed as: its plain network."""
-    kept = ghosts.strip(ticket.masks)
+def stripped(state: training.State, job) -> Trained:
+    """Returns what a job's network is deployed as: plain, but where ghosts are kept."""
     carried = dynamic.masks(state.opt_state)
-    kept = kept if carried is None else ghosts.strip(carried)
-    params = ghosts.strip(dynamic.forward(state.params, state.opt_state))
-    return Trained(params, ghosts.strip(state.model_state), kept)
+    kept = job.ticket.masks if carried is None else carried
+    params = dynamic.forward(state.params, state.opt_state)
+    found = Trained(params, state.model_state, kept)
+    stays = job.arm != "ticket" and "kept" in retraining.tweaks(job.arm)
+    return found if stays else ghosts.strip(found)
 
 
 def _form(found):
@@ -179,20 +182,24 @@ def _deployed(network, form):
 
 
 def _dresser(config, plan, init, tx):
-    """Returns (arm, key, ticket) -> ticket, with ghosts and an optimizer for them."""
+    """Returns (arm, root, ticket) -> ticket, with ghosts and an optimizer for them.
 
-    def dress(arm, key, ticket):
+    `root` is the key of a seed, from which all its uses are drawn.
+    """
+
+    def dress(arm, root, ticket):
         del arm
+        keys = [jax.random.fold_in(root, assembly.STREAMS[s]) for s in USES]
         plain = ticket.params, ticket.model_state
         params, state = (
-            ghosts.graft(*pair) for pair in zip(init(key), plain, strict=True)
+            ghosts.graft(*pair) for pair in zip(init(keys[0]), plain, strict=True)
         )
         kept = ghosts.spare(params, ticket.masks)
         start, until = recipes.span(config, plan, ticket.level)
         dressed = ticket._replace(
             step=start, until=until, params=params, model_state=state, masks=kept
         )
-        return dressed._replace(opt_state=_moving(config, plan, tx, dressed, key))
+        return dressed._replace(opt_state=_moving(config, plan, tx, dressed, keys[1]))
 
     return dress
 
@@ -212,45 +219,43 @@ def _moving(config, plan, tx, ticket, key):
 def _preparer(config, source, parts, form, chosen):
     """Returns job -> ticket, with its weights re-scaled if its arm asks for that."""
     network = planning.model(config, planning.kind(source))
-    size, batch = len(source.train.labels), config.train.batch_size
-    _, fetch = programs.pipeline(config, source)
+    shapes, _ = jax.eval_shape(parts.init_fn, jax.random.key(0))
+    batch_fn = _batches(config, source)
     data = programs.Data((0, 0), *parts.splits)
-
-    def batch_fn(key, data, i):
-        order = batches.permutation(key, i, size)
-        images, labels = fetch(
-            jax.random.fold_in(key, i), data, jnp.resize(order, 3 * batch)
-        )
-
-        def of(*thirds):
-            cut = [slice(n * batch, (n + 1) * batch) for n in thirds]
-            pair = (images, labels)
-            return tuple(jnp.concatenate([x[s] for s in cut]) for x in pair)
-
-        return of(0, 1), of(0, 2)
-
-    def compiled(options):
-        asked = form._replace(rescaling=options)
-        return jax.jit(
-            lambda key, ticket, data: retraining.rescaled(
-                network, asked, ticket, lambda i: batch_fn(key, data, i)
-            ),
-            compiler_options=cpu.compiler_options(network_shapes) or None,
-        )
-
-    network_shapes, _ = jax.eval_shape(parts.init_fn, jax.random.key(0))
     options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
-    rescale = compiled(options)
+    asked = form._replace(rescaling=options)
+    rescale = jax.jit(
+        lambda key, ticket, data: retraining.rescaled(
+            network, asked, ticket, lambda i: batch_fn(key, data, i)
+        ),
+        compiler_options=cpu.compiler_options(shapes) or None,
+    )
 
     def prepare(job):
         if chosen[job.arm, job.ticket.level].rescaling is None:
             return job.ticket
         key = assembly.key(job.seed, "rescaling")
-        ticket = job.ticket._replace(opt_state=None)
-        params, _ = rescale(key, ticket, data)
+        params, _ = rescale(key, job.ticket._replace(opt_state=None), data)
         return job.ticket._replace(params=params)
 
     return prepare
+
+
+def _batches(config, source):
+    """Returns (key, data, i) -> (S, S~) of re-scaling: two batches each, one shared."""
+    size, batch = len(source.train.labels), config.train.batch_size
+    _, fetch = programs.pipeline(config, source)
+
+    def pair(key, data, i):
+        order = batches.permutation(key, i, size)
+        indices = jnp.resize(order, 3 * batch)
+        drawn = fetch(jax.random.fold_in(key, i), data, indices)
+        thirds = [jnp.split(x, 3) for x in drawn]
+        return tuple(
+            tuple(jnp.concatenate([x[0], x[other]]) for x in thirds) for other in (1, 2)
+        )
+
+    return pair
 
 
 def _handed(job, chosen):

@@ -164,7 +164,7 @@ def _job(this: Run, level: int, arm: str, seed: int) -> Job:
     control = _functions(this, arm, level).control
     if (arm, level) not in this.arms:
         return Job(arm, seed, control(arm, assembly.key(seed, arm), ticket))
-    dressed = control(arm, assembly.key(seed, "ghosts"), ticket)
+    dressed = control(arm, jax.random.key(seed), ticket)
     return Job(arm, seed, dressed, _teacher(this, arm, seed))
 
 
@@ -258,7 +258,7 @@ def _keep(this, population):
         if this.arms and (job.arm, level) in wanted:
             path = workdir.trained_path(this.root, job.arm, job.seed, level)
             state = training.member(population.states, i)
-            found = arms.stripped(state, job.ticket)
+            found = arms.stripped(state, job)
             save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
 
 

@@ -39,7 +39,7 @@ class Population(NamedTuple):
       masks: Stacked.
       keys: Of the data order, stacked.
       at: The step the members are at.
-      seconds: The time their training took so far, validation included.
+      seconds: The time their training took so far, preparation and validation included.
     """
 
     jobs: list[Job]
@@ -57,8 +57,11 @@ class Population(NamedTuple):
 
 def start(parts: Parts, jobs: list[Job]) -> Population:
     """Returns the population at the first step of its tickets."""
-    states = training.stack([parts.begin(parts.prepare(job)) for job in jobs])
-    return Population(jobs, states, *_fixed(parts, jobs), jobs[0].ticket.step, 0.0)
+    began = time.monotonic()
+    tickets = jax.block_until_ready([parts.prepare(job) for job in jobs])
+    seconds = time.monotonic() - began
+    states = training.stack([parts.begin(ticket) for ticket in tickets])
+    return Population(jobs, states, *_fixed(parts, jobs), jobs[0].ticket.step, seconds)
 
 
 def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | None:

@@ -93,7 +93,7 @@ def test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded(whole):
 
 
 def test_costs_are_of_the_plain_network_and_ghosts_are_listed_apart(whole):
-    _, _, rows, _ = whole
+    _, root, rows, _ = whole
     for level in (0, 1):
         ticket, paper, code = (
             rows[level, 0, arm] for arm in ("ticket", "tost_paper", "tost_code")
@@ -104,6 +104,8 @@ def test_costs_are_of_the_plain_network_and_ghosts_are_listed_apart(whole):
         # Two branches of 4 x 4 weights and their norms, at 8 x 8 pixels.
         assert paper["ghost_parameters"] == 2 * (16 + 8)
         assert paper["ghost_flops"] == 2 * (2 * 16 * 64)
+        found = load_trained(workdir.trained_path(root, "tost_code", 0, level))
+        assert [name for name in masks.names(found.params) if ghosts.SUFFIX in name]
         more = code["deployed_parameters"] - ticket["deployed_parameters"]
         assert more == code["ghost_parameters"] == paper["ghost_parameters"]
 

@@ -73,8 +73,10 @@ TABLE = {
     "gains": "results",
     "report": "results gains",
     "experiment": "data.sources masks training results tickets config progress "
-    "planning assembly workdir records populations report programs studies",
-    "dry_run": "data.sources training config progress planning assembly studies",
+    "planning assembly workdir records populations report programs studies arms "
+    "retraining tickets.storage",
+    "dry_run": "data.sources training config progress planning assembly studies "
+    "recipes",
     "grid": "experiment",
     "timing": "",
     "commands": "cpu progress",

@@ -1,0 +1,126 @@
+"""Retraining tweaks: a step while ghosts live, one after, a teacher, re-scaling."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+import lthjax
+from lthjax import arms, assembly, timing, training
+from lthjax import config as config_lib
+from lthjax.data import known, sources
+from lthjax.populations import Job
+from measures.rows import Row, row
+
+END = 10**8  # a step that no measurement comes to
+EPOCHS, ITERATIONS, STEPS = 4, 180, 352  # the published search, within so many epochs
+TIMED = 3  # iterations of it: all cost the same, or less
+ARMS = ("vanilla", "tost_paper", "distillation")
+
+
+def tweaks(options) -> list[Row]:
+    """Measures ResNet-18's step with all tweaks by its vanilla step, and more."""
+    config, source = _training(options)
+    vanilla = assembly.build(config, source)
+    _, found = arms.build(config, source, vanilla)
+    ticket = _ticket(vanilla)
+    live = {arm: _stepper(found[arm, 1], ticket, arm, 0) for arm in ARMS}
+    ours = {
+        **live,
+        "after": _stepper(found["tost_paper", 1], ticket, "tost_paper", END),
+    }
+    with timing.compilations() as compiled:
+        for run in ours.values():
+            run(1)
+        first = len(compiled)
+        taken = timing.in_turns(ours, options.rounds, options.seconds)
+        again = len(compiled) - first
+    name, plain = "resnet18", taken["vanilla"]
+    rows = [row(f"{name}, {which}", "steps/s", 1 / taken[which]) for which in taken]
+    ratio = {which: taken[which] / plain for which in taken}
+    what = f"{name}, seconds"
+    rows.append(
+        row(
+            f"{what} with all tweaks by vanilla",
+            "times",
+            ratio["tost_paper"],
+            most=1.35,
+        )
+    )
+    rows.append(row(f"{what} after the ghosts by vanilla", "times", ratio["after"]))
+    rows.append(
+        row(f"{what} with a teacher by vanilla", "times", ratio["distillation"])
+    )
+    rows.append(row(f"{name}, compilations after the first steps", "", [again], most=0))
+    return rows + _rescaling(options, found["tost_paper", 1], ticket, plain)
+
+
+def _rescaling(options, parts, ticket, plain):
+    """Returns the epochs that the published search takes, both kinds of iteration."""
+    job = _job(parts, ticket, "tost_paper")
+    parts.prepare(job)
+    taken = [
+        timing.stopwatch(lambda: parts.prepare(job).params)[0] / TIMED
+        for _ in range(min(options.rounds, 3))
+    ]
+    epochs = np.array(taken) * ITERATIONS / (STEPS * np.median(plain))
+    what = f"resnet18, epochs that {ITERATIONS} iterations of re-scaling take"
+    return [row(what, "", epochs, most=EPOCHS)]
+
+
+def _training(options):
+    """Returns the config of the comparison, and random pixels for it."""
+    config = config_lib.default()
+    config.model.name = "resnet18"
+    config.train.update(batch_size=8 if options.smoke else 32, steps=END)
+    config.eval_every = END
+    config.optimizer.weight_decay = 2e-4
+    config.search.levels, config.retraining.arms = 1, ARMS
+    config.retraining.neurons.end = config.retraining.skips.end = 1.0
+    if options.smoke:
+        config.model.options = {"blocks": (1,), "channels": (4,)}
+    config.retraining.rescaling.update(iterations=TIMED, bound=0.0)
+    facts, rng = known.FACTS["cifar100"], np.random.default_rng(0)
+
+    def draw(size):
+        images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
+        return sources.Split(images, rng.integers(0, 100, size, np.int32))
+
+    splits = draw(512), draw(1), draw(1)
+    return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
+
+
+def _ticket(parts):
+    """Returns a ticket of 5 % of the weights, by magnitude."""
+    params, model_state = parts.init_fn(jax.random.key(0))
+    full = parts.masks_fn(params)
+    magnitude = lthjax.scores.magnitude(params, full)
+    kept = lthjax.pruning.prune(full, magnitude, 0.95)
+    _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
+    return ticket._replace(level=1, until=END, masks=kept)
+
+
+def _job(parts, ticket, arm):
+    dressed = parts.control(arm, jax.random.key(0), ticket)
+    teacher = (ticket.params, ticket.model_state) if arm == "distillation" else None
+    return Job(arm, 0, dressed, teacher)
+
+
+def _stepper(parts, ticket, arm, at) -> Callable:
+    """Returns steps -> seconds of one member from the step `at` on."""
+    job = _job(parts, ticket, arm)
+    states = training.stack([parts.begin(job.ticket)])
+    fixed = training.stack([parts.handed(job)]), jax.random.split(jax.random.key(0), 1)
+
+    def run(steps):
+        nonlocal states, at
+        bounds, at = (at, at + steps), at + steps
+        run_all = functools.partial(parts.run, states, fixed, (0, 2 * END), *bounds)
+        seconds, states = timing.stopwatch(run_all)
+        return seconds
+
+    return run
+
+
+PARTS = {"tweaks": tweaks}
