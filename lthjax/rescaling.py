@@ -130,9 +130,10 @@ def rescale(
         |g| > bound:  a follows  -d |g| / da_l       = -<(H g / |g|)_l, theta0_l>
         otherwise:    a follows  -d loss_S~(theta - step A(g)) / (step da_l),
 
-    A(g) = g or g / |g|, held constant. The Hessian product is forward over reverse, and
-    is computed in the iterations that need it alone. A tensor that is zero at the start
-    keeps the factor 1. The function is pure: under `jit` it is one loop.
+    A(g) = g or g / |g|, held constant. The Hessian product is forward over reverse,
+    goes on from the gradient, and is computed in the iterations that need it alone. A
+    tensor that is zero at the start keeps the factor 1. The function is pure: under
+    `jit` it is one loop.
 
     Args:
       loss_fn: (params, batch) -> loss [], of the network that training starts with:
@@ -181,14 +182,13 @@ def _iteration(loss_fn, start, masks, batch_fn, options):
         batch, ahead = batch_fn(i)
         theta = scaled(start, factors)
         gradient = jax.grad(loss_fn)
-        grads = _considered(gradient(theta, batch), masks, options)
+        grads, product = jax.linearize(lambda w: gradient(w, batch), theta)
+        grads = _considered(grads, masks, options)
         norm = optax.tree.norm(grads)
         lowered = norm > options.bound
 
         def lower(_):
-            direction = jax.tree.map(lambda g: g / norm, grads)
-            along = jax.jvp(lambda w: gradient(w, batch), (theta,), (direction,))
-            return along[1]
+            return product(jax.tree.map(lambda g: g / norm, grads))
 
         def look_ahead(_):
             size = options.step / jnp.where(options.normalise, norm, 1.0)
