@@ -4,6 +4,7 @@ from lthjax import analysis as analysis
 from lthjax import costs as costs
 from lthjax import cpu as cpu
 from lthjax import dynamic as dynamic
+from lthjax import gates as gates
 from lthjax import losses as losses
 from lthjax import masks as masks
 from lthjax import models as models

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from lthjax import (
     criteria,
     dynamic,
+    learnt,
     names,
     optimizers,
     planning,
@@ -47,6 +48,8 @@ class Parts(NamedTuple):
       prepare: job -> ticket, what is done once before a job's training.
       handed: job -> what its steps are handed: masks.
       describe: (job, masks) -> more columns of its record.
+      examine: (key, trained, level) -> what the record of a round of the search adds;
+        `None` for a search without rounds.
     """
 
     plan: Plan
@@ -62,6 +65,7 @@ class Parts(NamedTuple):
     prepare: Callable = lambda job: job.ticket
     handed: Callable = lambda job: job.ticket.masks
     describe: Callable = lambda job, masks: {}
+    examine: Callable | None = None
 
 
 def key(seed: int, stream: str) -> jax.Array:
@@ -82,15 +86,19 @@ def build(config, source) -> Parts:
     _check_held_out(source)
     facts = planning.kind(source)
     numbers = planning.plan(config, facts, len(source.train.labels))
-    network = programs.network(config, source)
+    plain = programs.network(config, source)
     tx = check(config, numbers)
-    prune_fn = criteria.selector(config, network, source)
+    prune_fn = criteria.selector(config, plain, source)
     found = search(config, numbers, prune_fn, tx)
     init_fn = jax.jit(planning.initialiser(config, facts))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
     room = numbers.steps // numbers.eval_every + 2
     begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
     splits, every = programs.on_device(source, config.eval_batch), numbers.eval_every
+    network = learnt.network(config, numbers, plain)
+    objective = learnt.objective(config, numbers, training.supervised(network))
+    functions = network, objective, tx
+    evaluate = programs.evaluation(config, source, splits, plain)
     return Parts(
         plan=numbers,
         init_fn=init_fn,
@@ -99,11 +107,12 @@ def build(config, source) -> Parts:
         tx=tx,
         begin=begin,
         run=programs.program(
-            config, source, splits, (network, tx), every=every, shapes=shapes
+            config, source, splits, functions, every=every, shapes=shapes
         ),
         search=found,
         control=_controller(init_fn),
         splits=splits,
+        examine=learnt.examiner(config, numbers, prune_fn, tx, evaluate),
     )
 
 
@@ -114,7 +123,8 @@ def check(config, numbers: Plan) -> Any:
       ValueError: A name is unknown, or names and numbers do not go together.
     """
     _check_controls(config)
-    criteria.check(config, numbers.shapes, numbers.targets)
+    targets = [target for target in numbers.targets if target is not None]
+    criteria.check(config, numbers.shapes, targets)
     tx = optimizer(config, numbers)
     search(config, numbers, None, tx)
     return tx
@@ -161,12 +171,15 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
       ValueError: The method is unknown, or what the config asks of it does not apply.
     """
     method, targets = config.search.method, numbers.targets
+    choices = {**SEARCHES, **dynamic.METHODS, **learnt.METHODS}
+    factory = names.resolve(method, choices, "search method")
+    if method in learnt.METHODS:
+        return learnt.search(config, numbers, prune_fn, tx)
     if method in dynamic.METHODS:
         _check_from_the_start(config)
         begin_fn = _beginning(method, numbers, tx)
         return changing(begin_fn, levels=len(targets), steps=numbers.steps)
-    choices = {**SEARCHES, **dynamic.METHODS}
-    return names.resolve(method, choices, "search method")(
+    return factory(
         lambda key, trained, level: prune_fn(key, trained, targets[level - 1]),
         levels=len(targets),
         steps=numbers.steps,
@@ -229,7 +242,8 @@ def _controller(init_fn):
 
     def control(arm, key, ticket):
         drawn = compiled[arm](key, ticket._replace(opt_state=None))
-        numbers = {n: getattr(ticket, n) for n in ("level", "step", "until")}
+        fields = ("level", "step", "until", "searching")
+        numbers = {name: getattr(ticket, name) for name in fields}
         return drawn._replace(**numbers)
 
     return control
@@ -237,6 +251,8 @@ def _controller(init_fn):
 
 def optimizer(config, numbers) -> Any:
     """Returns the optimizer that holds pruned weights at zero, or moves the masks."""
+    if config.search.method in learnt.GATED:
+        return learnt.optimizer(config, schedule(config, numbers))
     options = config.optimizer.to_dict()
     del options["learning_rate"]
     rate, wrap = schedule(config, numbers), _wrapper(config, numbers)

@@ -52,22 +52,18 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
 
     Args:
       path: The folder.
-      like: A tree with the structure to restore (its leaves do not matter). Without it
-        NamedTuples come back as dicts.
+      like: A tree with the structure to restore (its leaves do not matter), or a
+        function of the metadata that returns it. Without it NamedTuples come back as
+        dicts.
 
     Raises:
       DamagedError: A file is missing or broken, or the checksum differs.
     """
     path = pathlib.Path(path).absolute()
-    arguments = ocp.args.Composite(
-        tree=ocp.args.PyTreeRestore(
-            item=like, restore_args=_as_numpy(like) if like is not None else None
-        ),
-        metadata=ocp.args.JsonRestore(),
-    )
     try:
         with _checkpointer() as reader:
-            restored = reader.restore(path, args=arguments)
+            found = like(_metadata(reader, path)) if callable(like) else like
+            restored = reader.restore(path, args=_arguments(found))
         metadata = restored.metadata["metadata"]
         expected = restored.metadata["checksum"]
         found = checksum(restored.tree, metadata)
@@ -81,6 +77,17 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
             f"the checksum of {path} must be {expected}, got checksum = {found}"
         )
     return restored.tree, metadata
+
+
+def _metadata(reader, path):
+    arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    return reader.restore(path, args=arguments).metadata["metadata"]
+
+
+def _arguments(like):
+    types = _as_numpy(like) if like is not None else None
+    tree = ocp.args.PyTreeRestore(item=like, restore_args=types)
+    return ocp.args.Composite(tree=tree, metadata=ocp.args.JsonRestore())
 
 
 def checksum(tree: Any, metadata: dict) -> str:
@@ -117,7 +124,7 @@ def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] 
 
     Args:
       directory: The folder that `roll` wrote to.
-      like: A tree with the structure to restore.
+      like: As for `restore`.
 
     Raises:
       DamagedError: There are two, and neither can be read.

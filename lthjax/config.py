@@ -17,6 +17,9 @@ COUNTS = (
     "train.epochs",
     "train.steps",
     "schedule.warmup",
+    "search.gates.penalty",
+    "search.gates.period",
+    "search.gates.learning_rate",
     "eval_every",
     "search.minimum",
     "search.rounds",
@@ -83,6 +86,21 @@ def default() -> ConfigDict:
                 "exclude": (),  # regular expressions of layers never pruned
                 "rewind_to": 0,  # step
                 "restart": "weights",
+                "gates": {  # of the methods that learn their masks
+                    "initial": (0.0,),  # the first logit; several: a population
+                    "penalty": 1e-8,  # its weight, not divided by anything
+                    "final_temperature": 200.0,
+                    "period": 0,  # steps of one temperature; 0: an epoch
+                    "scaled": True,  # by 1 / sigmoid(initial), as the released code
+                    "reset": "paper",  # or "code"
+                    "start": "zero",  # step of the tickets' trainings, or "rewind_to"
+                    "gradient": "sigmoid",  # of "stochastic", or "identity"
+                    "output": "threshold",  # of "stochastic", or "sample"
+                    "optimizer": "sgd",
+                    "learning_rate": 0.0,  # 0: that of the weights
+                    "momentum": 0.9,
+                    "nesterov": True,
+                },
             },
             "dynamic": {  # of the methods gradual, set, rigl, straight_through
                 "every": 100,  # steps between two changes of the masks
@@ -166,6 +184,8 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     small.search.rewind_to = min(small.search.rewind_to, steps // 2)
     small.retraining.levels = ()
     small.retraining.rescaling.iterations = 2
+    # A few steps open no gate that begins closed.
+    small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
     small.seeds = tuple(small.seeds)[:2]
     small.update(eval_every=2, eval_batch=32)
     small.logging.tensorboard = False
@@ -197,6 +217,10 @@ def validate(config: ConfigDict) -> None:
             f"train.epochs = {train.epochs}, train.steps = {train.steps}"
         )
     _check_seeds(config.seeds)
+    initial = config.search.gates.initial
+    several = len(initial) > 0 and len(set(initial)) == len(initial)
+    name = "search.gates.initial"
+    _require(several, f"{name} must be one logit or different ones", name, initial)
     for name in POSITIVE:
         value = flat(config)[name]
         _require(value > 0, f"{name} must be positive", name, value)

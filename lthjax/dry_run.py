@@ -8,7 +8,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax import assembly, planning, progress, studies, training
+from lthjax import assembly, experiment, learnt, planning, progress, studies, training
 from lthjax import config as config_lib
 from lthjax.data import sources
 from lthjax.recipes import levels as retrained
@@ -40,15 +40,25 @@ def show(config) -> None:
         f"{config.train.batch_size}, {plan.steps_per_epoch:,} steps an epoch, "
         f"{plan.steps:,} steps dense, validated every {plan.eval_every:,}"
     )
-    arms, seeds = 1 + len(config.controls), len(config.seeds)
-    trainings = seeds + seeds * arms * len(plan.targets)
-    more = seeds * len(config.retraining.arms) * len(retrained(config, plan))
+    arms, chains = _arms(config), len(experiment.members(config))
+    trainings = chains + chains * arms * len(plan.targets)
+    logits = chains // len(config.seeds)
+    each = f" of {logits} first logits" if logits > 1 else ""
+    more = chains * len(config.retraining.arms) * len(retrained(config, plan))
     tweaked = f", {more} of them with tweaks" * bool(more)
-    console.print(f"{seeds} seeds, {arms} arms: {trainings + more} trainings{tweaked}")
+    console.print(
+        f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
+        f"{tweaked}"
+    )
     seconds = _seconds(config, facts, plan, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
     )
+
+
+def _arms(config):
+    """Returns the trainings of a level: rounds of a search, tickets, controls."""
+    return 1 + len(config.controls) + (config.search.method in learnt.METHODS)
 
 
 def _facts(config):
@@ -71,6 +81,9 @@ def _levels(plan):
     total = sum(plan.sizes.values())
     shown = rich.table.Table("level", "kept", "% kept", "sparsity")
     for level, target in enumerate([total, *plan.targets]):
+        if target is None:
+            shown.add_row(str(level), "learnt", "", "")
+            continue
         kept = sum(target) if isinstance(target, list) else target
         share = kept / total
         shown.add_row(str(level), f"{kept:,}", f"{100 * share:.2f}", f"{1 - share:.4f}")
@@ -79,9 +92,9 @@ def _levels(plan):
 
 def _seconds(config, facts, plan, held_out):
     """Returns the time of a run, from a few steps and a validation on blank images."""
-    seeds, levels = len(config.seeds), len(plan.targets)
-    trainings = seeds + seeds * (1 + len(config.controls)) * levels
-    trainings += seeds * len(config.retraining.arms) * len(retrained(config, plan))
+    chains, levels = len(experiment.members(config)), len(plan.targets)
+    trainings = chains + chains * _arms(config) * levels
+    trainings += chains * len(config.retraining.arms) * len(retrained(config, plan))
     points = -(-plan.steps // plan.eval_every)
     trained, validated = _seconds_per_image(config, facts, plan)
     images = plan.steps * config.train.batch_size
@@ -101,7 +114,8 @@ def _seconds_per_image(config, facts, plan):
     parts = assembly.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     in_turn = training.one_by_one(params)
-    members = 1 if in_turn else len(config.seeds) * (1 + len(config.controls))
+    chains = len(experiment.members(config))
+    members = 1 if in_turn else chains * (1 + len(config.controls))
     masks = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
     one = parts.begin(ticket), masks, jax.random.key(0)

@@ -6,6 +6,7 @@ tickets of all seeds and their controls.
 """
 
 import contextlib
+import functools
 import itertools
 import logging
 import pathlib
@@ -16,6 +17,7 @@ import jax
 from lthjax import (
     arms,
     assembly,
+    learnt,
     planning,
     populations,
     programs,
@@ -33,8 +35,9 @@ from lthjax import masks as masks_lib
 from lthjax.assembly import Parts
 from lthjax.data import sources
 from lthjax.populations import Job
-from lthjax.tickets import Trained
+from lthjax.tickets import Ticket, Trained
 from lthjax.tickets.storage import save_trained
+from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class Run(NamedTuple):
       config: The validated config.
       root: The workdir.
       parts: The functions.
-      chains: {seed: (search state, next ticket or None)}; the loop moves them on.
+      chains: {member: (search state, next ticket or None)}; the loop moves them on.
       arms: {(arm, level): the functions of what is retrained with tweaks}.
     """
 
@@ -79,7 +82,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     log.info("%s", planning.summary(config, parts.plan))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
-        chains = {seed: _chain(root, parts, seed) for seed in config.seeds}
+        chains = {one: _chain(root, parts, one) for one in members(config)}
         this = Run(config, root, parts, chains, own)
         if missing(this):
             workdir.check_space(root, _bytes_to_write(config, parts.plan))
@@ -123,30 +126,43 @@ def load(config) -> sources.Source:
     )
 
 
-def missing(this: Run) -> list[tuple[int, str, int]]:
-    """Returns (level, arm, seed) of every training to be done whose ticket is known."""
+def members(config) -> list[Member]:
+    """Returns the chains of a run: its seeds, each with every first logit of gates."""
+    logits = config.search.gates.initial
+    if config.search.method not in learnt.GATED or len(logits) == 1:
+        logits = (None,)
+    return [Member(seed, logit) for seed in config.seeds for logit in logits]
+
+
+def missing(this: Run) -> list[tuple[int, str, Member]]:
+    """Returns (level, arm, member) of all trainings to be done with a known ticket."""
     rows = []
     present = {results.identity(r) for r in results.read(this.root / results.RESULTS)}
-    for seed, (_, ticket) in this.chains.items():
+    for one, (_, ticket) in this.chains.items():
+        last = len(this.parts.plan.targets)
         if ticket is not None:
-            rows.append((ticket.level, "ticket", seed))
-        last = len(this.parts.plan.targets) if ticket is None else ticket.level
-        controls = itertools.product(range(1, last + 1), this.config.controls, [seed])
-        rows += [(n, arm, s) for n, arm, s in controls if (n, s, arm) not in present]
+            rows.append((ticket.level, ticket.arm, one))
+            last = ticket.level - ticket.searching
+        wanted = [*itertools.product(range(1, last + 1), this.config.controls)]
         # Once the level's own training is over, and with it that of the dense network.
-        done = [(arm, n) for arm, n in this.arms if ticket is None or n < ticket.level]
-        rows += [(n, arm, seed) for arm, n in done if (n, seed, arm) not in present]
+        wanted += [(n, a) for a, n in this.arms if ticket is None or n < ticket.level]
+        rows += [
+            (level, arm, one)
+            for level, arm in wanted
+            if results.identity({"level": level, "arm": arm, **one.identity})
+            not in present
+        ]
     return rows
 
 
-def _lowest(this: Run, absent: list[tuple[int, str, int]]) -> list[Job]:
+def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:
     """Returns the jobs of the lowest level that are trained alike, over one span."""
     lowest = min(level for level, _, _ in absent)
     rows = [row for row in absent if row[0] == lowest]
     functions = [_functions(this, arm, level) for level, arm, _ in rows]
     alike = zip(rows, functions, strict=True)
     jobs = [_job(this, *row) for row, parts in alike if parts is functions[0]]
-    spans = [(job.ticket.step, job.ticket.until) for job in jobs]
+    spans = [(-j.ticket.searching, j.ticket.step, j.ticket.until) for j in jobs]
     return [job for job, span in zip(jobs, spans, strict=True) if span == min(spans)]
 
 
@@ -154,60 +170,64 @@ def _functions(this: Run, arm: str, level: int) -> Parts:
     return this.arms.get((arm, level), this.parts)
 
 
-def _job(this: Run, level: int, arm: str, seed: int) -> Job:
+def _job(this: Run, level: int, arm: str, one: Member) -> Job:
     """Returns a ticket, in memory or saved before, or a control of it."""
-    _, ticket = this.chains[seed]
-    if ticket is None or ticket.level != level:
-        ticket = workdir.load_ticket(this.root, seed, level)
-    if arm == "ticket":
-        return Job(arm, seed, ticket)
+    _, ticket = this.chains[one]
+    if ticket is not None and ticket.level == level and arm == ticket.arm:
+        return Job(arm, one, ticket)
+    if ticket is None or ticket.level != level or ticket.searching:
+        ticket = workdir.load_ticket(this.root, one, level)
     control = _functions(this, arm, level).control
     if (arm, level) not in this.arms:
-        return Job(arm, seed, control(arm, assembly.key(seed, arm), ticket))
-    dressed = control(arm, jax.random.key(seed), ticket)
-    return Job(arm, seed, dressed, _teacher(this, arm, seed))
+        return Job(arm, one, control(arm, assembly.key(one.seed, arm), ticket))
+    dressed = control(arm, jax.random.key(one.seed), ticket)
+    return Job(arm, one, dressed, _teacher(this, arm, one))
 
 
-def _teacher(this, arm, seed):
+def _teacher(this, arm, one):
     """Returns the trained dense network, if an arm learns from one."""
     if "distillation" not in retraining.tweaks(arm):
         return None
     given = this.config.retraining.distillation.teacher
-    path = given or workdir.trained_path(this.root, "ticket", seed, 0)
+    path = given or workdir.trained_path(this.root, "ticket", one, 0)
     return arms.teacher(path, this.parts)
 
 
-def _chain(root, parts, seed):
-    """Returns (search state, next ticket) of a seed: where its search stands."""
-    saved = workdir.load_search(root, seed, _like(parts))
+def _chain(root, parts, one):
+    """Returns (search state, next ticket) of a member: where its search stands."""
+    saved = workdir.load_search(root, one, functools.partial(_like, parts))
     if saved is not None:
-        log.info("seed %d goes on from the end of level %d", seed, saved[1].level)
-        return _next(root, parts, seed, saved)
-    params, model_state = parts.init_fn(assembly.key(seed, "init"))
+        log.info("%s goes on from the end of level %d", one.text, saved[1].level)
+        return _next(root, parts, one, saved)
+    params, model_state = parts.init_fn(assembly.key(one.seed, "init"))
     masks = parts.masks_fn(params)
-    key = assembly.key(seed, "search")
+    key = assembly.key(one.seed, "search")
     state, ticket = parts.search.init(key, params, model_state, masks)
-    return state, workdir.save_ticket(root, seed, ticket)
+    if one.initial is not None:
+        state = learnt.varied(state, one.initial)
+    return state, workdir.save_ticket(root, one, ticket)
 
 
-def _next(root, parts, seed, stand):
+def _next(root, parts, one, stand):
     """Asks the search for its next ticket, and saves that."""
     state, before, trained = stand
-    key = assembly.key(seed, "search")
+    key = assembly.key(one.seed, "search")
     state, ticket = parts.search.step(key, state, before, trained)
-    if ticket is not None and ticket.level > before.level:
-        ticket = workdir.save_ticket(root, seed, ticket)
+    if ticket is None or ticket.searching:
+        return state, ticket
+    if ticket.level > before.level or before.searching:
+        ticket = workdir.save_ticket(root, one, ticket)
         for name in masks_lib.collapsed(ticket.masks):
             log.warning(
-                "layer collapse: no weight of %s is left at level %d (seed %d)",
+                "layer collapse: no weight of %s is left at level %d (%s)",
                 name,
                 ticket.level,
-                seed,
+                one.text,
             )
     return state, ticket
 
 
-def _like(parts: Parts) -> dict:
+def _like(parts: Parts, metadata: dict) -> dict:
     """Returns the structures of what a search saves, without computing anything."""
 
     def begin(key):
@@ -216,8 +236,11 @@ def _like(parts: Parts) -> dict:
         state, ticket = parts.search.init(key, params, model_state, masks)
         carried = parts.begin(ticket)
         trained = Trained(params, model_state, masks, carried.opt_state)
-        bare = ticket._replace(opt_state=None)
-        return {"state": state, "ticket": bare, "trained": trained}
+        ticket = ticket._replace(opt_state=None)
+        if metadata.get("searching"):
+            trained = state.round
+            ticket = Ticket(0, 0, 0, *trained[:3], searching=1)
+        return {"state": state, "ticket": ticket, "trained": trained}
 
     return jax.eval_shape(begin, jax.random.key(0))
 
@@ -225,9 +248,9 @@ def _like(parts: Parts) -> dict:
 def _bytes_to_write(config, plan):
     """Returns a bound of what a run keeps on the disk: tickets and checkpoints."""
     kept, own = 2 if config.studies else 1, len(config.retraining.arms)
-    per_seed = (kept + own) * len(plan.targets) + 12
-    per_seed += 6 * (len(config.controls) + own)
-    return 4 * plan.params * per_seed * len(config.seeds) + 10**7
+    per_member = (kept + own) * len(plan.targets) + 12
+    per_member += 6 * (len(config.controls) + own)
+    return 4 * plan.params * per_member * len(members(config)) + 10**7
 
 
 def _train(this: Run, jobs: list[Job], asked) -> None:
@@ -245,7 +268,7 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     _keep(this, population)
     _record(this, parts, population)
     for i, job in enumerate(population.jobs):
-        if job.arm == "ticket":
+        if job.arm == job.ticket.arm:
             _move_on(this, job, populations.trained(population, i))
     workdir.drop_training(root, population.ticket.level)
 
@@ -256,7 +279,7 @@ def _keep(this, population):
     wanted = {*this.arms, ("ticket", 0)} | {("ticket", n) for _, n in this.arms}
     for i, job in enumerate(population.jobs):
         if this.arms and (job.arm, level) in wanted:
-            path = workdir.trained_path(this.root, job.arm, job.seed, level)
+            path = workdir.trained_path(this.root, job.arm, job.member, level)
             state = training.member(population.states, i)
             found = arms.stripped(state, job)
             save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
@@ -272,22 +295,38 @@ def _record(this, parts, population):
     if population.ticket.until >= this.parts.plan.steps:
         masks = [populations.ended(population, i) for i in range(len(population.jobs))]
         best_by = this.config.best_by
-        pairs = zip(population.jobs, masks, strict=True)
-        more = [parts.describe(*pair) for pair in pairs]
+        more = [
+            {} if job.ticket.searching else parts.describe(job, kept)
+            for job, kept in zip(population.jobs, masks, strict=True)
+        ]
         rows = records.rows(population, masks, results.read(drawn), best_by, more)
+        rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
         results.append(this.root / results.RESULTS, rows)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)
 
 
+def _examined(this, population, index, row):
+    """Returns a record, of a round with what its masks are like."""
+    job = population.jobs[index]
+    if not job.ticket.searching:
+        return row
+    trained = populations.trained(population, index)
+    key = assembly.key(job.seed, "search")
+    row = row | this.parts.examine(key, trained, job.ticket.level)
+    for text in learnt.warnings(this.config, row):
+        log.warning("level %d, %s: %s", job.ticket.level, job.member.text, text)
+    return row
+
+
 def _move_on(this, job, trained):
     """Saves what a ticket's training gave, and asks its search for the next one."""
-    state, ticket = this.chains[job.seed]
-    if ticket.until >= this.parts.plan.steps:
+    state, ticket = this.chains[job.member]
+    if ticket.until >= this.parts.plan.steps and not ticket.searching:
         studies.keep(this.root, this.config.studies, job.seed, ticket, trained)
-    workdir.save_search(this.root, job.seed, state, ticket, trained)
+    workdir.save_search(this.root, job.member, state, ticket, trained)
     stand = state, ticket._replace(opt_state=None), trained
-    this.chains[job.seed] = _next(this.root, this.parts, job.seed, stand)
+    this.chains[job.member] = _next(this.root, this.parts, job.member, stand)
 
 
 def _steps_later(this, population):
@@ -299,7 +338,7 @@ def _steps_later(this, population):
     plan, config, ticket = this.parts.plan, this.config, population.ticket
     span = plan.steps - config.search.rewind_to
     more = len(config.controls) + len(config.retraining.arms)
-    members = len(config.seeds) * (1 + more)
+    chains = len(this.chains) * (1 + more)
     levels = len(plan.targets) - ticket.level
-    steps = levels * span * members / len(population.jobs)
+    steps = levels * span * chains / len(population.jobs)
     return round(max(0, plan.steps - ticket.until) + steps)

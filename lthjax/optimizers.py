@@ -159,18 +159,34 @@ def build(
     learning_rate: optax.ScalarOrSchedule,
     *,
     wrap: Callable = keep,
+    **options,
+) -> optax.GradientTransformationExtraArgs:
+    """Returns the named optimizer, wrapped in `keep` or in what else is given.
+
+    Args:
+      name: As for `unwrapped`.
+      learning_rate: A number or a schedule over optimizer steps.
+      wrap: What holds pruned weights at zero: `keep`, or a wrapper of `dynamic`.
+      **options: As for `unwrapped`.
+    """
+    return wrap(unwrapped(name, learning_rate, **options))
+
+
+def unwrapped(
+    name: str,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
     clip: float = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """Returns the named optimizer, wrapped in `keep` or in what else is given.
+) -> optax.GradientTransformation:
+    """Returns the named optimizer, which knows no masks.
 
     Args:
       name: "sgd", "adam", "adamw", or your own as "package.module:function", called
         with the learning rate alone.
       learning_rate: A number or a schedule over optimizer steps.
-      wrap: Optimizer -> optimizer that holds pruned weights at zero.
       momentum: Of SGD.
       nesterov: Nesterov's form of it.
       weight_decay: The coefficient, on every parameter.
@@ -188,7 +204,7 @@ def build(
     inner = factory(learning_rate, **(options if name in OPTIMIZERS else {}))
     if clip:
         inner = optax.chain(optax.clip_by_global_norm(clip), inner)
-    return wrap(inner)
+    return inner
 
 
 OPTIMIZERS = {"sgd": sgd, "adam": adam, "adamw": adamw}

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lthjax import learnt, models, sparsities
 from lthjax import masks as masks_lib
-from lthjax import models, sparsities
 from lthjax.data import batches, sources
 
 # The scopes in which layers share a total by their shapes: is it by whole kernels?
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
       params: The number of all parameters.
       sizes: {name: number of weights} of the prunable layers.
       shapes: {name: shape} of them.
-      targets: What each level keeps, in all or by layer.
+      targets: What each level keeps, in all or by layer; `None`: as many as it learns.
     """
 
     train: int
@@ -116,6 +116,8 @@ def masks_fn(config) -> Callable:
 
 def _targets(config, sizes, shapes):
     search = config.search
+    if learnt.learns_count(config):
+        return [None] * (len(search.sparsities) or search.levels)
     if search.sparsities and search.layer_rates:
         raise ValueError(
             "search.layer_rates are rates, and do not go with search.sparsities, got "

@@ -12,6 +12,7 @@ import numpy as np
 from lthjax import assembly, dynamic, progress, records, training, workdir
 from lthjax.assembly import Parts
 from lthjax.tickets import Ticket, Trained
+from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +20,24 @@ DISPATCH_SECONDS = 2.0
 
 
 class Job(NamedTuple):
-    """One training to be done; `arm` is "ticket", a control, or a way to retrain it.
+    """One training to be done.
 
-    `teacher` is (params, model_state) of a trained network that it learns from.
+    Attributes:
+      arm: That of its ticket, a control, or a way to retrain it.
+      member: The chain it belongs to.
+      ticket: The ticket.
+      teacher: (params, model_state) of a trained network that it learns from.
     """
 
     arm: str
-    seed: int
+    member: Member
     ticket: Ticket
     teacher: Any = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of its member."""
+        return self.member.seed
 
 
 class Population(NamedTuple):
@@ -75,7 +85,7 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
     if saved is None:
         return None
     states, numbers = saved
-    wanted = {(job.arm, job.seed): job for job in jobs}
+    wanted = {(job.arm, *job.member): job for job in jobs}
     names = [tuple(name) for name in numbers["members"]]
     take = np.array([i for i, name in enumerate(names) if name in wanted], int)
     if numbers["span"] != _span(ticket) or not take.size:
@@ -89,7 +99,7 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
 
 def save(root: pathlib.Path, population: Population) -> None:
     """Saves where a population is."""
-    members = [[job.arm, job.seed] for job in population.jobs]
+    members = [[job.arm, *job.member] for job in population.jobs]
     numbers = {
         "members": members,
         "span": _span(population.ticket),
@@ -142,7 +152,7 @@ def train(
     """
     title = f"level {population.ticket.level}, {len(population.jobs)} members"
     span = population.at, population.ticket.until
-    steps = training.points(*_span(population.ticket)[1:], parts.plan.eval_every)
+    steps = training.points(*_span(population.ticket)[1:3], parts.plan.eval_every)
     write = records.scalars(root, steps, wanted=options.tensorboard)
     bar = progress.reporter(title, *span, later=later, every=options.line_seconds)
     guard = _guard(root, options.checkpoint_seconds, asked)
@@ -180,7 +190,7 @@ def _guard(root, seconds, asked):
 def _dispatches(parts, population, add):
     """Yields (population, text, seconds of the next dispatch) until the end."""
     ticket, chunk, slow = population.ticket, 1, 0.0
-    fixed, span = (population.masks, population.keys), _span(ticket)[1:]
+    fixed, span = (population.masks, population.keys), _span(ticket)[1:3]
     steps = training.points(*span, parts.plan.eval_every)
     while population.at < ticket.until:
         began = time.monotonic()
@@ -213,7 +223,7 @@ def _check_finite(population, stop, losses, curve):
     if not bad:
         return
     good = sorted({job.seed for job in population.jobs} - {job.seed for job in bad})
-    names = ", ".join(f"seed {job.seed} ({job.arm})" for job in bad)
+    names = ", ".join(f"{job.member.text} ({job.arm})" for job in bad)
     remedy = "take another workdir with a lower learning rate or gradient clipping"
     if good:
         remedy += f", or go on without: --config.seeds={','.join(map(str, good))}"
@@ -240,4 +250,4 @@ def _fixed(parts, jobs):
 
 
 def _span(ticket):
-    return [ticket.level, ticket.step, ticket.until]
+    return [ticket.level, ticket.step, ticket.until, int(ticket.searching)]

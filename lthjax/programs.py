@@ -65,13 +65,14 @@ def program(
       config: A validated config.
       source: The data set.
       splits: It on the device.
-      functions: What `network` returns, and the optimizer.
+      functions: The network, as `network` returns it, the objective of its training,
+        and the optimizer.
       every: Steps between two validations.
       shapes: The parameters of one network, or their shapes.
     """
-    apply_fn, tx = functions
+    apply_fn, objective, tx = functions
     prepare, _ = pipeline(config, source)
-    step = training.step(training.supervised(apply_fn), tx, forward_fn=forward)
+    step = training.step(objective, tx, forward_fn=forward)
     pair = step, training.evaluator(apply_fn, prepare)
     return trainer(config, source, splits, pair, every=every, shapes=shapes)
 
@@ -103,6 +104,27 @@ def trainer(
         shapes,
         deterministic=config.deterministic,
     )
+
+
+def evaluation(config, source, splits: list, apply_fn: Callable) -> Callable:
+    """Returns (params, model_state) -> {metric: value} of the held-out sets, compiled.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      splits: It on the device.
+      apply_fn: The network.
+    """
+    prepare, _ = pipeline(config, source)
+    evaluate = training.evaluator(apply_fn, prepare)
+
+    @jax.jit
+    def measure(params, model_state, held_out):
+        pairs = [evaluate(params, model_state, examples) for examples in held_out]
+        values = [value for pair in pairs for value in pair]
+        return dict(zip(training.METRICS[1:], values, strict=True))
+
+    return lambda params, model_state: measure(params, model_state, splits[1:])
 
 
 def on_device(source, chunk: int) -> list:

@@ -46,7 +46,7 @@ def scalars(
 
 
 def _tag(job):
-    return f"{job.arm}/seed_{job.seed}/level_{job.ticket.level}"
+    return f"{job.arm}/{job.member.folder}/level_{job.ticket.level}"
 
 
 def _text(curve, indices):
@@ -110,7 +110,7 @@ def rows(
 
 
 def _identity(job):
-    return {"level": job.ticket.level, "seed": job.seed, "arm": job.arm}
+    return {"level": job.ticket.level, "arm": job.arm, **job.member.identity}
 
 
 def _amounts(masks):

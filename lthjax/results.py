@@ -14,6 +14,7 @@ from lthjax import config as config_lib
 RESULTS = "results.jsonl"
 CURVES = "curves.jsonl"
 IDENTITY = ("level", "seed", "arm")
+VARIANT = "initial"  # in records of a run whose members differ in it too
 
 
 class Spread(NamedTuple):
@@ -61,8 +62,12 @@ def append(
 
 
 def identity(record: dict, keys: Sequence[str] = IDENTITY) -> tuple:
-    """Returns the (level, seed, arm) of a record, or other keys of it."""
-    return tuple(record[key] for key in keys)
+    """Returns the (level, seed, arm) of a record, or other keys of it.
+
+    Where a run has several first logits of gates, its records have that one too.
+    """
+    variant = (record[VARIANT],) if VARIANT in record else ()
+    return tuple(record[key] for key in keys) + variant
 
 
 def write(path: str | os.PathLike, text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import pathlib
 import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,42 @@ from lthjax.tickets import Ticket, Trained
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
-NUMBERS = ("level", "step", "until")
+NUMBERS = ("level", "step", "until", "searching")
+
+
+class Member(NamedTuple):
+    """One chain of tickets of a run: its seed, and which first logit its gates have.
+
+    Attributes:
+      seed: The seed.
+      initial: The logit, `None` where there is but one for all.
+    """
+
+    seed: int
+    initial: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its folders: "seed_0", "seed_0_initial_-0.1"."""
+        last = "" if self.initial is None else f"_initial_{self.initial:g}"
+        return f"seed_{self.seed}{last}"
+
+    @property
+    def text(self) -> str:
+        """What it is called in a log: "seed 0", "seed 0, first logit -0.1"."""
+        last = "" if self.initial is None else f", first logit {self.initial:g}"
+        return f"seed {self.seed}{last}"
+
+    @property
+    def identity(self) -> dict:
+        """What its records have: the seed, and the logit where there are several."""
+        own = {} if self.initial is None else {results.VARIANT: self.initial}
+        return {"seed": self.seed, **own}
+
+
+def member(seed: int | Member) -> Member:
+    """Returns the member of a seed, where there is but one."""
+    return seed if isinstance(seed, Member) else Member(seed)
 
 
 @contextlib.contextmanager
@@ -84,17 +119,19 @@ def check_space(root: pathlib.Path, total: int) -> None:
         )
 
 
-def ticket_path(root: pathlib.Path, seed: int, level: int) -> pathlib.Path:
+def ticket_path(root: pathlib.Path, seed: int | Member, level: int) -> pathlib.Path:
     """Returns where the ticket of a seed and level is: `tickets/seed_0/level_03`."""
-    return root / "tickets" / f"seed_{seed}" / f"level_{level:02d}"
+    return root / "tickets" / member(seed).folder / f"level_{level:02d}"
 
 
-def trained_path(root: pathlib.Path, arm: str, seed: int, level: int) -> pathlib.Path:
+def trained_path(
+    root: pathlib.Path, arm: str, seed: int | Member, level: int
+) -> pathlib.Path:
     """Returns where the network is that an arm trained to, as it is deployed."""
-    return root / "deployed" / arm / f"seed_{seed}" / f"level_{level:02d}"
+    return root / "deployed" / arm / member(seed).folder / f"level_{level:02d}"
 
 
-def save_ticket(root: pathlib.Path, seed: int, ticket: Ticket) -> Ticket:
+def save_ticket(root: pathlib.Path, seed: int | Member, ticket: Ticket) -> Ticket:
     """Writes a ticket and returns it, or the undamaged one that is there already.
 
     A ticket that was written is the one that the records are of: it stays, even where
@@ -106,11 +143,11 @@ def save_ticket(root: pathlib.Path, seed: int, ticket: Ticket) -> Ticket:
             return tickets.load(path)._replace(opt_state=ticket.opt_state)
         except checkpoints.DamagedError as error:
             log.warning("%s; it is written again", error)
-    tickets.save(path, ticket, seed=seed)
+    tickets.save(path, ticket, seed=member(seed).seed)
     return ticket
 
 
-def load_ticket(root: pathlib.Path, seed: int, level: int) -> Ticket:
+def load_ticket(root: pathlib.Path, seed: int | Member, level: int) -> Ticket:
     """Returns a ticket as `save_ticket` wrote it.
 
     Raises:
@@ -121,32 +158,38 @@ def load_ticket(root: pathlib.Path, seed: int, level: int) -> Ticket:
     except checkpoints.DamagedError as error:
         raise checkpoints.DamagedError(
             f"{error}; to have it made again, remove {_search_path(root, seed)} and "
-            f"give the same command: the levels of seed {seed} are trained again"
+            "give the same command: the levels of "
+            f"{member(seed).text} are trained again"
         ) from error
 
 
 def _search_path(root, seed):
-    return root / "search" / f"seed_{seed}"
+    return root / "search" / member(seed).folder
 
 
 def save_search(
-    root: pathlib.Path, seed: int, state: Any, ticket: Ticket, trained: Trained
+    root: pathlib.Path,
+    seed: int | Member,
+    state: Any,
+    ticket: Ticket,
+    trained: Trained,
 ) -> None:
     """Saves where a search stands: its state, and the last ticket with its training.
 
     The next ticket follows from them, also when more levels are asked for later.
     """
     tree = {"state": state, "ticket": ticket._replace(opt_state=None)}
-    checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained})
+    metadata = {"searching": int(ticket.searching)}
+    checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained}, metadata)
 
 
-def load_search(root: pathlib.Path, seed: int, like: dict) -> tuple | None:
+def load_search(root: pathlib.Path, seed: int | Member, like: Any) -> tuple | None:
     """Returns (state, ticket, trained) as last saved, or `None`.
 
     Args:
       root: The workdir.
       seed: The seed.
-      like: {"state", "ticket", "trained"} with the structures of the three.
+      like: metadata -> {"state", "ticket", "trained"}, the structures of the three.
     """
     saved = checkpoints.newest(_search_path(root, seed), like)
     if saved is None:

@@ -21,7 +21,10 @@ def _compiled_once(monkeypatch):
 BAD = [
     ({"model.name": "mpl"}, "one of conv2, .* got model = 'mpl', did you mean 'mlp'"),
     ({"data.name": "mnits"}, "one of cifar10, .* 'mnits', did you mean 'mnist'"),
-    ({"search.method": "itertive"}, "iterative, one_shot, .* did you mean 'iterative'"),
+    (
+        {"search.method": "itertive"},
+        "iterative, .*one_shot, .* did you mean 'iterative'",
+    ),
     ({"search.score": "magnitud"}, "magnitude, random, .* did you mean 'magnitude'"),
     ({"search.restart": "rewind"}, "one of weights, .* got restart = 'rewind'"),
     ({"controls": ("shufle",)}, "reinit, shuffle, random, .* did you mean 'shuffle'"),

@@ -28,6 +28,9 @@ TABLE = {
     "models": "models.applying models.catalogue",
     "masks": "",
     "scaled": "",
+    "gates": "masks",
+    "concrete": "gates",
+    "slimming": "masks",
     "scores": "masks scaled",
     "pruning": "masks scores",
     "patterns": "masks pruning",
@@ -50,16 +53,21 @@ TABLE = {
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
     "tickets.changing": "masks tickets.base",
+    "tickets.continuous": "masks tickets.base",
     "tickets.controls": "masks scores pruning tickets.base",
     "tickets.storage": "masks checkpoints tickets.base",
-    "tickets": "tickets.base tickets.iterative tickets.storage",
+    "tickets": "tickets.base tickets.continuous tickets.iterative tickets.storage",
+    "gating": "concrete gates masks optimizers",
+    "learnt": "gates gating masks optimizers pruning slimming tickets "
+    "tickets.continuous",
     "progress": "",
-    "planning": "data.batches data.sources models masks sparsities",
+    "planning": "data.batches data.sources models masks sparsities learnt",
     "criteria": "names data.augment data.batches data.sources losses masks scores "
     "pruning patterns sparsities",
     "programs": "cpu data.augment data.batches models dynamic training planning",
     "assembly": "names masks scores pruning dynamic optimizers training tickets "
-    "tickets.iterative tickets.controls tickets.changing planning criteria programs",
+    "tickets.iterative tickets.controls tickets.changing planning criteria programs "
+    "learnt",
     "recipes": "dynamic losses retraining rescaling tickets.iterative",
     "arms": "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
@@ -74,17 +82,16 @@ TABLE = {
     "report": "results gains",
     "experiment": "data.sources masks training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
-    "retraining tickets.storage",
+    "retraining tickets.storage learnt",
     "dry_run": "data.sources training config progress planning assembly studies "
-    "recipes",
+    "recipes experiment learnt",
     "grid": "experiment",
     "timing": "",
     "commands": "cpu progress",
     # The doors.
     "main": "report experiment dry_run commands",
-    "lthjax": "analysis costs cpu dynamic losses masks models optimizers patterns "
-    "pruning results scores sparsities "
-    "tickets training",
+    "lthjax": "analysis costs cpu dynamic gates losses masks models optimizers "
+    "patterns pruning results scores sparsities tickets training",
 }
 
 

@@ -22,6 +22,8 @@ class Ticket(NamedTuple):
       masks: The mask tree.
       opt_state: The optimizer state to start from; `None` for a fresh one, its schedule
         moved to `step` (momentum from zero).
+      searching: 1 where this training only looks for masks, in what may be another
+        network than the ticket's, and the ticket of the level follows; else 0.
     """
 
     level: int
@@ -31,6 +33,12 @@ class Ticket(NamedTuple):
     model_state: ModelState
     masks: Masks
     opt_state: OptState | None = None
+    searching: int = 0
+
+    @property
+    def arm(self) -> str:
+        """What its training is called in records: "search" or "ticket"."""
+        return "search" if self.searching else "ticket"
 
 
 class Trained(NamedTuple):
@@ -49,7 +57,9 @@ class Search(NamedTuple):
       init: (key, params, model_state, masks) -> (state, ticket), the dense network.
       step: (key, state, ticket, trained) -> (state, ticket), or (state, None) at the
         end. The state is a tree of arrays whose structure stays what `init` gave it, so
-        that it can be saved and restored.
+        that it can be saved and restored. Where a search asks for trainings of another
+        structure (`Ticket.searching`), its state has a field `round`, a `Trained` of
+        theirs.
     """
 
     init: Callable

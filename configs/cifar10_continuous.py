@@ -1,0 +1,52 @@
+"""CIFAR-10: tickets by Continuous Sparsification, the released code's protocol.
+
+    python -m lthjax.main --config=configs/cifar10_continuous.py \\
+        --workdir=runs/cifar10_continuous --config.data_dir=D
+    python -m lthjax.main --config=configs/cifar10_continuous.py:vgg16 --workdir=...
+
+Savarese et al., 2020, arXiv:1912.04427. "resnet20", the default, is its released
+experiment: no norms on shortcuts, Glorot initialisation, 272,282 parameters, 267,696 of
+them gated (neither shortcuts nor the classifier); three rounds of 85 epochs, batch 128,
+SGD 0.1 with Nesterov's momentum for weights and gates, times 0.1 at epochs 56 and 71;
+weights of epoch 2; 5,000 images for validation. Expected by its README at first logit 0
+and with `--config.search.gates.reset=code`: 91.5 to 92.0 % against 90 to 91 % dense.
+Not run here to its end: it takes a GPU. "vgg16" and "conv6" are the same on other
+networks, whose exact settings are not known; conv6 trains by Adam 3e-4, batch 60.
+"""
+
+from lthjax import config as lthjax_config
+
+
+def get_config(variant: str = "resnet20"):
+    """Returns the config of "resnet20", "vgg16" or "conv6"."""
+    if variant not in ("resnet20", "vgg16", "conv6"):
+        raise ValueError(
+            f"the variant must be 'resnet20', 'vgg16' or 'conv6', got {variant!r}"
+        )
+    config = lthjax_config.default()
+    config.seeds = (0, 1, 2)
+    config.data.name = "cifar10"
+    config.data.validation = 5000
+    config.data.crop = 4
+    config.data.flip = True
+    config.model.name = variant
+    config.train.epochs = 85
+    config.train.batch_size = 128
+    config.optimizer.nesterov = True
+    config.optimizer.weight_decay = 1e-4
+    config.schedule.name = "piecewise"
+    config.schedule.drops = (56, 71)
+    config.search.method = "continuous"
+    config.search.levels = 3
+    config.search.exclude = ("^head/",)
+    config.search.rewind_to = 704  # two epochs
+    if variant == "resnet20":
+        config.model.options = {"shortcut_norm": False, "initialiser": "glorot_normal"}
+        config.search.exclude = ("^head/", "/shortcut/")
+    if variant == "conv6":
+        config.train.update(epochs=40, batch_size=60)
+        config.optimizer.update(name="adam", learning_rate=3e-4, weight_decay=0.0)
+        config.schedule.name = "constant"
+        config.search.rewind_to = 1500
+        config.search.gates.learning_rate = 0.1
+    return config
