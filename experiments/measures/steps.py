@@ -55,7 +55,7 @@ def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Cal
 
     Every call goes on from where the last one stopped, with the masks of another level.
     """
-    parts = assembly.build(*_training(_network(name, options), options, augment))
+    parts = assembly.build(*setting(network(name, options), options, augment))
     params, model_state = parts.init_fn(jax.random.key(0))
     full = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
@@ -80,7 +80,7 @@ def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Cal
 
 def moving(name: str, options) -> Callable:
     """Returns steps -> seconds of RigL's steps between two changes, 90 % sparse."""
-    config, source = _training(_network(name, options), options, False)
+    config, source = setting(network(name, options), options, False)
     config.search.update(method="rigl", sparsities=(0.9,), scope="erdos_renyi_kernel")
     config.dynamic.every = END
     parts, key = assembly.build(config, source), jax.random.key(0)
@@ -99,7 +99,7 @@ def moving(name: str, options) -> Callable:
     return run
 
 
-def _training(network, options, augment):
+def setting(network, options, augment):
     """Returns the config of a training, and random pixels for it."""
     config = config_lib.default()
     config.model.name = network.model
@@ -118,7 +118,8 @@ def _training(network, options, augment):
     return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
 
 
-def _network(name, options):
+def network(name: str, options) -> Network:
+    """Returns a network to be timed, a small one for --smoke."""
     found = NETWORKS[name]
     return found._replace(**({"batch_size": 8} if options.smoke else {"options": {}}))
 
@@ -138,7 +139,7 @@ def peers(name: str, options) -> Iterator[dict[str, Callable]]:
         yield {}
         return
     asked = {"network": name, "cuda": jax.default_backend() == "gpu"}
-    asked |= _network(name, options)._asdict()
+    asked |= network(name, options)._asdict()
     command = [sys.executable, str(HERE / "peers" / "speed.py")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
@@ -196,7 +197,7 @@ def population(options) -> list[Row]:
         ours = {k: trainer(name, options, members=n) for k, n in members.items()}
         taken, _ = _compared(name, ours, options)
         for which, seconds in taken.items():
-            images = members.get(which, 1) * _network(name, options).batch_size
+            images = members.get(which, 1) * network(name, options).batch_size
             rows.append(row(f"{name}, {which}", "images/s", images / seconds))
         rows += _ratios(name, members, taken)
     return rows
