@@ -38,6 +38,7 @@ SHARES = (0.5, 0.8, 0.9, 0.95, 0.98)
 LOGITS = (-0.3, -0.1, -0.05, 0.03)
 CHANNELS = (0.3, 0.5, 0.7)
 PENALTIES = (1e-6, 1e-5)
+BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
 TOLERANCES = (0.0, 0.002)
 COLUMNS = "% left | accuracy | rounds | steps | seconds | n"
 
@@ -73,6 +74,14 @@ def pruning(found, levels):
         ],
         "one-shot magnitude": [{**shares, "search.method": "one_shot"}],
         "iterative magnitude": [{**shares, "search.method": "iterative"}],
+        "gradual magnitude": [
+            {
+                "search.method": "gradual",
+                "search.sparsities": SHARES,
+                "search.rewind_to": 0,
+                "dynamic.every": 20,
+            }
+        ],
         "l0, hard concrete": [{**l0, "search.gates.penalty": p} for p in PENALTIES],
         "network slimming": [{**slim, "search.sparsities": (s,)} for s in CHANNELS],
     }
@@ -109,10 +118,11 @@ def changed(found, changes, *, smoke):
     return config_lib.shrunk(new) if smoke else new
 
 
-def points(rows):
+def points(method, rows):
     """Returns what a method found: a point for each first logit and level.
 
     Args:
+      method: Its name.
       rows: Records of one run.
 
     Returns:
@@ -123,19 +133,23 @@ def points(rows):
     for row in rows:
         if row["arm"] == "ticket" and row["level"]:
             groups.setdefault((row.get("initial"), row["level"]), []).append(row)
-    return [_point(rows, group) for _, group in sorted(groups.items(), key=str)]
+    return [_point(method, rows, group) for _, group in sorted(groups.items(), key=str)]
 
 
-def _point(rows, group):
-    efforts = [_effort(rows, row) for row in group]
+def _point(method, rows, group):
+    efforts = [_effort(method, rows, row) for row in group]
     found = {name: [e[name] for e in efforts] for name in efforts[0]}
     found["left"] = [100 * row["kept"] / row["prunable"] for row in group]
     found["accuracy"] = [100 * row["test_accuracy"] for row in group]
     return found
 
 
-def _effort(rows, ticket):
-    """Returns what it took to come by a ticket, its own training included."""
+def _effort(method, rows, ticket):
+    """Returns what it took to come by a ticket, its own training included.
+
+    Before it came the rounds of its search; without rounds, all levels below it, or as
+    few as `BEFORE` says.
+    """
     own = [
         row
         for row in rows
@@ -144,7 +158,8 @@ def _effort(rows, ticket):
     rounds = [r for r in own if r["arm"] == "search" and r["level"] <= ticket["level"]]
     if not any(row["arm"] == "search" for row in own):
         rounds = [r for r in own if r["arm"] == "ticket"]
-        rounds = [r for r in rounds if r["level"] < ticket["level"]]
+        first = BEFORE.get(method, ticket["level"])
+        rounds = [r for r in rounds if r["level"] < min(first, ticket["level"])]
     spent = [*rounds, ticket]
     totals = {name: sum(row[name] for row in spent) for name in ("steps", "seconds")}
     return {"rounds": len(rounds), **totals}
@@ -192,12 +207,12 @@ def table(name, methods):
     lines = [f"## {name.capitalize()}", "", head, ""]
     lines += [f"| method | what | {COLUMNS} |", "|" + "---|" * 8]
     for method, runs in methods.items():
-        found = [point for rows in runs for point in points(rows)]
+        found = [point for rows in runs for point in points(method, rows)]
         for what, point in best(found, spread.mean).items():
             lines.append(f"| {method} | {what} | {_cells(point)} |")
     lines += ["", f"| method | {COLUMNS} |", "|" + "---|" * 7]
     for method, runs in methods.items():
-        found = [point for rows in runs for point in points(rows)]
+        found = [point for rows in runs for point in points(method, rows)]
         for point in sorted(found, key=lambda point: -np.mean(point["left"])):
             lines.append(f"| {method} | {_cells(point)} |")
     return "\n".join(lines) + "\n"
@@ -269,7 +284,7 @@ def figure(everything, title):
 def _panel(axes, name, methods):
     axes.axhline(np.mean(dense(methods)), color="0.5", ls="--", lw=1, label="dense")
     for method, runs in methods.items():
-        found = [point for rows in runs for point in points(rows)]
+        found = [point for rows in runs for point in points(method, rows)]
         found.sort(key=lambda point: np.mean(point["left"]))
         x = [np.mean(point["left"]) for point in found]
         y = [np.mean(point["accuracy"]) for point in found]
