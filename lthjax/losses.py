@@ -27,6 +27,16 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
 
 
+def squared(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns `(outputs - targets)^2 / 2`, element by element."""
+    return jnp.square(outputs - targets) / 2
+
+
+def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns `log(1 + exp(logit)) - target * logit`, for targets in [0, 1], nats."""
+    return jax.nn.softplus(logits) - targets * logits
+
+
 def smoothed(
     logits: jax.Array,
     labels: jax.Array,
