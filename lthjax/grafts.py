@@ -1,0 +1,146 @@
+"""A network cut open at one layer: what comes into it, and what follows from it.
+
+Whatever lies before the layer is computed once; what follows can be computed for many
+results that the layer might have had.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from lthjax import models
+from lthjax.masks import Params
+
+
+class Entry(NamedTuple):
+    """What goes into a layer.
+
+    Attributes:
+      block: The input of the outermost module around the layer (the layer's own, where
+        it stands alone), from which all that follows can be computed.
+      layer: The input of the layer itself [batch, ..., channels].
+    """
+
+    block: jax.Array
+    layer: jax.Array
+
+
+def before(model: nn.Module, layer: str) -> Callable:
+    """Returns (params, model_state, images) -> Entry of the named layer.
+
+    Args:
+      model: The network.
+      layer: Its name, such as "stage1_block0/conv2".
+
+    Raises:
+      ValueError: When called: the network never calls a layer of that name.
+    """
+    path = tuple(layer.split("/"))
+
+    def run(params, model_state, images):
+        seen = {}
+
+        def watch(call, args, options, context):
+            if context.method_name == "__call__":
+                seen[context.module.path] = args[0] if args else None
+            return call(*args, **options)
+
+        with nn.intercept_methods(watch):
+            models.apply(model, params, model_state, images, train=False)
+        if path not in seen:
+            raise ValueError(f"the network must have the layer, got layer = {layer!r}")
+        return Entry(seen[path[:1]], seen[path])
+
+    return run
+
+
+def after(model: nn.Module, layer: str) -> Callable:
+    """Returns (params, model_state, images, entry, result) -> logits.
+
+    `result` takes the place of what the layer gives; of what comes before its block
+    nothing is computed (only the shape of `images` matters). `result` may be batched.
+
+    Args:
+      model: The network.
+      layer: Its name.
+    """
+    path = tuple(layer.split("/"))
+
+    def run(params, model_state, images, entry, result):
+        def graft(call, args, options, context):
+            own = context.module.path if context.method_name == "__call__" else None
+            if own == path:
+                return result
+            if own == path[:1]:
+                args = (entry.block, *args[1:])
+            return call(*args, **options)
+
+        with nn.intercept_methods(graft):
+            return models.apply(model, params, model_state, images, train=False)[0]
+
+    return run
+
+
+def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -> dict:
+    """Returns {layer: (strides, padding)} of every convolution, for images of a shape.
+
+    Args:
+      model: The network.
+      params: Its parameters.
+      model_state: Its batch statistics.
+      shape: (height, width, channels).
+    """
+    found = {}
+
+    def watch(call, args, options, context):
+        module = context.module
+        if isinstance(module, nn.Conv) and context.method_name == "__call__":
+            strides = module.strides
+            pair = (
+                (strides,) * 2 if isinstance(strides, int) else tuple(strides or (1, 1))
+            )
+            found["/".join(module.path)] = pair, module.padding
+        return call(*args, **options)
+
+    def run(params, model_state):
+        with nn.intercept_methods(watch):
+            images = jnp.zeros((1, *shape))
+            return models.apply(model, params, model_state, images, train=False)[0]
+
+    jax.eval_shape(run, params, model_state)
+    return found
+
+
+def patches(x: jax.Array, kernel: jax.Array, place: tuple | None) -> jax.Array:
+    """Returns what each tap of a kernel sees [taps, batch, ..., channels].
+
+    The layer's result is the sum over taps and channels of patches times kernel.
+
+    Args:
+      x: The layer's input [batch, height, width, channels], or [batch, inputs].
+      kernel: Of the layer [h, w, channels, results], or [inputs, results].
+      place: (strides, padding) of a convolution, `None` for a dense layer.
+    """
+    if place is None:
+        return x[None]
+    (down, right), padding = place
+    h, w = kernel.shape[:2]
+    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+    height = (x.shape[1] - h) // down + 1
+    width = (x.shape[2] - w) // right + 1
+
+    def tap(i, j):
+        last = i + (height - 1) * down + 1, j + (width - 1) * right + 1
+        stop = (x.shape[0], *last, x.shape[3])
+        return lax.slice(x, (0, i, j, 0), stop, (1, down, right, 1))
+
+    return jnp.stack([tap(i, j) for i in range(h) for j in range(w)])
+
+
+def taps(kernel: jax.Array) -> jax.Array:
+    """Returns a kernel with its taps on one axis [taps, channels, results]."""
+    return kernel.reshape(-1, *kernel.shape[-2:])
