@@ -16,6 +16,7 @@ from lthjax import (
     programs,
     pruning,
     scores,
+    structured,
     training,
 )
 from lthjax import masks as masks_lib
@@ -88,7 +89,7 @@ def build(config, source) -> Parts:
     numbers = planning.plan(config, facts, len(source.train.labels))
     plain = programs.network(config, source)
     tx = check(config, numbers)
-    prune_fn = criteria.selector(config, plain, source)
+    prune_fn = _selector(config, plain, source)
     found = search(config, numbers, prune_fn, tx)
     init_fn = jax.jit(planning.initialiser(config, facts))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
@@ -102,7 +103,7 @@ def build(config, source) -> Parts:
     return Parts(
         plan=numbers,
         init_fn=init_fn,
-        masks_fn=planning.masks_fn(config),
+        masks_fn=planning.masks_fn(config, facts),
         prune_fn=prune_fn,
         tx=tx,
         begin=begin,
@@ -114,6 +115,14 @@ def build(config, source) -> Parts:
         splits=splits,
         examine=learnt.examiner(config, numbers, prune_fn, tx, evaluate),
     )
+
+
+def _selector(config, network, source):
+    """Returns what prunes, of weights or of channels."""
+    if config.search.method in structured.METHODS:
+        module = planning.model(config, planning.kind(source))
+        return structured.selector(config, module, source)
+    return criteria.selector(config, network, source)
 
 
 def check(config, numbers: Plan) -> Any:
@@ -172,6 +181,7 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
     """
     method, targets = config.search.method, numbers.targets
     choices = {**SEARCHES, **dynamic.METHODS, **learnt.METHODS}
+    choices |= dict.fromkeys(structured.METHODS)
     factory = names.resolve(method, choices, "search method")
     if method in learnt.METHODS:
         return learnt.search(config, numbers, prune_fn, tx)
@@ -179,6 +189,8 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
         _check_from_the_start(config)
         begin_fn = _beginning(method, numbers, tx)
         return changing(begin_fn, levels=len(targets), steps=numbers.steps)
+    if method in structured.METHODS:
+        return structured.search(config, numbers, prune_fn)
     return factory(
         lambda key, trained, level: prune_fn(key, trained, targets[level - 1]),
         levels=len(targets),
@@ -230,7 +242,11 @@ def schedule(config, numbers) -> Callable:
         factor=config.schedule.factor,
     )
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
-    return optimizers.held(warm, numbers.steps)
+    found = optimizers.held(warm, numbers.steps)
+    if config.search.method != "forward":
+        return found
+    given = config.forward
+    return optimizers.tuned(found, numbers.steps, given.tune_rate, given.tune)
 
 
 def _controller(init_fn):

@@ -62,6 +62,7 @@ def default() -> ConfigDict:
                 "nesterov": False,
                 "weight_decay": 0.0,
                 "clip": 0.0,  # the largest global gradient norm; 0: none
+                "norm_l1": 0.0,  # l1 penalty on the scales of batch norm
             },
             "schedule": {
                 "name": "constant",
@@ -101,6 +102,26 @@ def default() -> ConfigDict:
                     "momentum": 0.9,
                     "nesterov": True,
                 },
+            },
+            "early_bird": {
+                "watch": "channels",  # or "weights": single ones, by magnitude
+                "rule": "consecutive",  # or "newest", as in the released code
+                "threshold": 0.1,
+                "queue": 5,
+            },
+            "forward": {  # greedy selection of channels, layer by layer
+                "draw_at": 0,  # step of the pre-training; 0: its end
+                "candidates": "random",  # or "all", or "gradient", a shortlist
+                "number": 50,  # of candidates a step, or of the shortlist
+                "objective": "cross_entropy",  # or "imitation" of the logits
+                "replace": False,  # whether a channel may be chosen again
+                "tolerance": 0.02,  # relative loss of accuracy allowed, by layer
+                "gate": 0.05,  # the same of the batch, before accuracy is looked up
+                "most": 0,  # channels of a layer; 0: no bound
+                "batch_size": 128,
+                "check": 2000,  # training images that the accuracy is measured on
+                "tune": 2500,  # steps of fine-tuning
+                "tune_rate": 0.01,  # its first learning rate, then half a cosine
             },
             "dynamic": {  # of the methods gradual, set, rigl, straight_through
                 "every": 100,  # steps between two changes of the masks
@@ -186,6 +207,11 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     small.retraining.rescaling.iterations = 2
     # A few steps open no gate that begins closed.
     small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
+    if small.search.method == "early_bird":  # an epoch is a step
+        small.train.batch_size = 64
+    small.forward.update(number=2, most=2, batch_size=8, check=16)
+    small.forward.tune = min(small.forward.tune, steps)
+    small.forward.draw_at = min(small.forward.draw_at, steps)
     small.seeds = tuple(small.seeds)[:2]
     small.update(eval_every=2, eval_batch=32)
     small.logging.tensorboard = False

@@ -128,6 +128,43 @@ def held(schedule: optax.Schedule, steps: int) -> optax.Schedule:
     return lambda step: schedule(jnp.minimum(step, steps - 1))
 
 
+def tuned(
+    schedule: optax.Schedule, steps: int, rate: float, tune: int
+) -> optax.Schedule:
+    """Goes on after `steps` with half a cosine from `rate` to 0 over `tune` steps.
+
+    Raises:
+      ValueError: `tune` is not positive.
+    """
+    if tune < 1:
+        raise ValueError(f"fine-tuning must take a step at least, got tune = {tune}")
+    fine = optax.cosine_decay_schedule(rate, tune)
+    return lambda step: jnp.where(step < steps, schedule(step), fine(step - steps))
+
+
+def shrunk_norms(strength: float) -> optax.GradientTransformation:
+    """Adds `strength sign(scale)` to the gradient of every scale of batch norm.
+
+    That is the gradient of `strength |scale|_1`; it goes before momentum and rate.
+
+    Args:
+      strength: The coefficient.
+
+    References:
+      Liu et al., 2017, arXiv:1708.06519; You et al., 2020, arXiv:1909.11957 (1e-4).
+    """
+
+    def update(updates, state, params=None):
+        def penalised(path, grad, w):
+            if not masks_lib.path_name(path).endswith("_norm/scale"):
+                return grad
+            return grad + strength * jnp.sign(w)
+
+        return jax.tree_util.tree_map_with_path(penalised, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def sgd(learning_rate, *, momentum, nesterov, weight_decay):
     """Returns SGD with momentum and coupled weight decay, as PyTorch's `SGD` has it.
 
@@ -180,6 +217,7 @@ def unwrapped(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     clip: float = 0.0,
+    norm_l1: float = 0.0,
 ) -> optax.GradientTransformation:
     """Returns the named optimizer, which knows no masks.
 
@@ -191,6 +229,7 @@ def unwrapped(
       nesterov: Nesterov's form of it.
       weight_decay: The coefficient, on every parameter.
       clip: The largest global norm of the gradients; 0 for none.
+      norm_l1: The coefficient of the l1 norm of batch norm's scales, 0 for none.
 
     Raises:
       ValueError: The name is unknown.
@@ -202,6 +241,8 @@ def unwrapped(
         "weight_decay": weight_decay,
     }
     inner = factory(learning_rate, **(options if name in OPTIMIZERS else {}))
+    if norm_l1:
+        inner = optax.chain(shrunk_norms(norm_l1), inner)
     if clip:
         inner = optax.chain(optax.clip_by_global_norm(clip), inner)
     return inner

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax import learnt, models, sparsities
+from lthjax import learnt, models, sparsities, structured
 from lthjax import masks as masks_lib
 from lthjax.data import batches, sources
 
@@ -89,7 +89,7 @@ def plan(config, facts, train: int) -> Plan:
     epoch = batches.steps_per_epoch(train, batch)
     steps = config.train.steps or config.train.epochs * epoch
     params, _ = jax.eval_shape(initialiser(config, facts), jax.random.key(0))
-    masks = jax.eval_shape(masks_fn(config), params)
+    masks = jax.eval_shape(masks_fn(config, facts), params)
     leaves = jax.tree.leaves(masks)
     sizes = dict(zip(masks_lib.names(masks), (m.size for m in leaves), strict=True))
     params = sum(w.size for w in jax.tree.leaves(params))
@@ -109,8 +109,10 @@ def summary(config, numbers: Plan) -> str:
     )
 
 
-def masks_fn(config) -> Callable:
-    """Returns params -> full masks."""
+def masks_fn(config, facts) -> Callable:
+    """Returns params -> full masks, of weights or of channels."""
+    if config.search.method in structured.METHODS:
+        return structured.masks_fn(config, model(config, facts))
     return lambda params: masks_lib.full(params, tuple(config.search.exclude))
 
 

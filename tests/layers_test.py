@@ -47,6 +47,16 @@ TABLE = {
     "optimizers": "masks names",
     "training": "masks losses optimizers data.batches",
     "retraining": "losses masks models models.ghosts names rescaling training",
+    "channels": "masks pruning models.mlp models.mobilenet models.resnet models.vgg",
+    "timing": "",
+    "compact": "channels masks models timing",
+    "forward": "names losses",
+    "two_layer": "losses",
+    "hull": "",
+    "thresholds": "",
+    "bound": "thresholds",
+    "grafts": "masks models",
+    "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks",
     "config": "names",
     "results": "config",
@@ -54,20 +64,27 @@ TABLE = {
     "tickets.iterative": "masks tickets.base",
     "tickets.changing": "masks tickets.base",
     "tickets.continuous": "masks tickets.base",
+    "tickets.detection": "",
+    "tickets.early_bird": "masks tickets.base tickets.detection",
+    "tickets.forward": "tickets.base",
     "tickets.controls": "masks scores pruning tickets.base",
     "tickets.storage": "masks checkpoints tickets.base",
-    "tickets": "tickets.base tickets.continuous tickets.iterative tickets.storage",
+    "tickets": "tickets.base tickets.continuous tickets.early_bird "
+    "tickets.iterative tickets.storage",
     "gating": "concrete gates masks optimizers",
     "learnt": "gates gating masks optimizers pruning slimming tickets "
     "tickets.continuous",
     "progress": "",
-    "planning": "data.batches data.sources models masks sparsities learnt",
+    "structured": "channels layerwise losses masks models names pruning scores "
+    "data.augment data.batches tickets tickets.detection tickets.early_bird "
+    "tickets.forward",
+    "planning": "structured data.batches data.sources models masks sparsities learnt",
     "criteria": "names data.augment data.batches data.sources losses masks scores "
     "pruning patterns sparsities",
     "programs": "cpu data.augment data.batches models dynamic training planning",
     "assembly": "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs "
-    "learnt",
+    "learnt structured",
     "recipes": "dynamic losses retraining rescaling tickets.iterative",
     "arms": "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
@@ -86,12 +103,12 @@ TABLE = {
     "dry_run": "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",
     "grid": "experiment",
-    "timing": "",
     "commands": "cpu progress",
     # The doors.
     "main": "report experiment dry_run commands",
-    "lthjax": "analysis costs cpu dynamic gates losses masks models optimizers "
-    "patterns pruning results scores sparsities tickets training",
+    "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "
+    "layerwise losses masks models optimizers patterns pruning results scores "
+    "sparsities thresholds tickets training two_layer",
 }
 
 

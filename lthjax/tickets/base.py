@@ -69,3 +69,14 @@ class Search(NamedTuple):
 def dense(params: Params, model_state: ModelState, masks: Masks, until: int) -> Ticket:
     """Returns the ticket of level 0, which trains from step 0 to `until`."""
     return Ticket(0, 0, until, params, model_state, masks)
+
+
+def resumed(ticket: Ticket, trained: Trained, until: int) -> Ticket:
+    """Returns the ticket that goes on from where it stopped, momentum and all."""
+    return ticket._replace(
+        step=ticket.until,
+        until=until,
+        params=trained.params,
+        model_state=trained.model_state,
+        opt_state=trained.opt_state,
+    )

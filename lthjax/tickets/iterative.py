@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.masks import Params
-from lthjax.tickets.base import ModelState, Search, Ticket, Trained, dense
+from lthjax.tickets.base import ModelState, Search, Ticket, Trained, dense, resumed
 
 PruneFn = Callable[[Any, Trained, int], Any]
 
@@ -189,7 +189,7 @@ def _search(prune_fn, levels, restarts, *, one, early=False):
             state = state._replace(
                 params=trained.params, model_state=trained.model_state
             )
-            return state, _resumed(ticket, trained, steps)
+            return state, resumed(ticket, trained, steps)
         if one and ticket.level == 0:
             state = state._replace(dense=trained._replace(opt_state=None))
         if ticket.level >= levels:
@@ -204,17 +204,6 @@ def _search(prune_fn, levels, restarts, *, one, early=False):
         return state, Ticket(ticket.level + 1, start, until, *point, masks)
 
     return Search(init, step)
-
-
-def _resumed(ticket, trained, until):
-    """Returns the ticket that goes on from where it stopped, momentum and all."""
-    return ticket._replace(
-        step=ticket.until,
-        until=until,
-        params=trained.params,
-        model_state=trained.model_state,
-        opt_state=trained.opt_state,
-    )
 
 
 SEARCHES = {"iterative": iterative, "one_shot": one_shot, "at_init": at_init}

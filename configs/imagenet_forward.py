@@ -1,0 +1,44 @@
+"""ImageNet, ResNet-34 or MobileNet-V2: channels by greedy forward selection.
+
+    python -m lthjax.main --config=configs/imagenet_forward.py:resnet34 \\
+        --workdir=runs/forward --dry_run
+
+The protocol of "How Much Pre-training Is Enough" for ImageNet: 150 epochs, batch 256
+(it prints 128, which contradicts its iterations), cosine from 0.1, weight decay 5e-4;
+channels by the published rule with tolerance 0.05 (ResNet-34) or 0.02 (MobileNet-V2),
+then 80 epochs of fine-tuning, cosine from 0.01. Pruned at 50, 100, 150 epochs, top-1:
+
+    ResNet-34     60 % FLOPs  71.68  72.56  72.65   dense 73.20
+                  40 % FLOPs  69.87  71.44  71.33   (tolerance 0.08)
+    MobileNet-V2  60 % FLOPs  70.05  71.14  71.53   dense 71.70
+                  40 % FLOPs  69.23  70.36  71.10   (tolerance 0.05)
+
+(arXiv:2108.00259, Table 2.) ImageNet does not fit into memory and nothing streams it
+yet: today this config can be planned, shrunk and stepped, not run. Running time: not
+measured.
+"""
+
+from lthjax import config as lthjax_config
+
+
+def get_config(model: str = "resnet34"):
+    """Returns the config of `model`, "resnet34" or "mobilenet_v2"."""
+    tolerances = {"resnet34": 0.05, "mobilenet_v2": 0.02}
+    if model not in tolerances:
+        raise ValueError(f"model must be 'resnet34' or 'mobilenet_v2', got {model!r}")
+    config = lthjax_config.default()
+    config.data.name = "imagenet"
+    config.data.validation = 10_000
+    config.data.flip = True
+    config.model.name = f"{model}_imagenet"
+    config.train.epochs = 150
+    config.train.batch_size = 256
+    config.optimizer.weight_decay = 5e-4
+    config.schedule.name = "cosine"
+    config.search.method = "forward"
+    config.search.levels = 1
+    config.forward.tolerance = tolerances[model]
+    config.forward.check = 6400
+    config.forward.tune = 80 * 4965  # epochs of ceil(1,271,167 / 256) steps
+    config.forward.tune_rate = 0.01
+    return config

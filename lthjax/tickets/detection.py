@@ -1,0 +1,128 @@
+"""When a mask has stopped changing: the detector of early-bird tickets.
+
+A state machine of arrays, which knows nothing of networks: it is shown a mask after
+each epoch. It can be jitted, and `vmap`ped over sparsities or seeds.
+
+References:
+  You et al., 2020, arXiv:1909.11957.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+QUEUE = 5
+THRESHOLD = 0.1
+RULES = ("consecutive", "newest")
+
+
+class Watch(NamedTuple):
+    """What the detector remembers.
+
+    Attributes:
+      masks: The last masks, the newest first, bool [queue, bits].
+      distances: Those that count, of the newest first; infinite where not yet known.
+      seen: How many masks it was shown, int32 [].
+      fired: Whether it fired, bool [].
+      fired_at: At which epoch, int32 [], -1 before.
+      ticket: The mask it fired with, bool [bits].
+    """
+
+    masks: jax.Array
+    distances: jax.Array
+    seen: jax.Array
+    fired: jax.Array
+    fired_at: jax.Array
+    ticket: jax.Array
+
+
+def flatten(masks: Any) -> jax.Array:
+    """Returns all entries of a mask tree as one vector, bool [bits].
+
+    Of channels, {group: bool [size]}, or of single weights: any masks can be watched.
+    """
+    return jnp.concatenate([mask.ravel() for mask in jax.tree.leaves(masks)])
+
+
+def distance(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Returns the fraction of the entries in which two masks differ, float32 []."""
+    return jnp.sum(one != other) / one.size
+
+
+def watch(bits: int, rule: str = "consecutive", queue: int = QUEUE) -> Watch:
+    """Returns the detector before it has seen anything.
+
+    Args:
+      bits: The length of a mask.
+      rule: "consecutive": the last `queue` distances, each between two epochs that
+        follow one another, must be below the threshold (the paper; it fires after 6
+        masks at the earliest). "newest": the distances from the newest mask to those
+        before it in a queue of `queue` masks must be at most the threshold (the
+        released code; after 5 masks).
+      queue: How many.
+
+    Raises:
+      ValueError: The rule is unknown, the queue too short, or there are no bits.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got rule = {rule!r}")
+    if queue < 2 or bits < 1:
+        raise ValueError(
+            f"queue must be at least 2 and a mask not empty, got {queue = }, {bits = }"
+        )
+    length = queue + 1 if rule == "consecutive" else queue
+    return Watch(
+        jnp.zeros((length, bits), bool),
+        jnp.full(length - 1, jnp.inf),
+        jnp.int32(0),
+        jnp.bool_(False),
+        jnp.int32(-1),
+        jnp.zeros(bits, bool),
+    )
+
+
+def update(
+    state: Watch,
+    mask: jax.Array,
+    epoch: jax.typing.ArrayLike,
+    *,
+    rule: str = "consecutive",
+    threshold: float = THRESHOLD,
+) -> Watch:
+    """Returns the detector after one more mask; once it has fired it stays so.
+
+    Args:
+      state: The detector.
+      mask: bool [bits].
+      epoch: How many epochs the network behind it has completed, int32 [].
+      rule: As for `watch`, and the same.
+      threshold: Of the distances.
+
+    References:
+      You et al., 2020, arXiv:1909.11957, Algorithm 1, and its released code. The two
+      differ: see `watch`.
+    """
+    masks = jnp.concatenate([mask[None], state.masks[:-1]])
+    before = (
+        masks[:-1]
+        if rule == "consecutive"
+        else jnp.broadcast_to(masks[0][None], masks[1:].shape)
+    )
+    seen = state.seen + 1
+    bits = len(mask)
+    known = jnp.arange(1, len(masks)) < seen
+    differing = jnp.where(known, jnp.sum(before != masks[1:], axis=1), 2 * bits)
+    distances = jnp.where(known, differing / bits, jnp.inf)
+    # Compared as counts: a tenth is no float, and a distance may be exactly that.
+    worst, limit = jnp.max(differing), jnp.float32(threshold * bits)
+    below = worst < limit if rule == "consecutive" else worst <= limit
+    new = below & ~state.fired
+    return Watch(
+        masks,
+        distances,
+        seen,
+        state.fired | below,
+        jnp.where(new, jnp.int32(epoch), state.fired_at),
+        jnp.where(new, mask, state.ticket),
+    )
