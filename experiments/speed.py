@@ -18,14 +18,14 @@ import sys
 
 import jax
 from matplotlib.figure import Figure
-from measures import gated, once, retraining, scoring, steps
+from measures import gated, once, retraining, scoring, selection, steps
 from measures.rows import Row, met
 from rich import console, markdown
 
 import lthjax
 from lthjax import commands, names, report
 
-PARTS = steps.PARTS | gated.PARTS | once.PARTS | scoring.PARTS | retraining.PARTS
+PARTS = steps.PARTS | gated.PARTS | once.PARTS | scoring.PARTS | retraining.PARTS | selection.PARTS
 
 
 def setup(options) -> dict[str, str]:

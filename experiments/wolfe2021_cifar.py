@@ -1,0 +1,188 @@
+"""Wolfe et al., 2021 (arXiv:2108.00259): channels pruned after more and more training.
+
+    python experiments/wolfe2021_cifar.py --workdir=runs/cifar --data_dir=DIR
+
+ResNet-34 and MobileNet-V2 on 10,000, 30,000 and 50,000 images of CIFAR-10, pruned by
+greedy forward selection at 20, 40, 60 and 80 thousand iterations of the same schedule
+and fine-tuned, by `configs/cifar10_forward.py`: Table 1, the published values beside
+ours, with what is left of the parameters and how much faster the compact network is.
+`--models`, `--sizes`, `--draws`, `--steps`, `--width`, `--tune` and `--candidates`
+shorten it; a cell that the workdir holds is not run again. Departures: those of the
+config; each cell trains its dense network anew, to the same bits.
+"""
+
+import itertools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from lthjax import (
+    channels,
+    commands,
+    cpu,
+    experiment,
+    planning,
+    report,
+    results,
+    tickets,
+)
+from lthjax import config as config_lib
+from lthjax.compact import compact, speed_up
+
+HERE = pathlib.Path(__file__).parent
+PUBLISHED = json.loads((HERE / "published" / "wolfe2021.json").read_text())["cifar10"]
+RECORDS, KEYS = "cifar.jsonl", ("model", "size", "draw_at")
+
+
+def config(options, model, size, draw_at):
+    """Returns the config of a cell."""
+    known = model if model in ("resnet34", "mobilenet_v2") else "resnet34"
+    found = config_lib.load(HERE.parent / "configs" / "cifar10_forward.py", known)
+    found.model.name, found.model.width = model, options.width
+    found.data_dir, found.data.limit = options.data_dir, size
+    found.data.validation = options.validation
+    found.train.steps = options.steps
+    found.forward.draw_at = draw_at
+    found.forward.tune = min(options.tune, options.steps)
+    found.forward.candidates = options.candidates
+    found.forward.check = min(found.forward.check, size)
+    if options.tolerance:
+        found.forward.tolerance = options.tolerance
+    if options.smoke:
+        found = config_lib.shrunk(found, steps=options.steps)
+        found.model.width = 1.0
+        found.model.options.update(depths=(1, 1), channels=(4, 6))
+    return found
+
+
+def cells(options):
+    """Yields (model, size, draw_at) of every cell."""
+    parts = (options.models, options.sizes, options.draws)
+    for model, size, draw_at in itertools.product(*(part.split(",") for part in parts)):
+        yield model, int(size), int(draw_at)
+
+
+def cell(options, model, size, draw_at):
+    """Returns the record of a cell, run if it is missing."""
+    settings = config(options, model, size, draw_at)
+    root = options.workdir / f"{model}_{size}_{draw_at}"
+    rows = [row for row in experiment.run(settings, root) if row["level"] == 1]
+    ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
+    source = experiment.load(settings)
+    network = planning.model(settings, planning.kind(source))
+    small = compact(network, ticket.params, ticket.masks, ticket.model_state)
+    found = channels.groups(network, ticket.params)
+    kept, total = channels.count(channels.kept(ticket.masks, found))
+    images = jnp.asarray(source.train.images[:64], jnp.float32) / 255
+    whole = ticket.params, ticket.model_state
+    rounds = {"rounds": 1, "seconds": 0.01} if options.smoke else {}
+    faster = speed_up(
+        network,
+        whole,
+        small,
+        images,
+        compiler_options=cpu.compiler_options(ticket.params),
+        **rounds,
+    )
+    return {
+        **dict(zip(KEYS, (model, size, draw_at), strict=True)),
+        "accuracy": round(100 * rows[0]["test_accuracy"], 2),
+        "channels": [kept, total],
+        "params": round(_size(small.params) / _size(ticket.params), 4),
+        "faster": [round(float(q), 2) for q in np.quantile(faster, (0.25, 0.5, 0.75))],
+    }
+
+
+def _size(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def table(rows, options):
+    """Returns the cells as Markdown, the published ones beside them."""
+    lines = [
+        f"{options.steps} steps, {options.tune} of fine-tuning, width "
+        f"{options.width:g}, seed 0, n = 1; quartiles of the speed-up of 64 images.",
+        "",
+        "| model | images | pruned at step | test accuracy, % | published | channels "
+        "kept | parameters kept | times faster |",
+        "|" + "---|" * 8,
+    ]
+    for row in rows:
+        low, middle, high = row["faster"]
+        kept, total = row["channels"]
+        lines.append(
+            f"| {row['model']} | {row['size']:,} | {row['draw_at']:,} | "
+            f"{row['accuracy']} | {published(row)} | {kept} of {total} | "
+            f"{100 * row['params']:.1f} % | {middle} ({low} to {high}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def published(row):
+    """Returns the published accuracy of a cell, or that there is none."""
+    known = PUBLISHED.get(row["model"], {}).get(str(row["size"]))
+    if known is None or row["draw_at"] not in PUBLISHED["iterations"]:
+        return "not supplied"
+    return known[PUBLISHED["iterations"].index(row["draw_at"])]
+
+
+def figure(rows):
+    """Draws the accuracy by the step of pruning, a line for each model and size."""
+    drawn = Figure(figsize=(6, 4), layout="constrained")
+    axes = drawn.subplots()
+    for number, (model, size) in enumerate(
+        sorted({(row["model"], row["size"]) for row in rows})
+    ):
+        own = sorted(
+            (row["draw_at"], row["accuracy"], published(row))
+            for row in rows
+            if (row["model"], row["size"]) == (model, size)
+        )
+        label, color = f"{model}, {size:,} images", f"C{number}"
+        x, y, known = zip(*own, strict=True)
+        axes.plot(x, y, marker="o", color=color, label=label)
+        if "not supplied" not in known:
+            axes.plot(x, known, "*", color=color, mfc="none", label="published")
+    axes.set_xlabel("pruned at step")
+    axes.set_ylabel("test accuracy after fine-tuning, %")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    return drawn
+
+
+def main():
+    """Runs what is missing, and writes `cifar.md` and `cifar.png`."""
+    parser = commands.arguments(__doc__)
+    parser.add_argument("--models", default="resnet34,mobilenet_v2")
+    parser.add_argument("--sizes", default="10000,30000,45000")
+    parser.add_argument("--draws", default="20000,40000,60000,80000")
+    parser.add_argument("--candidates", default="random")
+    numbers = {"steps": 80_000, "tune": 2500, "validation": 5000}
+    for name, value in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--tolerance", type=float, default=0.0)
+    options = parser.parse_args()
+    if options.smoke:
+        options.models, options.sizes, options.draws = "vgg11", "64", "2,4"
+        options.steps = 4
+    commands.prepare()
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    path = options.workdir / RECORDS
+    with commands.plain_errors():
+        present = {results.identity(row, KEYS) for row in results.read(path)}
+        for name in (name for name in cells(options) if name not in present):
+            results.append(path, [cell(options, *name)], KEYS)
+        rows = results.read(path)
+        text = table(rows, options)
+        results.write(options.workdir / "cifar.md", text)
+        report.save(figure(rows), options.workdir / "cifar.png")
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

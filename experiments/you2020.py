@@ -1,0 +1,219 @@
+"""You et al., 2020 (arXiv:1909.11957): tickets drawn at each epoch, how they differ.
+
+    python experiments/you2020.py --workdir=runs/you2020 --data_dir=DIR
+
+Trains VGG-16 by `configs/cifar10_vgg16_early_bird.py`, draws the channel mask after
+every epoch, prunes there and trains each drawn ticket to the end of the schedule.
+Leaves the matrix of mask distances with the epoch at which either rule fires, and the
+accuracy of the tickets by the epoch they were drawn at. Published numbers are of other
+sets and networks than CIFAR-10 with VGG-16, for which none was available: they stand
+beside ours as what they are. `--model`, `--width`, `--limit`, `--epochs`, `--draws` and
+`--data` shorten it.
+"""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from lthjax import (
+    assembly,
+    commands,
+    experiment,
+    planning,
+    report,
+    results,
+    structured,
+    training,
+)
+from lthjax import config as config_lib
+from lthjax.tickets import Ticket, Trained, detection
+from lthjax.training import METRICS
+
+HERE = pathlib.Path(__file__).parent
+PUBLISHED = json.loads((HERE / "published" / "you2020.json").read_text())
+RECORDS = "draws.jsonl"
+
+
+def config(options):
+    """Returns the config, as far as the options change it."""
+    found = config_lib.load(HERE.parent / "configs" / "cifar10_vgg16_early_bird.py")
+    found.data_dir = options.data_dir
+    found.search.sparsities = (options.sparsity,)
+    found.data.name = options.data or found.data.name
+    found.model.name = options.model or found.model.name
+    found.model.width = options.width
+    found.data.limit = options.limit
+    found.data.validation = options.validation or found.data.validation
+    if options.epochs:
+        drops = [options.epochs // 2, options.epochs * 3 // 4]
+        found.train.epochs, found.schedule.drops = options.epochs, tuple(drops)
+    if options.batch_size:
+        found.train.batch_size = options.batch_size
+    if options.smoke:
+        found = config_lib.shrunk(found, steps=8)
+        found.model.options.update(depths=(1, 1), channels=(4, 6))
+        found.model.width = 1.0
+    found.eval_every = 0  # once an epoch, which is when a ticket is drawn
+    return found
+
+
+def dense(parts, draw, seed):
+    """Trains the whole network, and yields (epoch, trained, watched mask, masks)."""
+    params, model_state = parts.init_fn(assembly.key(seed, "init"))
+    masks = parts.masks_fn(params)
+    steps, epoch = parts.plan.steps, parts.plan.steps_per_epoch
+    ticket = Ticket(0, 0, steps, params, model_state, masks)
+    states, fixed = _population(parts, ticket, seed)
+    for at in range(0, steps, epoch):
+        stop = min(at + epoch, steps)
+        states = parts.run(states, fixed, (0, steps), at, stop)
+        state = training.member(states, 0)
+        trained = Trained(state.params, state.model_state, masks)
+        yield stop // epoch, trained, *draw(trained), _accuracy(state.curve)
+
+
+def _population(parts, ticket, seed):
+    states = training.stack([parts.begin(ticket)])
+    keys = jnp.stack([assembly.key(seed, "data")])
+    return states, (training.stack([ticket.masks]), keys)
+
+
+def _accuracy(curve):
+    """Returns the last test accuracy of a learning curve, %."""
+    column = np.asarray(curve)[:, METRICS.index("test_accuracy")]
+    return round(100 * float(column[np.isfinite(column)][-1]), 2)
+
+
+def retrained(parts, trained, masks, epoch, seed):
+    """Returns the accuracy of a ticket drawn at an epoch, at the schedule's end."""
+    steps, start = parts.plan.steps, epoch * parts.plan.steps_per_epoch
+    weights = trained.params, trained.model_state
+    ticket = Ticket(1, start, steps, *weights, masks)
+    states, fixed = _population(parts, ticket, seed)
+    states = parts.run(states, fixed, (start, steps), start, steps)
+    return _accuracy(training.member(states, 0).curve)
+
+
+def fired(seen, settings):
+    """Returns {rule: epoch at which the detector fires, or -1}."""
+    found = {}
+    for rule in detection.RULES:
+        queue = settings.early_bird.queue
+        state = detection.watch(seen.shape[1], rule, queue)
+        for epoch, mask in enumerate(seen, start=1):
+            state = detection.update(state, jnp.asarray(mask), epoch, rule=rule)
+        found[rule] = int(state.fired_at)
+    return found
+
+
+def run(settings, options):
+    """Trains and draws what is missing; returns (records, masks [epochs, bits])."""
+    path = options.workdir / RECORDS
+    source = experiment.load(settings)
+    parts = assembly.build(settings, source)
+    network = planning.model(settings, planning.kind(source))
+    draw = structured.selector(settings, network)
+    seed, seen = settings.seeds[0], []
+    done = {row["epoch"] for row in results.read(path)}
+    epochs = parts.plan.steps // parts.plan.steps_per_epoch
+    for epoch, trained, mask, masks, accuracy in dense(parts, draw, seed):
+        seen.append(np.asarray(mask))
+        print(f"epoch {epoch} of {epochs}: {accuracy} %", flush=True)
+        wanted = epoch % options.draws == 0 or epoch == epochs
+        if wanted and epoch not in done:
+            last = epoch == epochs
+            found = accuracy if last else retrained(parts, trained, masks, epoch, seed)
+            row = {"epoch": epoch, "dense": accuracy, "ticket": None if last else found}
+            results.append(path, [row], ("epoch",))
+    return results.read(path), np.stack(seen)
+
+
+def table(rows, seen, settings):
+    """Returns the accuracies and the draws as Markdown, the published ones beside."""
+    flags = json.dumps(
+        {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
+    )
+    model, data = settings.model, settings.data
+    sparsity = settings.search.sparsities[0]
+    lines = [
+        f"{model.name}, width {model.width:g}, on {data.name} (limit {data.limit}), "
+        f"{100 * sparsity:g} % of the channels removed; {flags}; n = 1.",
+        "",
+        "| drawn at epoch | test accuracy of the ticket, % | dense then, % |",
+        "|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: row["epoch"]):
+        ticket = "(the dense network)" if row["ticket"] is None else row["ticket"]
+        lines.append(f"| {row['epoch']} | {ticket} | {row['dense']} |")
+    lines += ["", "| rule | fires at epoch | of |", "|---|---|---|"]
+    for rule, epoch in fired(seen, settings).items():
+        lines.append(f"| {rule} | {epoch if epoch > 0 else 'never'} | {len(seen)} |")
+    lines += ["", "Published, VGG-16 on CIFAR-100, retrained accuracy, %:", ""]
+    lines += ["| p | LT one-shot | Network Slimming | EB re-init | EB Train |"]
+    lines += ["|---|---|---|---|---|"]
+    for p, values in PUBLISHED["vgg16, cifar100"].items():
+        lines.append(f"| {p} | {' | '.join(map(str, values.values()))} |")
+    drawn = PUBLISHED["drawn at epoch, of 160, vgg16, cifar100"]
+    text = ", ".join(f"{epoch} (p = {p})" for p, epoch in drawn.items())
+    return "\n".join([*lines, "", f"Published draws, of 160 epochs: {text}.", ""])
+
+
+def figure(rows, seen, settings):
+    """Draws the distance matrix and the accuracy by drawing epoch."""
+    shape = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = shape.subplots(1, 2)
+    distances = np.mean(seen[:, None] != seen[None], axis=2)
+    extent = (0.5, len(seen) + 0.5, len(seen) + 0.5, 0.5)
+    image = left.imshow(distances, cmap="viridis", vmin=0, extent=extent)
+    shape.colorbar(image, ax=left, label="mask distance")
+    for number, (rule, epoch) in enumerate(fired(seen, settings).items()):
+        if epoch > 0:
+            style = {"color": f"C{number + 1}", "label": f"{rule} fires"}
+            left.plot(epoch, epoch, "o", mfc="none", ms=12, **style)
+            right.axvline(epoch, ls="--", lw=1, **style)
+    left.set_xlabel("epoch")
+    left.set_ylabel("epoch")
+    own = sorted((row["epoch"], row["ticket"], row["dense"]) for row in rows)
+    drawn = [(epoch, ticket) for epoch, ticket, _ in own if ticket is not None]
+    right.plot(*zip(*drawn, strict=True), marker="o", label="ticket, at the end")
+    right.plot([e for e, _, _ in own], [d for _, _, d in own], ":", label="dense, then")
+    right.axhline(own[-1][2], color="0.5", lw=1, label="dense, at the end")
+    right.set_xlabel("drawn at epoch")
+    right.set_ylabel("test accuracy, %")
+    right.grid(alpha=0.3)
+    for axes in (left, right):
+        axes.legend(fontsize=8)
+    p = 100 * settings.search.sparsities[0]
+    name = f"{settings.model.name} x {settings.model.width:g}, {settings.data.name}"
+    shape.suptitle(f"{name}, {p:g} % of the channels removed, n = 1")
+    return shape
+
+
+def main():
+    """Runs what is missing, and writes `you2020.md` and `you2020.png`."""
+    parser = commands.arguments(__doc__)
+    parser.add_argument("--sparsity", type=float, default=0.5)
+    for name in ("model", "data"):
+        parser.add_argument(f"--{name}", default="")
+    for name in ("limit", "validation", "epochs", "batch_size"):
+        parser.add_argument(f"--{name}", type=int, default=0)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--draws", type=int, default=1, help="epochs between two draws")
+    options = parser.parse_args()
+    commands.prepare()
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    with commands.plain_errors():
+        settings = config(options)
+        config_lib.validate(settings)
+        rows, seen = run(settings, options)
+        text = table(rows, seen, settings)
+        results.write(options.workdir / "you2020.md", text)
+        report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
