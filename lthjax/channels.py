@@ -267,8 +267,9 @@ def slimmed(scores: Mapping[str, jax.Array], sparsity: float) -> dict[str, jax.A
             f"for at most {1 - len(scores) / total:.4f}"
         )
     open_ = {name: jnp.ones(score.shape, bool) for name, score in scores.items()}
+    above = 1 + max(jnp.max(score) for score in scores.values())
     safe = {
-        name: score.at[jnp.argmax(score)].set(jnp.inf) for name, score in scores.items()
+        name: score.at[jnp.argmax(score)].set(above) for name, score in scores.items()
     }
     return pruning.prune(open_, safe, kept=wanted)
 
