@@ -25,7 +25,14 @@ from rich import console, markdown
 import lthjax
 from lthjax import commands, names, report
 
-PARTS = steps.PARTS | gated.PARTS | once.PARTS | scoring.PARTS | retraining.PARTS | selection.PARTS
+PARTS = (
+    steps.PARTS
+    | gated.PARTS
+    | once.PARTS
+    | scoring.PARTS
+    | retraining.PARTS
+    | selection.PARTS
+)
 
 
 def setup(options) -> dict[str, str]:

@@ -267,7 +267,7 @@ def slimmed(scores: Mapping[str, jax.Array], sparsity: float) -> dict[str, jax.A
             f"for at most {1 - len(scores) / total:.4f}"
         )
     open_ = {name: jnp.ones(score.shape, bool) for name, score in scores.items()}
-    above = 1 + max(jnp.max(score) for score in scores.values())
+    above = 1 + jnp.max(jnp.stack([jnp.max(score) for score in scores.values()]))
     safe = {
         name: score.at[jnp.argmax(score)].set(above) for name, score in scores.items()
     }
