@@ -35,9 +35,8 @@ from lthjax import (
 )
 from lthjax.data import sources
 
-PUBLISHED = json.loads(
-    (pathlib.Path(__file__).parent / "published" / "wolfe2021.json").read_text()
-)
+FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
+PUBLISHED = json.loads(FILE.read_text())
 SIZES = (1000, *range(5000, 50_001, 5000))
 SHOWN = (10, 25, 50, 100, 150, 200)
 PICKS, BATCH, EVERY, DISPATCH = 200, 128, 1000, 100
@@ -301,23 +300,17 @@ def _map(axes, values, steps, title):
         axes.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=6)
     axes.set_yticks(range(len(values)), [f"{int(m):,}" for m in values])
     axes.set_xticks(range(longest), [f"{s:,}" for s in steps[:longest]], fontsize=7)
-    axes.set_xlabel("steps of pre-training")
-    axes.set_ylabel("training examples")
-    axes.set_title(title)
+    axes.set(title=title, xlabel="steps of training", ylabel="training examples")
     axes.figure.colorbar(image, ax=axes, label="pruned accuracy, %")
 
 
 def _curves(axes, rows, width, size):
     """Draws the test accuracy by pruned size, a line for each checkpoint."""
     own = [row for row in rows if (row["width"], row["size"]) == (width, size)]
-    steps = sorted({row["step"] for row in own})
-    for i, step in enumerate(steps):
+    for step in sorted({row["step"] for row in own}):
         values = np.mean([r["test"] for r in own if r["step"] == step], axis=0)
-        shade = f"C{i % 10}"
-        axes.plot(SHOWN, values, marker="o", ms=3, color=shade, label=f"{step:,} steps")
-    axes.set_xlabel("picks")
-    axes.set_ylabel("test accuracy of the pruned network, %")
-    axes.set_title(f"m = {size:,}")
+        axes.plot(SHOWN, values, marker="o", ms=3, label=f"{step:,} steps")
+    axes.set(title=f"m = {size:,}", xlabel="picks", ylabel="pruned, test accuracy, %")
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
 
@@ -328,10 +321,9 @@ def main():
     numbers = {"widths": "5000,10000,20000", "sizes": ",".join(map(str, SIZES))}
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", default=value, help="by commas")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--seeds", type=int, default=3)
+    for name, value in {"steps": 8000, "seeds": 3, "every": EVERY}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
-    options.every = EVERY
     for name in numbers:
         setattr(options, name, [int(n) for n in getattr(options, name).split(",")])
     if options.smoke:

@@ -51,7 +51,7 @@ def prune(
       ValueError: Neither or both of `sparsity` and `kept` are given, a sparsity is
         outside [0, 1), a kept count is outside [0, total], the minima exceed it, a
         score of a kept weight is NaN or infinite (where it is not traced: a traced NaN
-        ranks above all numbers), a shape or the scope is wrong.
+        may rank above all numbers), a shape or the scope is wrong.
 
     References:
       Published codes disagree by one weight a level, and by a quarter on ties; this

@@ -84,7 +84,7 @@ def value(x: Scaled) -> jax.Array:
 
 
 def _reach(dtype) -> int:
-    """Returns the largest n for which both 2^n and 2^(n + 1) have inverses in range."""
+    """Returns the largest n for which 2^-n is normal and 2^(n + 1) is finite."""
     return min(jnp.finfo(dtype).maxexp, _BIAS + 1) - 2
 
 

@@ -346,7 +346,5 @@ def test_what_is_no_running_statistic_stays_or_is_refused():
     found = recompute({}, state)
     np.testing.assert_allclose(found["mean"], 5, rtol=1e-5)
     assert found["fixed"] == 4
-    with pytest.raises(
-        ValueError, match="floating to be recomputed, got steps = int32"
-    ):
+    with pytest.raises(ValueError, match="to be recomputed, got steps = int32"):
         recompute({}, {**state, "steps": jnp.int32(1)})

@@ -11,7 +11,7 @@ import optax
 
 from lthjax import masks as masks_lib
 from lthjax import pruning, scores, sparsities
-from lthjax.dynamic import base
+from lthjax.dynamic import amounts, base
 
 
 def set_(
@@ -149,7 +149,7 @@ def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
 def _redistributing(inner, init, growth, schedule, *, replaces):
     """Wraps an optimizer so that kept weights move to where `growth` is largest."""
     every, until, fraction = schedule.values()
-    base.check_steps(1, every=every, until=until)
+    amounts.check_steps(1, every=every, until=until)
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must be in [0, 1], got fraction = {fraction}")
 
@@ -179,7 +179,7 @@ def _redistributing(inner, init, growth, schedule, *, replaces):
 
 def _initialiser(inner, sparsity, key, distribution, exclude):
     """Returns params -> the state of step 0, its masks random."""
-    base.check_sparsity(sparsity=sparsity)
+    amounts.check_sparsity(sparsity=sparsity)
     if distribution not in DISTRIBUTIONS:
         raise ValueError(
             f"distribution must be one of {', '.join(DISTRIBUTIONS)}, got "
@@ -199,7 +199,7 @@ def _initialiser(inner, sparsity, key, distribution, exclude):
 
 def _counts(full, sparsity, distribution):
     """Returns the counts of the layers: of their own sparsities, or by distribution."""
-    kept = base.counts(full, sparsity, "global")
+    kept = amounts.counts(full, sparsity, "global")
     if isinstance(kept, list):
         return kept
     shapes = [mask.shape for mask in jax.tree.leaves(full)]

@@ -10,7 +10,7 @@ from jax import lax
 
 from lthjax import masks as masks_lib
 from lthjax import pruning, scores
-from lthjax.dynamic import base
+from lthjax.dynamic import amounts, base
 
 
 def gradual(
@@ -61,9 +61,9 @@ def gradual(
       t + 1: it prunes at `begin` already, reaches s_f at `end` - 1, and leaves every
       layer at least one weight.
     """
-    base.check_steps(0, begin=begin)
-    base.check_steps(begin + 1, end=end)
-    base.check_steps(1, every=every)
+    amounts.check_steps(0, begin=begin)
+    amounts.check_steps(begin + 1, end=end)
+    amounts.check_steps(1, every=every)
     init = _initialiser(inner, sparsity, initial, scope, exclude)
 
     def change(state, at, params, grads, stepped):
@@ -127,11 +127,11 @@ def straight_through(
       Bengio et al., 2013, arXiv:1308.3432; by magnitude, with a cubic schedule, Lin et
       al., 2020, arXiv:2006.07253.
     """
-    base.check_steps(0, begin=begin)
-    base.check_steps(begin, end=end)
-    base.check_steps(1, every=every)
+    amounts.check_steps(0, begin=begin)
+    amounts.check_steps(begin, end=end)
+    amounts.check_steps(1, every=every)
     if until is not None:
-        base.check_steps(end + 1, until=until)
+        amounts.check_steps(end + 1, until=until)
     dense = _initialiser(inner, sparsity, initial, scope, exclude)
     inner = optax.with_extra_args_support(inner)
 
@@ -144,7 +144,7 @@ def straight_through(
 
     def update(updates, state, params=None, *, step=None, masks=None, **extra):
         del masks  # the training step hands them to any optimizer; ours has its own
-        base.check_given(params)
+        amounts.check_given(params)
         at = base.now(state, step)
         updates, slots = inner.update(updates, state.inner, params, **extra)
 
@@ -206,11 +206,11 @@ def _initialiser(inner, sparsity, initial, scope, exclude):
     """Returns params -> the state of step 0, its masks full."""
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
-    base.check_sparsity(initial=initial, sparsity=sparsity)
+    amounts.check_sparsity(initial=initial, sparsity=sparsity)
 
     def init(params):
         masks = masks_lib.full(params, exclude)
-        kept = base.counts(masks, sparsity, scope)
+        kept = amounts.counts(masks, sparsity, scope)
         return base.begin(masks, kept, None, inner.init(params))
 
     return init
