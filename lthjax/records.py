@@ -123,7 +123,7 @@ def _amounts(masks):
 def _at_best(curve, best_by, first):
     """Returns the step of best validation, the first on a tie, and what it gave."""
     values = curve[f"validation_{best_by}"]
-    allowed = [v for v, at in zip(values, curve["step"], strict=True) if at > first]
+    allowed = [v for v, at in zip(values, curve["step"], strict=True) if at >= first]
     best = max(allowed) if best_by == "accuracy" else min(allowed)
     index = values.index(best, len(values) - len(allowed))
     names = ("validation_accuracy", "test_accuracy")
