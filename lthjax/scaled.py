@@ -1,11 +1,12 @@
 """Arithmetic that cannot overflow: a power of two is carried beside every array.
 
 A function is evaluated primitive by primitive, each array x as `mantissa * 2^exponent`
-with one exponent for the whole array. Products add exponents and bring the largest
-mantissa back to [1, 2); sums align both sides to the larger exponent; scaling by a
-power of two is exact, so that the mantissas are those of the function itself but for
-what is more than a factor 2^126 below the largest entry of its array. Derivatives by
-the mantissas stay in range for the same reason: an exponent is a constant to them.
+with one exponent for the whole array. Products add exponents, and before mantissas can
+leave the range of floats the largest of the array is brought back to [1, 2); sums align
+both sides to the larger exponent. Scaling by a power of two is exact, so that the
+mantissas are those of the function itself but for what is more than a factor 2^100
+below the largest entry of its array. Derivatives by the mantissas stay in range for the
+same reason: an exponent is a constant to them.
 """
 
 import functools
@@ -22,6 +23,7 @@ from jax.extend.core import Literal
 _LOWEST = -(2**20)  # the exponent of zero: below that of every other array
 _BIAS = 127  # of the exponent of a float32, above 23 bits of fraction
 _FRACTION = 23
+_MOST_FACTORS = 4  # multiplied entry by entry before the product is normalised
 
 
 class Scaled(NamedTuple):
@@ -34,6 +36,14 @@ class Scaled(NamedTuple):
 
     mantissa: jax.Array
     exponent: jax.Array
+
+
+class _Term(NamedTuple):
+    """A `Scaled` array in the evaluation, a product of so many normalised factors."""
+
+    mantissa: jax.Array
+    exponent: jax.Array
+    factors: int = 1
 
 
 def evaluate(fn: Callable, *args: Any) -> Any:
@@ -51,7 +61,8 @@ def evaluate(fn: Callable, *args: Any) -> Any:
     jaxpr, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
     leaves = [_entering(jnp.asarray(leaf)) for leaf in jax.tree.leaves(args)]
     results = [_entering(x) for x in _run(jaxpr, leaves)]
-    return jax.tree.unflatten(jax.tree.structure(shape), results)
+    scaled = [normalise(*x[:2]) if isinstance(x, _Term) else x for x in results]
+    return jax.tree.unflatten(jax.tree.structure(shape), scaled)
 
 
 def normalise(mantissa: jax.Array, exponent: Any = 0) -> Scaled:
@@ -99,18 +110,18 @@ def _is_float(x) -> bool:
 
 
 def _entering(x):
-    """Returns an array as the rules want it: `Scaled` if of floats.
+    """Returns an array as the rules want it: a `_Term` if of floats.
 
     A number of the program keeps its mantissa in numpy, where it can be looked at.
     """
-    if isinstance(x, Scaled) or not _is_float(x):
+    if isinstance(x, _Term) or not _is_float(x):
         return x
     if x.ndim or not isinstance(x, np.ndarray):
-        return normalise(x)
+        return _renewed(x, 0)
     mantissa, exponent = math.frexp(float(x))
     if mantissa == 0 or not math.isfinite(mantissa):
         exponent = _LOWEST
-    return Scaled(np.asarray(mantissa, x.dtype), np.int32(exponent))
+    return _Term(np.asarray(mantissa, x.dtype), np.int32(exponent))
 
 
 def _run(jaxpr, args) -> list:
@@ -128,7 +139,7 @@ def _run(jaxpr, args) -> list:
 
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
-        if any(isinstance(x, Scaled) for x in operands):
+        if any(isinstance(x, _Term) for x in operands):
             rule = _RULES.get(eqn.primitive.name, _plain)
             results = rule(eqn, [_entering(x) for x in operands])
         else:
@@ -146,7 +157,7 @@ def _bind(eqn, args) -> list:
 
 def _plain(eqn, args):
     """Evaluates any primitive: f(value(x))."""
-    plain = [value(x) if isinstance(x, Scaled) else x for x in args]
+    plain = [value(Scaled(*x[:2])) if isinstance(x, _Term) else x for x in args]
     return [_entering(y) for y in _bind(eqn, plain)]
 
 
@@ -158,19 +169,18 @@ def _called(eqn, args):
 
 def _homogeneous(eqn, args):
     """Evaluates f with f(c x, c y) = c f(x, y), or f(x, y), at the larger exponent."""
-    scaled = [x for x in args if isinstance(x, Scaled)]
-    top = functools.reduce(jnp.maximum, [x.exponent for x in scaled])
+    terms = [x for x in args if isinstance(x, _Term)]
+    top = functools.reduce(jnp.maximum, [x.exponent for x in terms])
+    factors = max(x.factors for x in terms)
 
     def aligned(x):
-        if not isinstance(x, Scaled):
-            return x
-        if len(scaled) == 1:
-            return x.mantissa
+        if not isinstance(x, _Term) or len(terms) == 1:
+            return x.mantissa if isinstance(x, _Term) else x
         dtype = x.mantissa.dtype
         return x.mantissa * _power(jnp.maximum(x.exponent - top, -_reach(dtype)), dtype)
 
     results = _bind(eqn, [aligned(x) for x in args])
-    return [Scaled(y, top) if _is_float(y) else y for y in results]
+    return [_Term(y, top, factors) if _is_float(y) else y for y in results]
 
 
 def _converted(eqn, args):
@@ -181,7 +191,7 @@ def _converted(eqn, args):
 
 def _larger(eqn, args):
     """Evaluates max(x, y); with the number 0 it needs no alignment."""
-    numbers = [isinstance(x, Scaled) and _is_zero(x.mantissa) for x in args]
+    numbers = [isinstance(x, _Term) and _is_zero(x.mantissa) for x in args]
     if sum(numbers) != 1:
         return _homogeneous(eqn, args)
     x = args[numbers.index(False)]
@@ -193,12 +203,24 @@ def _is_zero(mantissa) -> bool:
     return isinstance(mantissa, np.ndarray) and not mantissa.any()
 
 
-def _bilinear(eqn, args, sign=1):
+def _product(eqn, args):
+    """Evaluates x * y, normalised where too many factors have come together."""
+    x, y = args
+    (result,) = _bind(eqn, [x.mantissa, y.mantissa])
+    term = _Term(result, x.exponent + y.exponent, x.factors + y.factors)
+    return [term if term.factors <= _MOST_FACTORS else _renewed(*term[:2])]
+
+
+def _renewed(mantissa, exponent):
+    return _Term(*normalise(mantissa, exponent))
+
+
+def _contraction(eqn, args, sign=1):
     """Evaluates f with f(a x, b y) = a b^sign f(x, y)."""
-    if not all(isinstance(x, Scaled) for x in args):
+    if not all(isinstance(x, _Term) for x in args):
         return _plain(eqn, args)
     (result,) = _bind(eqn, [x.mantissa for x in args])
-    return [normalise(result, args[0].exponent + sign * args[1].exponent)]
+    return [_renewed(result, args[0].exponent + sign * args[1].exponent)]
 
 
 def _raised(eqn, args):
@@ -207,7 +229,7 @@ def _raised(eqn, args):
     times, root = _DEGREES.get(eqn.primitive.name) or (eqn.params["y"], 1)
     rest = x.exponent % root
     (result,) = _bind(eqn, [x.mantissa * _power(rest, x.mantissa.dtype)])
-    return [normalise(result, (x.exponent - rest) // root * times)]
+    return [_renewed(result, (x.exponent - rest) // root * times)]
 
 
 _DEGREES = {"square": (2, 1), "sqrt": (1, 2), "rsqrt": (-1, 2)}
@@ -233,9 +255,10 @@ _HOMOGENEOUS = (
 _RULES = {
     **dict.fromkeys(_CALLS, _called),
     **dict.fromkeys(_HOMOGENEOUS, _homogeneous),
-    **dict.fromkeys(("mul", "dot_general", "conv_general_dilated"), _bilinear),
+    **dict.fromkeys(("dot_general", "conv_general_dilated"), _contraction),
     **dict.fromkeys((*_DEGREES, "integer_pow"), _raised),
     "convert_element_type": _converted,
-    "div": functools.partial(_bilinear, sign=-1),
+    "div": functools.partial(_contraction, sign=-1),
     "max": _larger,
+    "mul": _product,
 }

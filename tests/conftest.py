@@ -13,6 +13,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax.extend.core.primitives import conv_general_dilated_p  # noqa: E402
+from jax.interpreters import mlir  # noqa: E402
+
+from lthjax import cpu  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -34,3 +38,13 @@ def strict_dtypes():
     """Strict dtype promotion, for our own tree algebra (it breaks some of optax)."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+@pytest.fixture
+def lowered():
+    """The CPU's fast convolutions, for one test."""
+    registry = mlir._platform_specific_lowerings["cpu"]
+    before = registry[conv_general_dilated_p]
+    cpu.lower_convolutions()
+    yield
+    registry[conv_general_dilated_p] = before

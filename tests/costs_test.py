@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from lthjax import costs, cpu, masks, models
+from lthjax import costs, masks, models
 
 
 def traced(name, image_shape, classes=10, **options):
@@ -57,10 +57,10 @@ def test_uses_come_in_the_order_of_depth():
     assert kernels.index(first) < kernels.index(second)
 
 
-@pytest.mark.parametrize("lowered", [False, True])
-def test_a_depthwise_kernel_is_used_once_a_pixel(lowered):
-    if lowered:
-        cpu.lower_convolutions()
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_depthwise_kernel_is_used_once_a_pixel(fast, request):
+    if fast:
+        request.getfixturevalue("lowered")
     params, uses = traced("mobilenet_v1", (32, 32, 3), width=0.25)
     # The second block has stride 2: 16 pixels wide; 16 channels, one kernel each.
     assert uses["stage2_block0/depthwise/kernel"] == 16 * 16

@@ -69,7 +69,7 @@ BAD = [
         {"search.score": "snip", "search.batches": 9},
         "at most the 32 of the training set",
     ),
-    ({"search.method": "rgl"}, "at_init, gradual, .* did you mean 'rigl'"),
+    ({"search.method": "rgl"}, "at_init, continued, .* did you mean 'rigl'"),
     (
         {"search.method": "rigl", "search.rewind_to": 1},
         "trains every level from the st",

@@ -6,12 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from jax import lax
-from jax.extend.core.primitives import conv_general_dilated_p
-from jax.interpreters import mlir
 
-from lthjax import cpu, losses, masks, models, optimizers, pruning, scores, sparsities
+from lthjax import losses, masks, models, optimizers, pruning, scores, sparsities
 
 SIZE, CLASSES, LEVELS = 64, 3, 3
 
@@ -146,16 +143,6 @@ def test_every_level_trains_its_own_weights_and_keeps_zero_at_zero():
     for before, after in ((level - 1, level) for level in range(1, LEVELS + 1)):
         inside = jax.tree.map(lambda m, a=after, b=before: ~m[a] | m[b], trees)
         assert all(leaf.all() for leaf in jax.tree.leaves(inside))
-
-
-@pytest.fixture
-def lowered():
-    """The CPU's fast convolutions, for one test."""
-    registry = mlir._platform_specific_lowerings["cpu"]
-    before = registry[conv_general_dilated_p]
-    cpu.lower_convolutions()
-    yield
-    registry[conv_general_dilated_p] = before
 
 
 def test_a_convolutional_network_by_map_has_the_bits_of_separate_runs(lowered):
