@@ -8,7 +8,9 @@ Savarese et al., 2020, arXiv:1912.04427, on the network and by the weights' opti
 600 steps a round in place of 85 epochs, and the gates' learning rate raised until few
 gates are undecided. A pixel that is never on keeps its first logit: one within 0.023 of
 zero stays undecided for ever at temperature 200, and so none is here.
-`experiments/savarese2020.py` sets the other searches beside it, with what it found.
+`experiments/savarese2020.py` sets the other searches beside it. Measured (n = 3): dense
+95.23 +- 0.56 %; after three rounds from first logit -0.3, 2.48 +- 0.14 % of the weights
+left, 95.57 +- 0.16 % retrained, soft and hard 96.78 +- 0.13 %, no gate undecided.
 """
 
 from lthjax import config as lthjax_config

@@ -316,7 +316,9 @@ def write(options, found, everything):
     text = "\n".join(parts)
     results.write(options.workdir / "savarese2020.md", text)
     title = f"{found.model.name} on {found.data.name}, mean and standard deviation"
-    title = f"{title}, n = {len(found.seeds)}, {options.steps or ''} steps a training"
+    length = f"{found.train.steps} steps" * bool(found.train.steps)
+    length = length or f"{found.train.epochs} epochs"
+    title = f"{title}, n = {len(found.seeds)}, {length} a training"
     report.save(figure(everything, title), options.workdir / "savarese2020.png")
     return text
 
