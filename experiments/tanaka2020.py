@@ -44,6 +44,7 @@ METHODS = {
 CONTROLS = ("reinit", "shuffle")
 # Best test accuracy in %, mean of three: VGG-16 on CIFAR-10, {method: {density: ...}}.
 PUBLISHED = {
+    "dense": 93.53,
     "random": {0.1: 91.15, 0.01: 79.14},
     "magnitude": {0.1: 93.12, 0.01: 89.8},
     "snip": {0.1: 92.26, 0.01: 89.15},
@@ -93,18 +94,18 @@ def configs(options) -> dict:
     return found
 
 
-def table(rows: list[dict], settings: str) -> str:
+def table(rows: list[dict], settings: str, published: dict) -> str:
     """Returns the accuracies by method and density, as Markdown."""
-    head = "| method | % left | published, VGG-16 | ticket | reinit | shuffle | n |"
+    head = "| method | % left | published | ticket | reinit | shuffle | n |"
     lines = [settings, "", head, "|" + "---|" * 7]
-    dense = [100 * r["test_accuracy"] for r in rows if r["level"] == 0]
-    lines.append(f"| dense | 100 | 93.53 | {_cell(dense)} | | | {len(dense)} |")
+    dense, known = _dense(rows), published.get("dense", "")
+    lines.append(f"| dense | 100 | {known} | {_cell(dense)} | | | {len(dense)} |")
     for name, level in dict.fromkeys((r["run"], r["level"]) for r in rows):
         if level == 0:
             continue
         group = [r for r in rows if (r["run"], r["level"]) == (name, level)]
         density = round(1 - group[0]["sparsity"], 3)
-        cells = [str(PUBLISHED.get(name, {}).get(density, ""))]
+        cells = [str(published.get(name, {}).get(density, ""))]
         for arm in ("ticket", *CONTROLS):
             cells.append(
                 _cell([100 * r["test_accuracy"] for r in group if r["arm"] == arm])
@@ -113,6 +114,12 @@ def table(rows: list[dict], settings: str) -> str:
         share = f"{100 * (1 - group[0]['sparsity']):.3g}"
         lines.append(f"| {name} | {share} | {' | '.join(cells)} | {n} |")
     return "\n".join(lines) + "\n"
+
+
+def _dense(rows):
+    """Returns the dense accuracies of the first run: those of all runs are the same."""
+    own = [r for r in rows if r["level"] == 0 and r["run"] == rows[0]["run"]]
+    return [100 * r["test_accuracy"] for r in own]
 
 
 def _cell(values):
@@ -128,27 +135,11 @@ def figure(rows: list[dict]) -> Figure:
     names = list(dict.fromkeys(r["run"] for r in rows))
     drawn = Figure(figsize=(11, 1 + 3 * len(levels)), layout="constrained")
     panels = drawn.subplots(len(levels), 1, squeeze=False, sharex=True)[:, 0]
-    marks = {"ticket": "o", "reinit": "^", "shuffle": "x"}
     for axes, level in zip(panels, levels, strict=True):
         own = [r for r in rows if r["level"] == level]
-        for shift, (arm, mark) in zip((-0.15, 0, 0.15), marks.items(), strict=True):
-            groups = {
-                n: [
-                    100 * r["test_accuracy"]
-                    for r in own
-                    if (r["run"], r["arm"]) == (n, arm)
-                ]
-                for n in names
-            }
-            kept = {n: results.spread(values) for n, values in groups.items() if values}
-            x = [names.index(n) + shift for n in kept]
-            mean, std = (
-                [getattr(s, f) for s in kept.values()] for f in ("mean", "std")
-            )
-            axes.errorbar(x, mean, std, fmt=mark, ms=5, capsize=2, label=arm)
-        dense = results.spread(
-            [100 * r["test_accuracy"] for r in rows if not r["level"]]
-        )
+        for arm in dict.fromkeys(r["arm"] for r in own):
+            _marks(axes, own, arm, names)
+        dense = results.spread(_dense(rows))
         axes.axhline(dense.mean, color="0.5", ls="--", lw=1, label="dense")
         share = 100 * (1 - own[0]["sparsity"])
         axes.set_ylabel(f"test accuracy, %\n{share:.3g} % of the weights left")
@@ -158,6 +149,21 @@ def figure(rows: list[dict]) -> Figure:
     n = len({r["seed"] for r in rows})
     drawn.suptitle(f"mean and standard deviation, n = {n}")
     return drawn
+
+
+def _marks(axes, rows, arm, names):
+    """Draws mean and spread of an arm, a place on the x axis for each name."""
+    mark, shift = {"ticket": ("o", 0), "reinit": ("^", 0.15), "shuffle": ("x", 0.3)}[
+        arm
+    ]
+    own = [r for r in rows if r["arm"] == arm]
+    for name in names:
+        values = [100 * r["test_accuracy"] for r in own if r["run"] == name]
+        if values:
+            spread, x = results.spread(values), names.index(name) + shift
+            colour, label = f"C{'ox^'.index(mark)}", None if name != names[0] else arm
+            look = {"fmt": mark, "ms": 5, "capsize": 2, "color": colour}
+            axes.errorbar(x, spread.mean, spread.std, label=label, **look)
 
 
 def main() -> None:
@@ -181,7 +187,9 @@ def main() -> None:
         places = ("--workdir", "--data_dir")
         given = [word for word in sys.argv[1:] if not word.startswith(places)]
         command = " ".join(["python experiments/tanaka2020.py", *given])
-        text = table(rows, f"Command: `{command}`; test accuracy in %, last step.")
+        same = (options.data, options.model or "vgg16") == ("cifar10", "vgg16")
+        text = f"Command: `{command}`; test accuracy in %, last step."
+        text = table(rows, text, PUBLISHED if same else {})
         results.write(options.workdir / "tanaka2020.md", text)
         report.save(figure(rows), options.workdir / "tanaka2020.png")
         print(text, f"figure: {options.workdir / 'tanaka2020.png'}", sep="\n")

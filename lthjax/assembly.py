@@ -292,4 +292,6 @@ def _wrapper(config, numbers):
         options |= {"until": end, "fraction": given.fraction, "key": jax.random.key(0)}
     else:
         options |= {"begin": begin, "end": end}
+    if method == "straight_through":
+        options["until"] = end + 1
     return lambda inner: dynamic.METHODS[method](inner, sparsity, **options)
