@@ -33,6 +33,8 @@ PARTS = (
     | retraining.PARTS
     | selection.PARTS
 )
+# What --smoke takes: one part of every kind that compiles quickly.
+SMOKED = ("lenet", "prune", "start", "synflow", "select_neurons")
 
 
 def setup(options) -> dict[str, str]:
@@ -83,8 +85,10 @@ def main() -> None:
     parser = commands.arguments(__doc__)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of a turn, about")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
+    parser.add_argument("--only", help="parts, by commas; else all, or a few to smoke")
     options = parser.parse_args()
+    wanted = SMOKED if options.smoke else tuple(PARTS)
+    wanted = options.only.split(",") if options.only else wanted
     options.rounds = options.rounds or (2 if options.smoke else 15)
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
     lthjax.cpu.lower_convolutions()
@@ -93,7 +97,7 @@ def main() -> None:
     saved = json.loads(path.read_text()) if path.exists() else {"setup": facts}
     if saved["setup"] != facts:
         sys.exit(f"error: a workdir keeps its setup {saved['setup']}, got {facts}")
-    asked = [part for part in options.only.split(",") if part not in saved]
+    asked = [part for part in wanted if part not in saved]
     for part in asked:
         if len(asked) == 1 or options.smoke:
             saved[part] = names.resolve(part, PARTS, "part")(options)
