@@ -18,7 +18,7 @@ import sys
 
 import jax
 from matplotlib.figure import Figure
-from measures import gated, once, retraining, scoring, selection, steps
+from measures import gated, once, retraining, scaling, scoring, selection, steps
 from measures.rows import Row, met
 from rich import console, markdown
 
@@ -32,6 +32,7 @@ PARTS = (
     | scoring.PARTS
     | retraining.PARTS
     | selection.PARTS
+    | scaling.PARTS
 )
 # What --smoke takes: one part of every kind that compiles quickly.
 SMOKED = ("lenet", "prune", "start", "synflow", "select_neurons")
@@ -91,6 +92,8 @@ def main() -> None:
     wanted = options.only.split(",") if options.only else wanted
     options.rounds = options.rounds or (2 if options.smoke else 15)
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
+    if options.only == "devices":  # virtual ones, of a CPU; before any is asked for
+        jax.config.update("jax_num_cpu_devices", max(scaling.DEVICES))
     lthjax.cpu.lower_convolutions()
     options.workdir.mkdir(parents=True, exist_ok=True)
     path, facts = options.workdir / "speed.json", setup(options)

@@ -138,9 +138,11 @@ def _group(config, source, parts, form, chosen):
     images = jnp.zeros((1, *source.train.images.shape[1:]))
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
-    step = retraining.step(network, form, tx, forward_fn=programs.forward)
+    shared = {"axis_name": programs.axis(config)}
+    mapped = planning.model(config, planning.kind(source), **shared)
+    step = retraining.step(mapped, form, tx, forward_fn=programs.forward, **shared)
     prepare, _ = programs.pipeline(config, source)
-    evaluate = training.evaluator(_deployed(network, form), prepare)
+    evaluate = training.evaluator(_deployed(network, form), prepare, **shared)
     every = parts.plan.eval_every
     room = parts.plan.steps // every + 2
     return parts._replace(

@@ -45,6 +45,7 @@ class Parts(NamedTuple):
         tickets train over the steps `span`; `states` are given away.
       search: The search, stepped member by member.
       control: (arm, key, ticket) -> ticket.
+      mesh: The devices that populations are trained on.
       splits: The data on the device.
       prepare: job -> ticket, what is done once before a job's training.
       handed: job -> what its steps are handed: masks.
@@ -62,6 +63,7 @@ class Parts(NamedTuple):
     run: Callable
     search: Search
     control: Callable
+    mesh: jax.sharding.Mesh
     splits: list
     prepare: Callable = lambda job: job.ticket
     handed: Callable = lambda job: job.ticket.masks
@@ -96,7 +98,8 @@ def build(config, source) -> Parts:
     room = numbers.steps // numbers.eval_every + 2
     begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
     splits, every = programs.on_device(source, config.eval_batch), numbers.eval_every
-    network = learnt.network(config, numbers, plain)
+    mapped = programs.network(config, source, axis_name=programs.axis(config))
+    network = learnt.network(config, numbers, mapped)
     objective = learnt.objective(config, numbers, training.supervised(network))
     functions = network, objective, tx
     evaluate = programs.evaluation(config, source, splits, plain)
@@ -112,6 +115,7 @@ def build(config, source) -> Parts:
         ),
         search=found,
         control=_controller(init_fn),
+        mesh=programs.mesh(config),
         splits=splits,
         examine=learnt.examiner(config, numbers, prune_fn, tx, evaluate),
     )

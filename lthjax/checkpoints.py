@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lthjax import meshes, processes
 from lthjax.masks import path_name
 
 log = logging.getLogger(__name__)
@@ -25,18 +26,22 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
 
     Orbax writes to a temporary folder and renames it. A checksum of the leaves and of
     the metadata goes with them: orbax restores flipped bits without a word. What stands
-    at `path` is replaced.
+    at `path` is replaced. Of several processes all call this: each writes what it has
+    of an array that lies on all of them, the first one the rest.
 
     Args:
       path: The folder.
-      tree: A tree of arrays; `None` leaves are allowed.
+      tree: A tree of arrays, the same in all processes or on their mesh; `None` leaves
+        are allowed.
       metadata: What JSON can hold.
 
     Raises:
       OSError: It could not be written; what stood at `path` may be gone.
     """
-    tree, metadata = jax.device_get(tree), metadata or {}
-    metadata = {"metadata": metadata, "checksum": checksum(tree, metadata)}
+    metadata = metadata or {}
+    whole = jax.device_get(meshes.collected(tree))
+    metadata = {"metadata": metadata, "checksum": checksum(whole, metadata)}
+    tree = whole if processes.alone() else jax.tree.map(_kept, tree, whole)
     arguments = ocp.args.Composite(
         tree=ocp.args.PyTreeSave(tree), metadata=ocp.args.JsonSave(metadata)
     )
@@ -45,6 +50,12 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
             writer.save(pathlib.Path(path).absolute(), args=arguments, force=True)
     except ValueError as error:  # of tensorstore, for what the system refused to write
         raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def _kept(leaf, whole):
+    """Returns what orbax is to write of a leaf: that on all processes, or the array."""
+    local = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+    return whole if local else leaf
 
 
 def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
@@ -111,6 +122,11 @@ def roll(directory: str | pathlib.Path, tree: Any, metadata: dict | None = None)
     directory = pathlib.Path(directory)
     numbers = _numbers(directory)
     save(directory / str(numbers[-1] + 1 if numbers else 0), tree, metadata)
+    _trim(directory)
+
+
+@processes.by_first
+def _trim(directory):
     for old in directory.iterdir():
         if old.name not in {str(n) for n in _numbers(directory)[-2:]}:
             shutil.rmtree(old)
@@ -142,10 +158,16 @@ def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] 
             f"one of the checkpoints in {directory} must be readable, got none of "
             f"{len(damaged)}; remove the folder to start over what it holds"
         )
-    for path in damaged:
-        taken = len(list(directory.glob(f"{path.name}.damaged*")))
-        path.rename(path.with_suffix(f".damaged{taken or ''}"))
+    processes.meet("the newest checkpoint is found")
+    _set_aside(damaged)
     return found
+
+
+@processes.by_first
+def _set_aside(damaged):
+    for path in damaged:
+        taken = len(list(path.parent.glob(f"{path.name}.damaged*")))
+        path.rename(path.with_suffix(f".damaged{taken or ''}"))
 
 
 def _numbers(directory):

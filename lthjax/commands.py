@@ -9,13 +9,22 @@ import traceback
 
 import jax
 
-from lthjax import cpu, progress
+from lthjax import cpu, processes, progress
 
 STOPPED = 143  # the exit status of a run that was asked to stop: 128 + SIGTERM
 
 
-def prepare() -> None:
-    """Sets up plain logs, kept compiled programs, and fast convolutions on a CPU."""
+def prepare(**joining) -> None:
+    """Sets up plain logs, kept compiled programs, and fast convolutions on a CPU.
+
+    And joins the other processes of the run, if it has any; those log warnings only.
+
+    Args:
+      **joining: As for `processes.start`.
+
+    Raises:
+      ValueError: The others cannot be joined so.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", force=True
     )
@@ -25,6 +34,9 @@ def prepare() -> None:
         cache = str(pathlib.Path("~/.cache/lthjax").expanduser())
         jax.config.update("jax_compilation_cache_dir", cache)
     cpu.lower_convolutions()
+    processes.start(**joining)
+    if not processes.first():
+        logging.getLogger().setLevel(logging.WARNING)
 
 
 @contextlib.contextmanager

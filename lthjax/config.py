@@ -35,7 +35,7 @@ SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
-FREE += ("retraining.arms", "retraining.levels")
+FREE += ("retraining.arms", "retraining.levels", "mesh")
 
 
 def default() -> ConfigDict:
@@ -53,7 +53,13 @@ def default() -> ConfigDict:
                 "flip": False,
                 "options": {},
             },
-            "model": {"name": "mlp", "width": 1.0, "dtype": "float32", "options": {}},
+            "model": {
+                "name": "mlp",
+                "width": 1.0,
+                "dtype": "float32",  # bfloat16: of activations, parameters stay float32
+                "remat": False,  # compute the forward pass again, for less memory
+                "options": {},
+            },
             "train": {"epochs": 0, "steps": 0, "batch_size": 128},
             "optimizer": {
                 "name": "sgd",
@@ -157,6 +163,7 @@ def default() -> ConfigDict:
                 },
             },
             "studies": (),  # figures beside the curve: overlap, densities, flops, ...
+            "mesh": {"ticket": 1, "data": 1},  # devices for members, for a batch
             "eval_every": 0,  # steps; 0: once an epoch
             "eval_batch": 500,
             "best_by": "accuracy",  # or "loss", on the validation set

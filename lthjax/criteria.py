@@ -77,8 +77,8 @@ def _taylor(view):
 
 
 def _synflow(view):
-    shape = (1, *view.image_shape)
-    return scores.synflow(view.logits_fn, view.params, view.masks, shape)
+    given = view.logits_fn, view.params, view.masks, view.image_shape
+    return scores.synflow(*given)
 
 
 SCORES = {

@@ -18,6 +18,7 @@ from lthjax import (
     arms,
     assembly,
     learnt,
+    memory,
     planning,
     populations,
     programs,
@@ -93,6 +94,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         if config.studies:
             network = _studied(this, source)
             studies.write(root, config.studies, network, asked=asked)
+        log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
 
 

@@ -10,13 +10,19 @@ from lthjax import commands, dry_run, experiment, report
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
+JOINING = {
+    "coordinator": flags.DEFINE_string("coordinator", None, "host:port of process 0."),
+    "count": flags.DEFINE_integer("processes", None, "How many processes there are."),
+    "index": flags.DEFINE_integer("process", None, "Which of them this is, from 0."),
+    "wanted": flags.DEFINE_bool("distributed", False, "Let JAX find the others."),
+}
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
 
 
 def main(argv: list[str]) -> None:
     """Runs what the flags ask for; what is wrong ends it with one sentence."""
-    commands.prepare()
     with commands.plain_errors():
+        commands.prepare(**{name: flag.value for name, flag in JOINING.items()})
         if len(argv) > 1:
             raise ValueError(f"there must be flags only, got {' '.join(argv[1:])}")
         if DRY_RUN.value:

@@ -13,7 +13,7 @@ from lthjax import names
 # What counts steps for a schedule: of the updates, and of `optax.inject_hyperparams`.
 _SCHEDULE_STATES = (
     optax.ScaleByScheduleState,
-    type(optax.WrappedSchedule(optax.constant_schedule(0.0)).init()),
+    type(jax.eval_shape(optax.WrappedSchedule(optax.constant_schedule(0.0)).init)),
 )
 
 

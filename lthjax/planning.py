@@ -50,13 +50,21 @@ def kind(source: sources.Source) -> Kind:
     return Kind(source.train.images.shape[1:], source.num_classes)
 
 
-def model(config, facts) -> Any:
-    """Returns the flax module of a config, for a set's images and classes."""
+def model(config, facts, *, axis_name: str | None = None) -> Any:
+    """Returns the flax module of a config, for a set's images and classes.
+
+    Args:
+      config: A validated config.
+      facts: Of the data set: num_classes.
+      axis_name: The mesh axis over which batch norm averages in training.
+    """
     return models.build(
         config.model.name,
         facts.num_classes,
         width=config.model.width,
         dtype=config.model.dtype,
+        axis_name=axis_name,
+        remat=config.model.remat,
         options=config.model.options.to_dict(),
     )
 

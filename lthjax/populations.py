@@ -9,7 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lthjax import assembly, dynamic, progress, records, training, workdir
+from lthjax import (
+    assembly,
+    dynamic,
+    meshes,
+    processes,
+    progress,
+    records,
+    training,
+    workdir,
+)
 from lthjax.assembly import Parts
 from lthjax.tickets import Ticket, Trained
 from lthjax.workdir import Member
@@ -150,10 +159,12 @@ def train(
       FloatingPointError: The loss of a member is not finite.
       Interrupted: `asked` was set; where the population is has been saved.
     """
-    title = f"level {population.ticket.level}, {len(population.jobs)} members"
+    count = len(population.jobs)
+    title = f"level {population.ticket.level}, {count} members"
     span = population.at, population.ticket.until
     steps = training.points(*_span(population.ticket)[1:3], parts.plan.eval_every)
-    write = records.scalars(root, steps, wanted=options.tensorboard)
+    wanted = options.tensorboard and processes.first()
+    write = records.scalars(root, steps, wanted=wanted)
     bar = progress.reporter(title, *span, later=later, every=options.line_seconds)
     guard = _guard(root, options.checkpoint_seconds, asked)
     with write as add, bar as report:
@@ -162,22 +173,23 @@ def train(
             guard(population, ahead)
     if population.at > span[0]:
         save(root, population)
-    return population
+    return population._replace(states=meshes.collected(population.states, count))
 
 
 def _guard(root, seconds, asked):
     """Returns guard(population, ahead), which saves in time, and stops when asked.
 
-    `ahead` is how long the next dispatch will take.
+    `ahead` is how long the next dispatch will take. All processes do the same.
     """
     saved = time.monotonic()
 
     def guard(population, ahead):
         nonlocal saved
-        if time.monotonic() + ahead - saved > seconds or asked.is_set():
+        since, wish = processes.largest(time.monotonic() - saved, asked.is_set())
+        if since + ahead > seconds or wish:
             save(root, population)
             saved = time.monotonic()
-        if asked.is_set():
+        if wish:
             ticket = population.ticket
             raise progress.Interrupted(
                 f"stopped at level {ticket.level}, step {population.at} of "
@@ -188,18 +200,24 @@ def _guard(root, seconds, asked):
 
 
 def _dispatches(parts, population, add):
-    """Yields (population, text, seconds of the next dispatch) until the end."""
-    ticket, chunk, slow = population.ticket, 1, 0.0
+    """Yields (population, text, seconds of the next dispatch) until the end.
+
+    Its states are then over the mesh, with padding for members.
+    """
+    ticket, chunk, slow, count = population.ticket, 1, 0.0, len(population.jobs)
     fixed, span = (population.masks, population.keys), _span(ticket)[1:3]
+    fixed, states = meshes.spread(parts.mesh, (fixed, population.states))
+    population = population._replace(states=states)
     steps = training.points(*span, parts.plan.eval_every)
     while population.at < ticket.until:
         began = time.monotonic()
         stop = _stop(population.at, chunk, steps, alone=slow > DISPATCH_SECONDS)
         states = parts.run(population.states, fixed, span, population.at, stop)
-        losses, curve = jax.device_get((states.loss, states.curve))
+        measured = meshes.collected((states.loss, states.curve), count)
+        losses, curve = jax.device_get(measured)
         done = np.searchsorted(steps, [population.at, stop], side="right")
         _check_finite(population, stop, losses, curve[:, : done[1]])
-        took = time.monotonic() - began
+        (took,) = processes.largest(time.monotonic() - began)
         slow = took if done[1] > done[0] else slow
         chunk = _next_chunk(stop - population.at, took)
         seconds = population.seconds + took

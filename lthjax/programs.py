@@ -5,13 +5,47 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lthjax import cpu, dynamic, models, planning, training
+from lthjax import cpu, dynamic, meshes, models, planning, training
 from lthjax.data import augment, batches
 
 
-def network(config, source) -> Callable:
-    """Returns (params, model_state, images, train) -> (logits, model_state)."""
-    module = planning.model(config, planning.kind(source))
+def mesh(config) -> jax.sharding.Mesh:
+    """Returns the mesh that a config's populations are trained on.
+
+    Args:
+      config: A validated config.
+
+    Raises:
+      ValueError: The devices are not there, or do not divide a batch.
+    """
+    found = meshes.mesh(config.mesh.ticket, config.mesh.data)
+    parts = found.shape[meshes.DATA]
+    for name, size in (
+        ("train.batch_size", config.train.batch_size),
+        ("eval_batch", config.eval_batch),
+    ):
+        if size % parts:
+            raise ValueError(
+                f"mesh.data must divide {name}, got mesh.data = {parts}, {name} = "
+                f"{size}"
+            )
+    return found
+
+
+def axis(config) -> str | None:
+    """Returns the mesh axis that batches are split over, `None` where they are not."""
+    return meshes.DATA if mesh(config).shape[meshes.DATA] > 1 else None
+
+
+def network(config, source, *, axis_name: str | None = None) -> Callable:
+    """Returns (params, model_state, images, train) -> (logits, model_state).
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: The mesh axis over which batch norm averages in training.
+    """
+    module = planning.model(config, planning.kind(source), axis_name=axis_name)
 
     def apply_fn(params, model_state, images, train):
         return models.apply(module, params, model_state, images, train=train)
@@ -33,19 +67,27 @@ class Data(NamedTuple):
     test: tuple
 
 
-def pipeline(config, source) -> tuple[Callable, Callable]:
+def pipeline(
+    config, source, *, axis_name: str | None = None
+) -> tuple[Callable, Callable]:
     """Returns what becomes of images: (prepare, fetch).
 
     `prepare` normalises uint8 images; `fetch`, (key, data, indices) -> (images,
     labels), takes training examples, augments and normalises them.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: The mesh axis that the batch is split over; `fetch` then takes the
+        indices of the whole batch and returns this device's rows.
     """
     prepare = preparation(source)
+    options = {"padding": config.data.crop, "flip": config.data.flip}
 
     def fetch(key, data, indices):
-        images, labels = batches.take(data.train, indices)
-        images = augment.augment(
-            key, images, padding=config.data.crop, flip=config.data.flip
-        )
+        rows = meshes.share(indices, axis_name)
+        images, labels = batches.take(data.train, rows)
+        images = augment.augment(key, images, axis_name=axis_name, **options)
         return prepare(images), labels
 
     return prepare, fetch
@@ -72,21 +114,23 @@ def program(
     """
     apply_fn, objective, tx = functions
     prepare, _ = pipeline(config, source)
-    step = training.step(objective, tx, forward_fn=forward)
-    pair = step, training.evaluator(apply_fn, prepare)
+    shared = {"axis_name": axis(config)}
+    step = training.step(objective, tx, forward_fn=forward, **shared)
+    pair = step, training.evaluator(apply_fn, prepare, **shared)
     return trainer(config, source, splits, pair, every=every, shapes=shapes)
 
 
 def trainer(
     config, source, splits: list, functions: tuple, *, every: int, shapes: Any
 ) -> Callable:
-    """Returns the compiled training of a population.
+    """Returns the compiled training of a population, over the config's mesh.
 
     Args:
       config: A validated config.
       source: The data set.
       splits: It on the device.
-      functions: (step, evaluate), as `training.runner` and `validation` take them.
+      functions: (step, evaluate), as `training.runner` and `validation` take them,
+        which average over `axis(config)`.
       every: Steps between two validations.
       shapes: The parameters of one network, or their shapes.
 
@@ -97,12 +141,9 @@ def trainer(
     measure = training.validation(evaluate, every=every, forward_fn=forward)
     batch, size = config.train.batch_size, len(source.train.labels)
     sizes = {"size": size, "batch_size": batch, "every": every}
-    _, fetch = pipeline(config, source)
+    _, fetch = pipeline(config, source, axis_name=axis(config))
     return _compiled(
-        training.runner(step, fetch, measure, **sizes),
-        splits,
-        shapes,
-        deterministic=config.deterministic,
+        config, training.runner(step, fetch, measure, **sizes), splits, shapes
     )
 
 
@@ -135,19 +176,23 @@ def on_device(source, chunk: int) -> list:
     return jax.device_put([tuple(source.train), *held_out])
 
 
-def _compiled(run_member, splits, shapes, *, deterministic):
-    """Maps a member's run over a population, and compiles it for this backend."""
+def _compiled(config, run_member, splits, shapes):
+    """Maps a member's run over a population and the mesh, compiled for this backend."""
     options = cpu.compiler_options(shapes)
-    if deterministic and jax.default_backend() == "gpu":
+    if config.deterministic and jax.default_backend() == "gpu":
         options = {**options, "xla_gpu_deterministic_ops": True}
     run_all = training.population(run_member, one_by_one=training.one_by_one(shapes))
+    placed = meshes.copied(mesh(config), splits)
     compiled = jax.jit(
-        lambda states, fixed, *shared: run_all((states, *fixed), *shared),
+        meshes.over(
+            mesh(config),
+            lambda states, fixed, *shared: run_all((states, *fixed), *shared),
+        ),
         donate_argnums=0,
         compiler_options=options or None,
     )
 
     def run(states, fixed, span, start, stop):
-        return compiled(states, fixed, Data(span, *splits), start, stop)
+        return compiled(states, fixed, Data(span, *placed), start, stop)
 
     return run

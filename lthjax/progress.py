@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 from rich import progress as rich_progress
 
+from lthjax import processes
+
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -47,6 +49,8 @@ def reporter(
 ) -> Iterator[Callable]:
     """Yields report(step, text), which shows speed and time left.
 
+    A bar is drawn by the first process only.
+
     Args:
       title: What is being trained.
       start: The step that training is at.
@@ -54,7 +58,7 @@ def reporter(
       later: How many steps come after this training, for the time left in all.
       every: Seconds between two lines in a log.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and processes.first():
         with _bar(title, start, stop) as report:
             yield report
         return

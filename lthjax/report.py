@@ -9,7 +9,7 @@ import rich.table
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import gains, results
+from lthjax import gains, processes, results
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
 COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
@@ -20,7 +20,8 @@ GAIN = "gain.png"
 def write(root: str | pathlib.Path) -> list[dict]:
     """Writes `results.csv`, `curve.png` and `layers.png` beside a run's records.
 
-    And `gain.png`, where tickets were retrained in other ways than the search's.
+    And `gain.png`, where tickets were retrained in other ways than the search's. Of
+    several processes the first one does; nobody waits for it.
 
     Args:
       root: A workdir.
@@ -47,7 +48,9 @@ def current(root: pathlib.Path) -> bool:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+    """Writes a figure as PNG, whole or not at all, in the first process."""
+    if not processes.first():
+        return
     partial = path.with_name(f".{path.name}")
     figure.savefig(partial, dpi=150)
     partial.replace(path)
@@ -185,7 +188,9 @@ def _cells(group):
 
 
 def show(root: str | pathlib.Path, rows: list[dict]) -> None:
-    """Prints the table of a run, with the path of its figure."""
+    """Prints the table of a run, with the path of its figure, in the first process."""
+    if not processes.first():
+        return
     console = rich.console.Console(width=None if sys.stdout.isatty() else 100)
     console.print(table(rows, str(root)))
     if gains.gains(rows):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lthjax import config as config_lib
+from lthjax import processes
 
 RESULTS = "results.jsonl"
 CURVES = "curves.jsonl"
@@ -39,7 +40,7 @@ def append(
     records: Iterable[dict],
     keys: Sequence[str] = IDENTITY,
 ) -> None:
-    """Appends the records that the file does not have yet.
+    """Appends the records that the file does not have yet, in the first process.
 
     The bytes are on the disk when it returns. A line that a kill tore is cut off first.
 
@@ -48,7 +49,11 @@ def append(
       records: Dicts with at least those keys.
       keys: What identifies a record.
     """
-    path = pathlib.Path(path)
+    _append(pathlib.Path(path), list(records), keys)
+
+
+@processes.by_first
+def _append(path, records, keys):
     present = {identity(record, keys) for record in read(path)}
     new = [record for record in records if identity(record, keys) not in present]
     if not new:
@@ -71,9 +76,12 @@ def identity(record: dict, keys: Sequence[str] = IDENTITY) -> tuple:
 
 
 def write(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file, whole or not at all, unless it holds that text already."""
+    """Writes a text file, whole or not at all, unless it holds that text already.
+
+    Of several processes the first one does; nobody waits for it.
+    """
     path = pathlib.Path(path)
-    if path.exists() and path.read_text() == text:
+    if not processes.first() or (path.exists() and path.read_text() == text):
         return
     partial = path.with_name(f".{path.name}.partial")
     with open(partial, "w") as file:

@@ -250,7 +250,7 @@ _HOMOGENEOUS = (
     *("reduce_window_sum", "reduce_window_max", "reduce_window_min"),
     *("concatenate", "pad", "split", "slice", "squeeze", "gather", "tile", "rev"),
     *("dynamic_slice", "dynamic_update_slice", "broadcast_in_dim", "reshape"),
-    *("transpose", "copy", "copy_p", "optimization_barrier"),
+    *("transpose", "copy", "copy_p", "optimization_barrier", "name"),
 )
 _RULES = {
     **dict.fromkeys(_CALLS, _called),

@@ -19,6 +19,7 @@ from lthjax import (
     figures,
     findings,
     names,
+    processes,
     progress,
     results,
     training,
@@ -202,7 +203,8 @@ def _measure(root, name, jobs, asked):
     if new:
         log.info("study %s: %d rows to be measured", name, len(new))
     for identity, measure in new:
-        if asked is not None and asked.is_set():
+        (wish,) = processes.largest(asked is not None and asked.is_set())
+        if wish:
             raise progress.Interrupted(
                 f"stopped in the study {name}; the same command goes on from there"
             )
@@ -214,6 +216,8 @@ def _measure(root, name, jobs, asked):
 
 def _show(stem, draw, rows):
     """Writes table and figure, unless they are of these rows already."""
+    if not processes.first():
+        return
     table, figure = stem.with_suffix(".csv"), stem.with_suffix(".png")
     text = results.to_csv(rows)
     if figure.exists() and table.exists() and table.read_text() == text:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lthjax import losses, optimizers
+from lthjax import losses, meshes, optimizers
 from lthjax import masks as masks_lib
 from lthjax.data import batches
 from lthjax.masks import Params
@@ -217,7 +217,9 @@ def validation(
     return measure
 
 
-def evaluator(apply_fn: Callable, prepare_fn: Callable) -> Callable:
+def evaluator(
+    apply_fn: Callable, prepare_fn: Callable, *, axis_name: str | None = None
+) -> Callable:
     """Returns (params, model_state, examples) -> (mean loss in nats, accuracy).
 
     `examples` are (images [n, batch, ...], labels [n, batch], weights [n, batch]), the
@@ -226,17 +228,19 @@ def evaluator(apply_fn: Callable, prepare_fn: Callable) -> Callable:
     Args:
       apply_fn: (params, model_state, images, train) -> (logits, state).
       prepare_fn: uint8 images -> normalised images.
+      axis_name: The mesh axis whose devices share every batch and add up their sums.
     """
 
     def evaluate(params, model_state, examples):
         def add(sums, chunk):
-            images, labels, weights = chunk
+            images, labels, weights = meshes.share(chunk, axis_name)
             logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
             loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
             correct = jnp.sum(losses.correct(logits, labels) * weights)
             return sums + jnp.stack([loss, correct, jnp.sum(weights)]), None
 
-        (loss, correct, total), _ = lax.scan(add, jnp.zeros(3), tuple(examples))
+        sums, _ = lax.scan(add, jnp.zeros(3), tuple(examples))
+        loss, correct, total = sums if axis_name is None else lax.psum(sums, axis_name)
         return loss / total, correct / total
 
     return evaluate

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax import checkpoints, results, tickets
+from lthjax import checkpoints, processes, results, tickets
 from lthjax import config as config_lib
 from lthjax.tickets import Ticket, Trained
 
@@ -66,7 +66,8 @@ def claimed(root: pathlib.Path, config):
       OSError: Inside, something could not be written, on a full disk for instance.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w") as lock:
+    own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
+    with open(root / own, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -75,6 +76,7 @@ def claimed(root: pathlib.Path, config):
                 "which another one is writing to; stop it or take another workdir"
             ) from error
         _check_config(root / CONFIG, config)
+        processes.meet("the workdir is claimed")
         try:
             results.write(root / CONFIG, config_lib.to_json(config))
             yield
@@ -136,8 +138,14 @@ def save_ticket(root: pathlib.Path, seed: int | Member, ticket: Ticket) -> Ticke
 
     A ticket that was written is the one that the records are of: it stays, even where
     a level trained again, in another population, would round to another one.
+
+    Raises:
+      ValueError: Several processes found different ones.
     """
     path = ticket_path(root, seed, ticket.level)
+    if not processes.alone():
+        own = checkpoints.checksum((ticket.params, ticket.masks), {})
+        processes.check_same(f"ticket of level {ticket.level}", own)
     if path.exists():
         try:
             return tickets.load(path)._replace(opt_state=ticket.opt_state)
@@ -218,6 +226,12 @@ def load_training(root: pathlib.Path, level: int, like: Any) -> tuple | None:
 
 def drop_training(root: pathlib.Path, level: int) -> None:
     """Removes the checkpoints of a training that is finished and recorded."""
+    processes.meet("a level is recorded")
+    _drop(root, level)
+
+
+@processes.by_first
+def _drop(root, level):
     shutil.rmtree(_training_path(root, level), ignore_errors=True)
     with contextlib.suppress(OSError):  # another level's is still in there
         (root / "training").rmdir()

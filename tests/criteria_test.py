@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import tiny
 
-from lthjax import assembly, criteria, experiment, planning, programs, results
+from lthjax import (
+    assembly,
+    criteria,
+    experiment,
+    planning,
+    programs,
+    results,
+    scores,
+)
 from lthjax import masks as masks_lib
 from lthjax.tickets import Trained, load
 
@@ -42,6 +50,29 @@ def test_every_score_prunes_to_the_count_and_is_a_function_of_its_key(source, sc
     found = chosen(source, changes)
     assert masks_lib.count(found)[0] == KEPT
     assert same(found, chosen(source, changes))
+
+
+@pytest.mark.parametrize("name", ["conv2", "vgg11", "resnet18_imagenet"])
+def test_synflow_by_name_is_the_function_on_one_image(name):
+    options = {"like": "cifar10", "train": 48, "test": 16}
+    changes = {"model.name": name, "model.options": {}, "model.width": 0.0625}
+    config = tiny.config(changes | {"data.options": options, "search.score": "synflow"})
+    data = experiment.load(config)
+    network = programs.network(config, data)
+    init_fn = planning.initialiser(config, planning.kind(data))
+    params, state = init_fn(jax.random.key(0))
+    trained = Trained(params, state, masks_lib.full(params))
+    found = criteria.scorer(config, network, data)(
+        jax.random.key(0), trained, trained.masks, None
+    )
+    expected = scores.synflow(
+        lambda params, images: network(params, state, images, False)[0],
+        params,
+        trained.masks,
+        (32, 32, 3),
+    )
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 def test_scores_that_read_data_go_by_the_examples_that_the_key_draws(source):

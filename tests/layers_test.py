@@ -11,11 +11,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 TABLE = {
     "names": "",
     "cpu": "",
+    "memory": "",
+    "meshes": "",
+    "processes": "",
     "data": "",
     "data.files": "",
     "data.known": "names",
     "data.sources": "names data.files data.known",
-    "data.augment": "",
+    "data.augment": "meshes",
     "data.batches": "data.sources",
     "models.layers": "names",
     "models.mlp": "models.layers",
@@ -23,7 +26,7 @@ TABLE = {
     "models.resnet": "names models.layers",
     "models.mobilenet": "names models.layers",
     "models.ghosts": "names models.layers",
-    "models.applying": "",
+    "models.applying": "models.layers",
     "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
@@ -46,7 +49,7 @@ TABLE = {
     "rescaling": "masks",
     "curvature": "masks",
     "optimizers": "masks names",
-    "training": "masks losses optimizers data.batches",
+    "training": "masks losses meshes optimizers data.batches",
     "retraining": "losses masks models models.ghosts names rescaling training",
     "channels": "masks pruning models.mlp models.mobilenet models.resnet models.vgg",
     "timing": "",
@@ -58,9 +61,9 @@ TABLE = {
     "bound": "thresholds",
     "grafts": "masks models",
     "layerwise": "channels forward grafts losses masks names",
-    "checkpoints": "masks",
+    "checkpoints": "masks meshes processes",
     "config": "names",
-    "results": "config",
+    "results": "config processes",
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
     "tickets.changing": "masks tickets.base",
@@ -75,36 +78,37 @@ TABLE = {
     "gating": "concrete gates masks optimizers",
     "learnt": "gates gating masks optimizers pruning slimming tickets "
     "tickets.continuous",
-    "progress": "",
+    "progress": "processes",
     "structured": "channels layerwise losses masks models names pruning scores "
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
     "planning": "structured data.batches data.sources models masks sparsities learnt",
     "criteria": "names data.augment data.batches data.sources losses masks scores "
     "pruning patterns sparsities",
-    "programs": "cpu data.augment data.batches models dynamic training planning",
+    "programs": "cpu meshes data.augment data.batches models dynamic training planning",
     "assembly": "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs "
     "learnt structured",
     "recipes": "dynamic losses retraining rescaling tickets.iterative",
     "arms": "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
-    "workdir": "checkpoints results tickets config",
+    "workdir": "checkpoints processes results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "names data.batches data.sources masks analysis costs training results "
-    "tickets tickets.storage progress figures findings",
+    "tickets tickets.storage processes progress figures findings",
     "records": "masks training",
-    "populations": "dynamic training tickets progress assembly records workdir",
+    "populations": "meshes processes dynamic training tickets progress assembly "
+    "records workdir",
     "gains": "results",
-    "report": "results gains",
-    "experiment": "data.sources masks training results tickets config progress "
+    "report": "processes results gains",
+    "experiment": "memory data.sources masks training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt",
     "dry_run": "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",
     "grid": "experiment",
-    "commands": "cpu progress",
+    "commands": "cpu processes progress",
     # The doors.
     "main": "report experiment dry_run commands",
     "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "

@@ -21,7 +21,7 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Returns call(*arguments) -> exit status or message, of the command in here."""
-    monkeypatch.setattr(commands, "prepare", lambda: None)
+    monkeypatch.setattr(commands, "prepare", lambda **joining: None)
 
     def call(*arguments):
         for name in [name for name in main.FLAGS if name.startswith("config.")]:
@@ -176,3 +176,9 @@ def test_another_config_is_refused_by_key_with_both_values(tmp_path):
     with pytest.raises(ValueError, match=expected):
         experiment.run(tiny.changed(config, changes), tmp_path)
     assert tiny.contents(tmp_path) == before
+
+
+def test_importing_the_program_touches_no_device():
+    nowhere = {**os.environ, "JAX_PLATFORMS": "nowhere"}
+    command = [sys.executable, "-c", "import lthjax.main, lthjax.grid"]
+    subprocess.run(command, check=True, env=nowhere, cwd=ROOT)

@@ -11,6 +11,7 @@ from lthjax import arms, assembly, timing, training
 from lthjax import config as config_lib
 from lthjax.data import known, sources
 from lthjax.populations import Job
+from lthjax.workdir import Member
 from measures.rows import Row, row
 
 END = 10**8  # a step that no measurement comes to
@@ -97,7 +98,7 @@ def _ticket(parts):
 def _job(parts, ticket, arm):
     dressed = parts.control(arm, jax.random.key(0), ticket)
     teacher = (ticket.params, ticket.model_state) if arm == "distillation" else None
-    return Job(arm, 0, dressed, teacher)
+    return Job(arm, Member(0), dressed, teacher)
 
 
 def _stepper(parts, ticket, arm, at) -> Callable:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import lthjax
-from lthjax import assembly, timing, training
+from lthjax import assembly, meshes, timing, training
 from lthjax import config as config_lib
 from lthjax.data import known, sources
 from measures.rows import Row, row
@@ -45,17 +45,31 @@ NETWORKS = {
     "conv4": Network("cifar10", "conv4", 60, SLOW, 1.03, NARROW),
     "resnet20": Network("cifar10", "resnet20", 128, SGD, 1.03, SHORT),
 }
+# Timed by `scaling` only.
+LARGE = {"resnet18": Network("cifar10", "resnet18", 128, SGD, 1.03, SHORT)}
 POPULATIONS = {"lenet": (1, 4, 16), "resnet20": (1, 4)}
 PEERS = {"PyTorch": False, "PyTorch, fused optimizer": True}
 LEAST = {"lenet, population of 4 by PyTorch": 4.0, "resnet20, masked by PyTorch": 0.6}
 
 
-def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Callable:
+def trainer(
+    name: str,
+    options,
+    *,
+    members=1,
+    masked=True,
+    augment=False,
+    mesh=(1, 1),
+    dtype="float32",
+) -> Callable:
     """Returns steps -> seconds for a population, compiled as the program compiles it.
 
     Every call goes on from where the last one stopped, with the masks of another level.
     """
-    parts = assembly.build(*setting(network(name, options), options, augment))
+    config, source = setting(network(name, options), options, augment)
+    config.model.dtype = dtype
+    config.mesh.ticket, config.mesh.data = mesh
+    parts = assembly.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     full = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
@@ -64,14 +78,15 @@ def trainer(name: str, options, *, members=1, masked=True, augment=False) -> Cal
     if not masked:
         levels = [jax.tree.map(lambda _: None, params)]
     state = parts.begin(ticket._replace(masks=levels[0]))
-    states = training.stack([state] * members)
+    states = meshes.spread(parts.mesh, training.stack([state] * members))
     keys = jax.random.split(jax.random.key(0), members)
-    turns = itertools.cycle([training.stack([masks] * members) for masks in levels])
+    fixed = [(training.stack([masks] * members), keys) for masks in levels]
+    turns = itertools.cycle([meshes.spread(parts.mesh, trees) for trees in fixed])
     at = 0
 
     def run(steps):
         nonlocal states, at
-        shared, at = ((next(turns), keys), (0, END), at, at + steps), at + steps
+        shared, at = (next(turns), (0, END), at, at + steps), at + steps
         seconds, states = timing.stopwatch(parts.run, states, *shared)
         return seconds
 
@@ -106,6 +121,7 @@ def setting(network, options, augment):
     config.model.options = network.options
     config.train.batch_size = network.batch_size
     config.train.steps = config.eval_every = END
+    config.eval_batch = 512
     config.optimizer.update(network.optimizer)
     config.data.crop, config.data.flip = (4, True) if augment else (0, False)
     facts, rng = known.FACTS[network.pixels], np.random.default_rng(0)
@@ -120,7 +136,9 @@ def setting(network, options, augment):
 
 def network(name: str, options) -> Network:
     """Returns a network to be timed, a small one for --smoke."""
-    found = NETWORKS[name]
+    found = (NETWORKS | LARGE)[name]
+    if name in LARGE and jax.default_backend() != "cpu":
+        found = found._replace(batch_size=512)
     return found._replace(**({"batch_size": 8} if options.smoke else {"options": {}}))
 
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import meshes
+
 
 def normalise(
     images: jax.Array, mean: Sequence[float], std: Sequence[float]
@@ -26,7 +28,9 @@ def normalise(
     return (images.astype(jnp.float32) - 255 * mean) * (1 / (255 * std))
 
 
-def crop(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
+def crop(
+    key: jax.Array, images: jax.Array, padding: int, *, axis_name: str | None = None
+) -> jax.Array:
     """Returns each image shifted by up to `padding` pixels, what comes in being 0.
 
     A window of the size of the image is cut from it with `padding` zeros on each side,
@@ -37,11 +41,14 @@ def crop(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
       key: A PRNG key.
       images: A batch [n, h, w, c].
       padding: In pixels; 0 returns the images.
+      axis_name: As for `augment`.
     """
     if padding == 0:
         return images
     n, h, w, c = images.shape
-    corners = jax.random.randint(key, (n, 2), 0, 2 * padding + 1)
+    corners = _drawn(
+        lambda n: jax.random.randint(key, (n, 2), 0, 2 * padding + 1), n, axis_name
+    )
     margin = (padding, padding)
     padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
 
@@ -51,14 +58,35 @@ def crop(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
     return jax.vmap(window)(padded, corners)
 
 
-def flip(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Returns each image [n, h, w, c] mirrored, left to right, with probability 1/2."""
-    mirror = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
+def flip(
+    key: jax.Array, images: jax.Array, *, axis_name: str | None = None
+) -> jax.Array:
+    """Returns each image [n, h, w, c] mirrored, left to right, with probability 1/2.
+
+    Args:
+      key: A PRNG key.
+      images: A batch [n, h, w, c].
+      axis_name: As for `augment`.
+    """
+    mirror = _drawn(
+        lambda n: jax.random.bernoulli(key, 0.5, (n, 1, 1, 1)), len(images), axis_name
+    )
     return jnp.where(mirror, images[:, :, ::-1], images)
 
 
+def _drawn(draw, rows, axis_name):
+    """Returns what is drawn for this device's rows of a batch."""
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    return meshes.share(draw(rows * devices), axis_name)
+
+
 def augment(
-    key: jax.Array, images: jax.Array, *, padding: int = 0, flip: bool = False
+    key: jax.Array,
+    images: jax.Array,
+    *,
+    padding: int = 0,
+    flip: bool = False,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """Returns the images cropped (if `padding`) and flipped at random (if `flip`).
 
@@ -67,10 +95,12 @@ def augment(
       images: A batch [n, h, w, c], not yet normalised.
       padding: In pixels (see `crop`).
       flip: Whether to mirror one in two.
+      axis_name: The mesh axis that the batch is split over, if these are the rows of
+        one device; what happens to an image does not depend on where it lies.
     """
     crop_key, flip_key = jax.random.split(key)
-    images = crop(crop_key, images, padding)
-    return _flip(flip_key, images) if flip else images
+    images = crop(crop_key, images, padding, axis_name=axis_name)
+    return _flip(flip_key, images, axis_name=axis_name) if flip else images
 
 
 _flip = flip

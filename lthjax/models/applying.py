@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from lthjax.models.layers import BLOCK
+
 
 def initialise(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[Any, dict]:
     """Returns fresh `(params, model_state)` of a network.
@@ -34,13 +36,21 @@ def apply(
       model_state: The other collections of variables.
       images: [batch, height, width, channels].
       train: Normalise by the batch and return the new model state; otherwise the state
-        is used, and returned as it came.
+        is used, and returned as it came. A module with a true attribute `remat` keeps
+        for its derivative only what it marks (`layers.kept`).
     """
     variables = {"params": params, **model_state}
     if not train:
         return model.apply(variables, images, **_mode(model, False)), model_state
-    mutable = list(model_state)
-    return model.apply(variables, images, mutable=mutable, **_mode(model, True))
+    mutable, mode = list(model_state), _mode(model, True)
+
+    def forward(variables, images):
+        return model.apply(variables, images, mutable=mutable, **mode)
+
+    if getattr(model, "remat", False):
+        policy = jax.checkpoint_policies.save_only_these_names(BLOCK)
+        forward = jax.checkpoint(forward, policy=policy)
+    return forward(variables, images)
 
 
 def takes_train(model: nn.Module) -> bool:

@@ -24,6 +24,7 @@ def build(
     width: float = 1.0,
     dtype: str = "float32",
     axis_name: Any = None,
+    remat: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Returns the network `name`, one of `MODELS` or a user's own.
@@ -31,18 +32,19 @@ def build(
     Args:
       name: A name in `MODELS`, or "package.module:Net" for a flax module class (or a
         function that returns a module) of the user's. That is handed those of the
-        arguments `num_classes`, `width`, `dtype` and `axis_name` that it takes.
+        arguments `num_classes`, `width`, `dtype`, `axis_name`, `remat` that it takes.
       num_classes: Number of logits.
       width: Multiplies the channels of every hidden layer.
       dtype: What is computed in, "float32" or "bfloat16"; parameters are float32.
       axis_name: Mesh axis over which batch norm averages its statistics, or None.
+      remat: Whether to compute most of the forward pass again for the derivative.
       options: Further keyword arguments of the network, all of which it must take;
         lists become tuples.
 
     Raises:
       ValueError: The name, an option or the dtype is unknown (with the choices), the
         width is not positive, what the name leads to is no module, or a user's network
-        takes no `width` or `dtype` and one was asked for.
+        takes no `width`, `dtype`, `axis_name` or `remat` and one was asked for.
     """
     factory = names.resolve(name, MODELS, "model")
     if dtype not in DTYPES:
@@ -50,11 +52,13 @@ def build(
     if not width > 0:
         raise ValueError(f"width must be positive, got {width = }")
     standard = dict(num_classes=num_classes, width=width, axis_name=axis_name)
-    standard["dtype"] = jnp.dtype(dtype)
+    standard |= {"dtype": jnp.dtype(dtype), "remat": remat}
     options = {k: _tuples(v) for k, v in dict(options or {}).items()}
     accepted = _accepted(name, factory, options)
     _check_options(name, accepted - set(standard), options)
-    _check_given(name, accepted, width=(width, 1.0), dtype=(dtype, "float32"))
+    asked = {"width": (width, 1.0), "dtype": (dtype, "float32")}
+    asked |= {"axis_name": (axis_name, None), "remat": (remat, False)}
+    _check_given(name, accepted, **asked)
     given = {k: v for k, v in standard.items() if k in accepted}
     model = factory(**given, **options)
     if not isinstance(model, nn.Module):

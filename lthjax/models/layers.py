@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.nn import initializers
 
 from lthjax import names
 
 MOMENTUM = 0.9
 EPSILON = 1e-5
+BLOCK = "block"  # the name of what goes from block to block
 
 
 class BatchNorm(nn.Module):
@@ -94,6 +96,9 @@ class Network(nn.Module):
       activation: The non-linearity, from an array to one of its shape.
       initialiser: A name in `INITIALISERS`, for every kernel; biases start at zero.
       norm_scale: A name in `NORM_SCALES`: how the scales of batch norm start.
+      remat: Whether the derivative keeps only what goes from block to block (`kept`)
+        and computes the rest of the forward pass again: a third more operations, for
+        the memory of a block in place of that of all.
       beside: From `layer`'s result to the function used in its place, or None: what
         puts branches beside layers (`ghosts.attach`).
     """
@@ -105,6 +110,7 @@ class Network(nn.Module):
     activation: Callable = nn.relu
     initialiser: str = "kaiming_normal"
     norm_scale: str = "ones"
+    remat: bool = False
     beside: Callable | None = None
 
     def scaled(self, channels: int) -> int:
@@ -175,6 +181,11 @@ def conv_norm(
     options = {"use_bias": False, "padding": [(padding, padding)] * 2} | options
     conv = nn.Conv(channels, (size, size), stride, name=name, **options)
     return conv(x) if norm is None else norm(name=f"{name}_norm")(conv(x))
+
+
+def kept(x: jax.Array) -> jax.Array:
+    """Returns `x`, marked as what a network with `remat` keeps for its derivative."""
+    return checkpoint_name(x, BLOCK)
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -93,7 +93,8 @@ class MobileNetV1(layers.Network):
         first, *strides = names.resolve(self.variant, V1_STRIDES, "variant")
         x = self.activation(layer(images, "stem", self.scaled(32), stride=first))
         for name, channels, stride in _blocks(V1_STAGES, strides):
-            x = Separable(*options, self.scaled(channels), stride, name=name)(x)
+            block = Separable(*options, self.scaled(channels), stride, name=name)
+            x = block(layers.kept(x))
         return self.classify(layers.global_mean(x))
 
 
@@ -125,9 +126,10 @@ class MobileNetV2(layers.Network):
         x = self.activation(layer(images, "stem", self.scaled(32), stride=first))
         for name, channels, stride in _blocks(V2_STAGES, strides):
             expansion = 1 if name == "stage1_block0" else 6
-            x = InvertedResidual(
+            block = InvertedResidual(
                 *options, self.scaled(channels), stride, expansion, name=name
-            )(x)
+            )
+            x = block(layers.kept(x))
         last = max(self.scaled(1280), 1280)
         return self.classify(
             layers.global_mean(self.activation(layer(x, "last", last, 1)))

@@ -91,6 +91,7 @@ class ResNet(layers.Network):
         x = stem(images, layer, self.scaled(self.channels[0]), self.activation)
         for stage, number in enumerate(self.blocks):
             for i in range(number):
+                x = layers.kept(x)
                 x = Block(
                     layer,
                     self.activation,

@@ -32,7 +32,7 @@ class VGG(layers.Network):
         """Returns the logits; in training, by the statistics of the batch."""
         layer, x = self.layer(train), images
         for stage, depth in enumerate(self.depths, start=1):
-            x = x if stage == 1 else layers.max_pool(x)
+            x = x if stage == 1 else layers.max_pool(layers.kept(x))
             channels = self.scaled(self.channels[stage - 1])
             for i in range(1, depth + 1):
                 x = self.activation(

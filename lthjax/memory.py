@@ -1,0 +1,25 @@
+"""How much memory a run has needed, at its most."""
+
+import resource
+import sys
+
+import jax
+
+UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of what getrusage counts
+
+
+def peak() -> int:
+    """Returns the most bytes in use at once so far.
+
+    Of the device that needed most, where devices have a memory of their own; else of
+    this process.
+    """
+    found = [device.memory_stats() or {} for device in jax.local_devices()]
+    on_device = max(stats.get("peak_bytes_in_use", 0) for stats in found)
+    return on_device or UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def text() -> str:
+    """Returns "peak memory 1.23 GB of the device", or "of the process"."""
+    own = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return f"peak memory {peak() / 1e9:.2f} GB of the {'device' if own else 'process'}"
