@@ -75,9 +75,8 @@ def carrying(
         u, slot = inner.update(where(stay, g, 0), state.inner, w)
         updates = where(stay, u, -w);  slot = where(stay, slot, 0)
 
-    The change comes first, so that a step between two changes is one pass over the
-    weights, as in `keep`. What is off has no momentum, so that what grows starts with
-    none.
+    A step between two changes is that of `keep`. What is off has no momentum, so that
+    what grows starts with none.
 
     Args:
       inner: Any optax optimizer.
@@ -100,19 +99,23 @@ def carrying(
             masked = masks_lib.apply(grads, masks)
             return extended.update(masked, state.inner, params, **extra)
 
+        def still():
+            u, slots = stepped(state.masks)
+            return _cancel(u, params, state.masks), slots, state.masks
+
         def changed():
             masks = change(state, at, params, grads, stepped)
-            return masks, _sparse(state.masks)
+            moved = _sparse(state.masks)
+            stay = _settled(params, masks, moved) if grows else masks
+            u, slots = stepped(stay)
+            if grows == "replace":
+                u, slots = _paused(moved, state.inner, u, slots)
+            if grows:
+                slots = _cleared(inner, slots, stay)
+            return _cancel(u, params, stay), slots, masks
 
-        still = state.masks, jnp.array(False)
-        masks, moved = lax.cond(due(at), changed, lambda: still)
-        stay = _settled(params, masks, moved) if grows else masks
-        u, slots = stepped(stay)
-        if grows == "replace":
-            u, slots = _paused(moved, state.inner, u, slots)
-        if grows:
-            slots = _cleared(inner, slots, stay)
-        return _cancel(u, params, stay), follow(state, at, masks, slots)
+        u, slots, masks = lax.cond(due(at), changed, still)
+        return u, follow(state, at, masks, slots)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
