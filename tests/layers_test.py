@@ -30,6 +30,7 @@ TABLE = {
     "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
+    "models.pytorch": "masks models.mlp models.mobilenet models.resnet models.vgg",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
@@ -73,8 +74,9 @@ TABLE = {
     "tickets.forward": "tickets.base",
     "tickets.controls": "masks scores pruning tickets.base",
     "tickets.storage": "masks checkpoints tickets.base",
+    "tickets.travel": "checkpoints tickets.base",
     "tickets": "tickets.base tickets.continuous tickets.early_bird "
-    "tickets.iterative tickets.storage",
+    "tickets.iterative tickets.storage tickets.travel",
     "gating": "concrete gates masks optimizers",
     "learnt": "gates gating masks optimizers pruning slimming tickets "
     "tickets.continuous",
@@ -109,6 +111,8 @@ TABLE = {
     "recipes experiment learnt",
     "grid": "experiment",
     "commands": "cpu processes progress",
+    "export": "config data.sources findings masks models.pytorch planning tickets "
+    "tickets.storage workdir",
     # The doors.
     "main": "report experiment dry_run commands",
     "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "

@@ -1,5 +1,6 @@
 """Searches for tickets, and the types they share."""
 
+from lthjax.tickets import travel as travel
 from lthjax.tickets.base import Search as Search
 from lthjax.tickets.base import Ticket as Ticket
 from lthjax.tickets.base import Trained as Trained
