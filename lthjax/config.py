@@ -319,6 +319,21 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=list) + "\n"
 
 
+def from_json(text: str) -> ConfigDict:
+    """Returns the config that `to_json` wrote; keys it lacks are at their defaults."""
+    found = default()
+    with found.unlocked(), found.ignore_type():
+        found.update(_tuples(json.loads(text)))
+    return found
+
+
+def _tuples(value):
+    """Returns what JSON holds, lists as the tuples that they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
     """Returns {key: (old, new)} of the differences that forbid continuing a workdir.
 

@@ -1,0 +1,197 @@
+"""A run's ticket, or what it trained to, as one safetensors file.
+
+    python -m lthjax.export WORKDIR --seed=0 --level=3 --to=ticket.safetensors
+
+`--trained` takes the network trained from that ticket in its place, where the run kept
+it (with `retraining.arms`, or with a study that reads weights), `--trained=ARM` one
+that was retrained. `lthjax.tickets.travel.read` brings the file back. `--layout=torch`
+writes what PyTorch's `load_state_dict(strict=True)` takes, pruned weights at zero, and
+the masks, named alike, to `ticket.masks.safetensors` beside it.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from lthjax import config as config_lib
+from lthjax import findings, planning, tickets, workdir
+from lthjax import masks as masks_lib
+from lthjax.data import sources
+from lthjax.models import pytorch
+from lthjax.tickets import travel
+from lthjax.tickets.storage import load_trained
+from lthjax.workdir import Member
+
+
+def export(
+    root: str | pathlib.Path,
+    one: Member,
+    level: int,
+    to: str | pathlib.Path,
+    *,
+    arm: str | None = None,
+) -> None:
+    """Writes a network of a run as `travel.write` does, with its config.
+
+    Args:
+      root: The workdir.
+      one: Whose network.
+      level: Of which level.
+      to: The file.
+      arm: That of a trained network; `None` for the ticket.
+
+    Raises:
+      ValueError: The run has no such network, or it is damaged.
+    """
+    root = pathlib.Path(root)
+    network, config = load(root, one, level, arm), config_lib.to_json(read(root))
+    identity = {"arm": arm or "ticket", "level": level, **one.identity}
+    travel.write(to, network, **identity, config=json.loads(config))
+
+
+def export_torch(
+    root: str | pathlib.Path,
+    one: Member,
+    level: int,
+    to: str | pathlib.Path,
+    *,
+    arm: str | None = None,
+    flattened: dict[str, int] | None = None,
+) -> None:
+    """Writes a network of a run in PyTorch's layout, and its masks to a second file.
+
+    Args:
+      root: The workdir.
+      one: Whose network.
+      level: Of which level.
+      to: The file of the weights; the masks go to `masks_path(to)`.
+      arm: That of a trained network; `None` for the ticket.
+      flattened: As `pytorch.Layout` has it, for a network of one's own.
+
+    Raises:
+      ValueError: As for `export`; or the network is a user's own, and `flattened` is
+        not given.
+    """
+    root = pathlib.Path(root)
+    network, config = load(root, one, level, arm), read(root)
+    form = _layout(config, network.params, flattened)
+    params = masks_lib.apply(network.params, network.masks)
+    identity = {"arm": arm or "ticket", "level": level, **one.identity}
+    identity |= {"config": config.to_dict(), "versions": travel.versions()}
+    metadata = {"format": "pt", travel.KEY: json.dumps(identity, default=list)}
+    weights = pytorch.state_dict(form, params, network.model_state)
+    travel.put(masks_path(to), pytorch.masks_dict(form, network.masks), metadata)
+    travel.put(to, weights, metadata)
+
+
+def masks_path(path: str | pathlib.Path) -> pathlib.Path:
+    """Returns "a/b.masks.safetensors" for "a/b.safetensors"."""
+    path = pathlib.Path(path)
+    return path.with_name(f"{path.stem}.masks{path.suffix}")
+
+
+def read(root: pathlib.Path):
+    """Returns the config of a workdir.
+
+    Raises:
+      ValueError: There is none.
+    """
+    path = root / workdir.CONFIG
+    if not path.exists():
+        raise ValueError(
+            f"a workdir must hold a run's {workdir.CONFIG}, got WORKDIR = {root}"
+        )
+    return config_lib.from_json(path.read_text())
+
+
+def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
+    """Returns a ticket of a run (`arm` is None) or what was kept of its training."""
+    if arm is None:
+        path = workdir.ticket_path(root, one, level)
+    else:
+        path = workdir.trained_path(root, arm, one, level)
+        studied = findings.trained_path(root, one.seed, level)
+        path = studied if arm == "ticket" and not path.exists() else path
+    if not path.exists():
+        raise ValueError(
+            f"the run must have kept what is exported, got none at {path}; "
+            f"there is {', '.join(_kept(root)) or 'nothing'}"
+        )
+    return tickets.load(path) if arm is None else load_trained(path)
+
+
+def _kept(root):
+    """Returns the folders of seeds of which a run kept something."""
+    found = [
+        *root.glob("tickets/*"),
+        *root.glob("deployed/*/*"),
+        *root.glob("trained/*"),
+    ]
+    return [
+        f"{p.relative_to(root)} ({', '.join(q.name for q in sorted(p.iterdir()))})"
+        for p in sorted(found)
+    ]
+
+
+def _layout(config, params, flattened) -> pytorch.Layout:
+    data = config.data
+    options = data.options.to_dict()
+    facts = sources.facts(data.name, data_dir=config.data_dir or None, **options)
+    if flattened is not None:
+        return pytorch.Layout(flattened)
+    return pytorch.layout(planning.model(config, facts), params, facts.image_shape[-1])
+
+
+def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:
+    """Returns {layer: channels} of "layer:channels", {} of "none"."""
+    if texts is None or texts == ["none"]:
+        return None if texts is None else {}
+    rows = [text.rpartition(":") for text in texts]
+    if not all(layer and channels.isdigit() for layer, _, channels in rows):
+        raise ValueError(
+            f"--flattened must be layer:channels or none, got {' '.join(texts)}"
+        )
+    return {layer: int(channels) for layer, _, channels in rows}
+
+
+def _parser():
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("workdir", type=pathlib.Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--level", type=int, required=True)
+    parser.add_argument("--to", type=pathlib.Path, required=True)
+    parser.add_argument("--initial", type=float, help="the first logit, if several")
+    parser.add_argument("--trained", metavar="ARM", nargs="?", const="ticket")
+    parser.add_argument("--layout", choices=("lthjax", "torch"), default="lthjax")
+    parser.add_argument(
+        "--flattened",
+        nargs="+",
+        metavar="LAYER:CHANNELS",
+        help="for --layout=torch and a network of your own: its dense layers that read "
+        "a flattened feature map, with the channels of that map, or none",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exports what the flags ask for; what is wrong ends it with one sentence."""
+    options = _parser().parse_args(arguments)
+    where = options.workdir, Member(options.seed, options.initial), options.level
+    try:
+        if options.layout == "lthjax":
+            export(*where, options.to, arm=options.trained)
+            written = [options.to]
+        else:
+            flattened = _flattened(options.flattened)
+            export_torch(*where, options.to, arm=options.trained, flattened=flattened)
+            written = [options.to, masks_path(options.to)]
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"wrote {', '.join(map(str, written))}")
+
+
+if __name__ == "__main__":
+    main()

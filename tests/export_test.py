@@ -1,0 +1,106 @@
+"""The command that exports: what a run kept, in either layout."""
+
+import jax
+import numpy as np
+import pytest
+import safetensors
+import tiny
+from safetensors.numpy import load_file
+
+from lthjax import config as config_lib
+from lthjax import experiment, export, masks, tickets
+from lthjax.models import pytorch
+from lthjax.tickets import travel
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A workdir of a small run that keeps trained networks too."""
+    root = tmp_path_factory.mktemp("run")
+    changes = {"seeds": (0,), "search.levels": 1, "studies": ("signs",)}
+    changes["search.exclude"] = ("^head",)
+    experiment.run(tiny.config(changes), root)
+    return root
+
+
+def call(run, to, *more):
+    export.main([str(run), "--seed=0", "--level=1", f"--to={to}", *more])
+
+
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_ticket_of_a_run_is_exported_with_the_config_that_found_it(
+    run, tmp_path, capsys
+):
+    to = tmp_path / "ticket.safetensors"
+    call(run, to)
+    assert capsys.readouterr().out == f"wrote {to}\n"
+    found, metadata = travel.read(to)
+    same(found, tickets.load(run / "tickets" / "seed_0" / "level_01"))
+    numbers = {name: metadata[name] for name in ("arm", "level", "seed")}
+    assert numbers == {"arm": "ticket", "level": 1, "seed": 0}
+    saved = config_lib.from_json((run / "config.json").read_text())
+    expected = tiny.config({"seeds": (0,), "search.levels": 1, "studies": ("signs",)})
+    expected.search.exclude = ("^head",)
+    assert saved.to_dict() == expected.to_dict()
+    assert config_lib.flat(metadata["config"])["search.exclude"] == ["^head"]
+
+
+def test_what_a_ticket_trained_to_is_exported_if_it_was_kept(run, tmp_path):
+    call(run, tmp_path / "x", "--trained")
+    found, metadata = travel.read(tmp_path / "x")
+    assert metadata["kind"] == "trained"
+    kept = tickets.storage.load_trained(run / "trained" / "seed_0" / "level_01")
+    same(found, kept)
+
+
+def test_the_layout_of_pytorch_has_the_pruned_weights_at_zero_and_masks_beside(
+    run, tmp_path
+):
+    to = tmp_path / "ticket.safetensors"
+    call(run, to, "--layout=torch")
+    ticket = tickets.load(run / "tickets" / "seed_0" / "level_01")
+    form = pytorch.Layout({"dense1": 1})
+    applied = masks.apply(ticket.params, ticket.masks)
+    same(load_file(to), pytorch.state_dict(form, applied))
+    kept = load_file(tmp_path / "ticket.masks.safetensors")
+    same(kept, pytorch.masks_dict(form, ticket.masks))
+    assert kept.keys() == {"dense1.weight"}
+    assert not load_file(to)["dense1.weight"][~kept["dense1.weight"]].any()
+    with safetensors.safe_open(to, framework="np") as file:
+        assert file.metadata()["format"] == "pt"
+
+
+def test_a_network_of_ones_own_needs_to_be_told_what_it_flattens(run, tmp_path):
+    call(run, tmp_path / "x", "--layout=torch", "--flattened", "none")
+    call(run, tmp_path / "y", "--layout=torch", "--flattened", "dense1:4")
+    a, b = (load_file(tmp_path / name)["dense1.weight"] for name in "xy")
+    np.testing.assert_array_equal(a.reshape(8, 16, 4).swapaxes(1, 2).reshape(8, 64), b)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--level=7"], r"none at .*level_07; there is tickets/seed_0 \(level_00"),
+        (["--seed=7"], "none at .*seed_7"),
+        (["--initial=0.5"], "none at .*seed_0_initial_0.5"),
+        (["--trained=tost_paper"], "none at .*deployed/tost_paper"),
+        (["--layout=torch", "--flattened", "dense1"], "layer:channels or none"),
+        (["--layout=torch", "--flattened", "dense1:3"], "3 channels for 64"),
+    ],
+)
+def test_a_mistake_ends_the_command_with_a_sentence_and_writes_nothing(
+    run, tmp_path, arguments, message
+):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        call(run, tmp_path / "x", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
+    (tmp_path / "tickets").mkdir()
+    with pytest.raises(SystemExit, match="error: .*none at"):
+        call(tmp_path, tmp_path / "x")
