@@ -14,7 +14,7 @@ import sys
 
 from matplotlib.figure import Figure
 
-from lthjax import commands, grid, report, results
+from lthjax import commands, report, results, sweeps
 from lthjax import config as config_lib
 
 WHOLE, RETRAINED, DROPS = 182, 170, (91, 136)  # epochs
@@ -129,7 +129,7 @@ def main() -> None:
     options = parser.parse_args()
     commands.prepare()
     with commands.plain_errors():
-        rows = grid.run(configs(options), options.workdir)
+        rows = sweeps.run(configs(options), options.workdir)
         places = ("--workdir", "--data_dir")
         given = [word for word in sys.argv[1:] if not word.startswith(places)]
         command = " ".join(["python experiments/renda2020.py", *given])

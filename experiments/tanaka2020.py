@@ -16,7 +16,7 @@ import sys
 
 from matplotlib.figure import Figure
 
-from lthjax import commands, grid, report, results
+from lthjax import commands, report, results, sweeps
 from lthjax import config as config_lib
 
 AT_INIT = {"search.method": "at_init"}
@@ -183,7 +183,7 @@ def main() -> None:
         options.methods = options.methods or "snip,rigl"
     commands.prepare()
     with commands.plain_errors():
-        rows = grid.run(configs(options), options.workdir)
+        rows = sweeps.run(configs(options), options.workdir)
         places = ("--workdir", "--data_dir")
         given = [word for word in sys.argv[1:] if not word.startswith(places)]
         command = " ".join(["python experiments/tanaka2020.py", *given])

@@ -27,11 +27,7 @@ def show(config) -> None:
     Raises:
       ValueError: What a run of it would refuse before it trains.
     """
-    config_lib.validate(config)
-    studies.check(config.studies)
-    facts, held_out = _facts(config)
-    plan = planning.plan(config, facts, facts.train)
-    assembly.check(config, plan)
+    facts, held_out, plan = check(config)
     console = rich.console.Console(soft_wrap=True)
     console.print(_levels(plan))
     console.print(planning.summary(config, plan))
@@ -54,6 +50,27 @@ def show(config) -> None:
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
     )
+
+
+def check(config) -> tuple[sources.Facts, int, planning.Plan]:
+    """Checks all that goes without the data.
+
+    Args:
+      config: A config.
+
+    Returns:
+      What is known of its data set, with the training images that are left of it; how
+      many images are held out; and its numbers.
+
+    Raises:
+      ValueError: What a run of it would refuse before it trains.
+    """
+    config_lib.validate(config)
+    studies.check(config.studies)
+    facts, held_out = _facts(config)
+    plan = planning.plan(config, facts, facts.train)
+    assembly.check(config, plan)
+    return facts, held_out, plan
 
 
 def _arms(config):

@@ -109,12 +109,15 @@ TABLE = {
     "retraining tickets.storage learnt",
     "dry_run": "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",
-    "grid": "experiment",
+    "sweeps": "config dry_run experiment learnt names results",
+    "merged": "results sweeps",
     "commands": "cpu processes progress",
+    "launching": "commands config progress sweeps",
     "export": "config data.sources findings masks models.pytorch planning tickets "
-    "tickets.storage workdir",
+    "tickets.storage tickets.travel workdir",
     # The doors.
     "main": "report experiment dry_run commands",
+    "sweep": "commands config launching merged sweeps",
     "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "
     "layerwise losses masks models optimizers patterns pruning results scores "
     "sparsities thresholds tickets training two_layer",

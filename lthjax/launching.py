@@ -1,0 +1,207 @@
+"""Runs of a sweep are started: here, or by submitit, on this machine or by SLURM."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lthjax import commands, progress, sweeps
+from lthjax import config as config_lib
+
+log = logging.getLogger(__name__)
+
+JOBS = "jobs"  # the folder of submitit's files and logs
+DAY = 24 * 60  # minutes
+TIMEOUTS = 1000  # after so many a job is given up; a run goes on after each
+SECONDS = 2.0  # between two looks at the jobs
+DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+class Job(NamedTuple):
+    """Runs that one job does in turn: what submitit calls, and sends again.
+
+    Attributes:
+      runs: (config as JSON, workdir) of each.
+      devices: The GPUs that who started it may use, as the environment has them;
+        `None` for all. submitit's local executor would hide them.
+    """
+
+    runs: tuple[tuple[str, str], ...]
+    devices: str | None = None
+
+    def __call__(self) -> dict[str, str]:
+        """Runs what is missing of each, and returns {workdir: error} of those failed.
+
+        A signal of SLURM before the time limit or a preemption lets the run save and
+        the job be queued again; SIGTERM alone lets it save, and go on until it is
+        killed.
+        """
+        commands.prepare()
+        if self.devices is not None:
+            os.environ[DEVICES] = self.devices
+        elif os.environ.get("SUBMITIT_EXECUTOR") == "local":
+            os.environ.pop(DEVICES, None)
+        with _preemption() as yield_:
+            return finish(self.runs, yield_)
+
+    def checkpoint(self):
+        """Returns what is queued again: itself, since a run resumes."""
+        import submitit  # noqa: PLC0415  (only a sweep by submitit needs it)
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def stopped(stop: Exception | None) -> None:
+    """Raises what a run was stopped by."""
+    if stop is not None:
+        raise stop
+
+
+def finish(
+    runs: Sequence[tuple[str, str]], yield_: Callable = stopped
+) -> dict[str, str]:
+    """Runs what is missing of each run; one that fails does not stop the others.
+
+    Args:
+      runs: (config as JSON, workdir) of each.
+      yield_: Called before each with `None`, and with what a run was stopped by; where
+        it returns then, the run goes on.
+
+    Returns:
+      {workdir: error} of those that failed.
+    """
+    failed = {}
+    for text, folder in runs:
+        yield_(None)
+        error = _finish(text, folder, yield_)
+        failed |= {folder: error} if error else {}
+    return failed
+
+
+def _finish(text, folder, yield_):
+    """Runs what is missing of a run, and returns its error, `None` if there is none."""
+    while True:
+        try:
+            sweeps.finish(config_lib.from_json(text), folder)
+            return None
+        except progress.Interrupted as stop:
+            yield_(stop)
+        except Exception as error:  # of a user's own code, too
+            log.exception("%s failed", folder)
+            return f"{type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def _preemption() -> Iterator[Callable]:
+    """Yields what `finish` calls: the job is queued again if its signal came.
+
+    submitit's handler of that signal queues the job and ends the process at once; while
+    a run trains it is called only when the run has saved.
+    """
+    number = getattr(signal, f"SIG{_signal_name()}")
+    handler, idle = signal.getsignal(number), signal.getsignal(signal.SIGTERM)
+    if not callable(handler):  # not started by submitit
+        yield stopped
+        return
+    asked = threading.Event()
+
+    def ask(number, frame):
+        if signal.getsignal(signal.SIGTERM) == idle:  # there is nothing to save
+            handler(number, frame)
+        asked.set()
+        signal.raise_signal(signal.SIGTERM)
+
+    def yield_(stop):
+        if asked.is_set():
+            handler(number, None)
+        if os.environ["SUBMITIT_EXECUTOR"] != "slurm":
+            stopped(stop)
+
+    signal.signal(number, ask)
+    try:
+        yield yield_
+    finally:
+        signal.signal(number, handler)
+
+
+def _signal_name():
+    import submitit  # noqa: PLC0415
+
+    return submitit.JobEnvironment.USR_SIG
+
+
+def submit(
+    cluster: str,
+    root: str | pathlib.Path,
+    runs: Sequence[tuple[str, str]],
+    *,
+    jobs: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> list[tuple[tuple, Any]]:
+    """Returns (its runs, submitit's job) of every job that was submitted.
+
+    Args:
+      cluster: "local", processes on this machine, or "slurm".
+      root: The folder of the sweep, which all machines see.
+      runs: (config as JSON, workdir) of each.
+      jobs: How many jobs share the runs; 0: a job each.
+      options: submitit's parameters for SLURM: partition, time (minutes), ...
+
+    Raises:
+      ValueError: submitit is not installed, there is no such cluster here, or it
+        refuses the options.
+    """
+    executor = _executor(cluster, pathlib.Path(root).absolute() / JOBS, options or {})
+    number = min(jobs or len(runs), len(runs))
+    parts = [tuple(runs[i::number]) for i in range(number)]
+    with executor.batch():
+        found = [executor.submit(Job(part, os.environ.get(DEVICES))) for part in parts]
+    return list(zip(parts, found, strict=True))
+
+
+def _executor(cluster, folder, options):
+    try:
+        import submitit  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(
+            f"submitit must be installed, got executor = {cluster}; "
+            "pip install 'lthjax[sweep]'"
+        ) from error
+    given = {f"slurm_{key}": value for key, value in options.items()}
+    minutes = DAY if cluster == "slurm" else 3650 * DAY  # the local one ends jobs, too
+    try:
+        executor = submitit.AutoExecutor(
+            folder=folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS
+        )
+        executor.update_parameters(name="lthjax", timeout_min=minutes, **given)
+    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"submitit must accept what is asked for, got executor = {cluster}, "
+            f"options = {dict(options)}: {error}"
+        ) from error
+    return executor
+
+
+def wait(started: Sequence[tuple[tuple, Any]]) -> dict[str, str]:
+    """Waits until all jobs have ended and returns {workdir: error} of failed runs.
+
+    Args:
+      started: What `submit` returned.
+    """
+    import submitit  # noqa: PLC0415
+
+    parts = {job.job_id: part for part, job in started}
+    jobs, failed = [job for _, job in started], {}
+    done = submitit.helpers.as_completed(jobs, poll_frequency=SECONDS)
+    for left, job in zip(reversed(range(len(jobs))), done, strict=True):
+        try:
+            failed |= job.result()
+        except submitit.core.utils.UncompletedJobError:
+            text = f"job {job.job_id} ended without a result; see {job.paths.stderr}"
+            failed |= {folder: text for _, folder in parts[job.job_id]}
+        log.info("job %s has ended; %d to go", job.job_id, left)
+    return failed

@@ -1,0 +1,117 @@
+"""A grid of configs: what can be trained together as one run, the rest as jobs.
+
+    python -m lthjax.sweep --config=configs/digits.py --workdir=runs/sweep \
+        --grid optimizer.learning_rate=1.2e-3,3e-4 --grid seeds=0,1,2 \
+        [--executor=here|local|slurm] [--slurm.partition=NAME] [--jobs=2]
+
+Every run has a workdir named by its config, so that the same command, or one with more
+values, does only what is missing. `--config.a.b=value` sets a key for all. `here` does
+one run after the other in this process, `local` and `slurm` give them to submitit: a
+job each, or `--jobs` jobs in all. `--slurm.x=value` is submitit's parameter of that
+name; `time` is in minutes. `--submit_only` does not wait for the jobs. `--table` prints
+the table of what there is, at any time.
+"""
+
+import argparse
+import logging
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+from lthjax import commands, launching, merged, sweeps
+from lthjax import config as config_lib
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Does what is missing of a sweep; what is wrong ends it with a sentence."""
+    options, more = _parser().parse_known_args(arguments)
+    commands.prepare()
+    with commands.plain_errors():
+        failed = {} if options.table else sweep(options, more)
+        print(merged.write(options.workdir))
+    if failed:
+        rows = [f"  {folder}: {error}" for folder, error in failed.items()]
+        sys.exit("\n".join([f"error: {len(failed)} runs failed:", *rows]))
+
+
+def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
+    """Does what is missing of a sweep and returns {workdir: error} of failed runs.
+
+    Args:
+      options: The flags.
+      more: Further words of the command: `--config.key=value`, `--slurm.key=value`.
+
+    Raises:
+      ValueError: A flag, a key, or one of the runs is impossible; nothing was started.
+    """
+    settings, slurm = _settings(more)
+    if slurm and options.executor != "slurm":
+        raise ValueError(
+            f"--slurm.{next(iter(slurm))} goes with --executor=slurm, got "
+            f"executor = {options.executor}"
+        )
+    config = _config(options.config, settings)
+    grid = sweeps.axes(config, options.grid)
+    cells = sweeps.cells(config, grid)
+    sweeps.write(options.workdir, grid, cells)
+    root = options.workdir.absolute()
+    left = [cell for cell in cells if not sweeps.finished(root, cell)]
+    log.info("%d runs, %d of them finished", len(cells), len(cells) - len(left))
+    runs = [(config_lib.to_json(c.config), str(root / c.folder)) for c in left]
+    if not runs or options.executor == "here":
+        return launching.finish(runs)
+    started = launching.submit(
+        options.executor, root, runs, jobs=options.jobs, options=slurm
+    )
+    ids = ", ".join(job.job_id for _, job in started)
+    log.info("submitted %s; logs are in %s", ids, root / launching.JOBS)
+    return {} if options.submit_only else launching.wait(started)
+
+
+def _settings(words) -> tuple[list[str], dict]:
+    """Returns ["a.b=value"] for the config, and {parameter: value} for SLURM."""
+    found = {"config": [], "slurm": []}
+    for word in words:
+        match = re.fullmatch(r"--(config|slurm)\.([^=]+=.*)", word, re.DOTALL)
+        if match is None:
+            raise ValueError(
+                f"every flag must be known, got {word}; --config.key=value and "
+                "--slurm.key=value are written with ="
+            )
+        found[match[1]].append(match[2])
+    pairs = [text.split("=", 1) for text in found["slurm"]]
+    return found["config"], {key: sweeps.literal(value) for key, value in pairs}
+
+
+def _config(name, settings):
+    """Returns the config of "configs/mnist.py:short", with other values."""
+    if name is None:
+        raise ValueError("--config must name a config file, got none")
+    path, _, variant = name.partition(":")
+    config = config_lib.load(path, variant or None)
+    for text in settings:
+        config = sweeps.changed(config, text)
+    return config
+
+
+def _parser():
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=form, allow_abbrev=False
+    )
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--config", help="the config file")
+    parser.add_argument("--grid", action="append", default=[], metavar="KEY=A,B,...")
+    executors = ("here", "local", "slurm")
+    parser.add_argument("--executor", choices=executors, default="here")
+    parser.add_argument("--jobs", type=int, default=0, help="that share the runs")
+    parser.add_argument("--submit_only", action="store_true", help="do not wait")
+    parser.add_argument("--table", action="store_true", help="print the table only")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Sweeps as jobs: here, by submitit, by SLURM; preempted and queued again."""
+
+import os
+import pathlib
+import re
+import signal
+import stat
+
+import pytest
+import tiny
+
+from lthjax import commands, launching, progress, sweep, sweeps, workdir
+from lthjax import config as config_lib
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = """
+import tiny
+
+def get_config():
+    return tiny.config({"seeds": (0,), "search.levels": 1})
+"""
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Returns call(*arguments) -> (exit status or message, output) of the command."""
+    path = tmp_path / "small.py"
+    path.write_text(SMALL)
+    monkeypatch.setattr(commands, "prepare", lambda: None)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+
+    def command(*arguments):
+        where = [f"--config={path}", f"--workdir={tmp_path / 'sweep'}"]
+        try:
+            sweep.main([*where, *arguments])
+        except SystemExit as stop:
+            return str(stop.code), capsys.readouterr().out
+        return "", capsys.readouterr().out
+
+    return command
+
+
+def states(table):
+    return re.findall(r"(finished|unfinished|not started) \|\n", table)
+
+
+def jobs(tmp_path):
+    return list((tmp_path / "sweep" / "jobs").glob("*_submitted.pkl"))
+
+
+RATES = "optimizer.learning_rate=0.1,0.2"
+
+
+def test_processes_run_a_sweep_and_a_failed_run_is_named_and_done_the_next_time(
+    call, tmp_path
+):
+    config = config_lib.load(tmp_path / "small.py")
+    bad = tmp_path / "sweep" / sweeps.folder(tiny.changed(config, {"seeds": (0, 1)}))
+    bad.mkdir(parents=True)
+    other = tiny.changed(config, {"train.batch_size": 6})
+    (bad / workdir.CONFIG).write_text(config_lib.to_json(other))
+    grid = ["--grid", RATES, "--grid", "seeds=0,1", "--executor=local"]
+    status, table = call(*grid)
+    assert re.fullmatch(rf"error: 1 runs failed:\n  {bad}: ValueError: .*", status)
+    assert states(table) == ["unfinished", "finished", "finished"]
+    assert len(jobs(tmp_path)) == 2
+
+    (bad / workdir.CONFIG).unlink()
+    status, table = call(*grid)
+    assert status == "" and states(table) == ["finished"] * 4
+    assert len(jobs(tmp_path)) == 3
+    alone = tmp_path / "alone"
+    sweeps.finish(tiny.changed(config, {"seeds": (0, 1)}), alone)
+    assert tiny.outcome(alone) == tiny.outcome(bad)
+
+
+def test_a_sweep_here_is_finished_once(call, tmp_path, monkeypatch):
+    status, table = call("--grid", RATES)
+    assert status == "" and states(table) == ["finished"] * 4
+    before = tiny.contents(tmp_path)
+    monkeypatch.setattr(launching, "_finish", None)  # nothing is run
+    assert call("--grid", RATES) == ("", table)
+    assert call("--table") == ("", table)
+    assert tiny.contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--grid", "optimizer.rate=1"], "known config keys, got optimizer.rate"),
+        (["--grid", "train.batch_size=0,99"], "got 2 that are not; nothing was"),
+        (["--config.train.step=1"], "got train.step, did you mean 'train.steps'"),
+        (["--config.train.steps", "1"], "every flag must be known, got --config.tr"),
+        (["--sbatch.partition=x"], "every flag must be known, got --sbatch"),
+        (["--slurm.partition=x"], "--slurm.partition goes with --executor=slurm"),
+        (["--config=none.py"], "none.py"),
+    ],
+)
+def test_a_mistake_ends_the_command_with_a_sentence_and_starts_nothing(
+    call, tmp_path, arguments, message
+):
+    status, table = call(*arguments)
+    assert re.match(f"error: (.|\n)*{message}", status) and not table
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A folder of the path where SLURM's commands are, one of which keeps a script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    sbatch = f"cat $1 > {tmp_path}/script\necho Submitted batch job 12\n"
+    for name, text in (("srun", ""), ("sbatch", sbatch)):
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{text}")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
+def test_slurm_gets_an_array_of_jobs_with_its_parameters(call, tmp_path, slurm):
+    given = ["--slurm.partition=long", "--slurm.time=90", "--slurm.gpus_per_node=1"]
+    three = ["--grid", "train.steps=4,5,6", "--jobs=2", "--submit_only"]
+    status, table = call("--executor=slurm", *three, *given)
+    assert status == "" and states(table) == ["not started"] * 3
+    script = (tmp_path / "script").read_text()
+    for line in ("partition=long", "time=90", "gpus-per-node=1", "array=0-1%2"):
+        assert f"#SBATCH --{line}\n" in script
+    assert re.search(r"#SBATCH --signal=USR2@\d+\n", script)
+    assert len(jobs(tmp_path)) == 2
+
+
+def test_slurm_refuses_a_parameter_it_has_not(call, slurm):
+    status, _ = call("--executor=slurm", "--slurm.partitoin=long")
+    assert "submitit must accept" in status and "partitoin" in status
+
+
+def test_a_machine_without_slurm_says_so(call, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    status, _ = call("--executor=slurm")
+    assert 'Could not detect "srun"' in status
+
+
+class QueuedAgain(SystemExit):
+    """What a handler of submitit ends a process with."""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """A job of one run, as if submitit had started it, that is sent signals."""
+    config = tiny.config({"seeds": (0,)})
+    monkeypatch.setattr(commands, "prepare", lambda: None)
+    calls, save = [], workdir.save_training
+
+    def handler(number, frame):
+        calls.append(number)
+        raise QueuedAgain
+
+    def save_and_send(*arguments):
+        save(*arguments)
+        if calls == [] and (sent := os.environ.pop("SEND", None)):
+            signal.raise_signal(signal.Signals[sent])
+
+    monkeypatch.setattr(workdir, "save_training", save_and_send)
+    before = signal.signal(signal.SIGUSR2, handler)
+    yield launching.Job(((config_lib.to_json(config), str(tmp_path / "run")),)), calls
+    signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize("executor", ["local", "slurm"])
+def test_a_job_that_is_preempted_saves_and_is_queued_again_and_ends_the_same(
+    job, tmp_path, monkeypatch, executor
+):
+    job, calls = job
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
+    monkeypatch.setenv("SEND", "SIGUSR2")
+    with pytest.raises(QueuedAgain):
+        job()
+    assert calls == [signal.SIGUSR2]
+    assert list((tmp_path / "run").glob("training/*/*"))
+    again = job.checkpoint()
+    assert (again.function, again.args, again.kwargs) == (job, (), {})
+    assert again.function() == {}
+    text = job.runs[0][0]
+    sweeps.finish(config_lib.from_json(text), tmp_path / "whole")
+    assert tiny.outcome(tmp_path / "run") == tiny.outcome(tmp_path / "whole")
+
+
+def test_slurm_ends_a_job_itself_which_goes_on_until_then(job, tmp_path, monkeypatch):
+    job, calls = job
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SEND", "SIGTERM")
+    assert job() == {} and calls == []
+    assert (tmp_path / "run" / sweeps.FINISHED).exists()
+    assert "SEND" not in os.environ
+
+
+def test_a_process_that_is_asked_to_stop_does(job, tmp_path, monkeypatch):
+    job, calls = job
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setenv("SEND", "SIGTERM")
+    with pytest.raises(progress.Interrupted):
+        job()
+    assert calls == [] and not (tmp_path / "run" / sweeps.FINISHED).exists()
+
+
+@pytest.mark.parametrize("given", [None, "1"])
+def test_a_process_sees_the_gpus_that_who_started_it_sees(monkeypatch, given):
+    monkeypatch.setattr(commands, "prepare", lambda: None)
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setenv(launching.DEVICES, "")
+    assert launching.Job((), given)() == {}
+    assert os.environ.get(launching.DEVICES) == given
