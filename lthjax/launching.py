@@ -18,6 +18,7 @@ JOBS = "jobs"  # the folder of submitit's files and logs
 DAY = 24 * 60  # minutes
 TIMEOUTS = 1000  # after so many a job is given up; a run goes on after each
 SECONDS = 2.0  # between two looks at the jobs
+LEVEL = "SUBMITIT_LOG_LEVEL"
 DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
@@ -50,9 +51,7 @@ class Job(NamedTuple):
 
     def checkpoint(self):
         """Returns what is queued again: itself, since a run resumes."""
-        import submitit  # noqa: PLC0415  (only a sweep by submitit needs it)
-
-        return submitit.helpers.DelayedSubmission(self)
+        return _submitit().helpers.DelayedSubmission(self)
 
 
 def stopped(stop: Exception | None) -> None:
@@ -102,7 +101,7 @@ def _preemption() -> Iterator[Callable]:
     submitit's handler of that signal queues the job and ends the process at once; while
     a run trains it is called only when the run has saved.
     """
-    number = getattr(signal, f"SIG{_signal_name()}")
+    number = getattr(signal, f"SIG{_submitit().JobEnvironment.USR_SIG}")
     handler, idle = signal.getsignal(number), signal.getsignal(signal.SIGTERM)
     if not callable(handler):  # not started by submitit
         yield stopped
@@ -128,10 +127,20 @@ def _preemption() -> Iterator[Callable]:
         signal.signal(number, handler)
 
 
-def _signal_name():
-    import submitit  # noqa: PLC0415
-
-    return submitit.JobEnvironment.USR_SIG
+def _submitit():
+    """Returns the package, which only these functions need, its log left as ours is."""
+    level = os.environ.setdefault(LEVEL, "NOCONFIG")
+    try:
+        import submitit  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(
+            "submitit must be installed to give runs to jobs: pip install "
+            f"'lthjax[sweep]', got {error}"
+        ) from error
+    finally:
+        if level == "NOCONFIG":  # jobs keep a log of submitit's
+            del os.environ[LEVEL]
+    return submitit
 
 
 def submit(
@@ -164,13 +173,7 @@ def submit(
 
 
 def _executor(cluster, folder, options):
-    try:
-        import submitit  # noqa: PLC0415
-    except ImportError as error:
-        raise ValueError(
-            f"submitit must be installed, got executor = {cluster}; "
-            "pip install 'lthjax[sweep]'"
-        ) from error
+    submitit = _submitit()
     given = {f"slurm_{key}": value for key, value in options.items()}
     minutes = DAY if cluster == "slurm" else 3650 * DAY  # the local one ends jobs, too
     try:
@@ -192,8 +195,7 @@ def wait(started: Sequence[tuple[tuple, Any]]) -> dict[str, str]:
     Args:
       started: What `submit` returned.
     """
-    import submitit  # noqa: PLC0415
-
+    submitit = _submitit()
     parts = {job.job_id: part for part, job in started}
     jobs, failed = [job for _, job in started], {}
     done = submitit.helpers.as_completed(jobs, poll_frequency=SECONDS)

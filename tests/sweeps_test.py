@@ -183,7 +183,7 @@ def test_the_table_of_a_half_finished_sweep_has_every_run_and_its_state(half):
 
 def test_the_table_is_a_csv_file_too(half):
     merged.write(half)
-    rows = list(csv.DictReader((half / merged.CSV).open()))
+    rows = list(csv.DictReader((half / merged.CSV).read_text().splitlines()))
     assert [row["state"] for row in rows[-2:]] == ["unfinished", "not started"]
     assert [float(row[RATE]) for row in rows] == [0.1, 0.1, 0.1, 0.2, 0.3]
     assert float(rows[0]["test_accuracy_std"]) == pytest.approx(0.1 * math.sqrt(2))
