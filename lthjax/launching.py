@@ -162,13 +162,20 @@ def submit(
 
     Raises:
       ValueError: submitit is not installed, there is no such cluster here, or it
-        refuses the options.
+        refuses the options or the jobs.
     """
     executor = _executor(cluster, pathlib.Path(root).absolute() / JOBS, options or {})
     number = min(jobs or len(runs), len(runs))
     parts = [tuple(runs[i::number]) for i in range(number)]
-    with executor.batch():
-        found = [executor.submit(Job(part, os.environ.get(DEVICES))) for part in parts]
+    devices = os.environ.get(DEVICES)
+    try:
+        with executor.batch():
+            found = [executor.submit(Job(part, devices)) for part in parts]
+    except RuntimeError as error:  # what sbatch says
+        raise ValueError(
+            f"the scheduler must accept the jobs, got executor = {cluster}, options = "
+            f"{dict(options or {})}: {error}"
+        ) from error
     return list(zip(parts, found, strict=True))
 
 
@@ -191,6 +198,9 @@ def _executor(cluster, folder, options):
 
 def wait(started: Sequence[tuple[tuple, Any]]) -> dict[str, str]:
     """Waits until all jobs have ended and returns {workdir: error} of failed runs.
+
+    Where SLURM keeps no accounts (`sacct`), a job that is killed for good and leaves no
+    result is waited for in vain.
 
     Args:
       started: What `submit` returned.

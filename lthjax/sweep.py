@@ -16,6 +16,7 @@ import argparse
 import logging
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -68,7 +69,15 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
     )
     ids = ", ".join(job.job_id for _, job in started)
     log.info("submitted %s; logs are in %s", ids, root / launching.JOBS)
-    return {} if options.submit_only else launching.wait(started)
+    return {} if options.submit_only else _wait(started)
+
+
+def _wait(started):
+    try:
+        return launching.wait(started)
+    except KeyboardInterrupt:
+        log.warning("no longer waiting; the jobs of SLURM go on, --table shows them")
+        sys.exit(128 + signal.SIGINT)
 
 
 def _settings(words) -> tuple[list[str], dict]:

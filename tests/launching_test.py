@@ -134,6 +134,12 @@ def test_slurm_refuses_a_parameter_it_has_not(call, slurm):
     assert "submitit must accept" in status and "partitoin" in status
 
 
+def test_what_slurm_says_to_a_job_it_refuses_ends_the_command(call, slurm):
+    (slurm / "sbatch").write_text("#!/bin/sh\necho invalid partition >&2\nexit 1\n")
+    status, _ = call("--executor=slurm", "--slurm.partition=nowhere")
+    assert re.fullmatch(r"error: the scheduler must(.|\n)*invalid partition\n?", status)
+
+
 def test_a_machine_without_slurm_says_so(call, monkeypatch):
     monkeypatch.setenv("PATH", "")
     status, _ = call("--executor=slurm")
