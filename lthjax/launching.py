@@ -181,6 +181,7 @@ def submit(
 
 def _executor(cluster, folder, options):
     submitit = _submitit()
+    _check_time(options)
     given = {f"slurm_{key}": value for key, value in options.items()}
     minutes = DAY if cluster == "slurm" else 3650 * DAY  # the local one ends jobs, too
     try:
@@ -194,6 +195,17 @@ def _executor(cluster, folder, options):
             f"options = {dict(options)}: {error}"
         ) from error
     return executor
+
+
+def _check_time(options):
+    """Checks that a job does something before it is told that its time ends."""
+    time, delay = options.get("time", DAY), options.get("signal_delay_s", 90)
+    if isinstance(time, int) and 60 * time < delay + 120:
+        raise ValueError(
+            f"SLURM's signal comes {delay} s before the limit, or up to a minute "
+            "earlier, and a job must have a minute before it, got slurm.time = "
+            f"{time} minutes; give more, or a shorter slurm.signal_delay_s"
+        )
 
 
 def wait(started: Sequence[tuple[tuple, Any]]) -> dict[str, str]:

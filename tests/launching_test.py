@@ -129,9 +129,13 @@ def test_slurm_gets_an_array_of_jobs_with_its_parameters(call, tmp_path, slurm):
     assert len(jobs(tmp_path)) == 2
 
 
-def test_slurm_refuses_a_parameter_it_has_not(call, slurm):
+def test_slurm_refuses_a_parameter_it_has_not_and_too_short_a_time(call, slurm):
     status, _ = call("--executor=slurm", "--slurm.partitoin=long")
     assert "submitit must accept" in status and "partitoin" in status
+    # A signal 90 s before the limit, a minute early, and a minute of work: 210 s.
+    status, _ = call("--executor=slurm", "--slurm.time=3")
+    assert "got slurm.time = 3 minutes" in status
+    assert call("--executor=slurm", "--slurm.time=4", "--submit_only")[0] == ""
 
 
 def test_what_slurm_says_to_a_job_it_refuses_ends_the_command(call, slurm):
