@@ -27,8 +27,8 @@ class Job(NamedTuple):
 
     Attributes:
       runs: (config as JSON, workdir) of each.
-      devices: The GPUs that who started it may use, as the environment has them;
-        `None` for all. submitit's local executor would hide them.
+      devices: For a process of this machine, the GPUs that who started it may use, as
+        the environment has them; `None` for all. submitit would hide them.
     """
 
     runs: tuple[tuple[str, str], ...]
@@ -42,10 +42,9 @@ class Job(NamedTuple):
         killed.
         """
         commands.prepare()
-        if self.devices is not None:
-            os.environ[DEVICES] = self.devices
-        elif os.environ.get("SUBMITIT_EXECUTOR") == "local":
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
             os.environ.pop(DEVICES, None)
+            os.environ |= {} if self.devices is None else {DEVICES: self.devices}
         with _preemption() as yield_:
             return finish(self.runs, yield_)
 

@@ -213,10 +213,15 @@ def test_a_process_that_is_asked_to_stop_does(job, tmp_path, monkeypatch):
     assert calls == [] and not (tmp_path / "run" / sweeps.FINISHED).exists()
 
 
-@pytest.mark.parametrize("given", [None, "1"])
-def test_a_process_sees_the_gpus_that_who_started_it_sees(monkeypatch, given):
+@pytest.mark.parametrize(
+    "executor, given, expected",
+    [("local", None, None), ("local", "1", "1"), ("slurm", "1", "its own")],
+)
+def test_a_process_sees_the_gpus_of_who_started_it_and_slurm_gives_its_own(
+    monkeypatch, executor, given, expected
+):
     monkeypatch.setattr(commands, "prepare", lambda: None)
-    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
-    monkeypatch.setenv(launching.DEVICES, "")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
+    monkeypatch.setenv(launching.DEVICES, "its own")
     assert launching.Job((), given)() == {}
-    assert os.environ.get(launching.DEVICES) == given
+    assert os.environ.get(launching.DEVICES) == expected
