@@ -1,7 +1,9 @@
 """Runs of a sweep are started: here, or by submitit, on this machine or by SLURM."""
 
 import contextlib
+import functools
 import logging
+import operator
 import os
 import pathlib
 import signal
@@ -222,7 +224,7 @@ def wait(started: Sequence[tuple[tuple, Any]]) -> dict[str, str]:
     done = submitit.helpers.as_completed(jobs, poll_frequency=SECONDS)
     for left, job in zip(reversed(range(len(jobs))), done, strict=True):
         try:
-            failed |= job.result()
+            failed = functools.reduce(operator.or_, job.results(), failed)
         except submitit.core.utils.UncompletedJobError:
             text = f"job {job.job_id} ended without a result; see {job.paths.stderr}"
             failed |= {folder: text for _, folder in parts[job.job_id]}

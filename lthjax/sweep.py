@@ -20,6 +20,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from lthjax import commands, launching, merged, sweeps
 from lthjax import config as config_lib
 
@@ -29,8 +31,10 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Does what is missing of a sweep; what is wrong ends it with a sentence."""
     options, more = _parser().parse_known_args(arguments)
-    commands.prepare()
+    if options.executor != "here" or options.table:
+        jax.config.update("jax_platforms", "cpu")  # accelerators are left to the jobs
     with commands.plain_errors():
+        commands.prepare()
         failed = {} if options.table else sweep(options, more)
         print(merged.write(options.workdir))
     if failed:

@@ -20,7 +20,7 @@ from lthjax.names import suggestion
 SWEEP, FINISHED = "sweep.json", "finished.json"
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
-FREE = (SEEDS, "data_dir", "logging")
+FREE = (SEEDS, "data_dir", "logging", "mesh")
 OPTIONS = ("data.options.", "model.options.")
 
 
@@ -90,20 +90,29 @@ def axes(config, texts: Iterable[str]) -> dict[str, list]:
       texts: As for `axis`.
 
     Raises:
-      ValueError: One of them is wrong, or two are of one key; all are listed.
+      ValueError: One of them is wrong, two are of one key, or no result depends on a
+        key; all are listed.
     """
     found, wrong = {}, []
     for text in texts:
         try:
             key, values = axis(config, text)
-            twice = f"every key must come once, got {key} twice"
-            wrong += [twice] if key in found else []
+            wrong += _not_of_a_grid(key, found)
             found[key] = values
         except ValueError as error:
             wrong.append(str(error))
     if wrong:
         raise ValueError("; ".join(wrong))
     return found
+
+
+def _not_of_a_grid(key, found):
+    """Returns what is wrong with a key, if anything is."""
+    if key in found:
+        return [f"every key of a grid must come once, got {key} twice"]
+    if key != SEEDS and key.split(".")[0] in FREE:
+        return [f"results must depend on every key of a grid, got {key}"]
+    return []
 
 
 def axis(config, text: str) -> tuple[str, list]:
@@ -158,9 +167,9 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
     Combinations that differ only in what a run can hold as a population are one run:
     seeds, and the first logits of gates where the method has gates. A run's folder is
     named by its data, model and method, and by a hash of all that its config has other
-    than the defaults, but for the seeds, `data_dir` and `logging`: a sweep that asks
-    for the same again, or for more seeds, finds it there. (More first logits are
-    another population, and another folder.)
+    than the defaults, but for what no result depends on (`FREE`): a sweep that asks for
+    the same again, or for more seeds, finds it there. (More first logits are another
+    population, and another folder.)
 
     Args:
       config: What all have in common.

@@ -44,6 +44,7 @@ SAME = [
     {"seeds": (1, 2)},
     {"data_dir": "elsewhere"},
     {"logging.tensorboard": True},
+    {"mesh.data": 4},
     {RATE: 1},
     {"search.sparsities": []},
 ]
@@ -123,8 +124,9 @@ def test_a_key_of_all_runs_is_set(text, value):
 
 def test_all_keys_that_are_wrong_are_named():
     texts = ["optimizer.learning_rat=1", "seeds=0", "seeds=1", "train.steps="]
-    with pytest.raises(ValueError, match=r"did you mean 'optimizer.*seeds tw.*steps="):
-        sweeps.axes(base(), texts)
+    expected = r"did you mean 'optimizer.*seeds twice.*steps=.*depend.* got mesh.data"
+    with pytest.raises(ValueError, match=expected):
+        sweeps.axes(base(), [*texts, "mesh.data=1,2"])
     with pytest.raises(ValueError, match="one value, got 'train.steps=1,2'"):
         sweeps.changed(base(), "train.steps=1,2")
 
