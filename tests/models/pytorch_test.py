@@ -172,6 +172,25 @@ def test_a_network_of_ones_own_says_what_it_flattens():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_kernel_of_channels_by_themselves_is_laid_out_too():
+    model = nn.Conv(6, (3, 3), feature_group_count=3)
+    images = jax.random.normal(jax.random.key(0), (1, 5, 4, 3))
+    params, _ = models.initialise(model, jax.random.key(1), images)
+    weight = pytorch.state_dict(pytorch.Layout({}), params)["weight"]
+    assert weight.shape == (6, 1, 3, 3)
+    found = lax.conv_general_dilated(
+        images.transpose(0, 3, 1, 2),
+        weight,
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        feature_group_count=3,
+    )
+    expected, _ = models.apply(model, params, {}, images, train=False)
+    found = found.transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "form, state, message",
     [
