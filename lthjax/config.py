@@ -1,4 +1,4 @@
-"""The default configuration, and what makes a configuration valid."""
+"""What makes a configuration valid, and how it is read, shrunk, saved and compared."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lthjax.defaults import default as default
 from lthjax.names import suggestion
 
 COUNTS = (
@@ -36,145 +37,6 @@ SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
 FREE += ("retraining.arms", "retraining.levels", "mesh")
-
-
-def default() -> ConfigDict:
-    """Returns every key with its default; a config file changes some of them."""
-    return ConfigDict(
-        {
-            "seeds": (0,),
-            "controls": (),
-            "data_dir": "",
-            "data": {
-                "name": "digits",
-                "validation": 0,  # images cut from train; 0: the set brings its own
-                "limit": 0,  # training images used; 0: all
-                "crop": 0,  # zero padding before a random crop
-                "flip": False,
-                "options": {},
-            },
-            "model": {
-                "name": "mlp",
-                "width": 1.0,
-                "dtype": "float32",  # bfloat16: of activations, parameters stay float32
-                "remat": False,  # compute the forward pass again, for less memory
-                "options": {},
-            },
-            "train": {"epochs": 0, "steps": 0, "batch_size": 128},
-            "optimizer": {
-                "name": "sgd",
-                "learning_rate": 0.1,
-                "momentum": 0.9,
-                "nesterov": False,
-                "weight_decay": 0.0,
-                "clip": 0.0,  # the largest global gradient norm; 0: none
-                "norm_l1": 0.0,  # l1 penalty on the scales of batch norm
-            },
-            "schedule": {
-                "name": "constant",
-                "drops": (),  # epochs at whose start the rate is multiplied
-                "factor": 0.1,
-                "warmup": 0,  # epochs
-            },
-            "search": {
-                "method": "iterative",
-                "score": "magnitude",
-                "rounds": 0,  # of scoring and pruning in a level; 0: the score's own
-                "batches": 1,  # of training examples that a score reads
-                "corrupt": "none",  # labels, pixels, half: of those examples
-                "invert": False,  # keep what scores lowest, as a control
-                "scope": "global",  # layer, erdos_renyi, erdos_renyi_kernel
-                "pattern": "weights",  # channels, 4x4 (blocks), 2:4 (2 of every 4)
-                "minimum": 0,  # weights that every layer keeps
-                "rate": 0.2,
-                "layer_rates": (),  # ((regular expression, rate), ...)
-                "levels": 5,
-                "sparsities": (),  # in place of rate and levels
-                "exclude": (),  # regular expressions of layers never pruned
-                "rewind_to": 0,  # step
-                "restart": "weights",
-                "gates": {  # of the methods that learn their masks
-                    "initial": (0.0,),  # the first logit; several: a population
-                    "penalty": 1e-8,  # its weight, not divided by anything
-                    "final_temperature": 200.0,
-                    "period": 0,  # steps of one temperature; 0: an epoch
-                    "scaled": True,  # by 1 / sigmoid(initial), as the released code
-                    "reset": "paper",  # or "code"
-                    "start": "zero",  # step of the tickets' trainings, or "rewind_to"
-                    "gradient": "sigmoid",  # of "stochastic", or "identity"
-                    "output": "threshold",  # of "stochastic", or "sample"
-                    "optimizer": "sgd",
-                    "learning_rate": 0.0,  # 0: that of the weights
-                    "momentum": 0.9,
-                    "nesterov": True,
-                },
-            },
-            "early_bird": {
-                "watch": "channels",  # or "weights": single ones, by magnitude
-                "rule": "consecutive",  # or "newest", as in the released code
-                "threshold": 0.1,
-                "queue": 5,
-            },
-            "forward": {  # greedy selection of channels, layer by layer
-                "draw_at": 0,  # step of the pre-training; 0: its end
-                "candidates": "random",  # or "all", or "gradient", a shortlist
-                "number": 50,  # of candidates a step, or of the shortlist
-                "objective": "cross_entropy",  # or "imitation" of the logits
-                "replace": False,  # whether a channel may be chosen again
-                "tolerance": 0.02,  # relative loss of accuracy allowed, by layer
-                "gate": 0.05,  # the same of the batch, before accuracy is looked up
-                "most": 0,  # channels of a layer; 0: no bound
-                "batch_size": 128,
-                "check": 2000,  # training images that the accuracy is measured on
-                "tune": 2500,  # steps of fine-tuning
-                "tune_rate": 0.01,  # its first learning rate, then half a cosine
-            },
-            "dynamic": {  # of the methods gradual, set, rigl, straight_through
-                "every": 100,  # steps between two changes of the masks
-                "begin": 0.0,  # of the training, from where on the masks change
-                "end": 0.75,  # of the training, where they stop
-                "fraction": 0.3,  # of a layer's weights that move at first
-            },
-            "retraining": {  # of tickets, in other ways than the search's: see README
-                "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...
-                "levels": (),  # whose tickets; (): all but 0, the dense network
-                "law": "linear",  # cosine, switch: how ghosts go from hold to end
-                "neurons": {"kind": "swish", "hold": 0.0, "end": 0.5},
-                "skips": {"start": "constant", "hold": 0.0, "end": 0.5},
-                "smoothing": 0.1,
-                "convention": "others",  # or uniform: who gets what is smoothed away
-                "rescaling": {
-                    "iterations": 180,
-                    "rate": 0.01,
-                    "step": 0.1,
-                    "bound": 1.0,  # of the gradient's norm
-                    "normalise": True,
-                    "floor": 0.01,
-                    "clip": 1.0,
-                    "masked": True,  # False: on the dense network, before the masks
-                    "survivors": True,  # False: pruned weights count, as released
-                },
-                "distillation": {
-                    "coefficient": 0.9,  # of T^2 KL
-                    "hard": 0.1,  # of the labels' loss meanwhile
-                    "temperature": 4.0,
-                    "until": 1.0,  # of the retraining
-                    "teacher": "",  # a folder; "": the run's own dense network
-                },
-            },
-            "studies": (),  # figures beside the curve: overlap, densities, flops, ...
-            "mesh": {"ticket": 1, "data": 1},  # devices for members, for a batch
-            "eval_every": 0,  # steps; 0: once an epoch
-            "eval_batch": 500,
-            "best_by": "accuracy",  # or "loss", on the validation set
-            "deterministic": False,  # on a GPU: equal bits from run to run, slower
-            "logging": {
-                "tensorboard": True,
-                "line_seconds": 10.0,
-                "checkpoint_seconds": 30.0,
-            },
-        }
-    )
 
 
 def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
