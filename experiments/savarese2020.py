@@ -37,7 +37,7 @@ NETWORKS = {
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.98)
 LOGITS = (-0.3, -0.1, -0.05, 0.03)
 CHANNELS = (0.3, 0.5, 0.7)
-PENALTIES = (1e-6, 1e-5)
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3)
 BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
 TOLERANCES = (0.0, 0.002)
 COLUMNS = "% left | accuracy | rounds | steps | seconds | n"
@@ -246,11 +246,12 @@ def gates(methods):
     head = "round | first logit | % left | soft accuracy | hard accuracy | undecided, %"
     lines = [f"| method | {head} | n |", "|" + "---|" * 8]
     for method, runs in methods.items():
-        rows = [row for rows in runs for row in rows if "undecided" in row]
         groups = {}
-        for row in rows:
-            groups.setdefault((row.get("initial", ""), row["level"]), []).append(row)
-        for (initial, level), group in sorted(groups.items(), key=str):
+        for run, row in ((i, row) for i, rows in enumerate(runs) for row in rows):
+            if "undecided" in row:
+                key = run, row.get("initial", ""), row["level"]
+                groups.setdefault(key, []).append(row)
+        for (_, initial, level), group in sorted(groups.items(), key=str):
             cells = [_spread(group, *column) for column in _GATES]
             row = f"| {method} | {level} | {initial} | {' | '.join(cells)}"
             lines.append(f"{row} | {len(group)} |")
@@ -308,6 +309,8 @@ def write(options, found, everything):
     for name in ("steps", "levels", "seeds"):
         if getattr(options, name):
             command += f" --{name}={getattr(options, name)}"
+    if set(options.tables) != set(TABLES):
+        command += f" --tables {' '.join(options.tables)}"
     used = {"seeds": found.seeds, **found.train.to_dict(), "model": found.model.name}
     used["gates"] = found.search.gates.to_dict() | {"initial": LOGITS}
     parts = [f"Command: `{command}`; {json.dumps(used, default=list)}.\n"]
