@@ -247,10 +247,10 @@ def gates(methods):
     lines = [f"| method | {head} | n |", "|" + "---|" * 8]
     for method, runs in methods.items():
         groups = {}
-        for run, row in ((i, row) for i, rows in enumerate(runs) for row in rows):
-            if "undecided" in row:
-                key = run, row.get("initial", ""), row["level"]
-                groups.setdefault(key, []).append(row)
+        named = ((i, row) for i, rows in enumerate(runs) for row in rows)
+        for run, row in (pair for pair in named if "undecided" in pair[1]):
+            key = run, row.get("initial", ""), row["level"]
+            groups.setdefault(key, []).append(row)
         for (_, initial, level), group in sorted(groups.items(), key=str):
             cells = [_spread(group, *column) for column in _GATES]
             row = f"| {method} | {level} | {initial} | {' | '.join(cells)}"
