@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lthjax.data.sources import Split
+from lthjax.data.splits import Split
 
 Carry = TypeVar("Carry")
 

@@ -1,17 +1,20 @@
-"""Image files become arrays: sets that TFDS prepared, and Tiny-ImageNet's folder."""
+"""Image files become arrays: sets that TFDS prepared, and folders of images."""
 
+import functools
 import io
 import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8, labels [n] int32
 SIDE = 64  # of a Tiny-ImageNet image, in pixels
+FORMS = (".jpeg", ".jpg", ".png")  # how the name of an image ends
+Example = tuple[bytes, int, object]  # a file's bytes, its label, where it lies
 _READ = 1_000  # records a call, which bounds the memory beside the result
 
 
@@ -33,18 +36,118 @@ def prepared(name: str, split: str, data_dir, shape: tuple[int, int, int]) -> Ar
     Raises:
       ValueError: `data_dir` has no array_record of it; the text says what makes one.
     """
-    version = _version(name, root(data_dir))
+    records = opened(name, split, str(root(data_dir)))
+    pairs = ((r["image"], r["label"], name) for r in _in_turn(records))
+    return _stack(pairs, len(records), shape)
+
+
+@functools.lru_cache
+def opened(name: str, split: str, top: str):
+    """Returns the records of a prepared split by their number, images not decoded.
+
+    Args:
+      name: The set's name in TFDS.
+      split: The split's name in TFDS.
+      top: The folder that TFDS prepared it in.
+
+    Raises:
+      ValueError: As `prepared`.
+    """
+    version = _version(name, pathlib.Path(top))
     import tensorflow_datasets as tfds  # here: it takes half a second
 
-    records = tfds.data_source(
+    return tfds.data_source(
         f"{name}:{version}",  # unlike the bare name: as it lies, whatever is newest
         split=split,
-        data_dir=str(root(data_dir)),
+        data_dir=top,
         download=False,
         decoders={"image": tfds.decode.SkipDecoding()},
     )
-    pairs = ((r["image"], r["label"], name) for r in _in_turn(records))
-    return _stack(pairs, len(records), shape)
+
+
+def records(name: str, split: str, top: str, numbers: Sequence[int]) -> list[Example]:
+    """Returns some records of a prepared split; the first arguments are of `opened`."""
+    found = opened(name, split, top).__getitems__(list(numbers))
+    named = (r.get("file_name") or f"{name}, {split}" for r in found)
+    where = (x.decode() if isinstance(x, bytes) else x for x in named)
+    return [(r["image"], int(r["label"]), w) for r, w in zip(found, where, strict=True)]
+
+
+def listed(
+    top: str, paths: Sequence[str], labels: Sequence[int], numbers: Sequence[int]
+) -> list[Example]:
+    """Returns some of the files of `paths`, which lie in the folder `top`."""
+    chosen = [(pathlib.Path(top, paths[i]), int(labels[i])) for i in numbers]
+    return [(_bytes(path), label, path) for path, label in chosen]
+
+
+def photo_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
+    """Returns the folder of ImageNet as PyTorch's users have it.
+
+    That is `data_dir`, or imagenet in it, with train/<class>/*.JPEG and
+    val/<class>/*.JPEG.
+
+    Raises:
+      ValueError: Neither has the folders train and val; the text says what can be read.
+    """
+    top = root(data_dir)
+    for folder in (top, top / "imagenet"):
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return folder
+    call = (
+        f"tfds.builder('imagenet2012', data_dir={str(top)!r}, "
+        "file_format='array_record')"
+    )
+    raise ValueError(
+        "data_dir must hold ImageNet, as folders train/<class>/*.JPEG and "
+        "val/<class>/*.JPEG or prepared as array_record, got data_dir = "
+        f"{str(top)!r}{_absent(top)}; TFDS prepares it once, from the two archives of "
+        "image-net.org in its folder downloads/manual, by\n"
+        "  pip install '.[prepare]'\n"
+        '  python -c "import tensorflow_datasets as tfds; '
+        f'{call}.download_and_prepare()"'
+    )
+
+
+def is_prepared(name: str, data_dir: str | os.PathLike | None) -> bool:
+    """Says whether TFDS prepared a set in `data_dir`, in whatever format."""
+    return any((root(data_dir) / name).glob("*.*.*/dataset_info.json"))
+
+
+def classes(folder: pathlib.Path) -> list[str]:
+    """Returns the classes in the order of their labels: the folders in it, sorted."""
+    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not found:
+        raise ValueError(
+            f"{folder.name} must hold a folder a class, got {folder} without any"
+        )
+    return found
+
+
+def photos(folder: pathlib.Path, known: list[str]) -> tuple[list[str], np.ndarray]:
+    """Returns the images of a folder of classes, one class after the other in turn.
+
+    Args:
+      folder: It holds a folder a class.
+      known: The classes in the order of their labels.
+
+    Returns:
+      Their paths below `folder`, and their labels [n], int32.
+
+    Raises:
+      ValueError: A class is not known, or has no image.
+    """
+    unknown = sorted(set(classes(folder)) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{folder} must hold images of the {len(known)} classes in train, got the "
+            f"classes {unknown[:3]}"
+        )
+    label = {name: i for i, name in enumerate(known)}
+    rows = _round_robin(
+        [[(p, label[c]) for p in _photos_of(folder, c)] for c in classes(folder)]
+    )
+    return [path for path, _ in rows], np.array([x for _, x in rows], np.int32)
 
 
 def tiny_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
@@ -66,12 +169,7 @@ def tiny_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
 
 def tiny_classes(folder: pathlib.Path) -> list[str]:
     """Returns the classes, in the order of their labels: the names in train, sorted."""
-    classes = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
-    if not classes:
-        raise ValueError(
-            f"train must hold a folder a class, got {folder / 'train'} without any"
-        )
-    return classes
+    return classes(folder / "train")
 
 
 def tiny_train(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
@@ -148,6 +246,16 @@ def _images_of(folder: pathlib.Path, label: int) -> list[tuple[pathlib.Path, int
     return [(p, label) for p in files]
 
 
+def _photos_of(folder: pathlib.Path, name: str) -> list[str]:
+    names = sorted(x for x in os.listdir(folder / name) if x.lower().endswith(FORMS))
+    if not names:
+        raise ValueError(
+            f"a class must hold images ({', '.join(FORMS)}), got {folder / name} "
+            "without any"
+        )
+    return [f"{name}/{x}" for x in names]
+
+
 def _round_robin(groups: list[list]) -> list:
     turns = itertools.zip_longest(*groups)
     return [x for turn in turns for x in turn if x is not None]
@@ -163,21 +271,35 @@ def _bytes(path: pathlib.Path) -> bytes:
 def _stack(examples: Iterable, size: int, shape: tuple[int, int, int]) -> Arrays:
     images, labels = np.empty((size, *shape), np.uint8), np.empty(size, np.int32)
     for i, (data, label, where) in enumerate(examples):
-        images[i] = _decode(data, shape, where)
+        images[i] = decode(data, shape, where)
         labels[i] = label
     return images, labels
 
 
-def _decode(data: bytes, shape: tuple[int, int, int], where) -> np.ndarray:
-    h, w, c = shape
+def image(data: bytes, where, *, grey: bool = False) -> Image.Image:
+    """Returns the image in the bytes of a PNG or JPEG file, in RGB or in grey.
+
+    Raises:
+      ValueError: It is none, or damaged; `where`, the place it lies, is named.
+    """
     try:
-        image = Image.open(io.BytesIO(data)).convert("L" if c == 1 else "RGB")
+        return Image.open(io.BytesIO(data)).convert("L" if grey else "RGB")
     except OSError as error:
         raise ValueError(
             f"an image must be a whole PNG or JPEG file, got a damaged one in {where}"
         ) from error
-    if image.size != (w, h):
+
+
+def decode(data: bytes, shape: tuple[int, int, int], where) -> np.ndarray:
+    """Returns the pixels of an image file, uint8 [h, w, c].
+
+    Raises:
+      ValueError: As `image`, or its size is another.
+    """
+    h, w, c = shape
+    found = image(data, where, grey=c == 1)
+    if found.size != (w, h):
         raise ValueError(
-            f"images must be of {w} x {h} pixels, got {image.size} in {where}"
+            f"images must be of {w} x {h} pixels, got {found.size} in {where}"
         )
-    return np.asarray(image).reshape(shape)
+    return np.asarray(found).reshape(shape)

@@ -1,37 +1,20 @@
-"""Data sets as arrays: a train, a validation and a test split, and what they are."""
+"""Data sets: a train, a validation and a test split, and what is known of them."""
 
 import functools
 import inspect
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lthjax import names
 from lthjax.data import files
 from lthjax.data.known import FACTS, Facts, shaped
+from lthjax.data.splits import Source, Split, cut, image_shape, of_facts, part
 
 Folder = str | os.PathLike
-
-
-class Split(NamedTuple):
-    """Images and their labels."""
-
-    images: np.ndarray  # shape=[n, h, w, c], dtype=uint8
-    labels: np.ndarray  # shape=[n], dtype=int32
-
-
-class Source(NamedTuple):
-    """A data set; `mean` and `std` are per channel, of images / 255."""
-
-    train: Split
-    validation: Split
-    test: Split
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 def load(
@@ -66,14 +49,7 @@ def load(
     Raises:
       ValueError: The set is unknown or not prepared, or cannot be cut so.
     """
-    source = _cut(name, _read(name, data_dir, options), validation)
-    size = len(source.train.labels)
-    if limit is not None and not 1 <= limit <= size:
-        raise ValueError(
-            f"limit must be from 1 to the {size} train images of {name!r} that "
-            f"validation leaves, got limit = {limit}"
-        )
-    return source._replace(train=_part(source.train, 0, limit))
+    return cut(name, _read(name, data_dir, options), validation, limit)
 
 
 def facts(name: str, *, data_dir: Folder | None = None, **options: Any) -> Facts:
@@ -89,8 +65,8 @@ def facts(name: str, *, data_dir: Folder | None = None, **options: Any) -> Facts
     taken = _taken(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
-    if name == "tiny_imagenet":
-        return _count_tiny(data_dir)
+    if name in _COUNTED:
+        return _COUNTED[name](data_dir)
     return FACTS[name] if name in FACTS else _measure(_read(name, data_dir, options))
 
 
@@ -105,14 +81,14 @@ def digits() -> Source:
     images, labels = images[order, ..., None] * np.uint8(15), labels[order]
     whole = Split(images, labels.astype(np.int32))
     size = FACTS["digits"].test
-    return _known("digits", _part(whole, size, None), _part(whole, 0, size))
+    return of_facts("digits", part(whole, size, None), part(whole, 0, size))
 
 
 def prepared(name: str, *, data_dir: Folder | None = None) -> Source:
     """Returns the set `name` as TFDS has prepared it (see `files.prepared`)."""
     shape = FACTS[name].image_shape
     splits = [files.prepared(name, s, data_dir, shape) for s in ("train", "test")]
-    return _known(name, *(Split(*s) for s in splits))
+    return of_facts(name, *(Split(*s) for s in splits))
 
 
 def tiny_imagenet(*, data_dir: Folder | None = None) -> Source:
@@ -126,20 +102,19 @@ def tiny_imagenet(*, data_dir: Folder | None = None) -> Source:
     """
     folder = files.tiny_folder(data_dir)
     parts = files.tiny_train(folder), files.tiny_val(folder)
-    source = _known("tiny_imagenet", *(Split(*files.read(p)) for p in parts))
+    source = of_facts("tiny_imagenet", *(Split(*files.read(p)) for p in parts))
     return source._replace(num_classes=len(files.tiny_classes(folder)))
 
 
 def imagenet(*, data_dir: Folder | None = None) -> Source:
-    """Refuses: ImageNet does not fit into memory, and nothing streams it yet.
+    """Refuses: ImageNet does not fit into memory.
 
     Raises:
-      ValueError: Always, with what can be run instead.
+      ValueError: Always, with what can be done instead.
     """
     raise ValueError(
-        "the data set must fit into memory (imagenet has to be streamed, which is not "
-        f"built), got data_dir = {data_dir!r}; the data set 'synthetic' with "
-        "like='imagenet' has its shape, for trying a config out"
+        "a data set that is not streamed must fit into memory, which imagenet does "
+        f"not, got data_dir = {data_dir!r}; give data.stream = True"
     )
 
 
@@ -232,36 +207,12 @@ def _sound(name: str, split: Split, num_classes: int | None = None) -> Split:
     return Split(images, labels.astype(np.int32, copy=False))
 
 
-def _cut(name: str, source: Source, validation: int) -> Source:
-    size, own = len(source.train.labels), len(source.validation.labels)
-    if own and validation in (0, own):
-        return source
-    if own or not 0 <= validation < size:
-        allowed = f"{own}, as it brings its own" if own else f"from 0 to {size - 1}"
-        raise ValueError(
-            f"validation must be {allowed}, for {name!r} with {size} train images, got "
-            f"validation = {validation}"
-        )
-    train = _part(source.train, validation, None)
-    return source._replace(train=train, validation=_part(source.train, 0, validation))
-
-
-def _part(split: Split, start: int, stop: int | None) -> Split:
-    return Split(split.images[start:stop], split.labels[start:stop])
-
-
-def _known(name: str, train: Split, test: Split) -> Source:
-    """Returns the source of a set in `FACTS`, its validation split empty."""
-    known, none = FACTS[name], _part(train, 0, 0)
-    return Source(train, none, test, known.num_classes, known.mean, known.std)
-
-
 def _describe(train: Split, test: Split) -> Source:
     """Returns the source of a user's arrays, with their classes, mean and std."""
     num_classes = 1 + max(int(s.labels.max(initial=0)) for s in (train, test))
     channels = np.moveaxis(train.images, -1, 0)
     mean, std = zip(*(_moments(x) for x in channels), strict=True)
-    return Source(train, _part(train, 0, 0), test, num_classes, mean, std)
+    return Source(train, part(train, 0, 0), test, num_classes, mean, std)
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:
@@ -275,7 +226,7 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
 
 def _measure(source: Source) -> Facts:
     size = len(source.train.labels) + len(source.validation.labels)
-    shape = source.train.images.shape[1:]
+    shape = image_shape(source.train)
     return Facts(shape, source.num_classes, size, len(source.test.labels), *source[-2:])
 
 
@@ -291,6 +242,22 @@ def _count_tiny(data_dir: Folder | None) -> Facts:
         num_classes=len(files.tiny_classes(folder)), train=len(train), test=len(test)
     )
 
+
+def _count_imagenet(data_dir: Folder | None) -> Facts:
+    """Returns the facts of ImageNet, or of the part of it in a folder of images."""
+    known = FACTS["imagenet"]
+    if files.is_prepared("imagenet2012", data_dir):
+        return known
+    try:
+        folder = files.photo_folder(data_dir)
+    except ValueError:
+        return known
+    classes = files.classes(folder / "train")
+    sizes = [len(files.photos(folder / s, classes)[0]) for s in ("train", "val")]
+    return known._replace(num_classes=len(classes), train=sizes[0], test=sizes[1])
+
+
+_COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits,

@@ -1,41 +1,13 @@
-import io
 import shutil
 import sys
 import time
-import warnings
 
 import numpy as np
+import on_disk
 import pytest
 from PIL import Image
 
 from lthjax.data import known, sources
-
-CLASSES = ("n01", "n02", "n10")
-
-
-def encoded(image, form):
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format=form)
-    file.seek(0)
-    return file
-
-
-def prepare(name, data_dir, splits, form="array_record"):
-    """Has TFDS write `splits` as the set `name`, as it would after a download."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_datasets as tfds
-    builder = tfds.builder(name, data_dir=str(data_dir), file_format=form)
-
-    def examples(images, labels):
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield i, {"image": encoded(image, "png"), "label": int(label)}
-
-    builder._split_generators = lambda *_, **__: {
-        split: examples(*arrays) for split, arrays in splits.items()
-    }
-    builder.download_and_prepare()
-    return builder.data_path
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +19,13 @@ def fashion(tmp_path_factory):
         split: (rng.integers(0, 256, (size, 28, 28), dtype=np.uint8), np.arange(size))
         for split, size in {"train": 10, "test": 4}.items()
     }
-    prepare("fashion_mnist", data_dir, splits)
+    on_disk.prepare("fashion_mnist", data_dir, splits)
     return data_dir, splits
 
 
 @pytest.fixture
 def tiny(tmp_path):
-    """Tiny-ImageNet with three classes of 4, 5 and 4 images, and two images in val."""
-    folder = tmp_path / "tiny-imagenet-200"
-    for label, (name, size) in enumerate(zip(CLASSES, (4, 5, 4), strict=True)):
-        (folder / "train" / name / "images").mkdir(parents=True)
-        for i in range(size):
-            save(folder / "train" / name / "images" / f"{name}_{i}.JPEG", label)
-    (folder / "val" / "images").mkdir(parents=True)
-    save(folder / "val" / "images" / "val_0.JPEG", 2)
-    save(folder / "val" / "images" / "val_1.JPEG", 0, grey=True)
-    lines = "val_0.JPEG\tn10\t0\t0\t62\t62\nval_1.JPEG\tn01\t0\t0\t62\t62\n"
-    (folder / "val" / "val_annotations.txt").write_text(lines)
-    return folder
-
-
-def save(path, label, grey=False):
-    shape = (64, 64) if grey else (64, 64, 3)
-    Image.fromarray(np.full(shape, 100 * label, np.uint8)).save(path)
+    return on_disk.tiny_imagenet(tmp_path)
 
 
 def mine(*, data_dir=None, size=6):
@@ -180,8 +136,8 @@ def test_an_unknown_set_is_refused_with_the_choices_and_the_nearest():
         sources.load("synthetic", like="cifar-10")
 
 
-def test_imagenet_is_known_but_refused():
-    with pytest.raises(ValueError, match="streamed.*like='imagenet'"):
+def test_imagenet_is_refused_where_it_is_not_streamed():
+    with pytest.raises(ValueError, match="fit into memory.*data.stream = True"):
         sources.load("imagenet")
 
 
@@ -235,7 +191,7 @@ def test_a_set_prepared_in_another_format_is_refused(fashion, tmp_path):
 def test_tiny_imagenet_is_read_from_its_folder_or_the_one_above(tiny):
     for data_dir in (tiny, tiny.parent):
         source = sources.load("tiny_imagenet", data_dir=data_dir, validation=3)
-        assert source.num_classes == len(CLASSES)
+        assert source.num_classes == len(on_disk.CLASSES)
         assert source.test.images.shape == (2, 64, 64, 3)
         np.testing.assert_array_equal(source.test.labels, [2, 0])
         np.testing.assert_array_equal(source.validation.labels, [0, 1, 2])

@@ -1,0 +1,133 @@
+"""A data set as splits, which are arrays or lie on the disk, and how it is cut."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lthjax.data.known import FACTS
+
+
+class Split(NamedTuple):
+    """Images and their labels."""
+
+    images: np.ndarray  # shape=[n, h, w, c], dtype=uint8
+    labels: np.ndarray  # shape=[n], dtype=int32
+
+
+class Stored(NamedTuple):
+    """A split that stays on the disk, in a form that another process can be handed.
+
+    Attributes:
+      fetch_fn: Numbers of records -> a list of (data, label, where it lies).
+      view_fn: (data, where, draw) -> pixels, uint8 `image_shape`; `draw` is None, or
+        integers that a random crop is a function of.
+      records: The numbers of its images among the records.
+      image_shape: (h, w, c).
+      augmented: Whether `view_fn` crops and mirrors at random, all that is to be done.
+    """
+
+    fetch_fn: Callable[[Sequence[int]], list]
+    view_fn: Callable[[Any, Any, Sequence[int] | None], np.ndarray]
+    records: range
+    image_shape: tuple[int, int, int]
+    augmented: bool = False
+
+
+class Source(NamedTuple):
+    """A data set; `mean` and `std` are per channel, of images / 255.
+
+    Its splits are all arrays, or all `Stored`: see `lazy.load`.
+    """
+
+    train: Split | Stored
+    validation: Split | Stored
+    test: Split | Stored
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def size(split: Split | Stored) -> int:
+    """Returns the number of images of a split, reading none."""
+    return len(split.records if isinstance(split, Stored) else split.labels)
+
+
+def image_shape(split: Split | Stored) -> tuple[int, int, int]:
+    """Returns (h, w, c) of the images of a split, reading none."""
+    if isinstance(split, Stored):
+        return split.image_shape
+    return split.images.shape[1:]
+
+
+def take(split: Split | Stored, indices) -> Split:
+    """Returns the examples at `indices` [n] as arrays, read from the disk if need be.
+
+    Photographs are their middles, as in evaluation.
+    """
+    if isinstance(split, Stored):
+        return read(split, indices)
+    return Split(*(array[np.asarray(indices)] for array in split))
+
+
+def read(split: Stored, indices: Sequence[int], draws: Sequence | None = None) -> Split:
+    """Returns the examples at `indices` of a split, read from the disk.
+
+    Args:
+      split: The split.
+      indices: Numbers below the size of the split [n].
+      draws: What each crop is a function of [n], by default that of no crop.
+
+    Raises:
+      ValueError: An image cannot be read; it is named.
+    """
+    rows = split.fetch_fn([split.records[int(i)] for i in indices])
+    images = np.empty((len(rows), *split.image_shape), np.uint8)
+    labels = np.empty(len(rows), np.int32)
+    for i, (data, label, where) in enumerate(rows):
+        images[i] = split.view_fn(data, where, draws[i] if draws else None)
+        labels[i] = label
+    return Split(images, labels)
+
+
+def cut(name: str, source: Source, validation: int, limit: int | None) -> Source:
+    """Returns a source, validation cut from its train split; as `sources.load` says.
+
+    Raises:
+      ValueError: It cannot be cut so.
+    """
+    source = _set_aside(name, source, validation)
+    left = size(source.train)
+    if limit is not None and not 1 <= limit <= left:
+        raise ValueError(
+            f"limit must be from 1 to the {left} train images of {name!r} that "
+            f"validation leaves, got limit = {limit}"
+        )
+    return source._replace(train=part(source.train, 0, limit))
+
+
+def _set_aside(name: str, source: Source, validation: int) -> Source:
+    there, own = size(source.train), size(source.validation)
+    if own and validation in (0, own):
+        return source
+    if own or not 0 <= validation < there:
+        allowed = f"{own}, as it brings its own" if own else f"from 0 to {there - 1}"
+        raise ValueError(
+            f"validation must be {allowed}, for {name!r} with {there} train images, "
+            f"got validation = {validation}"
+        )
+    train = part(source.train, validation, None)
+    return source._replace(train=train, validation=part(source.train, 0, validation))
+
+
+def part(split: Split | Stored, start: int, stop: int | None) -> Split | Stored:
+    """Returns the images of a split from `start` to `stop` - 1, reading none."""
+    if isinstance(split, Stored):
+        return split._replace(records=split.records[start:stop])
+    return Split(split.images[start:stop], split.labels[start:stop])
+
+
+def of_facts(name: str, train: Split | Stored, test: Split | Stored) -> Source:
+    """Returns the source of a set in `FACTS`, its validation split empty."""
+    known, none = FACTS[name], part(train, 0, 0)
+    return Source(train, none, test, known.num_classes, known.mean, known.std)

@@ -1,0 +1,160 @@
+import pickle
+
+import numpy as np
+import on_disk
+import pytest
+
+from lthjax.data import lazy, sources, splits
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    return on_disk.photographs(tmp_path / "imagenet")
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("tfds")
+    rng = np.random.default_rng(0)
+    arrays = {
+        split: (rng.integers(0, 256, (size, 28, 28), dtype=np.uint8), np.arange(size))
+        for split, size in {"train": 10, "test": 4}.items()
+    }
+    on_disk.prepare("fashion_mnist", data_dir, arrays)
+    return data_dir
+
+
+def same(stored, resident):
+    """Asserts that a stored split reads as the arrays that it is in memory."""
+    found = splits.take(stored, range(splits.size(stored)))
+    assert splits.image_shape(stored) == splits.image_shape(resident)
+    for array, expected in zip(found, resident, strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype
+
+
+def test_a_prepared_set_reads_lazily_what_it_reads_at_once(fashion):
+    cut = {"data_dir": fashion, "validation": 3, "limit": 5}
+    stored, resident = (
+        module.load("fashion_mnist", **cut) for module in (lazy, sources)
+    )
+    for one, other in zip(stored[:3], resident[:3], strict=True):
+        same(one, other)
+    assert stored[3:] == resident[3:]
+
+
+def test_tiny_imagenet_reads_lazily_what_it_reads_at_once(tmp_path):
+    cut = {"data_dir": on_disk.tiny_imagenet(tmp_path), "validation": 4}
+    stored, resident = (
+        module.load("tiny_imagenet", **cut) for module in (lazy, sources)
+    )
+    for one, other in zip(stored[:3], resident[:3], strict=True):
+        same(one, other)
+    assert stored[3:] == resident[3:]
+
+
+def test_made_up_data_read_lazily_what_they_read_at_once():
+    options = {"like": "mnist", "train": 12, "test": 4}
+    stored = lazy.load("synthetic", validation=5, options=options)
+    resident = sources.load("synthetic", validation=5, **options)
+    for one, other in zip(stored[:3], resident[:3], strict=True):
+        same(one, other)
+
+
+def test_photographs_of_a_folder_become_squares_of_their_class(photographs):
+    for data_dir in (photographs, photographs.parent):
+        source = lazy.load("imagenet", data_dir=data_dir, validation=3, crop=(16, True))
+        assert source.num_classes == len(on_disk.CLASSES)
+        assert [splits.size(split) for split in source[:3]] == [6, 3, 3]
+        np.testing.assert_array_equal(
+            splits.take(source.validation, range(3)).labels, [0, 1, 2]
+        )
+        for split in source[:3]:
+            images, labels = splits.take(split, range(splits.size(split)))
+            assert images.shape == (len(labels), 16, 16, 3)
+            # Each image was saved with 100 times its label in every pixel.
+            np.testing.assert_allclose(images.mean((1, 2, 3)), 100 * labels, atol=2)
+
+
+def test_a_crop_is_drawn_where_it_is_asked_for_only(photographs):
+    split = lazy.load("imagenet", data_dir=photographs, crop=(16, False)).train
+    assert split.augmented
+    (images, labels) = splits.read(split, [0, 4], [(1, 0), (1, 1)])
+    np.testing.assert_allclose(images.mean((1, 2, 3)), 100 * labels, atol=2)
+
+
+def test_the_facts_of_photographs_are_counted_where_they_lie(photographs, tmp_path):
+    facts = sources.facts("imagenet", data_dir=photographs)
+    assert (facts.num_classes, facts.train, facts.test) == (3, 9, 3)
+    elsewhere = sources.facts("imagenet", data_dir=tmp_path / "nowhere")
+    assert (elsewhere.train, elsewhere.test) == (1_281_167, 50_000)
+
+
+def test_a_stored_split_can_be_sent_to_another_process(photographs):
+    split = lazy.load("imagenet", data_dir=photographs, crop=(8, False)).test
+    sent = pickle.loads(pickle.dumps(split))
+    for array, expected in zip(
+        splits.take(sent, [2, 0]), splits.take(split, [2, 0]), strict=True
+    ):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_reading_asks_for_nothing_but_what_it_returns(photographs):
+    source = lazy.load("imagenet", data_dir=photographs, crop=(8, False))
+    (photographs / "train" / "n01" / "n01_0.JPEG").write_bytes(b"damaged")
+    assert splits.take(source.train, [1, 2]).labels.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="damaged one in .*n01_0.JPEG"):
+        splits.take(source.train, [0])
+    (photographs / "train" / "n01" / "n01_0.JPEG").unlink()
+    with pytest.raises(ValueError, match="must be readable.*n01_0.JPEG"):
+        splits.take(source.train, [0])
+
+
+@pytest.mark.parametrize("name", ["digits", "mine:data", "cifar-10"])
+def test_a_set_that_cannot_be_streamed_is_refused(name):
+    with pytest.raises(ValueError, match="mnist, .*imagenet, .* data.stream = False"):
+        lazy.load(name)
+
+
+def test_an_absent_imagenet_is_refused_with_both_ways_to_have_it(tmp_path):
+    with pytest.raises(ValueError) as error:
+        lazy.load("imagenet", data_dir=tmp_path / "nowhere")
+    for part in ("train/<class>", "does not exist", "imagenet2012", "array_record"):
+        assert part in str(error.value)
+
+
+def test_an_imagenet_in_another_format_is_refused(tmp_path):
+    folder = tmp_path / "imagenet2012" / "5.1.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text('{"fileFormat": "tfrecord"}')
+    with pytest.raises(ValueError, match="imagenet2012.* has it as tfrecord"):
+        lazy.load("imagenet", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        ("train/n02", r"classes in train, got the classes \['n02'\]"),
+        ("val", "must hold ImageNet"),
+    ],
+)
+def test_an_incomplete_folder_is_refused(photographs, broken, message):
+    (photographs / broken).rename(photographs / "elsewhere")
+    with pytest.raises(ValueError, match=message):
+        lazy.load("imagenet", data_dir=photographs)
+
+
+def test_a_class_without_images_is_refused(photographs):
+    (photographs / "val" / "n02" / "n02_0.JPEG").unlink()
+    with pytest.raises(ValueError, match="class must hold images .*n02"):
+        lazy.load("imagenet", data_dir=photographs)
+
+
+def test_only_photographs_have_a_size_to_choose(fashion):
+    with pytest.raises(ValueError, match="images of one size, got data.size = 16"):
+        lazy.load("fashion_mnist", data_dir=fashion, crop=(16, False))
+
+
+def test_options_that_a_set_does_not_have_are_refused(fashion):
+    with pytest.raises(ValueError, match="'fashion_mnist' takes no options.*'like'"):
+        lazy.load("fashion_mnist", data_dir=fashion, options={"like": "mnist"})
