@@ -7,7 +7,8 @@
 Savarese et al., 2020, arXiv:1912.04427; the settings of its ImageNet experiments are
 not known, and these are our choice: batch 256, SGD 0.1, cosine, 100 epochs. "pruning"
 trains once, hardens and fine-tunes; gradual pruning, STR and DNW are what it is to be
-compared with. Running time: not measured; it takes an accelerator, and streamed data.
+compared with. D is as in `configs/imagenet.py`. Running time: not measured; it takes an
+accelerator.
 """
 
 from lthjax import config as lthjax_config
@@ -20,6 +21,8 @@ def get_config(variant: str = "tickets"):
     config = lthjax_config.default()
     config.data.name = "imagenet"
     config.data.validation = 10_000
+    config.data.flip = True
+    config.data.stream = True
     config.model.name = "resnet50_imagenet"
     config.train.epochs = 100
     config.train.batch_size = 256

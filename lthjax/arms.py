@@ -25,6 +25,7 @@ from lthjax import (
 )
 from lthjax.assembly import Parts
 from lthjax.data import batches
+from lthjax.data import splits as splits_lib
 from lthjax.models import ghosts
 from lthjax.models.ghosts import Knobs
 from lthjax.retraining import Handed, Recipe
@@ -119,7 +120,7 @@ def _form(found):
 def _check_network(network, found, source):
     """Checks that there is a place for the ghosts."""
     haunted = retraining.haunted(network, found, 0)
-    images = jnp.zeros((1, *source.train.images.shape[1:]))
+    images = jnp.zeros((1, *splits_lib.image_shape(source.train)))
     key = jax.random.key(0)
     shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
     paths = jax.tree_util.tree_leaves_with_path(shapes)
@@ -135,7 +136,7 @@ def _group(config, source, parts, form, chosen):
     network = planning.model(config, planning.kind(source))
     tx = assembly.optimizer(_sparing(config, form), parts.plan)
     haunted = retraining.haunted(network, form, 0)
-    images = jnp.zeros((1, *source.train.images.shape[1:]))
+    images = jnp.zeros((1, *splits_lib.image_shape(source.train)))
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
     shared = {"axis_name": programs.axis(config)}
@@ -223,7 +224,7 @@ def _preparer(config, source, parts, form, chosen):
     network = planning.model(config, planning.kind(source))
     shapes, _ = jax.eval_shape(parts.init_fn, jax.random.key(0))
     batch_fn = _batches(config, source)
-    data = programs.Data((0, 0), *parts.splits)
+    data = programs.resident(parts.splits)
     options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
     asked = form._replace(rescaling=options)
     rescale = jax.jit(
@@ -245,7 +246,7 @@ def _preparer(config, source, parts, form, chosen):
 
 def _batches(config, source):
     """Returns (key, data, i) -> (S, S~) of re-scaling: two batches each, one shared."""
-    size, batch = len(source.train.labels), config.train.batch_size
+    size, batch = splits_lib.size(source.train), config.train.batch_size
     _, fetch = programs.pipeline(config, source)
 
     def pair(key, data, i):
@@ -273,7 +274,7 @@ def _describer(config, source, form, *, retrained=False) -> Callable:
     """
     network = planning.model(config, planning.kind(source))
     haunted = retraining.haunted(network, form, 0)
-    shape = source.train.images.shape[1:]
+    shape = splits_lib.image_shape(source.train)
     images = jnp.zeros((1, *shape))
     params, state = jax.eval_shape(
         lambda: models.initialise(haunted, jax.random.key(0), images)

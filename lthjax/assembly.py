@@ -20,6 +20,7 @@ from lthjax import (
     training,
 )
 from lthjax import masks as masks_lib
+from lthjax.data import splits as splits_lib
 from lthjax.planning import Plan
 from lthjax.tickets import Search
 from lthjax.tickets.changing import changing
@@ -46,7 +47,7 @@ class Parts(NamedTuple):
       search: The search, stepped member by member.
       control: (arm, key, ticket) -> ticket.
       mesh: The devices that populations are trained on.
-      splits: The data on the device.
+      splits: The data on the device, or what streams them.
       prepare: job -> ticket, what is done once before a job's training.
       handed: job -> what its steps are handed: masks.
       describe: (job, masks) -> more columns of its record.
@@ -64,7 +65,7 @@ class Parts(NamedTuple):
     search: Search
     control: Callable
     mesh: jax.sharding.Mesh
-    splits: list
+    splits: Any
     prepare: Callable = lambda job: job.ticket
     handed: Callable = lambda job: job.ticket.masks
     describe: Callable = lambda job, masks: {}
@@ -88,7 +89,7 @@ def build(config, source) -> Parts:
     """
     _check_held_out(source)
     facts = planning.kind(source)
-    numbers = planning.plan(config, facts, len(source.train.labels))
+    numbers = planning.plan(config, facts, splits_lib.size(source.train))
     plain = programs.network(config, source)
     tx = check(config, numbers)
     prune_fn = _selector(config, plain, source)
@@ -97,7 +98,7 @@ def build(config, source) -> Parts:
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
     room = numbers.steps // numbers.eval_every + 2
     begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
-    splits, every = programs.on_device(source, config.eval_batch), numbers.eval_every
+    splits, every = programs.on_device(config, source), numbers.eval_every
     mapped = programs.network(config, source, axis_name=programs.axis(config))
     network = learnt.network(config, numbers, mapped)
     objective = learnt.objective(config, numbers, training.supervised(network))
@@ -162,7 +163,7 @@ def _check_controls(config):
 def _check_held_out(source):
     """Checks that there is something to validate and to test on."""
     for name in ("validation", "test"):
-        size = len(getattr(source, name).labels)
+        size = splits_lib.size(getattr(source, name))
         if not size:
             raise ValueError(
                 f"the {name} split must have at least one image, got {size} of them"

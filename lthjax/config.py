@@ -14,7 +14,9 @@ from lthjax.names import suggestion
 COUNTS = (
     "data.crop",
     "data.limit",
+    "data.size",
     "data.validation",
+    "data.workers",
     "train.epochs",
     "train.steps",
     "schedule.warmup",
@@ -36,7 +38,7 @@ SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
-FREE += ("retraining.arms", "retraining.levels", "mesh")
+FREE += ("retraining.arms", "retraining.levels", "mesh", "data.workers")
 
 
 def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
@@ -66,7 +68,7 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
         if small.data.name == "imagenet":
             options["image_shape"] = (32, 32, 3)
         small.data.update(name="synthetic", options=ConfigDict(options))
-    small.data.update(validation=32, limit=0)
+    small.data.update(validation=32, limit=0, size=0)
     small.model.width = min(small.model.width, 0.25)
     small.train.update(epochs=0, steps=steps, batch_size=16)
     small.search.levels = min(small.search.levels, 1)

@@ -17,6 +17,7 @@ import numpy as np
 from lthjax import losses, names, patterns, pruning, scores, sparsities
 from lthjax import masks as masks_lib
 from lthjax.data import augment, batches, sources
+from lthjax.data import splits as splits_lib
 from lthjax.masks import Masks, Params
 
 GRASP_TEMPERATURE = 200.0  # that the logits are divided by
@@ -129,7 +130,7 @@ def scorer(config, network: Callable, source: sources.Source) -> Callable:
       network: (params, model_state, images, train) -> (logits, model_state).
       source: The data set, for the shape of its images.
     """
-    criterion, shape = resolve(config), source.train.images.shape[1:]
+    criterion, shape = resolve(config), splits_lib.image_shape(source.train)
 
     def scored(key, trained, masks, examples):
         def logits_fn(params, images):
@@ -302,7 +303,7 @@ def drawing(config, source):
       ValueError: There are fewer than asked for.
     """
     count, batch = config.search.batches, config.train.batch_size
-    size = len(source.train.labels)
+    size = splits_lib.size(source.train)
     if count * batch > size:
         raise ValueError(
             f"the examples that a score reads must be at most the {size} of the "
@@ -312,7 +313,7 @@ def drawing(config, source):
 
     def draw(key):
         order = np.asarray(batches.permutation(key, 0, size))[: count * batch]
-        images, labels = source.train.images[order], source.train.labels[order]
+        images, labels = splits_lib.take(source.train, order)
         images = augment.normalise(jnp.asarray(images), source.mean, source.std)
         drawn = corrupt(key, images, jnp.asarray(labels), source.num_classes)
         left = len(drawn[1]) // count * count

@@ -16,6 +16,9 @@ def default() -> ConfigDict:
                 "limit": 0,  # training images used; 0: all
                 "crop": 0,  # zero padding before a random crop
                 "flip": False,
+                "stream": False,  # read from the disk on the way; imagenet must be
+                "workers": 0,  # processes that read, if streamed; 0: threads
+                "size": 0,  # pixels a side of a photograph's crop; 0: 224
                 "options": {},
             },
             "model": {

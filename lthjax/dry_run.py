@@ -10,7 +10,7 @@ import rich.table
 
 from lthjax import assembly, experiment, learnt, planning, progress, studies, training
 from lthjax import config as config_lib
-from lthjax.data import sources
+from lthjax.data import lazy, sources
 from lthjax.recipes import levels as retrained
 
 # A larger batch is timed at these sizes and scaled.
@@ -81,9 +81,11 @@ def _arms(config):
 def _facts(config):
     """Returns the set's facts with what is left of train, and how much is held out."""
     data = config.data
-    facts = sources.facts(
-        data.name, data_dir=config.data_dir or None, **data.options.to_dict()
-    )
+    where, options = config.data_dir or None, data.options.to_dict()
+    if data.stream:
+        facts = lazy.facts(data.name, data_dir=where, side=data.size, options=options)
+    else:
+        facts = sources.facts(data.name, data_dir=where, **options)
     left = facts.train - data.validation
     if left <= 0:
         raise ValueError(

@@ -34,7 +34,7 @@ from lthjax import (
 from lthjax import config as config_lib
 from lthjax import masks as masks_lib
 from lthjax.assembly import Parts
-from lthjax.data import sources
+from lthjax.data import lazy, sources
 from lthjax.populations import Job
 from lthjax.tickets import Ticket, Trained
 from lthjax.tickets.storage import save_trained
@@ -117,15 +117,17 @@ def _reported(root):
 
 
 def load(config) -> sources.Source:
-    """Returns the data set of a config."""
-    data = config.data
-    return sources.load(
-        data.name,
-        data_dir=config.data_dir or None,
-        validation=data.validation,
-        limit=data.limit or None,
-        **data.options.to_dict(),
-    )
+    """Returns the data set of a config, in memory or to be streamed."""
+    data, options = config.data, config.data.options.to_dict()
+    given = {
+        "data_dir": config.data_dir or None,
+        "validation": data.validation,
+        "limit": data.limit or None,
+    }
+    if data.stream:
+        crop = data.size, data.flip
+        return lazy.load(data.name, **given, crop=crop, options=options)
+    return sources.load(data.name, **given, **options)
 
 
 def members(config) -> list[Member]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from lthjax import learnt, models, sparsities, structured
 from lthjax import masks as masks_lib
 from lthjax.data import batches, sources
+from lthjax.data import splits as splits_lib
 
 # The scopes in which layers share a total by their shapes: is it by whole kernels?
 SHARED = {"erdos_renyi": False, "erdos_renyi_kernel": True}
@@ -47,7 +48,7 @@ class Kind(NamedTuple):
 
 def kind(source: sources.Source) -> Kind:
     """Returns the image shape and the number of classes of a loaded set."""
-    return Kind(source.train.images.shape[1:], source.num_classes)
+    return Kind(splits_lib.image_shape(source.train), source.num_classes)
 
 
 def model(config, facts, *, axis_name: str | None = None) -> Any:

@@ -1,12 +1,15 @@
 """The compiled training of a population: a config, a network and the data in one."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from lthjax import cpu, dynamic, meshes, models, planning, training
+from lthjax import cpu, dynamic, meshes, models, planning, streaming, training
 from lthjax.data import augment, batches
+from lthjax.data import splits as splits_lib
 
 
 def mesh(config) -> jax.sharding.Mesh:
@@ -73,7 +76,8 @@ def pipeline(
     """Returns what becomes of images: (prepare, fetch).
 
     `prepare` normalises uint8 images; `fetch`, (key, data, indices) -> (images,
-    labels), takes training examples, augments and normalises them.
+    labels), takes training examples, augments and normalises them. What is streamed is
+    read by the host meanwhile, photographs in their middle.
 
     Args:
       config: A validated config.
@@ -81,16 +85,45 @@ def pipeline(
       axis_name: The mesh axis that the batch is split over; `fetch` then takes the
         indices of the whole batch and returns this device's rows.
     """
-    prepare = preparation(source)
-    options = {"padding": config.data.crop, "flip": config.data.flip}
+    augmented = augmentation(config, source, axis_name=axis_name)
 
     def fetch(key, data, indices):
         rows = meshes.share(indices, axis_name)
-        images, labels = batches.take(data.train, rows)
-        images = augment.augment(key, images, axis_name=axis_name, **options)
-        return prepare(images), labels
+        if isinstance(source.train, splits_lib.Stored):
+            images, labels = _called(source.train, rows)
+        else:
+            images, labels = batches.take(data.train, rows)
+        return augmented(key, images), labels
 
-    return prepare, fetch
+    return preparation(source), fetch
+
+
+def augmentation(config, source, *, axis_name: str | None = None) -> Callable:
+    """Returns (key, uint8 images) -> images cropped, flipped and normalised.
+
+    Only normalised, where the host has cropped and flipped what it has read.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: The mesh axis that the batch is split over; the images are then the
+        rows of this device.
+    """
+    flip = config.data.flip and not getattr(source.train, "augmented", False)
+    options = {"padding": config.data.crop, "flip": flip, "axis_name": axis_name}
+    normalise = preparation(source)
+    return lambda key, images: normalise(augment.augment(key, images, **options))
+
+
+def _called(split, indices):
+    """Reads the examples at traced `indices` of a split that stays on the disk."""
+    shapes = splits_lib.Split(
+        jax.ShapeDtypeStruct((*indices.shape, *split.image_shape), "uint8"),
+        jax.ShapeDtypeStruct(indices.shape, "int32"),
+    )
+    return jax.pure_callback(
+        lambda taken: splits_lib.take(split, np.asarray(taken)), shapes, indices
+    )
 
 
 def forward(state: training.State) -> Any:
@@ -138,13 +171,22 @@ def trainer(
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
     """
     step, evaluate = functions
+    if isinstance(splits, streaming.Feed):
+        given = step, evaluate, augmentation(config, source)
+        options = {"every": every, "forward_fn": forward}
+        compile_fn = functools.partial(_mapped, config, shapes)
+        return streaming.trainer(given, splits, compile_fn, **options)
     measure = training.validation(evaluate, every=every, forward_fn=forward)
-    batch, size = config.train.batch_size, len(source.train.labels)
+    batch, size = config.train.batch_size, splits_lib.size(source.train)
     sizes = {"size": size, "batch_size": batch, "every": every}
     _, fetch = pipeline(config, source, axis_name=axis(config))
-    return _compiled(
-        config, training.runner(step, fetch, measure, **sizes), splits, shapes
-    )
+    compiled = _mapped(config, shapes, training.runner(step, fetch, measure, **sizes))
+    placed = meshes.copied(mesh(config), splits)
+
+    def run(states, fixed, span, start, stop):
+        return compiled(states, fixed, Data(span, *placed), start, stop)
+
+    return run
 
 
 def evaluation(config, source, splits: list, apply_fn: Callable) -> Callable:
@@ -158,6 +200,8 @@ def evaluation(config, source, splits: list, apply_fn: Callable) -> Callable:
     """
     prepare, _ = pipeline(config, source)
     evaluate = training.evaluator(apply_fn, prepare)
+    if isinstance(splits, streaming.Feed):
+        return streaming.evaluation(evaluate, splits)
 
     @jax.jit
     def measure(params, model_state, held_out):
@@ -168,22 +212,38 @@ def evaluation(config, source, splits: list, apply_fn: Callable) -> Callable:
     return lambda params, model_state: measure(params, model_state, splits[1:])
 
 
-def on_device(source, chunk: int) -> list:
-    """Returns the splits as device arrays, those held out in chunks of that size."""
+def on_device(config, source) -> Any:
+    """Returns the splits as device arrays, those held out in chunks of one size.
+
+    Of a source that stays on the disk, the feed that brings its batches.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+    """
+    chunk = config.eval_batch
+    if isinstance(source.train, splits_lib.Stored):
+        sizes = config.train.batch_size, chunk
+        return streaming.feed(source, sizes, workers=config.data.workers)
     held_out = [
         batches.chunks(split, chunk) for split in (source.validation, source.test)
     ]
     return jax.device_put([tuple(source.train), *held_out])
 
 
-def _compiled(config, run_member, splits, shapes):
+def resident(splits: Any) -> Data:
+    """Returns what lies on the device, for `fetch`: nothing of what is streamed."""
+    lying = not isinstance(splits, streaming.Feed)
+    return Data((0, 0), *(splits if lying else ((),) * 3))
+
+
+def _mapped(config, shapes, run_member):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
     options = cpu.compiler_options(shapes)
     if config.deterministic and jax.default_backend() == "gpu":
         options = {**options, "xla_gpu_deterministic_ops": True}
     run_all = training.population(run_member, one_by_one=training.one_by_one(shapes))
-    placed = meshes.copied(mesh(config), splits)
-    compiled = jax.jit(
+    return jax.jit(
         meshes.over(
             mesh(config),
             lambda states, fixed, *shared: run_all((states, *fixed), *shared),
@@ -191,8 +251,3 @@ def _compiled(config, run_member, splits, shapes):
         donate_argnums=0,
         compiler_options=options or None,
     )
-
-    def run(states, fixed, span, start, stop):
-        return compiled(states, fixed, Data(span, *placed), start, stop)
-
-    return run

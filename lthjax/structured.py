@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from lthjax import channels, layerwise, losses, models, names, pruning, scores
 from lthjax import masks as masks_lib
 from lthjax.data import augment, batches
+from lthjax.data import splits as splits_lib
 from lthjax.tickets import Search
 from lthjax.tickets.detection import flatten
 from lthjax.tickets.early_bird import early_bird, saved
@@ -124,7 +125,7 @@ def _selection(config, network, source):
     def select(key, trained):
         draw, accuracy = _data(config, network, source, trained.model_state)
         params = trained.params
-        shape = source.train.images.shape[1:]
+        shape = splits_lib.image_shape(source.train)
         found, counted = channels.groups(network, params), {}
         for i, group in enumerate(found):
             step = layerwise.stepper(
@@ -168,9 +169,9 @@ def _check(given):
 
 def _data(config, network, source, model_state):
     """Returns (key -> batch, params -> accuracy), of training images as they are."""
-    images, labels = (jnp.asarray(array) for array in source.train)
-    size, batch = len(labels), min(config.forward.batch_size, len(labels))
-    head = type(source.train)(*(a[: config.forward.check] for a in source.train))
+    size, fetch = splits_lib.size(source.train), _fetcher(source.train)
+    batch = min(config.forward.batch_size, size)
+    head = splits_lib.take(source.train, range(min(config.forward.check, size)))
     chunks = batches.chunks(head, min(config.eval_batch, len(head.labels)))
 
     def prepare(pixels):
@@ -178,7 +179,8 @@ def _data(config, network, source, model_state):
 
     def draw(key):
         indices = jax.random.choice(key, size, (batch,), replace=False)
-        return prepare(images[indices]), labels[indices]
+        images, labels = fetch(indices)
+        return prepare(images), labels
 
     @jax.jit
     def accuracy(params):
@@ -192,3 +194,11 @@ def _data(config, network, source, model_state):
         return jnp.sum(jax.lax.map(one, chunks)) / len(head.labels)
 
     return draw, accuracy
+
+
+def _fetcher(split):
+    """Returns indices -> (images, labels), of arrays on the device or from the disk."""
+    if isinstance(split, splits_lib.Stored):
+        return lambda indices: jax.device_put(splits_lib.take(split, indices))
+    images, labels = jax.device_put(tuple(split))
+    return lambda indices: (images[indices], labels[indices])

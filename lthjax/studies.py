@@ -25,6 +25,7 @@ from lthjax import (
     training,
 )
 from lthjax.data import batches, sources
+from lthjax.data import splits as splits_lib
 from lthjax.masks import Params
 from lthjax.tickets import Ticket, Trained, storage
 
@@ -94,9 +95,9 @@ def network(
         one); fewer where there are fewer.
     """
     params, model_state = shapes
-    test = sources.Split(*(array[:images] for array in source.test))
+    test, train = (_first(split, images) for split in (source.test, source.train))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model_state)
-    shape = source.train.images.shape[1:]
+    shape = splits_lib.image_shape(source.train)
     return Network(
         apply_fn,
         training.evaluator(apply_fn, prepare_fn),
@@ -104,10 +105,15 @@ def network(
         costs.uses(lambda w, x: apply_fn(w, zeros, x, False)[0], params, shape),
         batches.chunks(test, min(chunk, images)),
         len(test.labels),
-        _batches(prepare_fn, source.train.images[:images], chunk)
+        _batches(prepare_fn, train.images, chunk)
         if jax.tree.leaves(model_state)
         else None,
     )
+
+
+def _first(split, images):
+    """Returns the first images of a split as arrays, all where there are fewer."""
+    return splits_lib.take(split, range(min(images, splits_lib.size(split))))
 
 
 def _batches(prepare_fn, images, size):

@@ -88,33 +88,42 @@ TABLE = {
     "learnt": "gates gating masks optimizers pruning slimming tickets "
     "tickets.continuous",
     "progress": "processes",
-    "structured": "channels layerwise losses masks models names pruning scores "
+    "structured": "data.splits "
+    "channels layerwise losses masks models names pruning scores "
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
-    "planning": "structured data.batches data.sources models masks sparsities learnt",
-    "criteria": "names data.augment data.batches data.sources losses masks scores "
+    "planning": "data.splits "
+    "structured data.batches data.sources models masks sparsities learnt",
+    "criteria": "data.splits "
+    "names data.augment data.batches data.sources losses masks scores "
     "pruning patterns sparsities",
-    "programs": "cpu meshes data.augment data.batches models dynamic training planning",
-    "assembly": "names masks scores pruning dynamic optimizers training tickets "
+    "programs": "data.splits streaming "
+    "cpu meshes data.augment data.batches models dynamic training planning",
+    "assembly": "data.splits "
+    "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs "
     "learnt structured",
     "recipes": "dynamic losses retraining rescaling tickets.iterative",
-    "arms": "assembly planning programs costs dynamic masks models models.ghosts "
+    "arms": "data.splits "
+    "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
     "workdir": "checkpoints processes results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
-    "studies": "names data.batches data.sources masks analysis costs training results "
+    "studies": "data.splits "
+    "names data.batches data.sources masks analysis costs training results "
     "tickets tickets.storage processes progress figures findings",
     "records": "masks training",
     "populations": "meshes processes dynamic training tickets progress assembly "
     "records workdir",
     "gains": "results",
     "report": "processes results gains",
-    "experiment": "memory data.sources masks training results tickets config progress "
+    "experiment": "data.lazy "
+    "memory data.sources masks training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt",
-    "dry_run": "data.sources training config progress planning assembly studies "
+    "dry_run": "data.lazy "
+    "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",
     "sweeps": "config dry_run experiment learnt names results",
     "merged": "results sweeps",

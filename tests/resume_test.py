@@ -77,7 +77,12 @@ def rigl(tmp_path_factory):
     return uninterrupted(tmp_path_factory, RIGL)
 
 
-@pytest.mark.parametrize("whole", ["mlp", "conv", "rigl"])
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory):
+    return uninterrupted(tmp_path_factory, {**MLP, "data.stream": True})
+
+
+@pytest.mark.parametrize("whole", ["mlp", "conv", "rigl", "streamed"])
 def test_a_run_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch, caplog
 ):

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from lthjax import assembly, planning, results, tickets
 from lthjax import config as config_lib
+from lthjax.data import splits
 
 ALL = ("reinit", "shuffle", "random")
 build_anew = assembly.build
@@ -80,7 +81,7 @@ def build(config, source):
     if text not in _BUILT:
         _BUILT[text] = build_anew(config, source)
     facts = planning.kind(source)
-    numbers = planning.plan(config, facts, len(source.train.labels))
+    numbers = planning.plan(config, facts, splits.size(source.train))
     parts = _BUILT[text]
     search = assembly.search(config, numbers, parts.prune_fn, parts.tx)
     return parts._replace(plan=numbers, search=search)

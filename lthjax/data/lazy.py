@@ -7,7 +7,7 @@ from typing import Any
 
 from lthjax import names
 from lthjax.data import files, photographs, sources
-from lthjax.data.known import FACTS
+from lthjax.data.known import FACTS, Facts
 from lthjax.data.splits import Source, Split, Stored, cut, of_facts, part, size
 
 Folder = str | os.PathLike
@@ -37,19 +37,46 @@ def load(
       ValueError: The set is none that can be streamed, is not there, or cannot be cut
         so.
     """
+    _check(name, crop[0])
+    source = LAZY[name](data_dir, crop, options or {})
+    return cut(name, source, validation, limit)
+
+
+def facts(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    side: int = 0,
+    options: dict[str, Any] | None = None,
+) -> Facts:
+    """Returns what is known of a streamed set, reading no image.
+
+    Args:
+      name: A key of `LAZY`.
+      data_dir: Where it lies, if it is to be counted there.
+      side: Of the squares that photographs become, in pixels; 0: that of `known.FACTS`.
+      options: What the set itself takes.
+
+    Raises:
+      ValueError: The set is none that can be streamed, or does not take the options.
+    """
+    _check(name, side)
+    found = sources.facts(name, data_dir=data_dir, **(options or {}))
+    return found._replace(image_shape=(side, side, 3)) if side else found
+
+
+def _check(name, side):
     if name not in LAZY:
         raise ValueError(
             f"a streamed data set must be one of {', '.join(LAZY)}, got data.name = "
             f"{name!r} with data.stream = True{names.suggestion(name, LAZY)}; what is "
             "in memory anyway, your own function too, has data.stream = False"
         )
-    if crop[0] and name != "imagenet":
+    if side and name != "imagenet":
         raise ValueError(
             f"data.size is the side of a photograph's crop, and {name!r} has images of "
-            f"one size, got data.size = {crop[0]}; give 0"
+            f"one size, got data.size = {side}; give 0"
         )
-    source = LAZY[name](data_dir, crop, options or {})
-    return cut(name, source, validation, limit)
 
 
 def _fixed(shape, data, where, draw):
