@@ -18,7 +18,16 @@ import sys
 
 import jax
 from matplotlib.figure import Figure
-from measures import gated, once, retraining, scaling, scoring, selection, steps
+from measures import (
+    feeding,
+    gated,
+    once,
+    retraining,
+    scaling,
+    scoring,
+    selection,
+    steps,
+)
 from measures.rows import Row, met
 from rich import console, markdown
 
@@ -33,6 +42,7 @@ PARTS = (
     | retraining.PARTS
     | selection.PARTS
     | scaling.PARTS
+    | feeding.PARTS
 )
 # What --smoke takes: one part of every kind that compiles quickly.
 SMOKED = ("lenet", "prune", "start", "synflow", "select_neurons")

@@ -49,6 +49,7 @@ def show(config) -> None:
     seconds = _seconds(config, facts, plan, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
+        + ", reading images from the disk not counted" * config.data.stream
     )
 
 
