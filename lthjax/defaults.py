@@ -17,7 +17,7 @@ def default() -> ConfigDict:
                 "crop": 0,  # zero padding before a random crop
                 "flip": False,
                 "stream": False,  # read from the disk on the way; imagenet must be
-                "workers": 0,  # processes that read, if streamed; 0: threads
+                "workers": 0,  # processes that read in training; 0: threads
                 "size": 0,  # pixels a side of a photograph's crop; 0: 224
                 "options": {},
             },

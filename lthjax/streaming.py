@@ -60,21 +60,23 @@ def feed(
     Args:
       source: The data set.
       sizes: Of a batch in training, and of a chunk in evaluation.
-      workers: Processes that read; 0: threads of this one.
+      workers: Processes that read in training; 0: threads of this one.
       rows: The part of a batch, and of a chunk, that this process reads.
       place_fn: What brings a batch to the devices: `streams.placed`.
     """
-    how = {"workers": workers, "place_fn": place_fn}
     held_out = streams.HeldOut((source.validation, source.test), sizes[1], rows[1])
 
     def opened(asked, start):
         keys, until = asked
         stream = streams.Training(source.train, keys, sizes[0], rows[0])
+        how = {"workers": workers, "place_fn": place_fn}
         return streams.training(stream, start, until, **how)
 
     follow, close = _continued(opened)
     count = sum(streams.chunks(held_out))
-    circle, _ = _continued(lambda _, start: streams.held_out(held_out, **how), count)
+    circle, _ = _continued(
+        lambda _, start: streams.held_out(held_out, place_fn=place_fn), count
+    )
 
     def batches(keys, start, stop, until):
         yield from follow((keys, until), start, stop)

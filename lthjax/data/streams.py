@@ -125,10 +125,10 @@ def training(
     return _read_ahead(read_fn, (start, stop), len(pieces), workers, place_fn)
 
 
-def held_out(
-    stream: HeldOut, *, workers: int = 0, place_fn: Callable = jax.device_put
-) -> Iterator:
+def held_out(stream: HeldOut, *, place_fn: Callable = jax.device_put) -> Iterator:
     """Returns an endless iterator over chunks, the first one again after the last.
+
+    Threads of this process read them, ahead from one evaluation to the next.
 
     A chunk is (images uint8 [1, rows, h, w, c], labels int32 [1, rows], weights float32
     [1, rows]), the weights 1, or 0 for what only fills the last chunk of a set. Close
@@ -136,7 +136,6 @@ def held_out(
 
     Args:
       stream: What is read.
-      workers: Processes that read; 0: threads of this one.
       place_fn: What brings a chunk to the devices: `placed`.
 
     Raises:
@@ -144,7 +143,7 @@ def held_out(
     """
     pieces = _pieces(stream.chunk, stream.rows)
     read_fn = functools.partial(_of_held_out, stream, pieces)
-    return _read_ahead(read_fn, (0, 2**40), len(pieces), workers, place_fn)
+    return _read_ahead(read_fn, (0, 2**40), len(pieces), 0, place_fn)
 
 
 def chunks(stream: HeldOut) -> list[int]:
