@@ -142,15 +142,18 @@ def _group(config, source, parts, form, chosen):
     shared = {"axis_name": programs.axis(config)}
     mapped = planning.model(config, planning.kind(source), **shared)
     step = retraining.step(mapped, form, tx, forward_fn=programs.forward, **shared)
-    prepare, _ = programs.pipeline(config, source)
-    evaluate = training.evaluator(_deployed(network, form), prepare, **shared)
     every = parts.plan.eval_every
     room = parts.plan.steps // every + 2
     return parts._replace(
         tx=tx,
         begin=jax.jit(lambda ticket: training.begin(tx, ticket, points=room)),
         run=programs.trainer(
-            config, source, parts.splits, (step, evaluate), every=every, shapes=shapes
+            config,
+            source,
+            parts.splits,
+            (step, _deployed(network, form)),
+            every=every,
+            shapes=shapes,
         ),
         control=_dresser(config, parts.plan, init, tx),
         prepare=_preparer(config, source, parts, form, chosen),

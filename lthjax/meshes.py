@@ -153,7 +153,20 @@ def share(tree: Any, axis_name: str | None) -> Any:
     return jax.tree.map(rows, tree)
 
 
-def over(mesh: Mesh, fn: Any) -> Any:
+def own_rows(mesh: Mesh, size: int) -> slice:
+    """Returns the rows of a batch of some size that this process's devices share."""
+    own = jax.process_index()
+    places = [at[1] for at, x in np.ndenumerate(mesh.devices) if x.process_index == own]
+    each = size // mesh.shape[DATA]
+    return slice(min(places) * each, (max(places) + 1) * each)
+
+
+def by_rows(mesh: Mesh) -> NamedSharding:
+    """Returns how a batch [any, rows, ...] lies on a mesh: the rows over `data`."""
+    return NamedSharding(mesh, P(None, DATA))
+
+
+def over(mesh: Mesh, fn: Any, *, fed: bool = False) -> Any:
     """Maps fn(states, fixed, *shared) -> states over a mesh, members by `ticket`.
 
     Every device has its members, whole, and a copy of what is shared; what `fn` says to
@@ -162,14 +175,18 @@ def over(mesh: Mesh, fn: Any) -> Any:
     Args:
       mesh: The mesh.
       fn: What one device does. Trees have the members in front.
+      fed: Whether the first of what is shared is a batch that lies `by_rows`, of which
+        a device has its own only.
     """
     if trivial(mesh):
         return fn
 
     def mapped(states, fixed, *shared):
-        specs = (P(TICKET), P(TICKET), *[P()] * len(shared))
+        specs = [P(TICKET), P(TICKET), *[P()] * len(shared)]
+        if fed:
+            specs[2] = P(None, DATA)
         each = jax.shard_map(
-            fn, mesh=mesh, in_specs=specs, out_specs=P(TICKET), check_vma=False
+            fn, mesh=mesh, in_specs=tuple(specs), out_specs=P(TICKET), check_vma=False
         )
         return each(states, fixed, *shared)
 

@@ -146,10 +146,8 @@ def program(
       shapes: The parameters of one network, or their shapes.
     """
     apply_fn, objective, tx = functions
-    prepare, _ = pipeline(config, source)
-    shared = {"axis_name": axis(config)}
-    step = training.step(objective, tx, forward_fn=forward, **shared)
-    pair = step, training.evaluator(apply_fn, prepare, **shared)
+    step = training.step(objective, tx, forward_fn=forward, axis_name=axis(config))
+    pair = step, apply_fn
     return trainer(config, source, splits, pair, every=every, shapes=shapes)
 
 
@@ -162,24 +160,27 @@ def trainer(
       config: A validated config.
       source: The data set.
       splits: It on the device.
-      functions: (step, evaluate), as `training.runner` and `validation` take them,
-        which average over `axis(config)`.
+      functions: (step, network): a step as `training.runner` takes it, which averages
+        over `axis(config)`, and the network that is evaluated.
       every: Steps between two validations.
       shapes: The parameters of one network, or their shapes.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
     """
-    step, evaluate = functions
+    step, apply_fn = functions
+    shared = {"axis_name": axis(config)}
+    prepare, fetch = pipeline(config, source, **shared)
     if isinstance(splits, streaming.Feed):
-        given = step, evaluate, augmentation(config, source)
-        options = {"every": every, "forward_fn": forward}
+        count = training.counter(apply_fn, prepare)
+        given = step, count, augmentation(config, source, **shared)
+        options = {"every": every, "forward_fn": forward, **shared}
         compile_fn = functools.partial(_mapped, config, shapes)
         return streaming.trainer(given, splits, compile_fn, **options)
+    evaluate = training.evaluator(apply_fn, prepare, **shared)
     measure = training.validation(evaluate, every=every, forward_fn=forward)
     batch, size = config.train.batch_size, splits_lib.size(source.train)
     sizes = {"size": size, "batch_size": batch, "every": every}
-    _, fetch = pipeline(config, source, axis_name=axis(config))
     compiled = _mapped(config, shapes, training.runner(step, fetch, measure, **sizes))
     placed = meshes.copied(mesh(config), splits)
 
@@ -199,9 +200,9 @@ def evaluation(config, source, splits: list, apply_fn: Callable) -> Callable:
       apply_fn: The network.
     """
     prepare, _ = pipeline(config, source)
-    evaluate = training.evaluator(apply_fn, prepare)
     if isinstance(splits, streaming.Feed):
-        return streaming.evaluation(evaluate, splits)
+        return streaming.evaluation(training.counter(apply_fn, prepare), splits)
+    evaluate = training.evaluator(apply_fn, prepare)
 
     @jax.jit
     def measure(params, model_state, held_out):
@@ -224,7 +225,7 @@ def on_device(config, source) -> Any:
     chunk = config.eval_batch
     if isinstance(source.train, splits_lib.Stored):
         sizes = config.train.batch_size, chunk
-        return streaming.feed(source, sizes, workers=config.data.workers)
+        return streaming.feed(source, sizes, mesh(config), workers=config.data.workers)
     held_out = [
         batches.chunks(split, chunk) for split in (source.validation, source.test)
     ]
@@ -237,7 +238,7 @@ def resident(splits: Any) -> Data:
     return Data((0, 0), *(splits if lying else ((),) * 3))
 
 
-def _mapped(config, shapes, run_member):
+def _mapped(config, shapes, run_member, *, fed=False):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
     options = cpu.compiler_options(shapes)
     if config.deterministic and jax.default_backend() == "gpu":
@@ -247,6 +248,7 @@ def _mapped(config, shapes, run_member):
         meshes.over(
             mesh(config),
             lambda states, fixed, *shared: run_all((states, *fixed), *shared),
+            fed=fed,
         ),
         donate_argnums=0,
         compiler_options=options or None,

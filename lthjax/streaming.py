@@ -12,8 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from lthjax import training
+from lthjax import meshes, training
 from lthjax.data import splits as splits_lib
 from lthjax.data import streams
 
@@ -25,12 +26,14 @@ class Feed(NamedTuple):
       batches: (keys, start, stop, until) -> the batches of the steps from start to
         stop - 1 of a training that ends at until, keys as `streams.distinct` has them.
       chunks: () -> every chunk of the held-out sets once.
-      sets: [(which set, how many images)] of these chunks.
+      sets: Which of these sets each of the chunks is of.
+      mesh: The devices.
     """
 
     batches: Callable[[tuple, int, int, int], Iterator]
     chunks: Callable[[], Iterator]
-    sets: list[tuple[int, int]]
+    sets: list[int]
+    mesh: jax.sharding.Mesh
 
 
 class Point(NamedTuple):
@@ -50,20 +53,23 @@ class Point(NamedTuple):
 def feed(
     source: splits_lib.Source,
     sizes: tuple[int, int],
+    mesh: jax.sharding.Mesh,
     *,
     workers: int = 0,
-    rows: tuple[slice, slice] = (slice(None), slice(None)),
-    place_fn: Callable = jax.device_put,
 ) -> Feed:
     """Returns the feed of a source whose splits are `Stored`.
+
+    Every process reads the rows of its own devices and no others.
 
     Args:
       source: The data set.
       sizes: Of a batch in training, and of a chunk in evaluation.
+      mesh: The devices, whose axis `data` divides both.
       workers: Processes that read in training; 0: threads of this one.
-      rows: The part of a batch, and of a chunk, that this process reads.
-      place_fn: What brings a batch to the devices: `streams.placed`.
     """
+    rows = [meshes.own_rows(mesh, size) for size in sizes]
+    sharding = meshes.by_rows(mesh)
+    place_fn = jax.device_put if meshes.trivial(mesh) else streams.placed(sharding)
     held_out = streams.HeldOut((source.validation, source.test), sizes[1], rows[1])
 
     def opened(asked, start):
@@ -73,9 +79,9 @@ def feed(
         return streams.training(stream, start, until, **how)
 
     follow, close = _continued(opened)
-    count = sum(streams.chunks(held_out))
+    sets = np.repeat([0, 1], streams.chunks(held_out)).tolist()
     circle, _ = _continued(
-        lambda _, start: streams.held_out(held_out, place_fn=place_fn), count
+        lambda _, start: streams.held_out(held_out, place_fn=place_fn), len(sets)
     )
 
     def batches(keys, start, stop, until):
@@ -83,12 +89,7 @@ def feed(
         if stop == until:
             close()
 
-    sets = [
-        (i, min(sizes[1], splits_lib.size(split) - at))
-        for i, split in enumerate(held_out.splits)
-        for at in range(0, splits_lib.size(split), sizes[1])
-    ]
-    return Feed(batches, lambda: circle(None, 0, count), sets)
+    return Feed(batches, lambda: circle(None, 0, len(sets)), sets, mesh)
 
 
 def _continued(open_fn: Callable, period: int = sys.maxsize) -> tuple:
@@ -126,25 +127,28 @@ def trainer(
     *,
     every: int,
     forward_fn: Callable = training.plain,
+    axis_name: str | None = None,
 ) -> Callable:
     """Returns the training of a population, in the form of `programs.trainer`.
 
     Nothing waits for a step: while one runs, the next are dispatched.
 
     Args:
-      functions: (step, evaluate, prepare): the first two as `training.runner` and
-        `training.validation` take them; prepare, (key, images) -> images, augments and
+      functions: (step, count, prepare): a step as `training.runner` takes it, what
+        `training.counter` returns, and (key, images) -> images, which augments and
         normalises.
       feed: Where batches come from.
-      compile_fn: A function (member, *shared) -> member's result becomes one of a
-        population, (donated, rest of the members, *shared) -> results, compiled.
+      compile_fn: (fn, fed=bool) -> the function fn(member, *shared) of a population,
+        (donated, rest of the members, *shared) -> results, compiled; `fed` as in
+        `meshes.over`.
       every: Steps between two validations.
       forward_fn: As for `training.step`.
+      axis_name: The mesh axis that batches and chunks are split over.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
     """
-    step, evaluate, prepare = functions
+    step, count, prepare = functions
 
     def one(member, batch, at):
         state, masks, key, which = member
@@ -153,13 +157,14 @@ def trainer(
         images = prepare(jax.random.fold_in(augment_key, at), images)
         return step(state, masks, images, labels, at)
 
-    update = compile_fn(one)
-    validate = _validation(evaluate, feed, compile_fn, every, forward_fn)
+    update = compile_fn(one, fed=True)
+    add = _added(count, axis_name)
+    validate = _validation(add, feed, compile_fn, every, forward_fn)
 
     def run(states, fixed, span, start, stop):
         masks, keys = fixed
-        found, which = streams.distinct(keys)
-        fixed = masks, keys, which
+        found, which = streams.distinct(meshes.collected(keys))
+        fixed = masks, keys, meshes.spread(feed.mesh, which)
         for at, batch in enumerate(feed.batches(found, start, stop, span[1]), start):
             states = update(states, fixed, batch, np.int32(at))
             if (at + 1) % every == 0 or at + 1 == span[1]:
@@ -169,65 +174,62 @@ def trainer(
     return run
 
 
-def evaluation(evaluate: Callable, feed: Feed) -> Callable:
+def evaluation(count: Callable, feed: Feed) -> Callable:
     """Returns (params, model_state) -> {metric: value} of the held-out sets.
 
     Args:
-      evaluate: As `training.validation` takes it.
+      count: What `training.counter` returns.
       feed: Where the chunks come from.
     """
-    count = jax.jit(_counter(evaluate), donate_argnums=0)
+    add = jax.jit(_added(count), donate_argnums=0)
 
     def measure(params, model_state):
-        sums = jnp.zeros((2, 3))
-        for piece in _pieces(feed):
-            sums = count(sums, params, model_state, piece)
-        values = (sums[:, :2] / sums[:, 2:]).reshape(-1)
+        given = jnp.zeros((2, 3)), params, model_state
+        sums, *trees = meshes.copied(feed.mesh, given)
+        for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            sums = add(sums, *trees, chunk, np.int32(index))
+        values = [value for pair in _means(meshes.collected(sums)) for value in pair]
         return dict(zip(training.METRICS[1:], values, strict=True))
 
     return measure
 
 
-def _validation(evaluate, feed, compile_fn, every, forward_fn):
+def _validation(add, feed, compile_fn, every, forward_fn):
     """Returns (states, span, at) -> states, with a point of the learning curve."""
-    counted = _counter(evaluate)
     measured = training.validation(
         lambda params, model_state, found: found, every=every, forward_fn=forward_fn
     )
 
-    def add(member, piece):
+    def chunked(member, chunk, index):
         sums, state = member
-        return counted(sums, forward_fn(state), state.model_state, piece)
+        return add(sums, forward_fn(state), state.model_state, chunk, index)
 
-    def write(member, span, at):
+    def pointed(member, span, at):
         state, sums = member
-        found = sums[:, :2] / sums[:, 2:]
-        return measured(state, None, Point(span, *map(tuple, found)), at)
+        return measured(state, None, Point(span, *_means(sums)), at)
 
-    add, write = compile_fn(add), compile_fn(write)
+    chunked, pointed = compile_fn(chunked, fed=True), compile_fn(pointed)
 
     def validate(states, span, at):
-        sums = jnp.zeros((len(states.loss), 2, 3))
-        for piece in _pieces(feed):
-            sums = add(sums, (states,), piece)
-        return write(states, (sums,), span, np.int32(at))
+        sums = meshes.spread(feed.mesh, jnp.zeros((len(states.loss), 2, 3)))
+        for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            sums = chunked(sums, (states,), chunk, np.int32(index))
+        return pointed(states, (sums,), span, np.int32(at))
 
     return validate
 
 
-def _counter(evaluate):
-    """Returns what adds a chunk to the sums [set, (losses, correct, images)]."""
+def _added(count, axis_name=None):
+    """Returns what adds a chunk to the sums [set, 3] of the set it is of."""
 
-    def count(sums, params, model_state, piece):
-        chunk, index, size = piece
-        loss, accuracy = evaluate(params, model_state, chunk)
-        correct = jnp.round(accuracy * size)  # a count, whatever dividing it has cost
-        return sums.at[index].add(jnp.stack([loss * size, correct, size]))
+    def add(sums, params, model_state, chunk, index):
+        found = count(params, model_state, [array[0] for array in chunk])
+        found = found if axis_name is None else lax.psum(found, axis_name)
+        return sums.at[index].add(found)
 
-    return count
+    return add
 
 
-def _pieces(feed):
-    """Yields (chunk, its set, its images) of a round over the held-out sets."""
-    for chunk, (index, size) in zip(feed.chunks(), feed.sets, strict=True):
-        yield chunk, np.int32(index), np.float32(size)
+def _means(sums):
+    """Returns (loss, accuracy) of each set."""
+    return tuple((loss / total, correct / total) for loss, correct, total in sums)

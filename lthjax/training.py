@@ -217,6 +217,27 @@ def validation(
     return measure
 
 
+def counter(apply_fn: Callable, prepare_fn: Callable) -> Callable:
+    """Returns (params, model_state, chunk) -> sums over the images of a chunk.
+
+    The sums [3] are of losses, in nats, of correct answers, and of weights; a chunk is
+    (images [batch, ...], labels [batch], weights [batch]), as `evaluator` has them.
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, state).
+      prepare_fn: uint8 images -> normalised images.
+    """
+
+    def count(params, model_state, chunk):
+        images, labels, weights = chunk
+        logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
+        loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
+        correct = jnp.sum(losses.correct(logits, labels) * weights)
+        return jnp.stack([loss, correct, jnp.sum(weights)])
+
+    return count
+
+
 def evaluator(
     apply_fn: Callable, prepare_fn: Callable, *, axis_name: str | None = None
 ) -> Callable:
@@ -231,13 +252,12 @@ def evaluator(
       axis_name: The mesh axis whose devices share every batch and add up their sums.
     """
 
+    count = counter(apply_fn, prepare_fn)
+
     def evaluate(params, model_state, examples):
         def add(sums, chunk):
-            images, labels, weights = meshes.share(chunk, axis_name)
-            logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
-            loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
-            correct = jnp.sum(losses.correct(logits, labels) * weights)
-            return sums + jnp.stack([loss, correct, jnp.sum(weights)]), None
+            rows = meshes.share(chunk, axis_name)
+            return sums + count(params, model_state, rows), None
 
         sums, _ = lax.scan(add, jnp.zeros(3), tuple(examples))
         loss, correct, total = sums if axis_name is None else lax.psum(sums, axis_name)

@@ -56,7 +56,7 @@ TABLE = {
     "curvature": "masks",
     "optimizers": "masks names",
     "training": "masks losses meshes optimizers data.batches",
-    "streaming": "data.splits data.streams training",
+    "streaming": "data.splits data.streams meshes training",
     "retraining": "losses masks models models.ghosts names rescaling training",
     "channels": "masks pruning models.mlp models.mobilenet models.resnet models.vgg",
     "timing": "",

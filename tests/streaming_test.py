@@ -1,5 +1,6 @@
 """A streamed run is the run of the data that lie on the device."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from lthjax import optimizers, streaming, training
+from lthjax import meshes, optimizers, streaming, training
 from lthjax.data import augment, batches, lazy, sources, streams
 from lthjax.tickets import Ticket
 
@@ -41,6 +42,7 @@ def prepare(key, images):
 TX = optimizers.keep(optax.sgd(0.05, 0.9))
 STEP = training.step(training.supervised(apply_fn), TX)
 EVALUATE = training.evaluator(apply_fn, normalised)
+COUNT = training.counter(apply_fn, normalised)
 
 
 def population():
@@ -56,7 +58,9 @@ def population():
     return training.stack(states), (training.stack([masks] * len(SEEDS)), keys)
 
 
-def compiled(fn, traced=None):
+def compiled(fn, traced=None, *, fed=False):
+    del fed
+
     mapped = training.population(fn, one_by_one=False)
 
     def run(given, fixed, *shared):
@@ -69,14 +73,14 @@ def compiled(fn, traced=None):
 
 def feed():
     source = lazy.load("synthetic", validation=VALIDATION, options=OPTIONS)
-    return streaming.feed(source, (SIZES["batch_size"], CHUNK))
+    return streaming.feed(source, (SIZES["batch_size"], CHUNK), meshes.mesh())
 
 
 def trainer(traced=None):
     return streaming.trainer(
-        (STEP, EVALUATE, prepare),
+        (STEP, COUNT, prepare),
         feed(),
-        lambda fn: compiled(fn, traced),
+        functools.partial(compiled, traced=traced),
         every=EVERY,
     )
 
@@ -149,7 +153,7 @@ def test_an_evaluation_is_that_of_data_on_the_device():
     states, _ = population()
     params = training.member(states, 0).params
     source = sources.load("synthetic", validation=VALIDATION, **OPTIONS)
-    measure = streaming.evaluation(EVALUATE, feed())
+    measure = streaming.evaluation(COUNT, feed())
     for _ in range(2):
         found = measure(params, {})
         for name in ("validation", "test"):
