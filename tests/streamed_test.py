@@ -1,5 +1,7 @@
 """Experiments whose data stay on the disk, and those of data in memory."""
 
+import itertools
+
 import numpy as np
 import on_disk
 import pytest
@@ -33,19 +35,29 @@ def run(photographs, root, changes):
     return experiment.run(tiny.config(changes), root)
 
 
-def test_a_streamed_run_has_the_numbers_of_the_resident_one(tmp_path):
-    for name, stream in (("streamed", True), ("resident", False)):
-        config = tiny.config({**tiny.CONV, "search.levels": 1, "data.stream": stream})
-        experiment.run(config, tmp_path / name)
-    found, expected = (tiny.curves(tmp_path / n) for n in ("streamed", "resident"))
+CONV = {"model.name": "conv2", "model.options": {"hidden": (8,)}, "model.width": 0.1}
+CONV |= {"data.crop": 1, "data.flip": True, "search.levels": 1}
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory):
+    root = tmp_path_factory.mktemp("resident")
+    experiment.run(tiny.config(CONV), root)
+    return root
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (2, 2)])
+def test_a_streamed_run_has_the_numbers_of_the_resident_one(mesh, resident, tmp_path):
+    streamed = {"data.stream": True, "mesh.ticket": mesh[0], "mesh.data": mesh[1]}
+    experiment.run(tiny.config(CONV | streamed), tmp_path)
+    found, expected = tiny.curves(tmp_path), tiny.curves(resident)
     assert found.keys() == expected.keys()
-    for name, curve in found.items():
-        for key in (k for k in curve if k in training.METRICS):
-            np.testing.assert_allclose(curve[key], expected[name][key], rtol=1e-4)
-    assert training.METRICS[0] in curve
+    for row, metric in itertools.product(found, training.METRICS):
+        values = found[row][metric], expected[row][metric]
+        np.testing.assert_allclose(*values, rtol=1e-4)
     kept = [
-        [row["kept"] for row in results.read(tmp_path / name / results.RESULTS)]
-        for name in ("streamed", "resident")
+        [row["kept"] for row in results.read(root / results.RESULTS)]
+        for root in (tmp_path, resident)
     ]
     assert kept[0] == kept[1]
 

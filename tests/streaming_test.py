@@ -119,10 +119,7 @@ def test_a_streamed_run_is_the_resident_one(streamed):
     for leaf, other in zip(
         jax.tree.leaves(streamed), jax.tree.leaves(expected), strict=True
     ):
-        np.testing.assert_allclose(leaf, other, rtol=1e-5, atol=1e-6)
-    accuracies = [training.METRICS.index(n) for n in training.METRICS if "acc" in n]
-    for i in accuracies:
-        np.testing.assert_array_equal(streamed.curve[..., i], expected.curve[..., i])
+        np.testing.assert_allclose(leaf, other, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("stops", [(1, 2, UNTIL), (EVERY, 7, 8, UNTIL)])
