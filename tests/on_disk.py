@@ -25,7 +25,9 @@ def prepare(name, data_dir, splits, form="array_record"):
 
     def examples(images, labels):
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield i, {"image": encoded(image, "png"), "label": int(label)}
+            row = {"image": encoded(image, "png"), "label": int(label)}
+            named = "file_name" in builder.info.features
+            yield i, row | ({"file_name": f"{i}.JPEG"} if named else {})
 
     builder._split_generators = lambda *_, **__: {
         split: examples(*arrays) for split, arrays in splits.items()

@@ -76,6 +76,24 @@ def test_photographs_of_a_folder_become_squares_of_their_class(photographs):
             np.testing.assert_allclose(images.mean((1, 2, 3)), 100 * labels, atol=2)
 
 
+def test_a_prepared_imagenet_is_read_as_a_folder_is(tmp_path):
+    labels, sizes = [3, 999, 0, 7], [(20, 30), (30, 20), (25, 25), (40, 22)]
+    pairs = zip(labels, sizes, strict=True)
+    images = [np.full((*size, 3), label % 256, np.uint8) for label, size in pairs]
+    parts = {"train": (images, labels), "validation": (images[:2], labels[:2])}
+    on_disk.prepare("imagenet2012", tmp_path, parts)
+    source = lazy.load("imagenet", data_dir=tmp_path, validation=1, crop=(16, True))
+    assert source.num_classes == 1000
+    assert [splits.size(split) for split in source[:3]] == [3, 1, 2]
+    found = [splits.take(split, range(splits.size(split))) for split in source[:3]]
+    assert sorted([*found[0].labels, *found[1].labels]) == sorted(labels)
+    for images, labels in found:
+        # Each image was saved with its label in every pixel, as far as that goes.
+        np.testing.assert_array_equal(images[:, 5, 5, 0], labels % 256)
+    drawn = splits.read(source.test, [0], [(1, 2, 3)])
+    assert drawn.images.shape == (1, 16, 16, 3)
+
+
 def test_a_crop_is_drawn_where_it_is_asked_for_only(photographs):
     split = lazy.load("imagenet", data_dir=photographs, crop=(16, False)).train
     assert split.augmented
