@@ -95,7 +95,7 @@ def network(
         one); fewer where there are fewer.
     """
     params, model_state = shapes
-    test, train = (_first(split, images) for split in (source.test, source.train))
+    test = _first(source.test, images)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model_state)
     shape = splits_lib.image_shape(source.train)
     return Network(
@@ -105,7 +105,7 @@ def network(
         costs.uses(lambda w, x: apply_fn(w, zeros, x, False)[0], params, shape),
         batches.chunks(test, min(chunk, images)),
         len(test.labels),
-        _batches(prepare_fn, train.images, chunk)
+        _batches(prepare_fn, _first(source.train, images).images, chunk)
         if jax.tree.leaves(model_state)
         else None,
     )

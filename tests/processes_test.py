@@ -42,14 +42,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def begin(root, index, count, port):
+def begin(root, index, count, port, flags=(*SMALL, *MESH)):
     """Starts one process of a run on the four devices that all of them have."""
     joining = (f"--coordinator=localhost:{port}", f"--processes={count}")
     joining = (*joining, f"--process={index}") if count > 1 else ()
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(4 // count)}
     return subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT, *SMALL, *MESH, *joining]
-        + [f"--workdir={root}"],
+        [sys.executable, "-c", IMPATIENT, *flags, *joining] + [f"--workdir={root}"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -58,10 +57,10 @@ def begin(root, index, count, port):
     )
 
 
-def run(root, count):
+def run(root, count, *flags):
     """Runs it to its end and returns what every process printed."""
     port = free_port()
-    started = [begin(root, i, count, port) for i in range(count)]
+    started = [begin(root, i, count, port, *flags) for i in range(count)]
     texts = [process.communicate(timeout=240)[0] for process in started]
     assert [process.returncode for process in started] == [0] * count, texts
     return texts
@@ -82,6 +81,17 @@ def test_two_processes_find_what_one_finds_on_the_same_mesh(whole, tmp_path):
     assert tiny.records(tmp_path) == tiny.records(whole)
     assert tiny.curves(tmp_path) == tiny.curves(whole)
     assert (tmp_path / "curve.png").exists()
+
+
+def test_processes_that_stream_read_their_rows_of_every_batch(tmp_path):
+    set_of_its_own = ("--config.data.name=synthetic", "--config.data.stream=True")
+    short = ("--config.train.steps=9", "--config.search.levels=0")
+    flags = (*SMALL, *set_of_its_own, *short, "--config.mesh.data=4")
+    for count in (1, 2):
+        run(tmp_path / str(count), count, flags)
+    one, two = (tmp_path / "1", tmp_path / "2")
+    assert tiny.records(two) == tiny.records(one)
+    assert tiny.curves(two) == tiny.curves(one)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
