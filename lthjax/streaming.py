@@ -79,7 +79,7 @@ def feed(
         return streams.training(stream, start, until, **how)
 
     follow, close = _continued(opened)
-    sets = np.repeat([0, 1], streams.chunks(held_out)).tolist()
+    sets = [index for index, _ in streams.chunks(held_out)]
     circle, _ = _continued(
         lambda _, start: streams.held_out(held_out, place_fn=place_fn), len(sets)
     )

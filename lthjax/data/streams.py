@@ -146,9 +146,13 @@ def held_out(stream: HeldOut, *, place_fn: Callable = jax.device_put) -> Iterato
     return _read_ahead(read_fn, (0, 2**40), len(pieces), 0, place_fn)
 
 
-def chunks(stream: HeldOut) -> list[int]:
-    """Returns the number of chunks of each set."""
-    return [-(-size(split) // stream.chunk) for split in stream.splits]
+def chunks(stream: HeldOut) -> list[tuple[int, int]]:
+    """Returns (number of its set, number of its first image) of each chunk."""
+    return [
+        (i, first)
+        for i, split in enumerate(stream.splits)
+        for first in range(0, size(split), stream.chunk)
+    ]
 
 
 def placed(sharding: jax.sharding.Sharding) -> Callable:
@@ -206,12 +210,9 @@ def _of_training(stream, pieces, number):
 def _of_held_out(stream, pieces, number):
     """Reads a piece of a chunk: `number` counts the pieces of all chunks."""
     chunk, piece = divmod(number, len(pieces))
-    chunk %= sum(chunks(stream))
-    for split, count in zip(stream.splits, chunks(stream), strict=True):
-        if chunk < count:
-            return _padded(split, [chunk * stream.chunk + x for x in pieces[piece]])
-        chunk -= count
-    return None
+    circle = chunks(stream)
+    index, first = circle[chunk % len(circle)]
+    return _padded(stream.splits[index], [first + place for place in pieces[piece]])
 
 
 def _padded(split, wanted):

@@ -102,7 +102,7 @@ def test_chunks_are_those_of_arrays_one_set_after_the_other_and_again():
     options = {"like": "mnist", "image_shape": (4, 4, 1), "train": 12, "test": 3}
     source = lazy.load("synthetic", validation=7, options=options)
     held_out = streams.HeldOut((source.validation, source.test), 5)
-    assert streams.chunks(held_out) == [2, 1]
+    assert streams.chunks(held_out) == [(0, 0), (0, 5), (1, 0)]
     arrays = [splits.take(s, range(splits.size(s))) for s in held_out.splits]
     expected = [
         [array[i : i + 1] for array in batches.chunks(split, 5)]
