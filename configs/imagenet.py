@@ -9,7 +9,8 @@ ResNet-50's tickets match (Frankle et al., 2019, arXiv:1912.05671). Expected: 76
 0.14 % dense (Renda et al., 2020, arXiv:2003.02389, result files). Images are streamed:
 D holds train/<class>/*.JPEG and val/<class>/*.JPEG, or imagenet2012 as TFDS prepares
 it; 10,000 train images are set aside for validation. Not yet run: it takes an
-accelerator, and about a processor core for every 100 images a second.
+accelerator, and the processor cores to feed it (`experiments/speed.py
+--only=streaming` measures how many photographs a second a machine reads).
 """
 
 from lthjax import config as lthjax_config
