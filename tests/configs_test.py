@@ -8,6 +8,7 @@ import tiny
 
 from lthjax import config as config_lib
 from lthjax import experiment, learnt
+from lthjax.data import splits
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
@@ -53,6 +54,12 @@ def test_mnist_has_a_shorter_variant_and_no_others():
     assert short.train.steps < load("mnist.py").train.steps
     with pytest.raises(ValueError, match="'paper' or 'short', got 'other'"):
         config_lib.load(FOLDER / "mnist.py", "other")
+
+
+def test_what_is_streamed_is_streamed_when_shrunk():
+    small = config_lib.shrunk(load("imagenet.py"))
+    assert splits.size(experiment.load(small).train) == 64
+    assert isinstance(experiment.load(small).train, splits.Stored)
 
 
 def test_shrinking_leaves_the_config_and_takes_its_path():
