@@ -19,6 +19,7 @@ from lthjax import (
     assembly,
     learnt,
     memory,
+    meshes,
     planning,
     populations,
     programs,
@@ -80,7 +81,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     studies.check(config.studies)
     root, source = pathlib.Path(root), load(config)
     parts, own = arms.build(config, source, assembly.build(config, source))
-    log.info("%s", planning.summary(config, parts.plan))
+    log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
         chains = {one: _chain(root, parts, one) for one in members(config)}

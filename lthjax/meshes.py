@@ -65,6 +65,17 @@ def trivial(mesh: Mesh) -> bool:
     return mesh.size == 1 and jax.process_count() == 1
 
 
+def idle(mesh: Mesh) -> str:
+    """Returns a sentence on the devices that a mesh leaves out, "" if it has all."""
+    total = jax.device_count()
+    if mesh.size == total:
+        return ""
+    return (
+        f"; {mesh.size} of {total} devices used: mesh.ticket = -1 spreads members over "
+        "them, mesh.data = -1 batches"
+    )
+
+
 def spread(mesh: Mesh, tree: Any) -> Any:
     """Returns a tree [members, ...] over the mesh, padded with copies of the last one.
 

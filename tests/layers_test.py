@@ -119,7 +119,7 @@ TABLE = {
     "gains": "results",
     "report": "processes results gains",
     "experiment": "data.lazy "
-    "memory data.sources masks training results tickets config progress "
+    "memory meshes data.sources masks training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt",
     "dry_run": "data.lazy "

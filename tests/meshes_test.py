@@ -199,3 +199,8 @@ def test_a_mesh_that_does_not_fit_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=text):
         experiment.run(tiny.config(changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_devices_left_out_are_said():
+    assert meshes.idle(meshes.mesh(-1)) == ""
+    assert "; 2 of 4 devices used" in meshes.idle(meshes.mesh(2))
