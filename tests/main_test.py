@@ -180,5 +180,5 @@ def test_another_config_is_refused_by_key_with_both_values(tmp_path):
 
 def test_importing_the_program_touches_no_device():
     nowhere = {**os.environ, "JAX_PLATFORMS": "nowhere"}
-    command = [sys.executable, "-c", "import lthjax.main, lthjax.grid"]
+    command = [sys.executable, "-c", "import lthjax.main, lthjax.sweep"]
     subprocess.run(command, check=True, env=nowhere, cwd=ROOT)
