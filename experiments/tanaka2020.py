@@ -8,8 +8,9 @@ sparse training (SET, RigL, gradual, straight-through) and magnitudes after trai
 test accuracy by density, the published accuracies of VGG-16 on CIFAR-10 beside ours.
 By default the published protocol: 160 epochs, batch 128, rate 0.1 times 0.1 at epochs
 60 and 120, Nesterov, weight decay 1e-4; `--model`, `--epochs`, `--limit`, `--methods`
-and so on shorten it, `--data=mnist` takes LeNet-300-100 and Adam. Departures: the last
-step in place of the best on the test set; 5,000 training images are set aside.
+and so on shorten it; `--adam` is for networks without norms, `--data=mnist` takes it
+and LeNet-300-100. Departures: the last step in place of the best on the test set; 5,000
+training images are set aside.
 """
 
 import sys
@@ -65,10 +66,12 @@ def base(options):
     if options.data == "mnist":
         config.model.name = options.model or "lenet_300_100"
         config.train.batch_size = 60
-        config.optimizer.update(name="adam", learning_rate=1.2e-3)
     else:
         config.model.name = options.model or "vgg16"
         config.data.update(crop=4, flip=True)
+    if options.adam or options.data == "mnist":
+        config.optimizer.update(name="adam", learning_rate=1.2e-3)
+    else:
         config.optimizer.update(nesterov=True, weight_decay=1e-4)
         drops = (options.epochs * 60 / 160, options.epochs * 120 / 160)
         config.schedule.update(name="piecewise", drops=drops)
@@ -174,6 +177,7 @@ def main() -> None:
     parser.add_argument("--methods", default="", help="by commas; all")
     parser.add_argument("--densities", default="0.1,0.01")
     parser.add_argument("--controls", action="store_true", help="train them, too")
+    parser.add_argument("--adam", action="store_true", help="in place of momentum")
     for name, default in {"epochs": 160, "seeds": 3, "limit": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
