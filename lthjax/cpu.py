@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import mlir
+from jax.sharding import AxisType
 
 # Batch, feature and spatial axes of images, kernels and result: NHWC, HWIO, NHWC; and
 # of the gradient by the kernels that autodiff writes for them: NHWC, NHWC, HWIO.
@@ -121,9 +122,19 @@ def _is_ours(lhs, rhs, params) -> bool:
     """Returns whether a convolution is 2-D, real floating and of one known shape."""
     return (
         lhs.ndim == 4
-        and params["out_sharding"] is None
+        and _is_of_one_device(params["out_sharding"])
         and all(jnp.issubdtype(x.dtype, jnp.floating) for x in (lhs, rhs))
         and all(isinstance(n, int) and n > 0 for n in (*lhs.shape, *rhs.shape))
+    )
+
+
+def _is_of_one_device(sharding) -> bool:
+    """Returns whether a result lies on one device: in `shard_map`, or without a mesh.
+
+    In `shard_map` the gradients that autodiff writes have a sharding all the same.
+    """
+    return sharding is None or all(
+        kind == AxisType.Manual for kind in sharding.mesh.axis_types
     )
 
 

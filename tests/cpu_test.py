@@ -12,8 +12,9 @@ import pytest
 from jax import lax
 from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import mlir
+from jax.sharding import PartitionSpec as P
 
-from lthjax import cpu
+from lthjax import cpu, meshes
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 NCHW = ("NCHW", "OIHW", "NCHW")
@@ -160,9 +161,13 @@ def test_dtypes_are_those_of_jax(dtype, groups):
     assert_close(ours, theirs, tolerance=4 * float(jnp.finfo(kind).eps))
 
 
-def test_gradients_are_written_in_the_layout_that_xla_runs_well():
+@pytest.mark.parametrize("devices", [1, 2])
+def test_gradients_are_written_in_the_layout_that_xla_runs_well(devices):
     args = points((2, 6, 6, 3), (3, 3, 3, 4))
     gradient = jax.grad(lambda x, w: convolution()(x, w).sum(), argnums=(0, 1))
+    if devices > 1:
+        mesh, specs = meshes.mesh(devices), {"in_specs": P(), "out_specs": P()}
+        gradient = jax.shard_map(gradient, mesh=mesh, check_vma=False, **specs)
 
     def layouts():
         jax.clear_caches()
