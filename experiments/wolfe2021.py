@@ -104,7 +104,7 @@ def programs(width, one_by_one):
             "dense_test": _dense(params, held_out),
         }
 
-    mapped = {"one_by_one": one_by_one}
+    mapped = {"together": 1 if one_by_one else None}
     return (
         jax.jit(training.population(train, **mapped), donate_argnums=0),
         jax.jit(training.population(prune, **mapped)),

@@ -243,7 +243,7 @@ def _mapped(config, shapes, run_member, *, fed=False):
     options = cpu.compiler_options(shapes)
     if config.deterministic and jax.default_backend() == "gpu":
         options = {**options, "xla_gpu_deterministic_ops": True}
-    run_all = training.population(run_member, one_by_one=training.one_by_one(shapes))
+    run_all = training.population(run_member, together=training.together(shapes))
     return jax.jit(
         meshes.over(
             mesh(config),

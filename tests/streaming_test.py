@@ -61,7 +61,7 @@ def population():
 def compiled(fn, traced=None, *, fed=False):
     del fed
 
-    mapped = training.population(fn, one_by_one=False)
+    mapped = training.population(fn)
 
     def run(given, fixed, *shared):
         if traced is not None:

@@ -262,7 +262,7 @@ def test_whether_validation_is_due_stays_a_branch_for_a_population():
         return str(jax.make_jaxpr(fn)(*args)).count(" cond[")
 
     alone = branches(run, training.member(members, 0), data(), 0, 10)
-    together = training.population(run, one_by_one=False)
+    together = training.population(run)
     assert branches(together, members, data(), 0, 10) == alone > 0
     # What it must not become: with a step for each member it would be a selection.
     apart = jax.vmap(run, (0, None, None, 0))
@@ -289,22 +289,23 @@ def test_padding_counts_for_nothing_in_an_evaluation():
 
 
 @functools.cache
-def population(*, one_by_one):
+def population(*, together):
     """Fifty steps of three members, and each of them trained alone."""
     members = [member(ticket(seed)) for seed in (0, 1, 2)]
-    together = jax.jit(training.population(run_of(), one_by_one=one_by_one))
-    found = together(training.stack(members), data(), 0, 50)
+    run = jax.jit(training.population(run_of(), together=together))
+    found = run(training.stack(members), data(), 0, 50)
     return found, [plain(one, data(), 0, 50) for one in members]
 
 
 def test_a_population_one_by_one_has_the_bits_of_separate_runs():
-    found, alone = population(one_by_one=True)
+    found, alone = population(together=1)
     for i, state in enumerate(alone):
         assert_same_bits(training.member(found, i), state)
 
 
-def test_a_population_at_once_has_the_numbers_of_separate_runs():
-    found, alone = population(one_by_one=False)
+@pytest.mark.parametrize("together", [None, 2])
+def test_a_population_at_once_has_the_numbers_of_separate_runs(together):
+    found, alone = population(together=together)
     for i, state in enumerate(alone):
         jax.tree.map(
             # Fifty steps of a small network: rounding has not had time to grow.
@@ -314,10 +315,13 @@ def test_a_population_at_once_has_the_numbers_of_separate_runs():
         )
 
 
-def test_only_networks_with_convolutions_go_one_by_one_on_a_cpu():
-    for name, convolutional in (("one", True), (None, False)):
-        params = ticket(model=network(name)).params
-        assert training.one_by_one(params) is convolutional
+def test_on_a_cpu_networks_with_convolutions_go_one_by_one_and_others_in_groups():
+    small, convolutional = (ticket(model=network(n)).params for n in (None, "one"))
+    assert training.together(convolutional) == 1
+    assert training.together(small) > 100
+    lenet = {"kernel": jax.ShapeDtypeStruct((266_610,), "float32")}
+    assert training.together(lenet) == 4
+    assert training.together({"kernel": jnp.zeros((2000, 1000))}) == 1
 
 
 def test_members_are_stacked_and_taken_out_again():

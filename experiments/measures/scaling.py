@@ -63,10 +63,10 @@ def ways(options) -> list[Row]:
     """Measures ways to train small convolutional networks at once, by the program's."""
     count = 2 if options.smoke else 4
     found = {
-        "lax.map": (True, CONV),
-        "vmap": (False, CONV),
-        "vmap of patches": (False, patches),
-        "vmap of shifted products": (False, shifted),
+        "lax.map": (1, CONV),
+        "vmap": (None, CONV),
+        "vmap of patches": (None, patches),
+        "vmap of shifted products": (None, shifted),
     }
     runs = {way: _by(way, pair, count, options) for way, pair in found.items()}
     taken = timing.in_turns(runs, options.rounds, options.seconds)
@@ -77,9 +77,9 @@ def ways(options) -> list[Row]:
 
 def _by(way, pair, count, options):
     """Returns steps -> seconds of a population that is trained in some way."""
-    one_by_one, conv = pair
+    together, conv = pair
     patched = functools.partial(unittest.mock.patch.object, new=conv)
-    chosen = unittest.mock.patch.object(training, "one_by_one", lambda _: one_by_one)
+    chosen = unittest.mock.patch.object(training, "together", lambda _: together)
     with chosen:
         run = trainer("resnet20", options, members=count)
 
