@@ -86,6 +86,7 @@ def figure(rows: list[Row]) -> Figure:
     labels = [f"{r.what}\n(at {'most' if r.most else 'least'} 1)" for r in shown]
     axes.barh(labels, shares, color=["C0" if met(r) else "C3" for r in shown])
     axes.axvline(1, color="0.3", ls="--")
+    axes.set_xscale("log")
     axes.set_xlabel("measured / target")
     axes.invert_yaxis()
     return shape
