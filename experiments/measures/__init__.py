@@ -1,1 +1,1 @@
-"""What `speed.py` measures: a file for each kind of work, each with its `PARTS`."""
+"""What is measured: for `speed.py`, a file for each kind of work, with its `PARTS`."""

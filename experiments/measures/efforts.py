@@ -1,0 +1,169 @@
+"""What searches for tickets found and what it took, as tables and a figure."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from lthjax import results
+
+BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
+TOLERANCES = (0.0, 0.002)
+COLUMNS = "% left | accuracy | rounds | steps | seconds | n"
+
+
+def points(method, rows):
+    """Returns what a method found: a point for each first logit and level.
+
+    Args:
+      method: Its name.
+      rows: Records of one run.
+
+    Returns:
+      [{"left", "accuracy", "rounds", "steps", "seconds"}, ...], each a list with one
+      value a seed, the accuracy and what is left in per cent.
+    """
+    groups = {}
+    for row in rows:
+        if row["arm"] == "ticket" and row["level"]:
+            groups.setdefault((row.get("initial"), row["level"]), []).append(row)
+    return [_point(method, rows, group) for _, group in sorted(groups.items(), key=str)]
+
+
+def _point(method, rows, group):
+    efforts = [_effort(method, rows, row) for row in group]
+    found = {name: [e[name] for e in efforts] for name in efforts[0]}
+    found["left"] = [100 * row["kept"] / row["prunable"] for row in group]
+    found["accuracy"] = [100 * row["test_accuracy"] for row in group]
+    return found
+
+
+def _effort(method, rows, ticket):
+    """Returns what it took to come by a ticket, its own training included.
+
+    Before it came the rounds of its search; without rounds, all levels below it, or as
+    few as `BEFORE` says.
+    """
+    own = [
+        row
+        for row in rows
+        if (row["seed"], row.get("initial")) == (ticket["seed"], ticket.get("initial"))
+    ]
+    rounds = [r for r in own if r["arm"] == "search" and r["level"] <= ticket["level"]]
+    if not any(row["arm"] == "search" for row in own):
+        rounds = [r for r in own if r["arm"] == "ticket"]
+        first = BEFORE.get(method, ticket["level"])
+        rounds = [r for r in rounds if r["level"] < min(first, ticket["level"])]
+    spent = [*rounds, ticket]
+    totals = {name: sum(row[name] for row in spent) for name in ("steps", "seconds")}
+    return {"rounds": len(rounds), **totals}
+
+
+def dense(methods):
+    """Returns the accuracies of the dense network, one a seed, in per cent."""
+    rows = [row for runs in methods.values() for rows in runs for row in rows]
+    first = [row for row in reversed(rows) if row["level"] == 0]
+    by_seed = {row["seed"]: row for row in first}
+    return [100 * row["test_accuracy"] for _, row in sorted(by_seed.items())]
+
+
+def table(name, methods):
+    """Returns a table and the points behind it, as Markdown."""
+    spread = results.spread(dense(methods))
+    head = f"Dense: {spread.mean:.2f} ± {spread.std:.2f} % (n = {spread.n})."
+    lines = [f"## {name.capitalize()}", "", head, ""]
+    lines += [f"| method | what | {COLUMNS} |", "|" + "---|" * 8]
+    for method, runs in methods.items():
+        found = [point for rows in runs for point in points(method, rows)]
+        for what, point in best(found, spread.mean).items():
+            lines.append(f"| {method} | {what} | {_cells(point)} |")
+    lines += ["", f"| method | {COLUMNS} |", "|" + "---|" * 7]
+    for method, runs in methods.items():
+        found = [point for rows in runs for point in points(method, rows)]
+        for point in sorted(found, key=lambda point: -np.mean(point["left"])):
+            lines.append(f"| {method} | {_cells(point)} |")
+    return "\n".join(lines) + "\n"
+
+
+def best(found, dense_mean):
+    """Returns {what: point} of the sparsest matching tickets and of the best one."""
+    chosen = {}
+    for tolerance in TOLERANCES:
+        least = dense_mean - 100 * tolerance
+        good = [point for point in found if np.mean(point["accuracy"]) >= least]
+        sparsest = min(good, key=lambda point: np.mean(point["left"]), default=None)
+        chosen[f"sparsest matching, within {100 * tolerance:g} points"] = sparsest
+    chosen["best"] = max(found, key=lambda point: np.mean(point["accuracy"]))
+    return chosen
+
+
+def _cells(point):
+    if point is None:
+        return "none |" + " |" * 5
+    left, accuracy, seconds = (
+        results.spread(point[name]) for name in ("left", "accuracy", "seconds")
+    )
+    shown = [f"{each.mean:.2f} ± {each.std:.2f}" for each in (left, accuracy)]
+    effort = f"{point['rounds'][0]} | {point['steps'][0]:,} | {seconds.mean:.1f}"
+    return f"{' | '.join(shown)} | {effort} | {left.n}"
+
+
+def gates(methods):
+    """Returns what became of the gates, as Markdown: the rounds' own records."""
+    head = "round | first logit | % left | soft accuracy | hard accuracy | undecided, %"
+    lines = [f"| method | {head} | n |", "|" + "---|" * 8]
+    for method, runs in methods.items():
+        groups = {}
+        named = ((i, row) for i, rows in enumerate(runs) for row in rows)
+        for run, row in (pair for pair in named if "undecided" in pair[1]):
+            key = run, row.get("initial", ""), row["level"]
+            groups.setdefault(key, []).append(row)
+        for (_, initial, level), group in sorted(groups.items(), key=str):
+            cells = [_spread(group, *column) for column in _GATES]
+            row = f"| {method} | {level} | {initial} | {' | '.join(cells)}"
+            lines.append(f"{row} | {len(group)} |")
+    return "\n".join(lines) + "\n"
+
+
+_GATES = [
+    ("sparsity", 100, 100),
+    ("test_accuracy", 100, 0),
+    ("hard_test_accuracy", 100, 0),
+    ("undecided", 100, 0),
+]
+
+
+def _spread(group, name, scale, complement):
+    values = [abs(complement - scale * row[name]) for row in group]
+    spread = results.spread(values)
+    return f"{spread.mean:.2f} ± {spread.std:.2f}"
+
+
+def figure(everything, title):
+    """Draws accuracy against what is left, a panel a table."""
+    drawn = Figure(figsize=(7 * len(everything), 4.5), layout="constrained")
+    panels = drawn.subplots(1, len(everything), squeeze=False)[0]
+    for axes, (name, methods) in zip(panels, everything.items(), strict=True):
+        _panel(axes, name, methods)
+    drawn.suptitle(title, fontsize=10)
+    return drawn
+
+
+def _panel(axes, name, methods):
+    axes.axhline(np.mean(dense(methods)), color="0.5", ls="--", lw=1, label="dense")
+    for method, runs in methods.items():
+        found = [point for rows in runs for point in points(method, rows)]
+        found.sort(key=lambda point: np.mean(point["left"]))
+        x = [np.mean(point["left"]) for point in found]
+        y = [np.mean(point["accuracy"]) for point in found]
+        error = [results.spread(point["accuracy"]).std for point in found]
+        axes.errorbar(x, y, error, marker="o", ms=3, lw=1, capsize=2, label=method)
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("weights left, %")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(name)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
