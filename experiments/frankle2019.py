@@ -192,15 +192,10 @@ def main():
         settings = config(options)
         records = experiment.run(settings, options.workdir)
         rows = [row for row in records if row["seed"] in settings.seeds]
-        command = "python experiments/frankle2019.py " + " ".join(
-            f"--{name}={getattr(options, name)}"
-            for name in ("steps", "levels", "seeds")
-            if getattr(options, name)
-        )
         used = json.dumps(
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )
-        text = table(rows, f"Command: `{command.strip()}`; {used}.")
+        text = table(rows, f"Command: `{commands.typed()}`; {used}.")
         results.write(options.workdir / "frankle2019.md", text)
         report.save(figure(rows), options.workdir / "frankle2019.png")
         print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")

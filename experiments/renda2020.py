@@ -10,8 +10,6 @@ protocol (182 epochs, rate 0.1 times 0.1 at epochs 91 and 136, weight decay 2e-4
 Departures: means, not medians; 5,000 training images are set aside.
 """
 
-import sys
-
 from matplotlib.figure import Figure
 
 from lthjax import commands, report, results, sweeps
@@ -130,10 +128,9 @@ def main() -> None:
     commands.prepare()
     with commands.plain_errors():
         rows = sweeps.run(configs(options), options.workdir)
-        places = ("--workdir", "--data_dir")
-        given = [word for word in sys.argv[1:] if not word.startswith(places)]
-        command = " ".join(["python experiments/renda2020.py", *given])
-        text = table(rows, f"Command: `{command}`; test accuracy in %, last step.")
+        text = table(
+            rows, f"Command: `{commands.typed()}`; test accuracy in %, last step."
+        )
         results.write(options.workdir / "renda2020.md", text)
         report.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")

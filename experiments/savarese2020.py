@@ -20,7 +20,6 @@ tables were not at hand, so that nothing published stands beside ours.
 
 import json
 import pathlib
-import shlex
 import sys
 
 from measures import efforts
@@ -175,11 +174,9 @@ def _run(options, found, root, variants):
 
 def write(options, found, everything):
     """Writes `savarese2020.md` and `savarese2020.png`, and returns the text."""
-    given = commands.arguments(None).parse_known_args()[1]
-    command = shlex.join(["python", "experiments/savarese2020.py", *given])
     used = {"seeds": found.seeds, **found.train.to_dict(), "model": found.model.name}
     used["gates"] = found.search.gates.to_dict()
-    parts = [f"Command: `{command}`; {json.dumps(used, default=list)}.\n"]
+    parts = [f"Command: `{commands.typed()}`; {json.dumps(used, default=list)}.\n"]
     parts += [efforts.table(name, methods) for name, methods in everything.items()]
     parts += [f"## Gates ({n})\n\n{efforts.gates(m)}" for n, m in everything.items()]
     text = "\n".join(parts)

@@ -13,8 +13,6 @@ and LeNet-300-100. Departures: the last step in place of the best on the test se
 training images are set aside.
 """
 
-import sys
-
 from matplotlib.figure import Figure
 
 from lthjax import commands, report, results, sweeps
@@ -188,11 +186,8 @@ def main() -> None:
     commands.prepare()
     with commands.plain_errors():
         rows = sweeps.run(configs(options), options.workdir)
-        places = ("--workdir", "--data_dir")
-        given = [word for word in sys.argv[1:] if not word.startswith(places)]
-        command = " ".join(["python experiments/tanaka2020.py", *given])
         same = (options.data, options.model or "vgg16") == ("cifar10", "vgg16")
-        text = f"Command: `{command}`; test accuracy in %, last step."
+        text = f"Command: `{commands.typed()}`; test accuracy in %, last step."
         text = table(rows, text, PUBLISHED if same else {})
         results.write(options.workdir / "tanaka2020.md", text)
         report.save(figure(rows), options.workdir / "tanaka2020.png")

@@ -336,11 +336,7 @@ def main():
         for width in options.widths:
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
-        flags = " ".join(
-            f"--{name}={','.join(map(str, np.atleast_1d(getattr(options, name))))}"
-            for name in ("widths", "sizes", "steps", "seeds")
-        )
-        text = table(rows, f"python experiments/wolfe2021.py {flags}")
+        text = table(rows, commands.typed())
         results.write(options.workdir / "wolfe2021.md", text)
         report.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)

@@ -70,7 +70,8 @@ def cell(options, model, size, draw_at):
     """Returns the record of a cell, run if it is missing."""
     settings = config(options, model, size, draw_at)
     root = options.workdir / f"{model}_{size}_{draw_at}"
-    rows = [row for row in experiment.run(settings, root) if row["level"] == 1]
+    rows = {row["level"]: row for row in experiment.run(settings, root)}
+    accuracies = {level: 100 * row["test_accuracy"] for level, row in rows.items()}
     ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
     source = experiment.load(settings)
     network = planning.model(settings, planning.kind(source))
@@ -90,7 +91,8 @@ def cell(options, model, size, draw_at):
     )
     return {
         **dict(zip(KEYS, (model, size, draw_at), strict=True)),
-        "accuracy": round(100 * rows[0]["test_accuracy"], 2),
+        "accuracy": round(accuracies[1], 2),
+        "before": round(accuracies[0], 2) if 0 in accuracies else None,
         "channels": [kept, total],
         "params": round(_size(small.params) / _size(ticket.params), 4),
         "faster": [round(float(q), 2) for q in np.quantile(faster, (0.25, 0.5, 0.75))],
@@ -104,21 +106,29 @@ def _size(params):
 def table(rows, options):
     """Returns the cells as Markdown, the published ones beside them."""
     lines = [
-        f"{options.steps} steps, {options.tune} of fine-tuning, width "
-        f"{options.width:g}, seed 0, n = 1; quartiles of the speed-up of 64 images.",
+        f"Command: `{commands.typed()}`; fine-tuned for {options.tune} steps; dense: "
+        f"at the end, of {options.steps:,} steps; seed 0, n = 1; quartiles of the "
+        "speed-up of 64 images.",
         "",
-        "| model | images | pruned at step | test accuracy, % | published | channels "
-        "kept | parameters kept | times faster |",
-        "|" + "---|" * 8,
+        "| model | images | pruned at step | dense, % | test accuracy, % | published | "
+        "channels kept | parameters kept | times faster |",
+        "|" + "---|" * 9,
     ]
     for row in rows:
         low, middle, high = row["faster"]
         kept, total = row["channels"]
-        lines.append(
-            f"| {row['model']} | {row['size']:,} | {row['draw_at']:,} | "
-            f"{row['accuracy']} | {published(row)} | {kept} of {total} | "
-            f"{100 * row['params']:.1f} % | {middle} ({low} to {high}) |"
-        )
+        cells = [
+            row["model"],
+            f"{row['size']:,}",
+            f"{row['draw_at']:,}",
+            row["before"] or "",
+            row["accuracy"],
+            published(row),
+            f"{kept} of {total}",
+            f"{100 * row['params']:.1f} %",
+            f"{middle} ({low} to {high})",
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 

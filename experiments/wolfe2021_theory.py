@@ -197,9 +197,8 @@ def table(found, masks, margins, options):
     best = min(found["greedy"])
     pairs = zip(found["steps"], found["greedy"], strict=True)
     first = next(step for step, loss in pairs if loss <= 1.05 * best)
-    command = f"python experiments/wolfe2021_theory.py --margins={options.margins}"
     lines = [
-        f"Command: `{command}`",
+        f"Command: `{commands.typed()}`",
         "",
         f"N = {options.width}, m = {options.examples}, k = {options.picks}, rate "
         f"{options.rate} N, seed {options.seed}, n = 1.",

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import pathlib
+import shlex
 import sys
 import traceback
 
@@ -83,3 +84,12 @@ def arguments(documentation: str) -> argparse.ArgumentParser:
         help="the whole path on made-up data, in seconds",
     )
     return parser
+
+
+def typed() -> str:
+    """Returns the command of this experiment, less where it reads and writes."""
+    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--workdir", "--data_dir"):
+        places.add_argument(name)
+    script = f"experiments/{pathlib.Path(sys.argv[0]).name}"
+    return shlex.join(["python", script, *places.parse_known_args()[1]])

@@ -182,3 +182,9 @@ def test_importing_the_program_touches_no_device():
     nowhere = {**os.environ, "JAX_PLATFORMS": "nowhere"}
     command = [sys.executable, "-c", "import lthjax.main, lthjax.sweep"]
     subprocess.run(command, check=True, env=nowhere, cwd=ROOT)
+
+
+def test_tables_name_the_command_but_not_its_places(monkeypatch):
+    given = ["x/name.py", "--workdir", "w", "--smoke", "--data_dir=d", "--set", "a=[1]"]
+    monkeypatch.setattr(sys, "argv", given)
+    assert commands.typed() == "python experiments/name.py --smoke --set 'a=[1]'"
