@@ -293,7 +293,9 @@ def _wrapper(config, numbers):
     begin, end = round(given.begin * steps), round(given.end * steps)
     exclude = tuple(config.search.exclude)
     options = {"every": given.every, "exclude": exclude}
-    if method in ("set", "rigl"):
+    if method == "wirings":
+        del options["every"]
+    elif method in ("set", "rigl"):
         options |= {"until": end, "fraction": given.fraction, "key": jax.random.key(0)}
     else:
         options |= {"begin": begin, "end": end}

@@ -76,8 +76,9 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     small.search.rewind_to = min(small.search.rewind_to, steps // 2)
     small.retraining.levels = ()
     small.retraining.rescaling.iterations = 2
-    # A few steps open no gate that begins closed.
-    small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
+    if small.search.method != "soft_threshold":
+        # A few steps open no gate that begins closed.
+        small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
     if small.search.method == "early_bird":  # an epoch is a step
         small.train.batch_size = 64
     small.forward.update(number=2, most=2, batch_size=8, check=16)

@@ -52,6 +52,10 @@ class GatedState(NamedTuple):
     progress: Progress
 
 
+def _positive(effective, multipliers):
+    return jax.tree.map(lambda m: m > 0, multipliers)
+
+
 class Kind(NamedTuple):
     """A family of gates; `at` is the temperature, `scale` the constant c.
 
@@ -59,8 +63,11 @@ class Kind(NamedTuple):
       train: (key, gates, at, scale) -> multipliers of a training step.
       test: (gates, at, scale) -> multipliers of an evaluation.
       price: (gates, at, scale) -> the penalty before its weight, [].
-      hard: (key, gates, scale) -> multipliers of the pruned network; zero is pruned.
+      hard: (key, gates, scale) -> multipliers of the pruned network.
       reset: (gates, initial) -> the gates of the next round.
+      init: (masks, initial) -> the gates of the first round.
+      effect: (weights, multipliers) -> the effective weights.
+      kept: (the effective weights, the hard multipliers) -> masks.
     """
 
     train: Callable
@@ -68,6 +75,9 @@ class Kind(NamedTuple):
     price: Callable
     hard: Callable
     reset: Callable
+    init: Callable = gates_lib.init
+    effect: Callable = gates_lib.multiply
+    kept: Callable = _positive
 
 
 def continuous(*, final: float = 200.0, reset: str = "paper") -> Kind:
@@ -178,6 +188,8 @@ def begin(
     model_state: Any,
     masks: Masks,
     initial: jax.typing.ArrayLike,
+    *,
+    init_fn: Callable = gates_lib.init,
 ) -> tuple[Gated, GatedState]:
     """Returns the gated network at the beginning of its first round.
 
@@ -187,8 +199,9 @@ def begin(
       model_state: The batch statistics.
       masks: Full masks: they say where there are gates.
       initial: The first logit of every gate, which may be traced.
+      init_fn: (masks, initial) -> gates: that of the kind.
     """
-    logits = gates_lib.init(masks, initial)
+    logits = init_fn(masks, initial)
     start = jnp.asarray(initial, jnp.float32)
     progress = Progress(jnp.int32(0), start, jax.random.key_data(key))
     return Gated(params, logits), GatedState(model_state, progress)
@@ -240,7 +253,7 @@ def network(
             at = at._replace(step=at.step + 1)
         else:
             m = kind.test(params.gates, temperature_fn(_last(at.step)), c)
-        effective = gates_lib.multiply(params.weights, m)
+        effective = kind.effect(params.weights, m)
         logits, inner = apply_fn(effective, inner, images, train)
         return logits, GatedState(inner, at)
 
@@ -311,9 +324,9 @@ def harvest(
 ) -> tuple[Params, Masks]:
     """Returns the pruned network of the gates as they are: (parameters, masks).
 
-    The parameters are `c H(s) w` (of hard concrete gates, z w): what the soft network
-    tends to, so that its batch statistics fit. Where the masks keep nothing there are
-    zeros.
+    The parameters are `c H(s) w` (of hard concrete gates, z w; of soft thresholds, the
+    shrunk weights): what the soft network tends to, so that its batch statistics fit.
+    Where the masks keep nothing there are zeros.
 
     Args:
       kind: Of the gates.
@@ -324,5 +337,6 @@ def harvest(
     at = model_state.progress
     key = jax.random.fold_in(jax.random.wrap_key_data(at.key), at.step)
     m = kind.hard(key, params.gates, scale(at, scaled))
-    kept = jax.tree.map(lambda leaf: leaf > 0, m)
-    return masks_lib.apply(gates_lib.multiply(params.weights, m), kept), kept
+    effective = kind.effect(params.weights, m)
+    kept = kind.kept(effective, m)
+    return masks_lib.apply(effective, kept), kept

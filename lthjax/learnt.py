@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import gates as gates_lib
-from lthjax import gating, optimizers, pruning, slimming
+from lthjax import gating, optimizers, pruning, slimming, soft_threshold
 from lthjax import masks as masks_lib
 from lthjax.gating import Gated, Kind
 from lthjax.slimming import Slim
@@ -31,6 +31,7 @@ def kind(config) -> Kind | None:
             gradient=options.gradient, output=options.output
         ),
         "l0": gating.hard_concrete,
+        "soft_threshold": soft_threshold.kind,
     }
     name = config.search.method
     return kinds[name]() if name in kinds else None
@@ -150,8 +151,7 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
     Raises:
       ValueError: As `tickets.continuous`, or a first logit cannot be learnt from.
     """
-    for initial in config.search.gates.initial:
-        gates_lib.check_initial(initial)
+    _check_gates(config)
     temperature(config, numbers)
     if config.studies and len(config.search.gates.initial) > 1:
         raise ValueError(
@@ -168,6 +168,17 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
     )
 
 
+def _check_gates(config):
+    if config.search.method != "soft_threshold":
+        for initial in config.search.gates.initial:
+            gates_lib.check_initial(initial)
+    elif config.search.sparsities:
+        raise ValueError(
+            "soft thresholds are learnt and hit no sparsity, got search.sparsities = "
+            f"{tuple(config.search.sparsities)}; set search.gates.penalty in its place"
+        )
+
+
 def gated_rounds(config, numbers, tx, prune_fn) -> Rounds:
     """Returns the rounds of a search by gates.
 
@@ -179,7 +190,8 @@ def gated_rounds(config, numbers, tx, prune_fn) -> Rounds:
     harvest = jax.jit(lambda *pair: gating.harvest(gates, *pair, scaled=scaled(config)))
 
     def open_round(key, params, model_state, masks):
-        pair = gating.begin(key, params, model_state, masks, first)
+        network = params, model_state, masks
+        pair = gating.begin(key, *network, first, init_fn=gates.init)
         return Trained(*pair, gating.masked(masks), tx.init(pair[0]))
 
     def again(key, trained, level):
@@ -243,8 +255,11 @@ def varied(state: Any, initial: float) -> Any:
     first = state.round
     if not isinstance(first.params, Gated):
         return state
-    logits = gates_lib.init(first.masks.weights, initial)
-    at = first.model_state.progress._replace(initial=jnp.float32(initial))
+    at, initial = first.model_state.progress, jnp.float32(initial)
+    logits = jax.tree.map(
+        lambda s: jnp.where(s == at.initial, initial, s), first.params.gates
+    )
+    at = at._replace(initial=initial)
     gated = first._replace(
         params=first.params._replace(gates=logits),
         model_state=first.model_state._replace(progress=at),
@@ -284,7 +299,7 @@ def examiner(
         row["sparsity"] = (prunable - kept) / prunable
         row["collapsed"] = [name for name, (left, _) in layers.items() if left == 0]
         row["layers"] = {name: left / size for name, (left, size) in layers.items()}
-        if isinstance(trained.params, Gated):
+        if config.search.method in BINARY:
             m = gates.test(trained.params.gates, at(numbers.steps - 1), 1.0)
             row["undecided"] = round(float(gates_lib.between(m)), 6)
         return row
@@ -317,7 +332,9 @@ METHODS = {
     "continuous": gated_rounds,
     "stochastic": gated_rounds,
     "l0": gated_rounds,
+    "soft_threshold": gated_rounds,
     "continued": continued_rounds,
     "slimming": slimming_rounds,
 }
-GATED = ("continuous", "stochastic", "l0")
+BINARY = ("continuous", "stochastic", "l0")  # a gate for each weight
+GATED = (*BINARY, "soft_threshold")

@@ -48,6 +48,19 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
     assert {(row["level"], row["arm"]) for row in rows} == expected
 
 
+@pytest.mark.parametrize(
+    "variant, share", [("gradual", 0.1), ("soft_threshold", 1.0), ("wirings", 0.1)]
+)
+def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_path):
+    name = "imagenet_continuous.py"
+    config = config_lib.shrunk(config_lib.load(FOLDER / name, variant))
+    changes = {"seeds": (0,), "model.options": SHORTER}
+    rows = experiment.run(tiny.changed(config, changes), tmp_path)
+    (ticket,) = [row for row in rows if (row["level"], row["arm"]) == (1, "ticket")]
+    rounding = len(ticket["layers"])
+    assert abs(ticket["kept"] - share * ticket["prunable"]) <= rounding
+
+
 def test_mnist_has_a_shorter_variant_and_no_others():
     short = config_lib.load(FOLDER / "mnist.py", "short")
     config_lib.validate(short)

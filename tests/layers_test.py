@@ -85,7 +85,8 @@ TABLE = {
     "tickets": "tickets.base tickets.continuous tickets.early_bird "
     "tickets.iterative tickets.storage tickets.travel",
     "gating": "concrete gates masks optimizers",
-    "learnt": "gates gating masks optimizers pruning slimming tickets "
+    "soft_threshold": "gating masks",
+    "learnt": "gates gating masks optimizers pruning slimming soft_threshold tickets "
     "tickets.continuous",
     "progress": "processes",
     "structured": "data.splits "

@@ -143,6 +143,7 @@ def test_controls_are_of_the_tickets_and_not_of_the_rounds(front, tmp_path):
 METHODS = [
     {"search.method": "stochastic", "search.gates.initial": (0.1,)},
     {"search.method": "l0", "search.restart": "fine_tune"},
+    {"search.method": "soft_threshold", "search.gates.initial": (-5.0,)},
     {"search.method": "continued"},
     {"search.method": "continuous", "search.restart": "fine_tune"},
 ]

@@ -10,11 +10,11 @@ They take the place of `optimizers.keep`, outermost, around anybody's optimizer:
         params = optax.apply_updates(params, updates)
 
 `update` asks for the gradient of the loss by all effective weights, pruned ones too.
-After every update a pruned weight is exactly 0.0 (in `straight_through`, what `forward`
-returns is), so that the gradient at the parameters is just that. It takes an optional
-`step`, a scalar to count by in place of the state's own count: hand in one for a whole
-population under `vmap`, and "is a change due" stays a branch that is not paid for at
-every step.
+After every update a pruned weight is exactly 0.0 (in `straight_through` and `wirings`,
+what `forward` returns is), so that the gradient at the parameters is just that. It
+takes an optional `step`, a scalar to count by in place of the state's own count: hand
+in one for a whole population under `vmap`, and "is a change due" stays a branch that is
+not paid for at every step.
 """
 
 from lthjax.dynamic.base import State as State
@@ -28,10 +28,12 @@ from lthjax.dynamic.growing import set_ as set
 from lthjax.dynamic.shrinking import cubic as cubic
 from lthjax.dynamic.shrinking import gradual as gradual
 from lthjax.dynamic.shrinking import straight_through as straight_through
+from lthjax.dynamic.shrinking import wirings as wirings
 
 METHODS = {
     "gradual": gradual,
     "set": set,
     "rigl": rigl,
     "straight_through": straight_through,
+    "wirings": wirings,
 }

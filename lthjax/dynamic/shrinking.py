@@ -159,6 +159,35 @@ def straight_through(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def wirings(
+    inner: optax.GradientTransformation,
+    sparsity: Any,
+    *,
+    scope: str = "layer",
+    exclude: Sequence[str] = (),
+) -> optax.GradientTransformationExtraArgs:
+    """Discovers wirings: the largest weights of every step, the gradient for all.
+
+    `straight_through` at the last sparsity from the beginning, the masks drawn anew at
+    every step.
+
+    Args:
+      inner: Any optax optimizer.
+      sparsity: As for `straight_through`.
+      scope: As there.
+      exclude: As there.
+
+    Raises:
+      ValueError: As `straight_through`.
+
+    References:
+      Wortsman et al., 2019, arXiv:1906.00586. Departure: the forward pass of the first
+      step is that of the dense network.
+    """
+    schedule = {"every": 1, "begin": 0, "end": 0}
+    return straight_through(inner, sparsity, scope=scope, exclude=exclude, **schedule)
+
+
 def cubic(
     at: jax.Array, start: jax.Array, kept: jax.Array, *, begin: int, end: int
 ) -> jax.Array:

@@ -124,6 +124,15 @@ def test_straight_through_masks_are_the_largest_of_all_weights_and_some_return()
     assert (~masks[1:-1] & masks[2:]).any()
 
 
+def test_wirings_are_the_largest_weights_of_each_layer_at_every_step():
+    tx = dynamic.wirings(ADAM, 0.7)
+    params, masks = toy.path(tx, toy.begin(tx), 12)
+    for weights, mask in zip(kernels(params), kernels(masks), strict=True):
+        for sizes, kept in zip(np.abs(weights)[1:], np.asarray(mask)[1:], strict=True):
+            assert kept.sum() == round(0.3 * kept.size)
+            assert sizes[kept].min() > sizes[~kept].max()
+
+
 def test_straight_through_by_hand():
     # Loss (m1 w1 - 2 m2 w2)^2 / 2 with masks (1, 0) and w = (1, 0.75): its gradient by
     # the masked weights (1, 0) is (1, -2). At rate 0.25 w = (0.75, 1.25): they swap.
