@@ -148,10 +148,8 @@ def _chunks(examples, most=1000):
 
 def start(width, members, inputs):
     """Returns the population at step 0."""
-    networks = [
-        two_layer.initialise(jax.random.fold_in(jax.random.key(seed), 0), width, inputs)
-        for _, seed in members
-    ]
+    keys = [jax.random.fold_in(jax.random.key(seed), 0) for _, seed in members]
+    networks = [two_layer.initialise(key, width, inputs) for key in keys]
     return training.stack([two_layer.begin(params) for params in networks])
 
 
@@ -183,12 +181,11 @@ def heat(options, width, data):
 
 
 def _row(found, i, width, member, step):
-    shown = [k - 1 for k in SHOWN]
     row = dict(zip(KEYS, (width, *member, step), strict=True))
     row["distinct"] = len(set(found["picks"][i].tolist()))
     row["dense_test"] = round(100 * float(found["dense_test"][i]), 2)
     for name in ("train", "test"):
-        row[name] = [round(100 * float(found[name][i][k]), 2) for k in shown]
+        row[name] = [round(100 * float(found[name][i][k - 1]), 2) for k in SHOWN]
     return row
 
 
@@ -216,38 +213,44 @@ def table(rows, command):
     lines += ["values (digitised, about 0.2 points; means of 3) in brackets.", ""]
     for width in sorted({row["width"] for row in rows}):
         found = cells(rows, width)
-        starts = first(found)
-        steps = [step for step, _ in found[max(found)]]
+        starts, steps = first(found), [step for step, _ in found[max(found)]]
+        every = PUBLISHED["heat"].get(str(width), {})
         lines += [
-            f"N = {width:,}",
+            f"N = {width:,}{'' if every else '; published: not supplied'}",
             "",
             f"| m | {' | '.join(map(str, steps))} | first |",
         ]
         lines += ["|" + "---|" * (len(steps) + 2)]
         for size, row in found.items():
-            known = PUBLISHED["heat"].get(str(width), {}).get(str(size))
+            known = every.get(str(size))
             values = " | ".join(_cell(t, value, known) for t, value in row)
             lines.append(f"| {size:,} | {values} | {_first(width, size, starts)} |")
-        lines += ["", *_sizes(rows, width), ""]
+        lines += ["", *_gap(found, every), *_sizes(rows, width), ""]
     return "\n".join(lines)
 
 
 def _cell(step, value, known):
     """Returns "ours ± std (published)"; std where there are several seeds."""
     ours = f"{value.mean:.1f}" + (f" ± {value.std:.1f}" if value.n > 1 else "")
-    if known is None:
-        return f"{ours} (not supplied)"
-    if step not in PUBLISHED["iterations"]:
-        return ours
-    return f"{ours} ({known[PUBLISHED['iterations'].index(step)]})"
+    known = dict(zip(PUBLISHED["iterations"], known or (), strict=False))
+    return ours + (f" ({known[step]})" if step in known else "")
+
+
+def _gap(found, every, since=2000):
+    """Returns a sentence on how far the maps are apart, if there are both."""
+    steps, gaps = PUBLISHED["iterations"], []
+    for size, row in found.items():
+        known = dict(zip(steps, every.get(str(size), ()), strict=False))
+        gaps += [v.mean - known[t] for t, v in row if t >= since and t in known]
+    if not gaps:
+        return []
+    text = f"Ours less published over {len(gaps)} cells from step {since:,}"
+    return [f"{text}: {np.mean(gaps):.2f} ± {np.std(gaps, ddof=1):.2f} points.", ""]
 
 
 def _first(width, size, starts):
-    known = PUBLISHED["first"].get(str(width))
-    published = (
-        f" ({1000 * known[SIZES.index(size)]})" if known and size in SIZES else ""
-    )
-    return f"{starts[size]}{published}"
+    known = dict(zip(SIZES, PUBLISHED["first"].get(str(width), ()), strict=False))
+    return f"{starts[size]}" + (f" ({1000 * known[size]})" if size in known else "")
 
 
 def _sizes(rows, width):
@@ -297,7 +300,8 @@ def _map(axes, values, steps, title):
     grid = [[*row, *[np.nan] * (longest - len(row))] for row in values.values()]
     image = axes.imshow(grid, vmin=75, vmax=100, aspect="auto", cmap="viridis")
     for (y, x), value in np.ndenumerate(np.array(grid)):
-        axes.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=6)
+        options = {"fontsize": 6, "color": "white" if value < 85 else "black"}
+        axes.text(x, y, f"{value:.1f}", ha="center", va="center", **options)
     axes.set_yticks(range(len(values)), [f"{int(m):,}" for m in values])
     axes.set_xticks(range(longest), [f"{s:,}" for s in steps[:longest]], fontsize=7)
     axes.set(title=title, xlabel="steps of training", ylabel="training examples")
