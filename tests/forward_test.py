@@ -226,7 +226,7 @@ def test_all_candidates_are_the_exhaustive_search_and_few_stay_among_the_open_on
     assert few.picks.tolist() == again.picks.tolist()
 
 
-@pytest.mark.parametrize("candidates, block", [(1, 4), (3, 5)])
+@pytest.mark.parametrize("candidates, block", [(2, 4), (3, 5)])
 def test_rows_kept_in_blocks_change_no_pick_among_random_candidates(candidates, block):
     @functools.partial(jax.jit, static_argnums=3)
     def select(features, y, key, block):
