@@ -124,6 +124,11 @@ def run(options, x, y):
     return found, masks
 
 
+def setting(options, x):
+    """Returns the numbers of the bound."""
+    return thresholds.Setting(*x.shape, options.width, options.picks, "sigmoid")
+
+
 def _bounds(row, picks):
     known = {name: row[name] for name in ("first", "diameter", "dense")}
     proved = thresholds.selection_bound(picks, **known)
@@ -187,9 +192,6 @@ THRESHOLD = "mask distance below 0.1 for five checkpoints"
 
 def table(found, masks, margins, options):
     """Returns what crossed its threshold when, and the bound's report, as Markdown."""
-    setting = thresholds.Setting(
-        options.examples, 28 * 28, options.width, options.picks, "sigmoid"
-    )
     state = detection.watch(len(masks[0]))
     for number, mask in enumerate(masks):
         state = detection.update(state, jnp.asarray(mask), number)
@@ -210,11 +212,11 @@ def table(found, masks, margins, options):
         "",
     ]
     if margins:
-        known = PUBLISHED["hull"].get(str(options.examples), "not supplied")
+        known = PUBLISHED["hull"]["mnist"].get(str(options.examples), "not supplied")
         values = ", ".join(f"{margin:.2g}" for margin in margins)
         lines += [f"Margin by epoch, of the largest answer: {values}."]
         lines += [f"Published first epoch in the hull: {known}.", ""]
-    rate = bound.measured(setting, found)
+    rate = bound.measured(thresholds.Setting(**found["setting"]), found)
     return "\n".join([*lines, "```", rate, "```", ""])
 
 
@@ -241,6 +243,8 @@ def main():
         x, y = load(options)
         margins = membership(options, x, y) if options.margins else []
         found, masks = run(options, x, y)
+        found |= {"zero": float(jnp.mean(losses.squared(0.0, y)))}
+        found |= {"setting": setting(options, x)._asdict()}
         results.write(options.workdir / "run.json", json.dumps(found, indent=1))
         text = table(found, masks, margins, options)
         results.write(options.workdir / "theory.md", text)

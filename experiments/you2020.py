@@ -99,12 +99,12 @@ def retrained(parts, trained, masks, epoch, seed):
 
 def fired(seen, settings):
     """Returns {rule: epoch at which the detector fires, or -1}."""
-    found = {}
+    found, options = {}, settings.early_bird
     for rule in detection.RULES:
-        queue = settings.early_bird.queue
-        state = detection.watch(seen.shape[1], rule, queue)
+        state = detection.watch(seen.shape[1], rule, options.queue)
+        given = {"rule": rule, "threshold": options.threshold}
         for epoch, mask in enumerate(seen, start=1):
-            state = detection.update(state, jnp.asarray(mask), epoch, rule=rule)
+            state = detection.update(state, jnp.asarray(mask), epoch, **given)
         found[rule] = int(state.fired_at)
     return found
 

@@ -1,12 +1,14 @@
 r"""How much pre-training the bound of greedy forward selection asks for.
 
     python -m lthjax.bound --examples=1000 --inputs=784 --width=5000 --picks=200 \
-        [--optimizer=gd] [--constant=C | --rate=RHO | --run=run.json]
+        --activation=sigmoid [--optimizer=gd] [--constant=C | --rate=RHO]
+    python -m lthjax.bound --run=run.json
 
 Prints the published threshold and what its formula really says, its errata, and, for a
-run that `experiments/wolfe2021.py` recorded, what was measured beside it. Outside its
-assumptions it refuses, and says which fails and by how much; `--anyway` prints the
-numbers all the same, as what they are then: no consequence of the theorem.
+run that `experiments/wolfe2021_theory.py` recorded, what was measured beside it: the
+setting is then the run's, and c, unless it is given, is what the run's rate implies.
+Outside its assumptions it refuses, and says which fails and by how much; `--anyway`
+prints the numbers all the same, as what they are then: no consequence of the theorem.
 
 References:
   Wolfe et al., 2021, arXiv:2108.00259, version 2, Theorems 2, 3 and 10.
@@ -18,9 +20,23 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from lthjax import thresholds
-from lthjax.thresholds import Setting
+import numpy as np
 
+from lthjax import thresholds
+from lthjax.thresholds import Rate, Setting
+
+LISTS = ("steps", "dense", "first", "greedy", "diameter", "hull")
+COLUMNS = {
+    "steps": "steps",
+    "dense": "dense loss",
+    "first": "l(u_1)",
+    "greedy": "greedy loss",
+    "bound": "bound",
+    "published": "published",
+    "hull": "hull",
+    "diameter": "D",
+}
+ASSUMED = "assumed: the paper gives none"
 ERRATA = (
     "the threshold grows with the data: as m^2 log k for stochastic gradient descent, "
     "as m log k for gradient descent. It is not logarithmic in m, as the paper says.",
@@ -61,6 +77,7 @@ def report(setting: Setting, optimizer: str, constant: float, origin: str) -> st
         f"published threshold: {steps:,.4g} steps, {epochs:,.4g} epochs",
         f"twice the examples: {doubled / steps:.3f} times the steps; the width is not "
         "in the formula but through N d > m^2, the step size only through c",
+        f"assumed, not checked: {', '.join(thresholds.assumed(setting))}",
         *(f"broken: {failure}" for failure in thresholds.broken(setting)),
         "what the formula does not say:",
         *(f"{number}. {text}" for number, text in enumerate(ERRATA, start=1)),
@@ -74,47 +91,96 @@ def measured(setting: Setting, run: dict) -> str:
     Args:
       setting: The numbers of the run.
       run: {"steps", "dense", "first", "greedy", "diameter", "hull"}, a list each, the
-        losses and D at every checkpoint, the first before training.
+        losses and D at every checkpoint, the first before training; "zero", the loss of
+        answering zero; "setting", the fields of `Setting`.
 
     Raises:
-      ValueError: A list is missing, or the dense loss does not fall.
+      ValueError: Something is missing, the lists differ in length, the run is of
+        another setting, or the dense loss does not fall.
     """
-    names = ("steps", "dense", "first", "greedy", "diameter", "hull")
-    absent = [name for name in names if name not in run]
-    if absent:
-        raise ValueError(f"a run must have all of {names}, got none of {absent}")
-    rate = thresholds.fitted(run["steps"], run["dense"])
-    head = ("steps", "dense loss", "l(u_1)", "greedy loss", "bound", "hull", "D")
-    lines = [
-        f"rate fitted from {rate.points} checkpoints: the loss times {rate.rho:.6f} a "
-        f"step, R^2 = {rate.fit:.3f}",
-        " | ".join(f"{name:>11}" for name in head),
-    ]
-    for t, dense, first, greedy, width, hull in zip(
-        *(run[name] for name in names), strict=True
-    ):
-        bound = thresholds.selection_bound(
-            setting.picks, first=first, diameter=width, dense=dense
+    rows, rate = _columns(run), _fitted(run)
+    if run["setting"] != setting._asdict():
+        raise ValueError(
+            f"a run must be of the setting asked for, got {run['setting']} for "
+            f"{setting._asdict()}"
         )
-        row = (t, dense, first, greedy, bound, hull, width)
-        lines.append(" | ".join(f"{value:>11.4g}" for value in row))
-    steps = thresholds.explicit_threshold(
-        setting.picks,
-        rate.rho,
-        initial=run["dense"][0],
-        first=run["first"][-1],
-        diameter=run["diameter"][-1],
-    )
-    lines.append(f"threshold with these constants: {steps:,} steps")
+    rows |= _bounds(setting.picks, rows)
+    columns = [rows[name] for name in COLUMNS]
+    lines = [
+        f"rate fitted from the last {rate.points} of {len(rows['steps'])} checkpoints: "
+        f"the loss times {rate.rho:.6f} a step, R^2 = {rate.fit:.3f}",
+        " | ".join(f"{title:>11}" for title in COLUMNS.values()),
+        *(
+            " | ".join(f"{value:>11.4g}" for value in row)
+            for row in zip(*columns, strict=True)
+        ),
+        _needed(setting.picks, rows, rate),
+    ]
+    proved, stated = rows["bound"][-1], rows["published"][-1]
+    if proved >= run["zero"]:
+        lines.append(
+            f"at the last checkpoint the bound is vacuous, {proved:.4g} (published "
+            f"form {stated:.4g}): answering zero has the loss {run['zero']:.4g}"
+        )
     return "\n".join(lines)
+
+
+def _bounds(picks, rows):
+    """Returns the bound at each checkpoint, rigorous and as published."""
+    known = {name: rows[name] for name in ("first", "diameter", "dense")}
+    return {
+        "bound": thresholds.selection_bound(picks, **known),
+        "published": thresholds.selection_bound(picks, **known, rigorous=False),
+    }
+
+
+def _needed(picks, rows, rate):
+    """Returns the threshold with the constants of the last checkpoint, as text."""
+    known = {"initial": rows["dense"][0], "first": rows["first"][-1]}
+    known["diameter"] = rows["diameter"][-1]
+    proved, stated = (
+        thresholds.explicit_threshold(picks, rate.rho, **known, rigorous=rigorous)
+        for rigorous in (True, False)
+    )
+    return (
+        f"threshold with these constants: {proved:,} steps; of the published form: "
+        f"{stated:,}"
+    )
+
+
+def _columns(run):
+    """Returns the lists of a run as arrays of finite numbers, all of one length."""
+    wanted = (*LISTS, "zero", "setting")
+    absent = [name for name in wanted if name not in run]
+    if absent:
+        raise ValueError(f"a run must have all of {wanted}, got none of {absent}")
+    if {*run["setting"]} != {*Setting._fields}:
+        raise ValueError(
+            f"a run's setting must have {Setting._fields}, got {run['setting']}"
+        )
+    rows = {name: np.asarray(run[name], float) for name in LISTS}
+    for name, values in rows.items():
+        if values.shape != rows["steps"].shape or not np.isfinite(values).all():
+            raise ValueError(
+                f"a run must have a finite number for each of its {rows['steps'].size} "
+                f"steps, got {name} = {run[name]}"
+            )
+    return rows
+
+
+def _fitted(run) -> Rate:
+    """Returns the rate of a run's tail."""
+    rows = _columns(run)
+    last = thresholds.tail(rows["dense"])
+    return thresholds.fitted(rows["steps"][last], rows["dense"][last])
 
 
 def _parser():
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    for name in ("examples", "inputs", "width", "picks"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--activation", default="relu")
+    for name in Setting._fields:
+        kind = str if name == "activation" else int
+        parser.add_argument(f"--{name}", type=kind, help="by default the run's")
     parser.add_argument("--optimizer", choices=("sgd", "gd"), default="sgd")
     parser.add_argument("--constant", type=float, help="c; by default 1")
     parser.add_argument("--rate", type=float, help="rho, in place of c")
@@ -127,32 +193,55 @@ def _parser():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the bound of the flags; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
-    names = ("examples", "inputs", "width", "picks", "activation")
-    setting = Setting(*(getattr(options, name) for name in names))
     try:
-        if not options.anyway:
-            thresholds.check(setting)
-        constant, origin = _constant(setting, options)
-        print(report(setting, options.optimizer, constant, origin))
-        if options.learning_rate:
-            unit = constant / options.learning_rate
-            print(f"c by the learning rate {options.learning_rate:g}: {unit:.4g}")
-        if options.run:
-            print(measured(setting, json.loads(options.run.read_text())))
+        print("\n".join(_parts(options)))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def _constant(setting, options):
+def _parts(options):
+    """Returns the texts to print."""
+    run = json.loads(options.run.read_text()) if options.run else None
+    if run is not None:
+        _columns(run)
+    setting = _setting(options, run["setting"] if run else {})
+    (thresholds.check_range if options.anyway else thresholds.check)(setting)
+    constant, origin = _constant(setting, options, run)
+    parts = [report(setting, options.optimizer, constant, origin)]
+    rate = options.learning_rate
+    if rate is not None and not rate > 0:
+        raise ValueError(f"learning_rate must be positive, got learning_rate = {rate}")
+    if rate is not None and origin is not ASSUMED:
+        parts.append(f"c by the learning rate {rate:g}: {constant / rate:.4g}")
+    return [*parts, measured(setting, run)] if run else parts
+
+
+def _setting(options, known):
+    """Returns the setting of the flags, and what is known where they are not given."""
+    found = {"activation": "relu"} | known
+    given = {name: getattr(options, name) for name in Setting._fields}
+    found |= {name: value for name, value in given.items() if value is not None}
+    absent = [f"--{name}" for name in Setting._fields if name not in found]
+    if absent:
+        raise ValueError(
+            f"the setting must be given, by flags or a --run, got no {' '.join(absent)}"
+        )
+    return Setting(**found)
+
+
+def _constant(setting, options, run):
     """Returns (c, where it is from)."""
     if options.rate is not None and options.constant is not None:
         raise ValueError("one of --constant and --rate must be given, got both")
-    if options.rate is not None:
-        found = thresholds.implied_constant(setting, options.optimizer, options.rate)
-        return found, f"from rho = {options.rate}"
     if options.constant is not None:
         return options.constant, "given"
-    return 1.0, "assumed: the paper gives none"
+    rho, origin = options.rate, f"from rho = {options.rate}"
+    if rho is None and run is None:
+        return 1.0, ASSUMED
+    if rho is None:
+        rho = _fitted(run).rho
+        origin = f"implied by the run's rho = {rho:.6f}"
+    return thresholds.implied_constant(setting, options.optimizer, rho), origin
 
 
 if __name__ == "__main__":

@@ -43,24 +43,30 @@ def groups(model: nn.Module, params: Params) -> tuple[Group, ...]:
     each pointwise result, with the depthwise convolution after it.
 
     Args:
-      model: One of `models.MODELS`.
+      model: One of `models.MODELS`, or what `compact` made of it.
       params: Its parameters, or their shapes.
 
     Raises:
-      ValueError: The network is none of these.
+      ValueError: The network is none of these, or the parameters have no group of it.
     """
+    model = getattr(model, "model", model)
     shapes = {name: leaf.shape for name, leaf in named(params).items()}
     layers = [n.removesuffix("/kernel") for n in shapes if n.endswith("/kernel")]
-    for kinds, rule in RULES:
-        if isinstance(model, kinds):
-            found = rule(sorted(layers, key=_place))
-            return tuple(
-                Group(makers[0], makers, reader, shapes[f"{makers[0]}/kernel"][-1])
-                for makers, reader in found
-            )
-    raise ValueError(
-        "channel groups are known of the networks of lthjax.models, got model = "
-        f"{type(model).__name__}; give your own tuple of channels.Group"
+    rule = next((rule for kinds, rule in RULES if isinstance(model, kinds)), None)
+    if rule is None:
+        raise ValueError(
+            "channel groups are known of the networks of lthjax.models, got model = "
+            f"{type(model).__name__}; hand your own channels.Group to what takes groups"
+        )
+    found = rule(sorted(layers, key=_place))
+    if not found:
+        raise ValueError(
+            "the parameters must be the network's own, with layers whose channels can "
+            f"go, got none for model = {type(model).__name__} in {', '.join(layers)}"
+        )
+    return tuple(
+        Group(makers[0], makers, reader, shapes[f"{makers[0]}/kernel"][-1])
+        for makers, reader in found
     )
 
 
@@ -178,7 +184,7 @@ def spread(
 
 
 def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
-    """Returns {group: bool [size]}, a channel kept while anything reads or emits it.
+    """Returns {group: bool [size]}: kept is what something emits and something reads.
 
     Args:
       masks: A mask tree that has the leaves of `full`.

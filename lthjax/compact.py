@@ -68,20 +68,28 @@ class Compact(NamedTuple):
 
 
 def compact(
-    model: nn.Module, params: Params, masks: Masks, model_state: Any = None
+    model: nn.Module,
+    params: Params,
+    masks: Masks,
+    model_state: Any = None,
+    *,
+    groups: tuple[channels.Group, ...] | None = None,
 ) -> Compact:
-    """Returns the network without the channels that the masks remove.
+    """Returns the network without the channels that the masks remove, outside `jit`.
 
     A channel goes where the masked weights read nothing of it, or where it is always
-    zero: scale and shift of its norm (or kernel and bias, without a norm) are. Masks of
-    kernels alone, or of single weights, may therefore remove nothing; the masks are
-    applied to what stays. A group of which nothing is left keeps one channel, of zeros.
+    zero: scale and shift of its norm (or kernel and bias, without a norm) are, and the
+    network's activation is zero at zero. Masks of kernels alone, or of single weights,
+    may therefore remove nothing; the masks are applied to what stays. A group of which
+    nothing is left keeps one channel, which adds nothing.
 
     Args:
-      model: One of `models.MODELS`, its activation zero at zero.
+      model: One of `models.MODELS`, or what this made of it; with `groups` any that is
+        called alike and names its leaves alike.
       params: Its parameters.
       masks: Their masks; soft weights belong into `params` (`channels.fold`).
       model_state: Its batch statistics.
+      groups: The channels that may go, by default those of `channels.groups`.
 
     Returns:
       A module that computes the same logits (in evaluation), and what it takes.
@@ -90,10 +98,13 @@ def compact(
       ValueError: The network has no known channel groups, or the masks do not fit.
     """
     masks_lib.compatible(params, masks)
-    found = channels.groups(model, params)
+    found = channels.groups(model, params) if groups is None else groups
     applied = masks_lib.apply(params, masks)
-    left = {group.name: _left(applied, group) for group in found}
-    widths, cuts = {}, {}
+    widths = dict(model.widths) if isinstance(model, Slim) else {}
+    model = model.model if isinstance(model, Slim) else model
+    silent = _silent(model)
+    left = {group.name: _left(applied, group, silent) for group in found}
+    cuts = {}
     for group in found:
         indices = left[group.name]
         widths |= dict.fromkeys(group.producers, len(indices))
@@ -107,8 +118,14 @@ def compact(
     return Compact(Slim(model, tuple(sorted(widths.items()))), small, state)
 
 
-def _left(params, group):
-    """Returns the indices of the channels that must stay."""
+def _silent(model):
+    """Returns whether the activation is known to give zero for zero."""
+    activation = getattr(model, "activation", None)
+    return activation is not None and float(activation(jnp.zeros(()))) == 0
+
+
+def _left(params, group, silent):
+    """Returns the indices of the channels that must stay: those read, if not silent."""
     named = channels.named(params)
     made, read = channels.leaves(params, group)
     reader = np.asarray(named[read])
@@ -117,7 +134,7 @@ def _left(params, group):
     own = [name for name in made if name.startswith(group.producers[-1])]
     norms = [name for name in own if "_norm/" in name]
     emits = [np.abs(np.asarray(named[n])).reshape(-1, group.size) for n in norms or own]
-    stays = (reads > 0) & (np.concatenate(emits).max(0) > 0)
+    stays = (reads > 0) & ((np.concatenate(emits).max(0) > 0) | (not silent))
     return np.flatnonzero(stays) if stays.any() else np.zeros(1, int)
 
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax import names
+from lthjax.gram import computed_rows, floating, kept_rows, times
 from lthjax.losses import squared
 
 
@@ -58,7 +59,7 @@ class _State(NamedTuple):
     products: jax.Array  # <Phi_i, u> [neurons]
     weights: jax.Array  # u = sum_i weights_i Phi_i
     taken: jax.Array  # bool [neurons]
-    store: tuple  # what `column` keeps
+    store: tuple  # what the source of rows keeps
 
 
 def inner(features: jax.Array, target: jax.Array) -> Inner:
@@ -67,11 +68,15 @@ def inner(features: jax.Array, target: jax.Array) -> Inner:
     Args:
       features: Phi, a row a neuron [neurons, examples].
       target: y [examples].
+
+    Raises:
+      ValueError: The shapes differ.
     """
+    features, target = _dictionary(features, target)
     examples = features.shape[1]
     return Inner(
         jnp.mean(jnp.square(features), axis=1),
-        _times(features, target) / examples,
+        times(features, target) / examples,
         jnp.mean(jnp.square(target)),
     )
 
@@ -92,7 +97,8 @@ def select(
 
     A tie goes to the lowest index. With uniform weights the loss may rise from one step
     to the next, for a neuron must come in with weight 1 / k; with a line search it
-    never does.
+    never does. A neuron with an answer that is NaN is not refused, under `jit` it
+    cannot be: it is picked first, and every loss from there on is NaN.
 
     Args:
       features: Phi, a row a neuron [neurons, examples].
@@ -116,25 +122,22 @@ def select(
 
     Raises:
       ValueError: More neurons are asked for than there are, without replacement; the
-        shapes differ; `weights` is unknown; `candidates` without a key or out of range.
+        shapes differ; `weights` is unknown; `candidates` without a key or out of range;
+        `block` is negative.
 
     References:
       Wolfe et al., 2021, arXiv:2108.00259, Section 3 (uniform, with replacement); the
       code of Ye et al., 2020, arXiv:2003.01794 (without, 50 random candidates).
       Departures: the published algorithms forward every candidate.
     """
-    features, target = jnp.asarray(features), jnp.asarray(target)
-    neurons, examples = features.shape
-    _check(neurons, steps, replace, candidates, key)
-    if target.shape != (examples,):
-        raise ValueError(
-            f"target must have a number for each of the {examples} examples, got "
-            f"target.shape = {target.shape}"
-        )
+    features, target = _dictionary(features, target)
+    _check(len(features), steps, replace, candidates, key)
+    if block < 0:
+        raise ValueError(f"block must be at least 0, got block = {block}")
     options = {"weights": weights, "replace": replace, "linear": linear}
-    column = _cached(features, steps, block) if block else _plain(features)
+    source = kept_rows(features, steps, block) if block else computed_rows(features)
     products = inner(features, target)
-    found, shares = _greedy(products, column, steps, (candidates, key), **options)
+    found, shares = _greedy(products, source, steps, (candidates, key), **options)
     losses = _losses(features, target, found.picks, shares)
     return found._replace(losses=losses)
 
@@ -161,12 +164,17 @@ def select_gram(
     Raises:
       ValueError: As `select`.
     """
-    gram, matches = jnp.asarray(gram), jnp.asarray(matches)
-    _check(gram.shape[0], steps, replace, None, None)
-    column = (), lambda store, i, ranks: (store, gram[i])
-    products = Inner(jnp.diagonal(gram), matches, jnp.asarray(scale))
+    gram, matches, scale = floating(gram, matches, scale)
+    if matches.ndim != 1 or gram.shape != 2 * matches.shape:
+        raise ValueError(
+            "gram must be [neurons, neurons] and matches [neurons], got gram.shape = "
+            f"{gram.shape}, matches.shape = {matches.shape}"
+        )
+    _check(len(gram), steps, replace, None, None)
+    source = (), lambda store, i, ranks: (store, gram[i])
+    products = Inner(jnp.diagonal(gram), matches, scale)
     found, _ = _greedy(
-        products, column, steps, (None, None), weights=weights, replace=replace
+        products, source, steps, (None, None), weights=weights, replace=replace
     )
     return found
 
@@ -194,7 +202,8 @@ def select_batches(
       replace: Whether a neuron may be picked again.
 
     Raises:
-      ValueError: More neurons are asked for than there are, without replacement.
+      ValueError: More neurons are asked for than there are, without replacement; or a
+        batch has another number of them.
 
     References:
       Wolfe et al., 2021, arXiv:2108.00259, Algorithm 1. Its loss is printed as squared
@@ -205,7 +214,12 @@ def select_batches(
     def step(counts, numbers):
         k, key = numbers
         answers, targets = draw(key)
-        total = counts @ answers
+        if len(answers) != neurons:
+            raise ValueError(
+                f"a batch must have a row for each of the {neurons} neurons, got "
+                f"answers.shape = {answers.shape}"
+            )
+        total = times(counts, answers)
         outputs = (total[None] + answers) / k
         losses = jnp.mean(loss(outputs, targets[None]), axis=1)
         allowed = jnp.ones_like(counts, bool) if replace else counts == 0
@@ -215,6 +229,22 @@ def select_batches(
     numbers = jnp.arange(1, steps + 1, dtype=jnp.float32), jax.random.split(key, steps)
     counts, (picks, losses) = lax.scan(step, jnp.zeros(neurons), numbers)
     return Selection(picks, losses, counts / steps)
+
+
+def _dictionary(features, target):
+    """Returns both as floats, of shapes that fit."""
+    features, target = floating(features, target)
+    if features.ndim != 2:
+        raise ValueError(
+            "features must be [neurons, examples], a row a neuron, got features.shape "
+            f"= {features.shape}"
+        )
+    if target.shape != features.shape[1:]:
+        raise ValueError(
+            f"target must have a number for each of the {features.shape[1]} examples, "
+            f"got target.shape = {target.shape}"
+        )
+    return features, target
 
 
 def _check(neurons, steps, replace, candidates, key):
@@ -233,10 +263,10 @@ def _check(neurons, steps, replace, candidates, key):
         raise ValueError("random candidates must have a key, got key = None")
 
 
-def _greedy(products, column, steps, drawing, *, weights, replace, linear=False):
+def _greedy(products, source, steps, drawing, *, weights, replace, linear=False):
     """Returns (Selection, the weight g of each pick [steps])."""
     share = names.resolve(weights, WEIGHTS, "weights")
-    store, fetch = column
+    store, fetch = source
     candidates, key = drawing
 
     def step(carry, numbers):
@@ -281,45 +311,6 @@ def _allowed(taken, replace, candidates, key):
     drawn = jnp.where(open_, jax.random.uniform(key, taken.shape), -1.0)
     _, chosen = lax.top_k(drawn, candidates)
     return open_ & jnp.zeros_like(taken).at[chosen].set(True)
-
-
-def _plain(features):
-    """Returns (store, fetch): a neuron's row of the Gram matrix, computed anew."""
-    examples = features.shape[1]
-
-    def fetch(store, pick, ranks):
-        del ranks
-        return store, _times(features, features[pick]) / examples
-
-    return (), fetch
-
-
-def _cached(features, steps, block):
-    """Returns (store, fetch) that compute rows in blocks, once, and keep them."""
-    neurons, examples = features.shape
-    block = min(block, neurons)
-    rows = jnp.zeros((min(steps * block, neurons + block), neurons), features.dtype)
-    slots = jnp.full(neurons, -1, jnp.int32)
-
-    def fill(store, ranks):
-        rows, slots, used = store
-        _, wanted = lax.top_k(jnp.where(slots < 0, -ranks, -jnp.inf), block)
-        new = _times(features[wanted], features.T) / examples
-        rows = lax.dynamic_update_slice(rows, new, (used, jnp.int32(0)))
-        numbers = used + jnp.arange(block, dtype=jnp.int32)
-        return rows, slots.at[wanted].set(numbers), used + block
-
-    def fetch(store, pick, ranks):
-        known = store[1][pick] >= 0
-        store = lax.cond(known, lambda s, _: s, fill, store, ranks)
-        return store, store[0][store[1][pick]]
-
-    return (rows, slots, jnp.int32(0)), fetch
-
-
-def _times(matrix, vector):
-    """Returns a product in full float32, also where the device would use less."""
-    return jnp.matmul(matrix, vector, precision=lax.Precision.HIGHEST)
 
 
 def _losses(features, target, picks, shares):

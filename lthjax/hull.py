@@ -17,6 +17,8 @@ import numpy as np
 from jax import lax
 from scipy import optimize
 
+from lthjax.gram import times
+
 
 class Nearest(NamedTuple):
     """The point of the hull that is nearest to the target.
@@ -40,7 +42,7 @@ def diameter(features: jax.Array) -> jax.Array:
     Args:
       features: Phi, a row a neuron [neurons, examples].
     """
-    gram = _product(features, features.T) / features.shape[1]
+    gram = times(features, features.T) / features.shape[1]
     norms = jnp.diagonal(gram)
     squares = norms[:, None] + norms[None] - 2 * gram
     return jnp.sqrt(jnp.maximum(jnp.max(squares), 0))
@@ -53,7 +55,7 @@ def radius(features: jax.Array) -> jax.Array:
       features: Phi, a row a neuron [neurons, examples].
     """
     centre = jnp.mean(features, axis=0)
-    products = _product(features, centre) / features.shape[1]
+    products = times(features, centre) / features.shape[1]
     norms = jnp.mean(jnp.square(features), axis=1)
     squares = norms - 2 * products + jnp.mean(jnp.square(centre))
     return jnp.sqrt(jnp.maximum(jnp.max(squares), 0))
@@ -87,7 +89,7 @@ def nearest(
     enough = tolerance * jnp.mean(jnp.square(target)) / 2
 
     def slopes(u):
-        return _product(features, u - target) / examples
+        return times(features, u - target) / examples
 
     def gap(u, gradient):
         return jnp.mean(u * (u - target)) - jnp.min(gradient)
@@ -109,7 +111,7 @@ def nearest(
         return steps + 1, u, jnp.maximum(weights, 0), slopes(u)
 
     norms = jnp.mean(jnp.square(features), axis=1)
-    first = jnp.argmin(norms / 2 - _product(features, target) / examples)
+    first = jnp.argmin(norms / 2 - times(features, target) / examples)
     vertex = jnp.zeros_like(norms).at[first].set(1)
     options = jnp.stack([vertex, jnp.full_like(norms, 1 / norms.size)])
     points = jnp.stack([features[first], jnp.mean(features, axis=0)])
@@ -165,7 +167,3 @@ def margin(features: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
             f"{found.message!r}; scale the features to about 1"
         )
     return -float(found.fun), found.x[:-1]
-
-
-def _product(left, right):
-    return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)

@@ -108,7 +108,8 @@ def compatible(params: Params, masks: Masks) -> None:
     """Checks that the masks fit the parameters, leaf by leaf.
 
     Raises:
-      ValueError: The trees differ, or a mask has another shape than its parameter.
+      ValueError: The trees differ, or a mask has another shape than its parameter, or
+        is not bool.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     shapes = {path_name(path): jnp.shape(w) for path, w in leaves}
@@ -118,4 +119,9 @@ def compatible(params: Params, masks: Masks) -> None:
             raise ValueError(
                 "a mask must have the shape of its parameter, got "
                 f"{name} = {jnp.shape(mask)} for {shapes.get(name, 'no parameter')}"
+            )
+        if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
+            raise ValueError(
+                "a mask must be bool, True where a weight is kept, got "
+                f"{name} = {jnp.result_type(mask)}; `leaf != 0` is one"
             )

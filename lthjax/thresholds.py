@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lthjax import names
+
 
 class Setting(NamedTuple):
     """The numbers that the theorem is about.
@@ -21,7 +23,7 @@ class Setting(NamedTuple):
       inputs: d.
       width: N, the neurons of the dense network.
       picks: k, the neurons that selection takes.
-      activation: "relu", or what has two bounded derivatives.
+      activation: A name in `SMOOTH`, or your own as "package.module:name".
     """
 
     examples: int
@@ -46,9 +48,13 @@ class Rate(NamedTuple):
 
 
 def broken(setting: Setting) -> list[str]:
-    """Returns the theorem's assumptions that do not hold, with by how much."""
+    """Returns the theorem's assumptions that do not hold, with by how much.
+
+    Raises:
+      ValueError: The activation is unknown.
+    """
     m, d, n, _, activation = setting
-    found = []
+    smooth, found = names.resolve(activation, SMOOTH, "activation"), []
     if not n * d > m**2:
         found.append(
             f"N d > m^2: the width must exceed m^2 / d = {m**2 / d:,.0f}, got N = {n:,}"
@@ -59,29 +65,45 @@ def broken(setting: Setting) -> list[str]:
             f"m > d: there must be more than {d:,} examples, got m = {m:,} "
             f"({d / m:.3g} times too few)"
         )
-    if activation == "relu":
+    if smooth is False:
         found.append(
-            "|activation''| <= delta: relu's second derivative is unbounded at 0 "
-            "(the paper's own experiments use it all the same)"
+            f"|activation''| <= delta: {activation} has a kink, where its second "
+            "derivative is unbounded (the paper's own experiments use relu all the "
+            "same)"
         )
     return found
 
 
+def assumed(setting: Setting) -> list[str]:
+    """Returns the theorem's assumptions that the numbers cannot show to hold."""
+    found = ["inputs of unit length", "standard normal weights at the start"]
+    own = f"two bounded derivatives of {setting.activation}"
+    return found if setting.activation in SMOOTH else [*found, own]
+
+
+def check_range(setting: Setting) -> None:
+    """Checks that the numbers make sense, inside the theorem's assumptions or not.
+
+    Raises:
+      ValueError: One is too small for any formula.
+    """
+    least = {"examples": 1, "inputs": 1, "width": 1, "picks": 2}
+    for name, low in least.items():
+        if getattr(setting, name) < low:
+            why = ", for log k > 0" if name == "picks" else ""
+            raise ValueError(
+                f"{name} must be at least {low}{why}, got {name} = "
+                f"{getattr(setting, name)}"
+            )
+
+
 def check(setting: Setting) -> None:
-    """Checks the assumptions of the theorem, all but what only a run can show.
+    """Checks the assumptions of the theorem, all but those of `assumed`.
 
     Raises:
       ValueError: One does not hold, with by how much; or a number makes no sense.
     """
-    for name in ("examples", "inputs", "width"):
-        if getattr(setting, name) < 1:
-            raise ValueError(
-                f"{name} must be at least 1, got {name} = {getattr(setting, name)}"
-            )
-    if setting.picks < 2:
-        raise ValueError(
-            f"picks must be at least 2, for log k > 0, got picks = {setting.picks}"
-        )
+    check_range(setting)
     failing = broken(setting)
     if failing:
         raise ValueError(
@@ -104,7 +126,13 @@ def contraction(setting: Setting, optimizer: str, constant: float = 1.0) -> floa
     Raises:
       ValueError: c d is not below m (m^2): the factor would not be positive.
     """
+    return math.exp(_log_contraction(setting, optimizer, constant))
+
+
+def _log_contraction(setting, optimizer, constant):
+    """Returns log(rho), also where rho is as good as one."""
     _check_optimizer(optimizer)
+    check_range(setting)
     m, d = setting.examples, setting.inputs
     share = constant * d / (m if optimizer == "gd" else m**2)
     if not 0 < share < 1:
@@ -112,7 +140,7 @@ def contraction(setting: Setting, optimizer: str, constant: float = 1.0) -> floa
             "c d must be positive and below m for gradient descent, below m^2 for "
             f"stochastic, got c d = {constant * d:g} for m = {m}"
         )
-    return (1 - share) ** 2 if optimizer == "gd" else 1 - share
+    return (2 if optimizer == "gd" else 1) * math.log1p(-share)
 
 
 def threshold(
@@ -130,9 +158,14 @@ def threshold(
 
     Raises:
       ValueError: c d is too large for the formula.
+
+    References:
+      Wolfe et al., 2021, arXiv:2108.00259, Theorems 3 and 10. Departure: where c d
+      reaches m (m^2) the formula has no value; it could be read as no step at all, and
+      is refused instead.
     """
-    rho = contraction(setting, optimizer, constant)
-    return math.log(setting.picks) / -math.log(rho)
+    log_rho = _log_contraction(setting, optimizer, constant)
+    return math.log(setting.picks) / -log_rho
 
 
 def explicit_threshold(
@@ -160,10 +193,15 @@ def explicit_threshold(
       zeta: 1 over the probability of the theorem's event.
 
     Raises:
-      ValueError: rho is not in (0, 1).
+      ValueError: rho is not in (0, 1), or A is not positive: no step is enough then.
     """
     _check_rho(rho)
     rest = first + spread(picks, diameter, rigorous=rigorous)
+    if not rest > 0:
+        raise ValueError(
+            "l(u_1) and D must leave something to compare the dense loss with, got "
+            f"first = {first}, diameter = {diameter}"
+        )
     ratio = (picks - 1) * zeta * initial / rest
     return max(0, math.ceil(math.log(ratio) / -math.log(rho))) if ratio > 0 else 0
 
@@ -196,8 +234,24 @@ def selection_bound(
     return dense + (first - dense + rest) / picks
 
 
+def tail(losses: Sequence[float]) -> slice:
+    """Returns which points of a run to fit a rate to: its tail.
+
+    From the first loss that is at most 1e-4 of the first of all, a hundredth of the
+    residual, on; everything where that leaves fewer than three points.
+
+    Args:
+      losses: A multiple of the squared residual at each measurement.
+    """
+    low = np.asarray(losses, float) <= 1e-4 * losses[0]
+    start = int(np.argmax(low)) if low.any() else 0
+    return slice(start if len(low) - start >= 3 else 0, None)
+
+
 def fitted(steps: Sequence[float], losses: Sequence[float]) -> Rate:
     """Returns the contraction of a run, a straight line through log loss.
+
+    All points count the same: hand in `tail` for the rate after the fast beginning.
 
     Args:
       steps: t of each measurement.
@@ -252,3 +306,20 @@ def _check_optimizer(optimizer):
             "optimizer must be 'sgd' (one example a step) or 'gd' (all of them), got "
             f"optimizer = {optimizer!r}"
         )
+
+
+# Whether an activation has two bounded derivatives, by its name in `jax.nn`.
+SMOOTH = {
+    "relu": False,
+    "relu6": False,
+    "leaky_relu": False,
+    "selu": False,
+    "hard_tanh": False,
+    "hard_sigmoid": False,
+    "sigmoid": True,
+    "tanh": True,
+    "softplus": True,
+    "gelu": True,
+    "silu": True,
+    "mish": True,
+}

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax.gram import times
 from lthjax.losses import binary_cross_entropy
 
 
@@ -53,19 +54,25 @@ def answers(
 ) -> jax.Array:
     """Returns the answer of every neuron to every example [neurons, examples].
 
+    In full float32 on every device: selection compares losses that differ by little.
+
     Args:
       params: The weights.
       examples: x, float32 [examples, inputs].
       activation: The non-linearity.
     """
-    hidden = activation(params.hidden @ examples.T)
+    hidden = activation(times(params.hidden, examples.T))
     return params.output[:, None] * hidden
 
 
 def logits(
     params: Params, examples: jax.Array, activation: Callable = jax.nn.relu
 ) -> jax.Array:
-    """Returns f(x), the mean answer of all neurons [examples]."""
+    """Returns f(x), the mean answer of all neurons [examples].
+
+    It is what trains, in products as exact as the device computes them by itself: in
+    TF32 or bfloat16 on an accelerator, unless `jax.default_matmul_precision` says more.
+    """
     hidden = activation(params.hidden @ examples.T)
     return params.output @ hidden / len(params.output)
 
@@ -153,9 +160,10 @@ def tangent_kernel(
       examples: x, float32 [examples, inputs].
       activation: The non-linearity.
     """
-    before = params.hidden @ examples.T
+    before = times(params.hidden, examples.T)
     slopes = jax.vmap(jax.vmap(jax.grad(activation)))(before)
     slopes = params.output[:, None] * slopes
     values = activation(before)
-    total = values.T @ values + (slopes.T @ slopes) * (examples @ examples.T)
+    angles = times(examples, examples.T)
+    total = times(values.T, values) + times(slopes.T, slopes) * angles
     return total / len(params.output) ** 2

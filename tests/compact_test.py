@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from lthjax import channels, masks, models
 from lthjax.compact import compact, speed_up
@@ -51,6 +52,11 @@ def drawn(found, seed=0):
     }
 
 
+def shrunk(params, found, seed):
+    """Returns masks that keep about half of the channels."""
+    return channels.spread(channels.full(params, found), drawn(found, seed), found)
+
+
 def logits(model, params, state):
     forward = jax.jit(lambda p, s: models.apply(model, p, s, IMAGES, train=False)[0])
     return forward(params, state)
@@ -90,6 +96,72 @@ def test_masks_of_kernels_alone_do_not_remove_what_the_norm_still_emits():
     assert channels.named(small.params)[name].shape[-1] == group.size
     wanted = logits(model, masks.apply(params, half), state)
     np.testing.assert_allclose(logits(*small), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_norms_alone_remove_channels_only_where_the_activation_is_zero_at_zero():
+    model, params, state = network("vgg11")
+    group = channels.groups(model, params)[0]
+    tree = jax.tree_util.tree_map_with_path(
+        lambda path, m: (
+            jnp.arange(m.size) < 2
+            if masks.path_name(path).startswith(f"{group.name}_norm/")
+            else m
+        ),
+        channels.full(params, channels.groups(model, params)),
+    )
+    for activation, left in ((nn.relu, 2), (nn.sigmoid, group.size)):
+        other = model.clone(activation=activation)
+        small = compact(other, params, tree, state)
+        assert dict(small.model.widths)[group.name] == left
+        wanted = logits(other, masks.apply(params, tree), state)
+        np.testing.assert_allclose(logits(*small), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_compact_network_is_compacted_again_and_computes_the_same():
+    model, params, state = network("resnet34")
+    found = channels.groups(model, params)
+    once = compact(model, params, shrunk(params, found, 0), state, groups=found[:1])
+    assert {*dict(once.model.widths)} == {p for g in found[:1] for p in g.producers}
+    found = channels.groups(once.model, once.params)
+    tree = shrunk(once.params, found, 1)
+    twice = compact(*once[:2], tree, once.model_state)
+    wanted = logits(once.model, masks.apply(once.params, tree), once.model_state)
+    np.testing.assert_allclose(
+        logits(*twice), wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max()
+    )
+    assert twice.model.model is model
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet34", "lenet5"])
+def test_counts_above_one_are_weights_on_what_the_next_layer_reads(name):
+    model, params, state = network(name)
+    found = channels.groups(model, params)
+    rng = np.random.default_rng(0)
+    counts = {g.name: np.append(rng.integers(0, 4, g.size - 1), 2) for g in found}
+    weights = {
+        name: jnp.asarray(n * n.size / n.sum(), jnp.float32)
+        for name, n in counts.items()
+    }
+    kept = {name: jnp.asarray(n > 0) for name, n in counts.items()}
+    folded = channels.fold(params, weights, found)
+    tree = channels.spread(channels.full(params, found), kept, found)
+    small = compact(model, folded, tree, state)
+    readers = {g.consumer: np.asarray(weights[g.name]) for g in found}
+
+    def weighted(call, args, options, context):
+        layer = context.module
+        factor = readers.get("/".join(layer.path))
+        if context.method_name != "__call__" or factor is None:
+            return call(*args, **options)
+        # A flattened feature map has all channels of a pixel side by side.
+        wide = np.resize(factor, args[0].shape[-1])
+        return call(args[0] * jnp.broadcast_to(wide, args[0].shape), **options)
+
+    with nn.intercept_methods(weighted):
+        wanted = logits(model, params, state)
+    np.testing.assert_allclose(
+        logits(*small), wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max()
+    )
 
 
 def test_a_group_with_nothing_left_keeps_one_channel_of_zeros():
@@ -143,4 +215,10 @@ def test_a_smaller_network_is_timed_against_the_whole_one():
 
 def test_groups_of_another_network_are_asked_for():
     with pytest.raises(ValueError, match="got model = Dense"):
-        channels.groups(__import__("flax").linen.Dense(3), {})
+        channels.groups(nn.Dense(3), {})
+
+
+def test_parameters_of_another_network_are_refused():
+    params, resnet = network("vgg11")[1], network("resnet34")[0]
+    with pytest.raises(ValueError, match="got none for model = ResNet"):
+        compact(resnet, params, masks.full(params))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax import forward, losses, thresholds
+from lthjax import forward, gram, losses, thresholds
 
 RULES = ("uniform", "frank_wolfe", "line_search")
 
@@ -226,6 +226,67 @@ def test_all_candidates_are_the_exhaustive_search_and_few_stay_among_the_open_on
     assert few.picks.tolist() == again.picks.tolist()
 
 
+@pytest.mark.parametrize("candidates, block", [(2, 4), (3, 5)])
+def test_rows_kept_in_blocks_change_no_pick_among_random_candidates(candidates, block):
+    @functools.partial(jax.jit, static_argnums=3)
+    def select(features, y, key, block):
+        drawn = {"candidates": candidates, "key": key}
+        return forward.select(features, y, 40, block=block, **drawn)
+
+    for seed in range(5):
+        given = *dictionary(seed, 12, 9), jax.random.key(seed)
+        alone, kept = select(*given, 0), select(*given, block)
+        assert alone.picks.tolist() == kept.picks.tolist()
+        np.testing.assert_allclose(alone.losses, kept.losses, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [3, 20])
+def test_every_row_that_is_kept_is_the_row_of_the_gram_matrix(block):
+    features = jnp.asarray(dictionary(0, 11, 6)[0])
+    store, fetch = gram.kept_rows(features, 99, block)
+    fetch, rng = jax.jit(fetch), np.random.default_rng(block)
+    for i in rng.permutation(np.repeat(np.arange(11), 3)):
+        # As with random candidates: most have no rank, the one asked for is the best.
+        ranks = np.full(11, np.inf)
+        ranks[rng.integers(11)], ranks[i] = 1.0, 0.0
+        store, row = fetch(store, i, ranks)
+        np.testing.assert_allclose(row, features @ features[i] / 6, rtol=1e-12)
+    assert store[2] <= len(store[0])
+
+
+def test_an_interior_target_is_neared_with_a_slope_of_minus_two():
+    for neurons, examples in ((50, 2), (400, 5)):
+        features, _ = dictionary(0, neurons, examples)
+        found = np.asarray(compiled(2000)(features, features.mean(0)).losses)
+        envelope = np.maximum.accumulate(found[::-1])[::-1][9:]
+        slope, _ = np.polyfit(np.log(np.arange(10, 2001)), np.log(envelope), 1)
+        # -2 in the limit; the envelope of few thousand steps is a little shallower.
+        assert -2.2 <= slope <= -1.7
+
+
+def test_in_float32_the_losses_are_those_of_float64():
+    features, y = dictionary(6, 60, 40)
+    wanted = compiled(100)(features, y)
+    with jax.enable_x64(False):
+        for options in ({}, {"block": 8}):
+            found = forward.select(
+                jnp.asarray(features, jnp.float32), y.astype(np.float32), 100, **options
+            )
+            assert found.losses.dtype == jnp.float32
+            np.testing.assert_allclose(found.losses, wanted.losses, rtol=1e-5)
+
+
+def test_bytes_are_selected_as_the_numbers_they_are_and_nan_is_not_hidden():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7)).astype(np.uint8)
+    y = np.arange(7, dtype=np.int32)
+    found = forward.select(pixels, y, 5)
+    wanted = forward.select(pixels.astype(np.float32), y.astype(np.float32), 5)
+    assert found.picks.tolist() == wanted.picks.tolist()
+    np.testing.assert_array_equal(found.losses, wanted.losses)
+    broken = jnp.ones((9, 7)).at[2, 1].set(jnp.nan)
+    assert jnp.isnan(forward.select(broken, y, 3).losses).all()
+
+
 def test_many_networks_at_once_are_each_selected_alone():
     features = jnp.stack([jnp.asarray(dictionary(s, 10, 8)[0]) for s in range(4)])
     y = jnp.asarray(dictionary(9, 10, 8)[1])
@@ -244,6 +305,7 @@ def test_many_networks_at_once_are_each_selected_alone():
         ({"steps": 2, "candidates": 9}, r"in \[1, 4\], got candidates = 9"),
         ({"steps": 2, "candidates": 2}, "must have a key, got key = None"),
         ({"steps": 2, "weights": "equal"}, "weights must be one of .* got weights"),
+        ({"steps": 2, "block": -2}, "block must be at least 0, got block = -2"),
     ],
 )
 def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
@@ -251,6 +313,27 @@ def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
         forward.select(jnp.ones((4, 3)), jnp.ones(3), **options)
 
 
-def test_a_target_of_other_examples_is_refused():
-    with pytest.raises(ValueError, match="each of the 3 examples"):
-        forward.select(jnp.ones((4, 3)), jnp.ones(4), 2)
+@pytest.mark.parametrize(
+    "act, words",
+    [
+        (lambda: forward.select(jnp.ones((4, 3)), jnp.ones(4), 2), "of the 3 examples"),
+        (lambda: forward.select(jnp.ones(4), jnp.ones(4), 2), r"\[neurons, examples\]"),
+        (
+            lambda: forward.select_gram(jnp.ones((5, 5)), jnp.ones(4), 1.0, 2),
+            r"got gram.shape = \(5, 5\), matches.shape = \(4,\)",
+        ),
+        (
+            lambda: forward.select_batches(
+                jax.random.key(0),
+                lambda key: (jnp.ones((5, 4)), jnp.ones(4)),
+                3,
+                neurons=6,
+                loss=losses.squared,
+            ),
+            r"each of the 6 neurons, got answers.shape = \(5, 4\)",
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(act, words):
+    with pytest.raises(ValueError, match=words):
+        act()

@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
 
-from lthjax import hull, two_layer
+from lthjax import hull, losses, thresholds, two_layer
 
 SQUARE = jnp.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])  # a neuron a corner
 
@@ -61,6 +62,71 @@ def test_labels_that_a_mixture_gives_have_a_margin_and_contradictions_have_none(
     assert hull.margin(doubled, np.append(signs, -signs))[0] <= 1e-7
     with pytest.raises(ValueError, match=r"signs must be \+1 or -1"):
         hull.margin(features, np.arange(6))
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_the_hull_has_what_a_linear_program_has(outside):
+    features = np.asarray(dictionary(5), float)
+    rng = np.random.default_rng(6)
+    for _ in range(3):
+        target = rng.dirichlet(np.ones(12)) @ features
+        if outside:  # beyond all neurons in some direction
+            along = rng.standard_normal(6)
+            target = target + 2 * along * np.ptp(features @ along) / (along @ along)
+        found = optimize.linprog(
+            np.zeros(12),
+            A_eq=np.concatenate([features.T, np.ones((1, 12))]),
+            b_eq=np.append(target, 1.0),
+        )
+        near = hull.nearest(jnp.asarray(features, jnp.float32), jnp.float32(target))
+        assert (found.status == 0) == (near.loss <= near.gap + 1e-6)
+        assert (found.status == 2) == outside
+
+
+def test_a_step_of_gradient_descent_contracts_along_the_kernel_as_linearised():
+    m, rate = 5, 0.7
+    x = jax.random.normal(jax.random.key(1), (m, 4))
+    y = jax.random.normal(jax.random.key(2), (m,))
+    for activation in (jnp.tanh, jax.nn.sigmoid):
+        params = two_layer.initialise(jax.random.key(0), 7, 4)
+
+        def outputs(params, activation=activation):
+            return two_layer.logits(params, x, activation)
+
+        before, along = jax.linearize(outputs, params)
+        grads = jax.grad(lambda p: jnp.mean(losses.squared(outputs(p), y)))(params)
+        after = before + along(jax.tree.map(lambda g: -rate * g, grads))
+        kernel = two_layer.tangent_kernel(params, x, activation)
+        values, vectors = np.linalg.eigh(np.asarray(kernel, float))
+        wanted = (1 - rate * values / m) * (vectors.T @ (before - y))
+        np.testing.assert_allclose(
+            vectors.T @ (after - y), wanted, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_a_wide_network_contracts_about_as_its_kernel_says():
+    m, inputs, width = 25, 20, 4000
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((m, inputs))
+    x = jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), jnp.float32)
+    # The mean of n neurons learns y / sqrt(n) as their sum by sqrt(n) learns y.
+    y = jnp.asarray(rng.choice([-1.0, 1.0], m) / np.sqrt(width), jnp.float32)
+    params = two_layer.initialise(jax.random.key(0), width, inputs)
+    values = np.linalg.eigvalsh(two_layer.tangent_kernel(params, x, jnp.tanh))
+    rate = 0.9 * m / values[-1]
+
+    def loss(params):
+        return jnp.mean(losses.squared(two_layer.logits(params, x, jnp.tanh), y))
+
+    def step(params, _):
+        value, grads = jax.value_and_grad(loss)(params)
+        return jax.tree.map(lambda w, g: w - rate * g, params, grads), value
+
+    found = np.asarray(jax.jit(lambda p: jax.lax.scan(step, p, length=150))(params)[1])
+    last = thresholds.tail(found)
+    rho = thresholds.fitted(np.arange(150)[last], found[last]).rho
+    ratio = (1 - np.sqrt(rho)) / (rate * values[0] / m)
+    assert 0.7 <= ratio <= 1.3  # the kernel moves while the network trains
 
 
 def test_the_tangent_kernel_is_the_jacobian_times_itself():

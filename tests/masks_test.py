@@ -171,3 +171,6 @@ def test_masks_of_another_network_are_refused_by_name(params):
         masks.compatible(params, tree)
     with pytest.raises(ValueError, match="other/kernel = .* for no parameter"):
         masks.compatible(params, {"other": {"kernel": jnp.ones((4, 5), bool)}})
+    soft = jax.tree.map(lambda mask: mask.astype(jnp.float32), masks.full(params))
+    with pytest.raises(ValueError, match="must be bool, .* got .*kernel = float32"):
+        masks.compatible(params, soft)

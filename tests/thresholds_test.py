@@ -1,9 +1,10 @@
+import json
 import math
 
 import numpy as np
 import pytest
 
-from lthjax import bound, thresholds
+from lthjax import bound, losses, thresholds
 from lthjax.thresholds import Setting
 
 SIZES = (1000, 5000, 10_000, 20_000, 30_000, 50_000)
@@ -48,6 +49,31 @@ def test_the_explicit_threshold_is_the_first_step_that_meets_its_condition():
         )
 
 
+def test_the_initial_loss_is_the_sum_of_squares_of_the_theorem_by_two_m():
+    residuals = np.random.default_rng(0).standard_normal(50)
+    total, m, k, rho = np.sum(residuals**2), 50, 30, 0.99
+    initial = float(np.mean(losses.squared(residuals, 0.0)))
+    assert total / (2 * m) == pytest.approx(initial)
+    known = {"first": 0.3, "diameter": 0.4}
+    t = thresholds.explicit_threshold(k, rho, initial=initial, **known, rigorous=False)
+    dense = (k - 1) / (2 * m * k) * rho ** np.array([t - 1, t]) * total
+    rest = (0.3 + 0.4**2 / 2) / k
+    assert dense[1] <= rest < dense[0]
+
+
+def test_a_rate_is_fitted_to_the_tail_where_there_is_one():
+    steps = np.arange(0, 200, 10)
+    fast, slow = 0.5 * 0.6**steps, 1e-5 * 0.97**steps
+    found = thresholds.tail(fast + slow)
+    rate = thresholds.fitted(steps[found], (fast + slow)[found])
+    # Where the tail begins the fast part is still at most 1e-4 of the first loss.
+    assert rate.points == len(steps) - found.start < len(steps)
+    assert abs(math.log(rate.rho / 0.97)) < abs(
+        math.log(thresholds.fitted(steps, fast + slow).rho / 0.97)
+    )
+    assert thresholds.tail([1.0, 0.5, 1e-5]) == slice(0, None)
+
+
 def test_a_geometric_run_gives_its_rate_and_the_constant_behind_it():
     for optimizer in ("gd", "sgd"):
         rho = thresholds.contraction(setting(5000), optimizer, 0.05)
@@ -74,21 +100,28 @@ def test_the_bound_tends_to_the_dense_loss_and_the_rigorous_one_is_weaker():
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"width": 5000}, r"m\^2 / d = 1,276, .*|"),
+        ({"width": 1275}, r"m\^2 / d = 1,276, got N = 1,275"),
         ({"examples": 50_000, "width": 5000}, r"m\^2 / d = 3,188,776, got N = 5,000"),
         ({"examples": 700}, "more than 784 examples, got m = 700"),
         ({"activation": "relu"}, "second derivative is unbounded"),
+        ({"activation": "relu6"}, "second derivative is unbounded"),
+        ({"activation": "ReLU"}, "one of .*relu.* got activation = 'ReLU'"),
         ({"picks": 1}, "picks must be at least 2"),
         ({"width": 0}, "width must be at least 1, got width = 0"),
     ],
 )
 def test_a_bound_outside_its_assumptions_is_refused_with_by_how_much(changes, words):
-    numbers = setting(1000)._replace(**changes)
-    if numbers == setting(1000, width=5000):
-        thresholds.check(numbers)
-        return
     with pytest.raises(ValueError, match=words):
-        thresholds.check(numbers)
+        thresholds.check(setting(1000)._replace(**changes))
+
+
+def test_inside_the_assumptions_only_what_numbers_cannot_show_is_assumed():
+    # N d > m^2: 1276 * 784 is just above a million.
+    thresholds.check(setting(1000, width=1276))
+    own = setting(1000, activation="jax.nn:sigmoid")
+    thresholds.check(own)
+    extra = {*thresholds.assumed(own)} - {*thresholds.assumed(setting(1000))}
+    assert extra == {"two bounded derivatives of jax.nn:sigmoid"}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +139,13 @@ def test_a_bound_outside_its_assumptions_is_refused_with_by_how_much(changes, wo
             lambda: thresholds.implied_constant(setting(1000), "gd", 1.2),
             "got rho = 1.2",
         ),
+        (
+            lambda: thresholds.explicit_threshold(
+                9, 0.9, initial=1.0, first=0.0, diameter=0.0
+            ),
+            "got first = 0.0, diameter = 0.0",
+        ),
+        (lambda: thresholds.threshold(setting(1000, picks=1)), "picks must be at"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(act, words):
@@ -113,23 +153,97 @@ def test_numbers_that_make_no_sense_are_refused(act, words):
         act()
 
 
+def test_a_constant_that_rounds_the_rate_to_one_still_has_a_threshold():
+    assert thresholds.contraction(setting(1000), "sgd", 1e-300) == 1
+    found = [thresholds.threshold(setting(1000), constant=c) for c in (1e-300, 1e-20)]
+    assert found[0] / found[1] == pytest.approx(1e280)
+
+
 ARGUMENTS = ["--inputs=784", "--picks=200", "--activation=sigmoid"]
+INSIDE = [*ARGUMENTS, "--examples=1000", "--width=5000"]
+RUN = {
+    "setting": setting(1000, width=5000)._asdict(),
+    "zero": 0.5,
+    "steps": [0, 10, 20],
+    "dense": [0.5, 0.25, 0.125],
+    "first": [1, 1, 1],
+    "greedy": [0.2, 0.1, 0.1],
+    "diameter": [1, 1, 1],
+    "hull": [0, 0, 0],
+}
 
 
-def test_the_command_prints_the_threshold_its_errata_and_what_was_measured(
-    tmp_path, capsys
-):
-    run = tmp_path / "run.json"
-    run.write_text(
-        '{"steps": [0, 10, 20], "dense": [0.5, 0.25, 0.125], "first": [1, 1, 1], '
-        '"greedy": [0.2, 0.1, 0.1], "diameter": [1, 1, 1], "hull": [0, 0, 0]}'
-    )
-    bound.main([*ARGUMENTS, "--examples=1000", "--width=5000", f"--run={run}"])
+def written(folder, **changes):
+    path = folder / "run.json"
+    path.write_text(json.dumps(RUN | changes))
+    return f"--run={path}"
+
+
+def test_the_command_prints_the_threshold_its_errata_and_what_is_assumed(capsys):
+    bound.main([*INSIDE, "--learning_rate=0.1"])
     text = capsys.readouterr().out
     assert "published threshold: 6,755 steps" in text
     assert all(erratum in text for erratum in bound.ERRATA)
-    assert "R^2 = 1.000" in text
-    assert f"times {0.5**0.1:.6f} a step" in text
+    assert "assumed, not checked: inputs of unit length" in text
+    assert "by the learning rate" not in text  # c is assumed: the quotient says nothing
+    bound.main([*INSIDE, "--learning_rate=0.1", "--constant=0.5"])
+    assert "c by the learning rate 0.1: 5\n" in capsys.readouterr().out
+
+
+def test_a_run_brings_its_setting_and_its_rate_and_the_threshold_that_follows(
+    tmp_path, capsys
+):
+    rho = 0.5**0.1  # the loss halves in ten steps
+    bound.main([written(tmp_path)])
+    text = capsys.readouterr().out
+    assert "m = 1,000 examples, d = 784 inputs, N = 5,000 neurons, k = 200" in text
+    assert f"times {rho:.6f} a step, R^2 = 1.000" in text
+    assert f"c = {(1 - rho) * 1000**2 / 784:.4g} (implied by the run's rho" in text
+    steps = math.log(200) / -math.log(rho)
+    assert f"published threshold: {steps:,.4g} steps" in text
+    # 1/8 and what is left by k: (1 - 1/8) / 200, D^2 / 2 = 1/2 with H_k - 1 or alone.
+    harmonic = sum(1 / i for i in range(1, 201)) - 1
+    for times in (harmonic, 1):
+        assert f"{1 / 8 + (7 / 8 + times / 2) / 200:.4g}" in text
+    assert "vacuous" not in text
+    bound.main([written(tmp_path, diameter=[1, 1, 40])])
+    assert "at the last checkpoint the bound is vacuous" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes, flags, words",
+    [
+        ({}, ["--picks=50"], "of the setting asked for, got .*'picks': 200"),
+        ({"first": [1, 1]}, [], r"each of its 3 steps, got first = \[1, 1\]"),
+        ({"hull": [0, None, 0]}, [], "finite number for each"),
+        ({"setting": {}}, [], "a run's setting must have"),
+        ({"first": [0, 0, 0], "diameter": [0, 0, 0]}, [], "got first = 0.0"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_before_anything_is_printed(
+    changes, flags, words, tmp_path, capsys
+):
+    with pytest.raises(SystemExit, match=words):
+        bound.main([written(tmp_path, **changes), *flags])
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--anyway", "--picks=1"], "picks must be at least 2"),
+        (["--anyway", "--width=0"], "width must be at least 1"),
+        (["--anyway", "--activation=sigmiod"], "did you mean 'sigmoid'"),
+        (["--constant=nan"], "c d must be positive"),
+        (["--learning_rate=-1"], "must be positive, got learning_rate = -1"),
+        (["--constant=1", "--rate=0.5"], "one of --constant and --rate"),
+    ],
+)
+def test_the_command_ends_with_one_sentence_on_what_makes_no_sense(flags, words):
+    with pytest.raises(SystemExit, match=words):
+        bound.main([*INSIDE, *flags])
+    with pytest.raises(SystemExit, match="got no --examples --width"):
+        bound.main(ARGUMENTS)
 
 
 def test_the_command_refuses_outside_the_assumptions_unless_told_to_go_on(capsys):
