@@ -113,6 +113,9 @@ def penalty(
 ) -> jax.Array:
     """Returns `sum of c sigmoid(temperature s)` over all gates, float32 [].
 
+    What a weight of it in the loss does to a gate is in proportion to the gates'
+    learning rate: who raises that for a short run raises the push of the penalty too.
+
     Args:
       gates: Logits s.
       temperature: The inverse temperature.
