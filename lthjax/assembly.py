@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from lthjax import (
     criteria,
     dynamic,
+    examining,
     learnt,
     names,
     optimizers,
@@ -118,7 +119,7 @@ def build(config, source) -> Parts:
         control=_controller(init_fn),
         mesh=programs.mesh(config),
         splits=splits,
-        examine=learnt.examiner(config, numbers, prune_fn, tx, evaluate),
+        examine=examining.examiner(config, numbers, prune_fn, tx, evaluate),
     )
 
 

@@ -1,11 +1,15 @@
 """Hard concrete gates: the stochastic l0 penalty, a comparator of learnt masks."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+import optax
 
 from lthjax.gates import Gates
 
 LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
+BOUND = math.log(100)  # of a logit's absolute value, in training
 _EDGE = 1e-6  # uniform draws stay this far from 0 and 1, where their logit is infinite
 
 
@@ -54,3 +58,26 @@ def open_probability(gates: Gates) -> Gates:
     """
     shift = TEMPERATURE * jnp.log(-LOW / HIGH)
     return jax.tree.map(lambda a: jax.nn.sigmoid(a - shift), gates)
+
+
+def bounded(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns an optimizer whose steps leave logits between log 0.01 and log 100.
+
+        a = clip(a + u, -log 100, log 100),  u the update of `inner`
+
+    Args:
+      inner: The optimizer of logits.
+
+    References:
+      Louizos et al., 2018, arXiv:1712.01312, by its released code.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def update(grads, state, params, **extra):
+        updates, state = inner.update(grads, state, params, **extra)
+        moved = jax.tree.map(
+            lambda u, a: jnp.clip(a + u, -BOUND, BOUND) - a, updates, params
+        )
+        return moved, state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)

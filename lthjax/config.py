@@ -79,6 +79,7 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     if small.search.method != "soft_threshold":
         # A few steps open no gate that begins closed.
         small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
+    small.search.gates.period = 1
     if small.search.method == "early_bird":  # an epoch is a step
         small.train.batch_size = 64
     small.forward.update(number=2, most=2, batch_size=8, check=16)
@@ -116,6 +117,8 @@ def validate(config: ConfigDict) -> None:
         )
     _check_seeds(config.seeds)
     initial = config.search.gates.initial
+    numbers = all(_same_type(logit, 0.0) for logit in initial)
+    _require(numbers, "first logits must be numbers", "search.gates.initial", initial)
     several = len(initial) > 0 and len(set(initial)) == len(initial)
     name = "search.gates.initial"
     _require(several, f"{name} must be one logit or different ones", name, initial)

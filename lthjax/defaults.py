@@ -63,7 +63,9 @@ def default() -> ConfigDict:
                 "restart": "weights",
                 "gates": {  # of the methods that learn their masks
                     "initial": (0.0,),  # the first logit; several: a population
-                    "penalty": 1e-8,  # its weight, not divided by anything
+                    # Its weight, not divided by anything; a gate moves by it times
+                    # the gates' learning rate.
+                    "penalty": 1e-8,
                     "final_temperature": 200.0,
                     "period": 0,  # steps of one temperature; 0: an epoch
                     "scaled": True,  # by 1 / sigmoid(initial), as the released code

@@ -6,7 +6,6 @@ tickets of all seeds and their controls.
 """
 
 import contextlib
-import functools
 import itertools
 import logging
 import pathlib
@@ -17,6 +16,8 @@ import jax
 from lthjax import (
     arms,
     assembly,
+    chains,
+    examining,
     learnt,
     memory,
     meshes,
@@ -33,11 +34,9 @@ from lthjax import (
     workdir,
 )
 from lthjax import config as config_lib
-from lthjax import masks as masks_lib
 from lthjax.assembly import Parts
 from lthjax.data import lazy, sources
 from lthjax.populations import Job
-from lthjax.tickets import Ticket, Trained
 from lthjax.tickets.storage import save_trained
 from lthjax.workdir import Member
 
@@ -73,7 +72,8 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
 
     Raises:
       ValueError: Something in the config, the data or the workdir is wrong; nothing has
-        been trained.
+        been trained. `chains.CollapsedError`, one of them: all chains have lost all
+        their weights; what is finished is saved.
       FloatingPointError: The loss of a member is not finite; what is finished is saved.
       Interrupted: SIGTERM or SIGINT came; the same command goes on.
     """
@@ -84,19 +84,26 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
-        chains = {one: _chain(root, parts, one) for one in members(config)}
-        this = Run(config, root, parts, chains, own)
+        stands = {one: chains.begin(root, parts, one) for one in members(config)}
+        this = Run(config, root, parts, stands, own)
         if missing(this):
             workdir.check_space(root, _bytes_to_write(config, parts.plan))
         else:
+            _check_left(this)
             log.info("finished: %s has all that was asked for; nothing to do", root)
         while absent := missing(this):
             _train(this, _lowest(this, absent), asked)
+        _check_left(this)
         if config.studies:
             network = _studied(this, source)
             studies.write(root, config.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
+
+
+def _check_left(this):
+    records = results.read(this.root / results.RESULTS)
+    chains.check_left(records, this.chains, len(this.parts.plan.targets))
 
 
 def _studied(this, source):
@@ -142,15 +149,17 @@ def members(config) -> list[Member]:
 def missing(this: Run) -> list[tuple[int, str, Member]]:
     """Returns (level, arm, member) of all trainings to be done with a known ticket."""
     rows = []
-    present = {results.identity(r) for r in results.read(this.root / results.RESULTS)}
+    records = results.read(this.root / results.RESULTS)
+    present = {results.identity(record) for record in records}
     for one, (_, ticket) in this.chains.items():
-        last = len(this.parts.plan.targets)
+        last = chains.last(records, one, len(this.parts.plan.targets))
         if ticket is not None:
             rows.append((ticket.level, ticket.arm, one))
             last = ticket.level - ticket.searching
         wanted = [*itertools.product(range(1, last + 1), this.config.controls)]
         # Once the level's own training is over, and with it that of the dense network.
-        wanted += [(n, a) for a, n in this.arms if ticket is None or n < ticket.level]
+        after = last + 1 if ticket is None else ticket.level
+        wanted += [(n, arm) for arm, n in this.arms if n < after]
         rows += [
             (level, arm, one)
             for level, arm in wanted
@@ -196,58 +205,6 @@ def _teacher(this, arm, one):
     given = this.config.retraining.distillation.teacher
     path = given or workdir.trained_path(this.root, "ticket", one, 0)
     return arms.teacher(path, this.parts)
-
-
-def _chain(root, parts, one):
-    """Returns (search state, next ticket) of a member: where its search stands."""
-    saved = workdir.load_search(root, one, functools.partial(_like, parts))
-    if saved is not None:
-        log.info("%s goes on from the end of level %d", one.text, saved[1].level)
-        return _next(root, parts, one, saved)
-    params, model_state = parts.init_fn(assembly.key(one.seed, "init"))
-    masks = parts.masks_fn(params)
-    key = assembly.key(one.seed, "search")
-    state, ticket = parts.search.init(key, params, model_state, masks)
-    if one.initial is not None:
-        state = learnt.varied(state, one.initial)
-    return state, workdir.save_ticket(root, one, ticket)
-
-
-def _next(root, parts, one, stand):
-    """Asks the search for its next ticket, and saves that."""
-    state, before, trained = stand
-    key = assembly.key(one.seed, "search")
-    state, ticket = parts.search.step(key, state, before, trained)
-    if ticket is None or ticket.searching:
-        return state, ticket
-    if ticket.level > before.level or before.searching:
-        ticket = workdir.save_ticket(root, one, ticket)
-        for name in masks_lib.collapsed(ticket.masks):
-            log.warning(
-                "layer collapse: no weight of %s is left at level %d (%s)",
-                name,
-                ticket.level,
-                one.text,
-            )
-    return state, ticket
-
-
-def _like(parts: Parts, metadata: dict) -> dict:
-    """Returns the structures of what a search saves, without computing anything."""
-
-    def begin(key):
-        params, model_state = parts.init_fn(key)
-        masks = parts.masks_fn(params)
-        state, ticket = parts.search.init(key, params, model_state, masks)
-        carried = parts.begin(ticket)
-        trained = Trained(params, model_state, masks, carried.opt_state)
-        ticket = ticket._replace(opt_state=None)
-        if metadata.get("searching"):
-            trained = state.round
-            ticket = Ticket(0, 0, 0, *trained[:3], searching=1)
-        return {"state": state, "ticket": ticket, "trained": trained}
-
-    return jax.eval_shape(begin, jax.random.key(0))
 
 
 def _bytes_to_write(config, plan):
@@ -319,7 +276,7 @@ def _examined(this, population, index, row):
     trained = populations.trained(population, index)
     key = assembly.key(job.seed, "search")
     row = row | this.parts.examine(key, trained, job.ticket.level)
-    for text in learnt.warnings(this.config, row):
+    for text in examining.warnings(this.config, row):
         log.warning("level %d, %s: %s", job.ticket.level, job.member.text, text)
     return row
 
@@ -331,7 +288,8 @@ def _move_on(this, job, trained):
         studies.keep(this.root, this.config.studies, job.seed, ticket, trained)
     workdir.save_search(this.root, job.member, state, ticket, trained)
     stand = state, ticket._replace(opt_state=None), trained
-    this.chains[job.member] = _next(this.root, this.parts, job.member, stand)
+    following = chains.following(this.root, this.parts, job.member, stand)
+    this.chains[job.member] = following
 
 
 def _steps_later(this, population):

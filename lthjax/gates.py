@@ -10,6 +10,7 @@ with s0 the logit that all gates begin with; the code's form begins as the dense
 network.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from lthjax.masks import Masks, Params
 
 Gates = Any
 
-LOWEST = -1e4  # a reset multiplies logits; this one's gate is zero at any temperature
+LOWEST = -1e4  # a reset multiplies logits; this one's gate is zero from temperature 1
 RESETS = ("paper", "code")
 
 
@@ -29,7 +30,16 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Gates:
     Args:
       masks: A mask tree.
       initial: s0, a scalar, which may be traced.
+
+    Raises:
+      ValueError: A leaf is not bool: these are no masks, but parameters perhaps.
     """
+    for leaf in jax.tree.leaves(masks):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.bool_):
+            raise ValueError(
+                "gates are made from masks, whose leaves are bool, got a leaf of "
+                f"dtype = {jnp.result_type(leaf)}; give masks.full(params)"
+            )
     initial = jnp.asarray(initial, jnp.float32)
     return jax.tree.map(lambda mask: jnp.where(mask, initial, LOWEST), masks)
 
@@ -103,6 +113,9 @@ def penalty(
 ) -> jax.Array:
     """Returns `sum of c sigmoid(temperature s)` over all gates, float32 [].
 
+    What a weight of it in the loss does to a gate is in proportion to the gates'
+    learning rate: who raises that for a short run raises the push of the penalty too.
+
     Args:
       gates: Logits s.
       temperature: The inverse temperature.
@@ -171,32 +184,39 @@ def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
 
 
 def temperature(
-    step: jax.typing.ArrayLike, *, final: float, steps: int, every: int = 1
+    step: jax.typing.ArrayLike,
+    *,
+    final: jax.typing.ArrayLike,
+    steps: jax.typing.ArrayLike,
+    every: jax.typing.ArrayLike = 1,
 ) -> jax.Array:
     """Returns `final^(e / (E - 1))`, e = step // every, E = ceil(steps / every).
 
     It is 1 at the first step, `final` in the last period, and constant in each; where
-    there is one period it is `final`.
+    there is one period it is `final`. All arguments may be traced.
 
     Args:
-      step: The step within the round, [] and below `steps` (later ones count as the
-        last); may be traced.
+      step: The step within the round, []; one outside it counts as its first or last.
       final: The temperature at the end.
       steps: The steps of a round.
       every: The steps of a period; an epoch in the released code.
 
     Raises:
-      ValueError: `final` is not above 1, where it begins.
+      ValueError: `final` is not above 1, where it begins, or not finite; `steps` or
+        `every` is below 1 (where they are not traced).
     """
-    if not final > 1:
+    if not isinstance(final, jax.core.Tracer) and not 1 < final < math.inf:
         raise ValueError(
-            "the temperature must end above 1, where it begins, got "
+            "the temperature must end above 1, where it begins, and be finite, got "
             f"final_temperature = {final}"
         )
+    for name, value in {"steps": steps, "every": every}.items():
+        if not isinstance(value, jax.core.Tracer) and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {name} = {value}")
     last = -(-steps // every) - 1
-    period = jnp.minimum(jnp.asarray(step) // every, last)
-    share = period.astype(jnp.float32) / last if last else jnp.float32(1)
-    return jnp.float32(final) ** share
+    period = jnp.clip(jnp.asarray(step) // every, 0, last)
+    share = period.astype(jnp.float32) / jnp.maximum(last, 1)
+    return jnp.asarray(final, jnp.float32) ** jnp.where(last > 0, share, 1)
 
 
 def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:
@@ -210,10 +230,13 @@ def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:
 
 
 def between(multipliers: Gates) -> jax.Array:
-    """Returns the share of the multipliers m with `0.01 < m < 0.99`, float32 []."""
+    """Returns the share of the multipliers m with `0.01 < m < 0.99`, float32 [].
+
+    It is 0 where there are none.
+    """
     leaves = jax.tree.leaves(multipliers)
     number = sum(jnp.sum((m > 0.01) & (m < 0.99)) for m in leaves)
-    return number / jnp.float32(sum(m.size for m in leaves))
+    return number / jnp.float32(max(1, sum(m.size for m in leaves)))
 
 
 def check_initial(initial: float) -> None:

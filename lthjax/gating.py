@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lthjax import concrete, optimizers
@@ -17,6 +18,8 @@ from lthjax import gates as gates_lib
 from lthjax import masks as masks_lib
 from lthjax.gates import Gates
 from lthjax.masks import Masks, Params
+
+_AGAIN = np.uint32(2**32 - 1)  # folded into the key of a new round; no step has it
 
 
 class Gated(NamedTuple):
@@ -37,7 +40,7 @@ class Progress(NamedTuple):
     Attributes:
       step: The step within the round, int32 [].
       initial: The logit the gates began with, float32 [].
-      key: The data of the PRNG key of stochastic gates, uint32 [2].
+      key: The data of the round's PRNG key, for stochastic gates, uint32 [2].
     """
 
     step: jax.Array
@@ -179,7 +182,7 @@ def _bernoulli(key, s):
 def _through(drawn, carrier):
     """Returns what was drawn, with the derivative of the carrier."""
     value = drawn.astype(carrier.dtype)
-    return value + carrier - jax.lax.stop_gradient(carrier)
+    return value + (carrier - jax.lax.stop_gradient(carrier))
 
 
 def begin(
@@ -194,7 +197,8 @@ def begin(
     """Returns the gated network at the beginning of its first round.
 
     Args:
-      key: A JAX PRNG key, for stochastic gates.
+      key: A JAX PRNG key, for stochastic gates. Networks that differ in their first
+        logits alone share it: common random numbers.
       params: The parameters.
       model_state: The batch statistics.
       masks: Full masks: they say where there are gates.
@@ -218,11 +222,13 @@ def again(
     """Returns the gated network at the beginning of its next round.
 
     Only the gates are reset; weights and batch statistics go on from where they are.
+    Stochastic gates have a key of their own in each round.
     """
     at = model_state.progress
     reset = kind.reset(params.gates, at.initial)
-    restarted = model_state._replace(progress=at._replace(step=jnp.int32(0)))
-    return params._replace(gates=reset), restarted
+    key = jax.random.fold_in(jax.random.wrap_key_data(at.key), _AGAIN)
+    progress = Progress(jnp.int32(0), at.initial, jax.random.key_data(key))
+    return params._replace(gates=reset), model_state._replace(progress=progress)
 
 
 def scale(progress: Progress, scaled: bool) -> jax.Array | float:

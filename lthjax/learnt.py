@@ -9,15 +9,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax import (
+    concrete,
+    defaults,
+    gating,
+    optimizers,
+    pruning,
+    slimming,
+    soft_threshold,
+)
 from lthjax import gates as gates_lib
-from lthjax import gating, optimizers, pruning, slimming, soft_threshold
 from lthjax import masks as masks_lib
 from lthjax.gating import Gated, Kind
 from lthjax.slimming import Slim
 from lthjax.tickets import Search, Trained
 from lthjax.tickets.continuous import Rounds, continued, continuous, slimmed
 
-MANY = 0.05  # undecided gates, a share that a search should end below
+# Keys that choose what to prune, and only matter to searches that choose by them.
+UNUSED = ("pattern", "score", "rounds", "batches", "corrupt", "invert", "layer_rates")
+TRIMMING = ("scope", "minimum")
 
 
 def kind(config) -> Kind | None:
@@ -130,6 +140,8 @@ def optimizer(config, schedule: Callable):
         momentum=gates.momentum,
         nesterov=gates.nesterov,
     )
+    if config.search.method == "l0":
+        gates_tx = concrete.bounded(gates_tx)
     return gating.optimizer(weights_tx, gates_tx)
 
 
@@ -149,9 +161,12 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
       tx: The optimizer.
 
     Raises:
-      ValueError: As `tickets.continuous`, or a first logit cannot be learnt from.
+      ValueError: As `tickets.continuous`; a first logit cannot be learnt from; a round
+        has no two periods; a key has a value that the method has no use for.
     """
-    _check_gates(config)
+    _check_used(config.search)
+    _check_periods(config, numbers)
+    _check_logits(config.search)
     temperature(config, numbers)
     if config.studies and len(config.search.gates.initial) > 1:
         raise ValueError(
@@ -168,14 +183,57 @@ def search(config, numbers, prune_fn: Callable, tx) -> Search:
     )
 
 
-def _check_gates(config):
-    if config.search.method != "soft_threshold":
-        for initial in config.search.gates.initial:
+def _check_logits(search):
+    if search.method != "soft_threshold":
+        for initial in search.gates.initial:
             gates_lib.check_initial(initial)
-    elif config.search.sparsities:
+    elif search.sparsities:
         raise ValueError(
             "soft thresholds are learnt and hit no sparsity, got search.sparsities = "
-            f"{tuple(config.search.sparsities)}; set search.gates.penalty in its place"
+            f"{tuple(search.sparsities)}; set search.gates.penalty in its place"
+        )
+
+
+def check_network(config, params: Any) -> None:
+    """Checks that the method of a config can prune a network.
+
+    Args:
+      config: A validated config.
+      params: Its parameters, or their shapes.
+
+    Raises:
+      ValueError: It cannot.
+    """
+    if config.search.method == "slimming":
+        slimming.check(params)
+
+
+def _check_used(search):
+    """Refuses keys of searches by scores where no score is taken."""
+    known, trimmed = defaults.default().search, search.method in GATED
+    trimmed = trimmed and len(search.sparsities) > 0
+    if search.method == "continued":
+        return
+    for name in (*UNUSED, *TRIMMING * (not trimmed)):
+        if search[name] != known[name]:
+            also = name in TRIMMING and search.method in GATED
+            raise ValueError(
+                f"search.method = {search.method!r} has no use for search.{name}"
+                f"{' without search.sparsities' * also}, got search.{name} = "
+                f"{search[name]!r}; leave it at {known[name]!r}"
+            )
+
+
+def _check_periods(config, numbers):
+    """Refuses rounds that would be at the final temperature from their first step."""
+    period = config.search.gates.period
+    every = period or numbers.steps_per_epoch
+    if config.search.method == "continuous" and numbers.steps <= every:
+        epoch = f" (an epoch, {every})" * (not period)
+        raise ValueError(
+            "a round must have two periods of the temperature at least, got "
+            f"search.gates.period = {period}{epoch} in {numbers.steps} steps; give a "
+            "shorter one"
         )
 
 
@@ -183,7 +241,8 @@ def gated_rounds(config, numbers, tx, prune_fn) -> Rounds:
     """Returns the rounds of a search by gates.
 
     Where a level has a target, the gates with the highest logits are kept, exactly that
-    many: trimming by gate value, which is not the method of any paper.
+    many: trimming by gate value, which is not the method of any paper. A gate that is
+    kept has its hard value, zero if it is closed.
     """
     del prune_fn
     gates, first = kind(config), config.search.gates.initial[0]
@@ -205,10 +264,8 @@ def gated_rounds(config, numbers, tx, prune_fn) -> Rounds:
         params, masks = harvest(trained.params, trained.model_state)
         target = numbers.targets[level - 1]
         if target is not None:
-            masks = _trimmed(trained, target)
-            c = gating.scale(trained.model_state.progress, scaled(config))
-            factors = jax.tree.map(lambda mask: c * mask, masks)
-            params = gates_lib.multiply(trained.params.weights, factors)
+            masks = _trimmed(trained, target, config.search.minimum)
+            params = masks_lib.apply(params, masks)
         return Trained(params, trained.model_state.network, masks)
 
     def weights(trained):
@@ -217,10 +274,10 @@ def gated_rounds(config, numbers, tx, prune_fn) -> Rounds:
     return Rounds(open_round, again, weights, harvested)
 
 
-def _trimmed(trained, target):
+def _trimmed(trained, target, minimum):
     """Returns the masks of the highest logits, as many as the target says."""
     full = jax.tree.map(jnp.ones_like, trained.masks.weights)
-    return pruning.prune(full, trained.params.gates, kept=target)
+    return pruning.prune(full, trained.params.gates, kept=target, minimum=minimum)
 
 
 def continued_rounds(config, numbers, tx, prune_fn) -> Rounds:
@@ -251,7 +308,10 @@ def slimming_rounds(config, numbers, tx, prune_fn) -> Rounds:
 
 
 def varied(state: Any, initial: float) -> Any:
-    """Returns a search's first state with another first logit for all its gates."""
+    """Returns a search's first state with another first logit for all its gates.
+
+    Its key stays: searches of one seed differ by their logits, not by their noise.
+    """
     first = state.round
     if not isinstance(first.params, Gated):
         return state
@@ -265,67 +325,6 @@ def varied(state: Any, initial: float) -> Any:
         model_state=first.model_state._replace(progress=at),
     )
     return state._replace(round=gated)
-
-
-def examiner(
-    config, numbers, prune_fn: Callable, tx, evaluate_fn: Callable
-) -> Callable | None:
-    """Returns (key, trained, level) -> what the record of a round says beside accuracy.
-
-    `None` for a search without rounds.
-
-    A record's accuracies are those of the soft network; `hard_test_accuracy` and the
-    like are those of the network pruned as the gates are, untrained.
-
-    Args:
-      config: A validated config.
-      numbers: The plan of the run.
-      prune_fn: (key, trained, target) -> masks.
-      tx: The optimizer.
-      evaluate_fn: (params, model_state) -> {metric: value}.
-    """
-    if config.search.method not in METHODS:
-        return None
-    rounds = METHODS[config.search.method](config, numbers, tx, prune_fn)
-    gates, at = kind(config), temperature(config, numbers)
-
-    def examine(key, trained, level):
-        found = rounds.harvest(key, trained, level)
-        layers = masks_lib.layers(found.masks)
-        kept, prunable = (sum(column) for column in zip(*layers.values(), strict=True))
-        hard = jax.device_get(evaluate_fn(found.params, found.model_state))
-        row = {f"hard_{name}": round(float(x), 6) for name, x in hard.items()}
-        row |= {"kept": kept, "prunable": prunable}
-        row["sparsity"] = (prunable - kept) / prunable
-        row["collapsed"] = [name for name, (left, _) in layers.items() if left == 0]
-        row["layers"] = {name: left / size for name, (left, size) in layers.items()}
-        if config.search.method in BINARY:
-            m = gates.test(trained.params.gates, at(numbers.steps - 1), 1.0)
-            row["undecided"] = round(float(gates_lib.between(m)), 6)
-        return row
-
-    return examine
-
-
-def warnings(config, row: dict) -> list[str]:
-    """Returns sentences on what makes the masks of a round doubtful.
-
-    Args:
-      config: A validated config.
-      row: The record of a round.
-    """
-    found, undecided = [], row.get("undecided", 0.0)
-    if undecided > MANY and config.search.method == "continuous":
-        found.append(
-            f"{100 * undecided:.1f} % of the gates are undecided at the end: raise the "
-            "gates' learning rate, the steps or the final temperature"
-        )
-    gap = row["test_accuracy"] - row["hard_test_accuracy"]
-    if gap > 0.01:
-        found.append(f"the hard mask costs {100 * gap:.1f} points of accuracy")
-    if row["sparsity"] > 0.998:
-        found.append(f"only {row['kept']} of {row['prunable']} weights are left")
-    return found
 
 
 METHODS = {

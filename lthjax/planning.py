@@ -98,6 +98,7 @@ def plan(config, facts, train: int) -> Plan:
     epoch = batches.steps_per_epoch(train, batch)
     steps = config.train.steps or config.train.epochs * epoch
     params, _ = jax.eval_shape(initialiser(config, facts), jax.random.key(0))
+    learnt.check_network(config, params)
     masks = jax.eval_shape(masks_fn(config, facts), params)
     leaves = jax.tree.leaves(masks)
     sizes = dict(zip(masks_lib.names(masks), (m.size for m in leaves), strict=True))

@@ -1,5 +1,6 @@
 """Network slimming: channels go by the scales of their norms, shrunk by a penalty."""
 
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from lthjax import masks as masks_lib
 from lthjax.masks import Masks, Params
 
 SCALE = r"_norm/scale$"
+KERNEL = "/kernel"
 
 
 class Slim(NamedTuple):
@@ -81,6 +83,30 @@ def channels(scales: dict[str, Any], share: float) -> dict[str, np.ndarray]:
     return kept
 
 
+def check(params: Params) -> None:
+    """Checks that a network can be slimmed: all its layers form one chain.
+
+    Args:
+      params: The parameters, or their shapes.
+
+    Raises:
+      ValueError: A layer but `head` has no batch norm with scales, or reads other
+        channels than those of the layer before it.
+    """
+    sizes = {name: gamma.shape[-1] for name, gamma in scales(params).items()}
+    rows = jax.tree_util.tree_leaves_with_path(params)
+    named = {masks_lib.path_name(path): leaf.shape for path, leaf in rows}
+    kernels = {n.removesuffix(KERNEL): s for n, s in named.items() if KERNEL in n}
+    chain = [*sorted(sizes), "head"]
+    if others := sorted(kernels.keys() ^ set(chain)):
+        raise ValueError(
+            "slimming goes through networks whose layers form one chain, such as VGG, "
+            f"a norm after each but the head, got {', '.join(others)} outside of it"
+        )
+    for before, layer in itertools.pairwise(chain):
+        _check_chain(layer, kernels[layer][-2], before, sizes[before])
+
+
 def masks(full: Masks, kept: dict[str, np.ndarray]) -> Masks:
     """Returns the masks of a chain of layers that has lost channels.
 
@@ -102,7 +128,8 @@ def masks(full: Masks, kept: dict[str, np.ndarray]) -> Masks:
         layer = masks_lib.path_name(path).removesuffix("/kernel")
         stays = np.asarray(mask)
         if layer in before:
-            _check_chain(layer, mask.shape[-2], before[layer], kept)
+            channels = len(kept[before[layer]])
+            _check_chain(layer, mask.shape[-2], before[layer], channels)
             stays = stays & kept[before[layer]].reshape(-1, 1)
         if layer in kept:
             stays = stays & kept[layer]
@@ -111,10 +138,9 @@ def masks(full: Masks, kept: dict[str, np.ndarray]) -> Masks:
     return jax.tree_util.tree_map_with_path(one, full)
 
 
-def _check_chain(layer, inputs, before, kept):
-    if inputs != len(kept[before]):
+def _check_chain(layer, inputs, before, channels):
+    if inputs != channels:
         raise ValueError(
             "slimming goes through networks whose layers form one chain, such as VGG, "
-            f"got {layer} with {inputs} inputs after {before} with "
-            f"{len(kept[before])} channels"
+            f"got {layer} with {inputs} inputs after {before} with {channels} channels"
         )

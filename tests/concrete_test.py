@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from lthjax import concrete
 
@@ -28,3 +29,12 @@ def test_what_has_no_gate_stays_without():
     tree = {"kernel": LOGITS, "bias": None}
     assert concrete.sample(jax.random.key(0), tree)["bias"] is None
     assert concrete.mean(tree)["bias"] is None
+
+
+def test_a_step_takes_no_logit_beyond_its_bounds():
+    tx = concrete.bounded(optax.sgd(1.0))
+    gates = {"kernel": jnp.array([0.0, 4.0, -4.0, 4.0]), "bias": None}
+    pushed = {"kernel": jnp.array([-0.5, -9.0, 9.0, 1.0]), "bias": None}
+    updates, _ = tx.update(pushed, tx.init(gates), gates)
+    after = optax.apply_updates(gates, updates)["kernel"]
+    np.testing.assert_allclose(after, [0.5, np.log(100), np.log(0.01), 3.0], rtol=1e-6)

@@ -159,6 +159,17 @@ def test_the_temperature_rises_by_a_constant_factor_from_one_to_its_end():
     assert gates.temperature(0, final=200.0, steps=4, every=4) == 200
 
 
+def test_the_temperature_is_the_same_when_all_of_it_is_traced():
+    numbers = {"final": 200.0, "steps": 9, "every": 2}
+    traced = jax.jit(gates.temperature)
+    for step in (-3, 0, 4, 8, 20):
+        inside = gates.temperature(min(max(step, 0), 8), **numbers)
+        assert gates.temperature(step, **numbers) == inside
+        np.testing.assert_allclose(traced(step, **numbers), inside, rtol=1e-6)
+    one_period = {**numbers, "every": 9}
+    np.testing.assert_allclose(traced(0, **one_period), 200, rtol=1e-6)
+
+
 def test_extreme_logits_give_finite_values_and_gradients():
     s = jnp.array([-1e6, -100.0, -17.0, 0.0, 17.0, 100.0, 1e6])
     value, slope = jax.value_and_grad(lambda s: gates.soft(s, 1.0).sum())(s)
@@ -170,6 +181,7 @@ def test_undecided_gates_are_those_within_a_hundredth_of_neither_end():
     # sigmoid(200 s) is in (0.01, 0.99) where |s| < log(99) / 200 = 0.02298.
     logits = {"a": jnp.array([0.0, 0.0229, -0.0229, 0.0231]), "b": None}
     assert gates.undecided(logits, 200.0) == 0.75
+    assert gates.undecided({"a": None}, 200.0) == 0
 
 
 def test_temperature_and_initial_logit_are_traced_and_mapped():
@@ -189,8 +201,14 @@ def test_temperature_and_initial_logit_are_traced_and_mapped():
 
 
 def test_what_cannot_be_learnt_is_refused():
-    with pytest.raises(ValueError, match="end above 1.* got final_temperature = 1"):
-        gates.temperature(0, final=1, steps=10)
+    for final in (1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"end above 1.*_temperature = {final}"):
+            gates.temperature(0, final=final, steps=10)
+    for numbers in ({"steps": 0}, {"steps": 10, "every": 0}):
+        with pytest.raises(ValueError, match=r"at least 1, got \w+ = 0"):
+            gates.temperature(0, final=2.0, **numbers)
+    with pytest.raises(ValueError, match="leaves are bool, got .* dtype = float32"):
+        gates.init({"k": W, "bias": None}, 0.1)
     with pytest.raises(ValueError, match="paper, code, got reset = 'other'"):
         gates.reset(S, 0.0, 200.0, "other")
     for initial in (20.0, -90.0, float("nan")):

@@ -122,6 +122,28 @@ def test_a_new_round_resets_gates_and_temperature_and_nothing_else():
     jax.tree.map(np.testing.assert_array_equal, moved, end.opt_state)  # no schedule
 
 
+def test_a_gate_that_the_papers_reset_left_closed_stays_closed():
+    # Logits end a round at temperature 200; by 200 s = -20 a gate's gradient is below
+    # 3e-9 of its weight's, and the reset leaves it so at temperature 1.
+    logits = jnp.array([-0.3, -0.1, 0.0, 0.5])
+    weights = {"k": jnp.array([0.8, 0.6, 0.8, 0.6])}
+    full = {"k": jnp.ones(4, bool)}
+
+    def next_round(form):
+        tx, kind = optimizer(), gating.continuous(reset=form)
+        pair = gating.begin(KEY, weights, {}, full, 0.0)
+        pair = pair[0]._replace(gates={"k": logits}), pair[1]
+        pair = gating.again(kind, *pair)
+        ticket = Ticket(2, 0, 5, *pair, gating.masked(full))
+        state, step = training.begin(tx, ticket), stepper(kind, tx, scaled=True)
+        for _ in range(5):  # every weight is to grow
+            state = step(state, gating.masked(full), None, 4 * jnp.ones(4))
+        return gates.harden(state.params.gates)["k"].tolist()
+
+    assert next_round("paper")[:2] == [False, False]
+    assert next_round("code") == [True, True, True, True]
+
+
 def test_an_evaluation_is_at_the_temperature_of_the_last_step():
     apply_fn = gating.network(identity, gating.continuous(), at, scaled=False)
     params, state = gating.begin(KEY, START, {}, FULL, 0.02)
@@ -234,6 +256,13 @@ def test_a_stochastic_gate_is_binary_and_has_its_straight_through_gradient(gradi
     np.testing.assert_allclose(slope, expected, rtol=1e-6)
 
 
+def test_a_stochastic_gate_is_binary_at_every_logit():
+    for gradient in ("sigmoid", "identity"):
+        kind, s = gating.stochastic(gradient=gradient), jnp.linspace(-9, 9, 2000)
+        drawn = jax.jit(lambda s, k=kind: k.train(KEY, {"k": s}, 1.0, 1.0)["k"])(s)
+        assert set(drawn.tolist()) == {0.0, 1.0}
+
+
 def test_stochastic_gates_are_drawn_anew_at_each_step_and_the_same_again():
     kind, many = gating.stochastic(), {"k": jnp.ones(64)}
     apply_fn = gating.network(identity, kind, at, scaled=False)
@@ -243,6 +272,9 @@ def test_stochastic_gates_are_drawn_anew_at_each_step_and_the_same_again():
     second, _ = apply_fn(params, after, None, True)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, apply_fn(params, state, None, True)[0])
+    _, state = gating.again(kind, params, after)
+    assert state.progress.step == 0
+    assert not np.array_equal(first, apply_fn(params, state, None, True)[0])
     # Four standard deviations of 64 fair coins are 4 / (2 * 8).
     np.testing.assert_allclose(jnp.mean(first), 0.5, atol=0.25)
 

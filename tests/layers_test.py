@@ -87,8 +87,9 @@ TABLE = {
     "tickets.iterative tickets.storage tickets.travel",
     "gating": "concrete gates masks optimizers",
     "soft_threshold": "gating masks",
-    "learnt": "gates gating masks optimizers pruning slimming soft_threshold tickets "
-    "tickets.continuous",
+    "learnt": "concrete defaults gates gating masks optimizers pruning slimming "
+    "soft_threshold tickets tickets.continuous",
+    "examining": "gates gating learnt masks",
     "progress": "processes",
     "structured": "data.splits "
     "channels layerwise losses masks models names pruning scores "
@@ -104,7 +105,7 @@ TABLE = {
     "assembly": "data.splits "
     "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs "
-    "learnt structured",
+    "learnt examining structured",
     "recipes": "dynamic losses retraining rescaling tickets.iterative",
     "arms": "data.splits "
     "assembly planning programs costs dynamic masks models models.ghosts "
@@ -120,10 +121,11 @@ TABLE = {
     "records workdir",
     "gains": "results",
     "report": "processes results gains",
+    "chains": "assembly learnt masks results tickets workdir",
     "experiment": "data.lazy "
-    "memory meshes data.sources masks training results tickets config progress "
+    "memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
-    "retraining tickets.storage learnt",
+    "retraining tickets.storage learnt examining chains",
     "dry_run": "data.lazy "
     "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",

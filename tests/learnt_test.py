@@ -1,18 +1,23 @@
 """Searches by learnt masks through the whole program: tickets, records, refusals."""
 
-import contextlib
+import itertools
 import logging
 import pathlib
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 
 from lthjax import (
     assembly,
+    checkpoints,
+    concrete,
     config,
+    examining,
     experiment,
     gates,
     learnt,
@@ -107,29 +112,31 @@ def test_members_of_a_population_find_what_they_find_alone(front, tmp_path):
         np.testing.assert_allclose(row["train_loss"], other["train_loss"], rtol=1e-4)
 
 
-def test_a_search_stopped_in_any_round_ends_the_same(front, tmp_path, monkeypatch):
+def test_a_round_that_is_saved_and_read_again_has_the_densities_of_its_ticket(front):
     settings, root = front
-    moves, move_on = [], experiment._move_on
+    for one, level in itertools.product(experiment.members(settings), (1, 2)):
+        row = tiny.records(root)[level, one.seed, "search", one.initial]
+        kept = load_ticket(workdir.ticket_path(root, one, level)).masks
+        found = {name: k / size for name, (k, size) in masks.layers(kept).items()}
+        assert row["layers"] == found
+        if level < 2:
+            continue
+        saved, _ = checkpoints.newest(root / "search" / one.folder, None)
+        logits = saved["state"]["round"]["params"]["gates"]
+        soft = jax.tree.map(lambda m: m > 1 / 2, gates.soft(logits, 200.0))
+        for tree in (soft, gates.harden(logits)):
+            jax.tree.map(np.testing.assert_array_equal, tree, kept)
 
-    def stop(this, job, trained):
-        move_on(this, job, trained)
-        moves.append(job)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "_move_on", stop)
-    for _ in range(40):
-        with contextlib.suppress(KeyboardInterrupt):
-            experiment.run(settings, tmp_path)
-            break
-    # Four chains, each moved on after the dense training, two parts of the first
-    # round, its ticket, the second round and its ticket.
-    assert len(moves) == 4 * 6
-    assert {job.ticket.searching for job in moves} == {0, 1}
-    found, expected = tiny.records(tmp_path), tiny.records(root)
-    assert found.keys() == expected.keys()
-    for identity, row in found.items():
-        assert row["kept"] == expected[identity]["kept"]
-    assert tiny.saved_tickets(tmp_path).keys() == tiny.saved_tickets(root).keys()
+def test_a_search_that_prunes_nothing_gives_the_dense_network_again(tmp_path):
+    changes = {**GATED, "seeds": (0,), "search.rewind_to": 0, "search.levels": 1}
+    open_ = {"search.gates.initial": (0.3,), "search.gates.penalty": 0.0}
+    slow = {"search.gates.learning_rate": 0.1}
+    experiment.run(tiny.config({**changes, **open_, **slow}), tmp_path)
+    rows = tiny.records(tmp_path)
+    assert rows[1, 0, "search"]["kept"] == TOTAL
+    again = {**rows[1, 0, "ticket"], "level": 0}
+    assert again == rows[0, 0, "ticket"]
 
 
 def test_controls_are_of_the_tickets_and_not_of_the_rounds(front, tmp_path):
@@ -164,24 +171,43 @@ def test_every_method_in_rounds_runs_through_the_same_loop(changes, tmp_path):
     assert rows[1, 0, "ticket"]["kept"] <= TOTAL
 
 
-def test_a_sparsity_asked_for_is_met_by_the_highest_gates(tmp_path):
+def test_a_sparsity_asked_for_is_met_by_the_highest_gates(tmp_path, caplog):
     changes = {**GATED, "seeds": (0,), "search.gates.initial": (0.05,)}
     settings = tiny.config({**changes, "search.sparsities": (0.5, 0.9)})
     experiment.run(settings, tmp_path)
     rows = tiny.records(tmp_path)
-    assert [rows[n, 0, "ticket"]["kept"] for n in (1, 2)] == [
-        round(TOTAL * 0.5),
-        round(TOTAL * (1 - 0.9)),
-    ]
+    asked = [round(TOTAL * 0.5), round(TOTAL * (1 - 0.9))]
+    assert [rows[n, 0, "ticket"]["kept"] for n in (1, 2)] == asked
+    assert all(rows[n, 0, "search"]["trimmed"] for n in (1, 2))
+    few = {"search.gates.initial": (-0.3,), "search.minimum": 70}
+    few["search.sparsities"] = (0.5,)
+    experiment.run(tiny.changed(settings, few), tmp_path / "few")
+    row = tiny.records(tmp_path / "few")[1, 0, "search"]
+    assert row["open"] < row["kept"] == asked[0]
+    assert f"where {row['open']} gates are open" in caplog.text
+    assert TOTAL - 512 >= row["layers"]["head/kernel"] * (TOTAL - 512) >= 70
+
+
+def test_trimming_leaves_the_values_that_hard_gates_have():
+    logits = {"k": jnp.array([3.0, 0.0, 1.0, -3.0])}
+    params = {"k": jnp.array([1.0, 2.0, 3.0, 4.0])}
+    settings = tiny.config({"search.method": "l0", "search.sparsities": (0.5,)})
+    numbers = types.SimpleNamespace(targets=[2])
+    rounds = learnt.gated_rounds(settings, numbers, optax.sgd(0.1), None)
+    full = {"k": jnp.ones(4, bool)}
+    first = rounds.open(jax.random.key(0), params, {}, full)
+    trained = first._replace(params=first.params._replace(gates=logits))
+    found = rounds.harvest(None, trained, 1)
+    assert found.masks["k"].tolist() == [True, False, True, False]
+    test_gates = concrete.mean(logits)["k"]
+    expected = jnp.where(found.masks["k"], test_gates * params["k"], 0)
+    np.testing.assert_allclose(found.params["k"], expected, rtol=1e-6)
+    assert test_gates[2] < 1
 
 
 def test_slimming_takes_channels_once(tmp_path):
     changes = {
-        "model.name": "vgg11",
-        "model.width": 0.03,
-        "model.options": {"norm_scale": "half"},
-        "data.options": {"train": 48, "test": 16, "image_shape": (16, 16, 1)},
-        "search.method": "slimming",
+        **VGG,
         "search.sparsities": (0.2,),
         "search.restart": "fine_tune",
         "search.gates.penalty": 1e-2,
@@ -199,6 +225,13 @@ def test_slimming_takes_channels_once(tmp_path):
         assert ((live.all(0)) | ~live.any(0)).all()
 
 
+VGG = {
+    "model.name": "vgg11",
+    "model.width": 0.03,
+    "model.options": {"norm_scale": "half"},
+    "data.options": {"train": 48, "test": 16, "image_shape": (16, 16, 1)},
+    "search.method": "slimming",
+}
 BAD = [
     ({"search.gates.final_temperature": 1.0}, "end above 1, .* final_temperature = 1"),
     ({"search.gates.initial": (20.0,)}, "between 0 and 1 in float32, got initial = 20"),
@@ -209,7 +242,27 @@ BAD = [
     ({"search.gates.penalty": -1.0}, "at least 0, got search.gates.penalty = -1"),
     ({"search.restart": "continue"}, "fine_tune, got restart = 'continue'"),
     ({"search.method": "contnuous"}, "did you mean 'continuous'"),
-    ({"search.method": "slimming"}, r"one share .* got search.sparsities = \(\)"),
+    (VGG, r"one share .* got search.sparsities = \(\)"),
+    ({"search.method": "slimming"}, "scales of batch norm, got a network without any"),
+    (
+        {**VGG, "model.name": "resnet20", "model.options": {"shortcut_norm": False}},
+        "one chain, .* got stage2_block0/shortcut, .* outside of it",
+    ),
+    ({"train.steps": 3}, r"two periods .*period = 0 \(an epoch, 3\) in 3 steps"),
+    (
+        {"search.gates.period": 4},
+        "two periods .*period = 4 in 4 steps; give",
+    ),
+    ({"search.gates.final_temperature": float("inf")}, "finite, got .* = inf"),
+    ({"search.gates.initial": ("a",)}, r"must be numbers, got .* = \('a',\)"),
+    ({"search.gates.initial": ((0.1,),)}, "must be numbers, got search.gates.initial"),
+    ({"search.pattern": "channels"}, "no use for search.pattern, got .* = 'channels'"),
+    ({"search.scope": "layer"}, "scope without search.sparsities, got .* = 'layer'"),
+    ({"search.minimum": 2}, "minimum without search.sparsities, got .* = 2; leave"),
+    (
+        {"search.score": "random", "search.sparsities": (0.5,)},
+        "no use for search.score",
+    ),
 ]
 
 
@@ -223,15 +276,6 @@ def test_what_cannot_be_learnt_is_refused_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_search_that_prunes_everything_says_where(tmp_path):
-    settings = tiny.config({"search.method": "continuous", "search.levels": 1})
-    settings = tiny.changed(settings, {"search.gates.initial": (-3.0,)})
-    with pytest.raises(
-        ValueError, match=r"none of 592 .* \(dense1/kernel, head/kernel"
-    ):
-        experiment.run(settings, tmp_path)
-
-
 def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
     settings = tiny.config({"search.method": "continuous", "search.levels": 1})
     settings = tiny.changed(settings, {"search.gates.initial": (0.001,), "seeds": (0,)})
@@ -240,7 +284,7 @@ def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
     assert "% of the gates are undecided at the end: raise the gates'" in caplog.text
     row = {"test_accuracy": 0.9, "hard_test_accuracy": 0.5, "undecided": 0.0}
     row |= {"sparsity": 0.9991, "kept": 1, "prunable": 1200}
-    texts = learnt.warnings(settings, row)
+    texts = examining.warnings(settings, row)
     assert len(texts) == 2 and "40.0 points" in texts[0] and "1 of 1200" in texts[1]
 
 

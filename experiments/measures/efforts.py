@@ -92,7 +92,8 @@ def best(found, dense_mean):
         good = [point for point in found if np.mean(point["accuracy"]) >= least]
         sparsest = min(good, key=lambda point: np.mean(point["left"]), default=None)
         chosen[f"sparsest matching, within {100 * tolerance:g} points"] = sparsest
-    chosen["best"] = max(found, key=lambda point: np.mean(point["accuracy"]))
+    by_accuracy = {"key": lambda point: np.mean(point["accuracy"]), "default": None}
+    chosen["best"] = max(found, **by_accuracy)
     return chosen
 
 

@@ -22,7 +22,7 @@ def trainer(name: str, options, *, gated: bool, members: int = 1) -> Callable:
       name: Of the network.
       options: Of the command.
       gated: Whether gates are trained with the weights.
-      members: With first logits from -0.1 to 0.1.
+      members: With first logits evenly from -0.1 to 0.1.
     """
     config, source = setting(network(name, options), options, augment=False)
     config.search.method = "continuous" if gated else "iterative"
@@ -31,7 +31,7 @@ def trainer(name: str, options, *, gated: bool, members: int = 1) -> Callable:
     masks = parts.masks_fn(params)
     state, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
     if gated:
-        logits = [0.1 * (2 * i / members - 1) for i in range(members)]
+        logits = jnp.linspace(-0.1, 0.1, members).tolist()
         rounds = [learnt.varied(state, logit).round for logit in logits]
         found = [Ticket(1, 0, END, *each, searching=1) for each in rounds]
     else:

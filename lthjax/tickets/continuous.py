@@ -64,7 +64,8 @@ def continuous(
         "learning_rate"  the pruned network's          k to T
         "fine_tune"      the pruned network's          T to T + (T - k)
 
-    "fine_tune" with one level is pruning: train once, harden, fine-tune.
+    "fine_tune" with one level is pruning: train once, harden, fine-tune. A round that
+    leaves no weight is the last one, and has no ticket.
 
     Args:
       rounds: What a round starts from and gives.
@@ -75,8 +76,7 @@ def continuous(
       start: For "weights", "zero" or "rewind_to".
 
     Raises:
-      ValueError: `restart` or `start` is unknown, or `rewind_to` is not in [0, T); in
-        `step`, a round has pruned every weight.
+      ValueError: `restart` or `start` is unknown, or `rewind_to` is not in [0, T).
 
     References:
       Savarese et al., 2020, arXiv:1912.04427. Its released code retrains a ticket from
@@ -91,7 +91,7 @@ def continuous(
         return State(params, model_state, first), ticket
 
     def step(key, state, ticket, trained):
-        if not ticket.searching:
+        if not ticket.searching or ticket.level > levels:
             return _open(key, state, ticket.level)
         state = state._replace(round=trained)
         if ticket.until < steps:
@@ -99,7 +99,8 @@ def continuous(
             state = State(*point, trained)
             return state, _searching(1, ticket.until, steps, trained)
         found = rounds.harvest(key, trained, ticket.level)
-        _check_alive(found.masks, ticket.level)
+        if int(masks_lib.count(found.masks)[0]) == 0:
+            return state, None
         pruned = found.params, found.model_state
         point = state[:2] if restart == "weights" else pruned
         return state, Ticket(ticket.level, *span, *point, found.masks)
@@ -140,16 +141,6 @@ def _searching(level, start, until, source):
     """Returns the ticket that trains a round, from what `source` holds."""
     point = source.params, source.model_state, source.masks, source.opt_state
     return Ticket(level, start, until, *point, searching=1)
-
-
-def _check_alive(masks, level):
-    kept, total = masks_lib.count(masks)
-    if int(kept) == 0:
-        raise ValueError(
-            f"a search must leave weights, got none of {total} at level {level}: every "
-            f"layer collapsed ({', '.join(masks_lib.collapsed(masks))}); raise the "
-            "initial logit, or lower the penalty or the number of levels"
-        )
 
 
 def continued(prune_fn: Callable, optimizer_fn: Callable) -> Rounds:

@@ -15,6 +15,7 @@ LEVELS, STEPS, LATE = 3, 6, 2
 KEY = jax.random.key(0)
 PARAMS = {"kernel": jnp.arange(8.0), "bias": jnp.zeros(1)}
 FULL = masks.full(PARAMS)
+NOTHING = {"kernel": jnp.zeros(8, bool), "bias": None}
 
 
 def fresh(params, model_state, tree):
@@ -117,15 +118,19 @@ def test_a_ticket_trains_over_the_steps_of_its_restart(restart, start):
             np.testing.assert_array_equal(ticket.params["kernel"], pruned["kernel"])
 
 
-def test_a_round_that_prunes_everything_is_refused_with_the_layers():
-    def nothing(key, trained, level):
-        return trained._replace(masks={"kernel": jnp.zeros(8, bool), "bias": None})
+def test_a_round_that_prunes_everything_is_the_last():
+    def nothing_at_two(key, trained, level):
+        found = halves(key, trained, level)
+        return found if level == 1 else found._replace(masks=NOTHING)
 
-    search = continuous(
-        ROUNDS._replace(harvest=nothing), levels=1, steps=STEPS, rewind_to=0
-    )
-    with pytest.raises(ValueError, match=r"none of 8 at level 1: .* \(kernel\); raise"):
-        trail(search)
+    rounds = ROUNDS._replace(harvest=nothing_at_two)
+    rows = trail(continuous(rounds, levels=LEVELS, steps=STEPS, rewind_to=0))
+    assert [(t.level, t.searching) for _, t, _ in rows] == [
+        (0, 0),
+        (1, 1),
+        (1, 0),
+        (2, 1),
+    ]
 
 
 def test_pruning_without_rewinding_prunes_what_the_last_round_left():
