@@ -66,7 +66,7 @@ TABLE = {
     "hull": "",
     "thresholds": "",
     "bound": "thresholds",
-    "grafts": "masks models",
+    "grafts": "channels masks models",
     "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks meshes processes",
     "defaults": "",
@@ -89,7 +89,7 @@ TABLE = {
     "tickets.continuous",
     "progress": "processes",
     "structured": "data.splits "
-    "channels layerwise losses masks models names pruning scores "
+    "channels defaults layerwise losses masks models names pruning scores "
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
     "planning": "data.splits "
@@ -107,7 +107,7 @@ TABLE = {
     "arms": "data.splits "
     "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
-    "workdir": "checkpoints processes results tickets config",
+    "workdir": "checkpoints processes progress results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "data.splits "
