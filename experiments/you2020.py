@@ -104,7 +104,7 @@ def fired(seen, settings):
         queue = settings.early_bird.queue
         state = detection.watch(seen.shape[1], rule, queue)
         for epoch, mask in enumerate(seen, start=1):
-            state = detection.update(state, jnp.asarray(mask), epoch, rule=rule)
+            state = detection.update(state, jnp.asarray(mask), epoch)
         found[rule] = int(state.fired_at)
     return found
 

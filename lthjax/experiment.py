@@ -10,6 +10,7 @@ import functools
 import itertools
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -55,6 +56,7 @@ class Run(NamedTuple):
       parts: The functions.
       chains: {member: (search state, next ticket or None)}; the loop moves them on.
       arms: {(arm, level): the functions of what is retrained with tweaks}.
+      stay: What saves a search that works between two trainings: see `workdir.stay`.
     """
 
     config: Any
@@ -62,6 +64,7 @@ class Run(NamedTuple):
     parts: Parts
     chains: dict
     arms: dict
+    stay: Callable
 
 
 def run(config, root: str | pathlib.Path) -> list[dict]:
@@ -84,10 +87,12 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
-        chains = {one: _chain(root, parts, one) for one in members(config)}
-        this = Run(config, root, parts, chains, own)
+        stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
+        chains = {one: _chain(root, parts, one, stay) for one in members(config)}
+        this = Run(config, root, parts, chains, own, stay)
         if missing(this):
-            workdir.check_space(root, _bytes_to_write(config, parts.plan))
+            needed = planning.bytes_to_write(config, parts.plan, len(chains))
+            workdir.check_space(root, needed)
         else:
             log.info("finished: %s has all that was asked for; nothing to do", root)
         while absent := missing(this):
@@ -198,12 +203,12 @@ def _teacher(this, arm, one):
     return arms.teacher(path, this.parts)
 
 
-def _chain(root, parts, one):
+def _chain(root, parts, one, stay):
     """Returns (search state, next ticket) of a member: where its search stands."""
     saved = workdir.load_search(root, one, functools.partial(_like, parts))
     if saved is not None:
         log.info("%s goes on from the end of level %d", one.text, saved[1].level)
-        return _next(root, parts, one, saved)
+        return _next(root, parts, one, saved, stay)
     params, model_state = parts.init_fn(assembly.key(one.seed, "init"))
     masks = parts.masks_fn(params)
     key = assembly.key(one.seed, "search")
@@ -213,10 +218,11 @@ def _chain(root, parts, one):
     return state, workdir.save_ticket(root, one, ticket)
 
 
-def _next(root, parts, one, stand):
+def _next(root, parts, one, stand, stay):
     """Asks the search for its next ticket, and saves that."""
-    state, before, trained = stand
     key = assembly.key(one.seed, "search")
+    states = parts.search.between(key, *stand)
+    state, before, trained = stay(one, stand, states)
     state, ticket = parts.search.step(key, state, before, trained)
     if ticket is None or ticket.searching:
         return state, ticket
@@ -250,14 +256,6 @@ def _like(parts: Parts, metadata: dict) -> dict:
     return jax.eval_shape(begin, jax.random.key(0))
 
 
-def _bytes_to_write(config, plan):
-    """Returns a bound of what a run keeps on the disk: tickets and checkpoints."""
-    kept, own = 2 if config.studies else 1, len(config.retraining.arms)
-    per_member = (kept + own) * len(plan.targets) + 12
-    per_member += 6 * (len(config.controls) + own)
-    return 4 * plan.params * per_member * len(members(config)) + 10**7
-
-
 def _train(this: Run, jobs: list[Job], asked) -> None:
     """Trains a population to its end, records it, and moves the searches on."""
     root = this.root
@@ -266,7 +264,9 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
         parts, jobs
     )
     options = this.config.logging
-    later = _steps_later(this, population)
+    share = len(this.chains) / len(population.jobs)
+    plan, ticket = this.parts.plan, population.ticket
+    later = planning.steps_later(this.config, plan, ticket, share)
     population = populations.train(
         root, parts, population, options, asked=asked, later=later
     )
@@ -301,7 +301,7 @@ def _record(this, parts, population):
         masks = [populations.ended(population, i) for i in range(len(population.jobs))]
         best_by = this.config.best_by
         more = [
-            {} if job.ticket.searching else parts.describe(job, kept)
+            {} if job.ticket.searching else _described(this, parts, job, kept)
             for job, kept in zip(population.jobs, masks, strict=True)
         ]
         rows = records.rows(population, masks, results.read(drawn), best_by, more)
@@ -309,6 +309,13 @@ def _record(this, parts, population):
         results.append(this.root / results.RESULTS, rows)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)
+
+
+def _described(this, parts, job, kept):
+    """Returns what the search, of its own tickets, and an arm add to a record."""
+    own = job.arm == job.ticket.arm
+    found = this.chains[job.member][0], job.ticket
+    return parts.describe(job, kept) | (parts.search.describe(*found) if own else {})
 
 
 def _examined(this, population, index, row):
@@ -331,19 +338,4 @@ def _move_on(this, job, trained):
         studies.keep(this.root, this.config.studies, job.seed, ticket, trained)
     workdir.save_search(this.root, job.member, state, ticket, trained)
     stand = state, ticket._replace(opt_state=None), trained
-    this.chains[job.member] = _next(this.root, this.parts, job.member, stand)
-
-
-def _steps_later(this, population):
-    """Returns the steps that come after a training, in those of its population.
-
-    That is a guess where a level trains for other steps than the dense network, less
-    what was rewound.
-    """
-    plan, config, ticket = this.parts.plan, this.config, population.ticket
-    span = plan.steps - config.search.rewind_to
-    more = len(config.controls) + len(config.retraining.arms)
-    chains = len(this.chains) * (1 + more)
-    levels = len(plan.targets) - ticket.level
-    steps = levels * span * chains / len(population.jobs)
-    return round(max(0, plan.steps - ticket.until) + steps)
+    this.chains[job.member] = _next(this.root, this.parts, job.member, stand, this.stay)
