@@ -101,10 +101,10 @@ def fired(seen, settings):
     """Returns {rule: epoch at which the detector fires, or -1}."""
     found, options = {}, settings.early_bird
     for rule in detection.RULES:
-        state = detection.watch(seen.shape[1], rule, options.queue)
-        given = {"rule": rule, "threshold": options.threshold}
+        given = {"queue": options.queue, "threshold": options.threshold}
+        state = detection.watch(seen.shape[1], rule, **given)
         for epoch, mask in enumerate(seen, start=1):
-            state = detection.update(state, jnp.asarray(mask), epoch, **given)
+            state = detection.update(state, jnp.asarray(mask), epoch)
         found[rule] = int(state.fired_at)
     return found
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -23,18 +23,19 @@ class CollapsedError(ValueError):
     """The rounds of all chains of a run have pruned every weight."""
 
 
-def begin(root: pathlib.Path, parts: Parts, one: Member) -> Chain:
+def begin(root: pathlib.Path, parts: Parts, one: Member, stay: Callable) -> Chain:
     """Returns (search state, next ticket) of a member: where its search stands.
 
     Args:
       root: The workdir.
       parts: The functions of the run.
       one: The member.
+      stay: What goes through the work between trainings, of `workdir.stay`.
     """
     saved = workdir.load_search(root, one, functools.partial(_like, parts))
     if saved is not None:
         log.info("%s goes on from the end of level %d", one.text, saved[1].level)
-        return following(root, parts, one, saved)
+        return following(root, parts, one, saved, stay)
     params, model_state = parts.init_fn(assembly.key(one.seed, "init"))
     masks = parts.masks_fn(params)
     key = assembly.key(one.seed, "search")
@@ -44,7 +45,9 @@ def begin(root: pathlib.Path, parts: Parts, one: Member) -> Chain:
     return state, workdir.save_ticket(root, one, ticket)
 
 
-def following(root: pathlib.Path, parts: Parts, one: Member, stand: tuple) -> Chain:
+def following(
+    root: pathlib.Path, parts: Parts, one: Member, stand: tuple, stay: Callable
+) -> Chain:
     """Asks the search for its next ticket, and saves that.
 
     Args:
@@ -52,12 +55,13 @@ def following(root: pathlib.Path, parts: Parts, one: Member, stand: tuple) -> Ch
       parts: The functions of the run.
       one: The member.
       stand: (search state, last ticket, what its training gave).
+      stay: As for `begin`.
 
     Returns:
       (search state, ticket or `None`).
     """
-    state, before, trained = stand
     key = assembly.key(one.seed, "search")
+    state, before, trained = stay(one, stand, parts.search.between(key, *stand))
     state, ticket = parts.search.step(key, state, before, trained)
     if ticket is None and before.searching:
         for text in _collapses(results.read(root / results.RESULTS), [one]):

@@ -89,7 +89,7 @@ def default() -> ConfigDict:
                 "draw_at": 0,  # step of the pre-training; 0: its end
                 "candidates": "random",  # or "all", or "gradient", a shortlist
                 "number": 50,  # of candidates a step, or of the shortlist
-                "objective": "cross_entropy",  # or "imitation" of the logits
+                "objective": "cross_entropy",  # imitation, of the logits; local
                 "replace": False,  # whether a channel may be chosen again
                 "tolerance": 0.02,  # relative loss of accuracy allowed, by layer
                 "gate": 0.05,  # the same of the batch, before accuracy is looked up

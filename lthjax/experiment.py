@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -54,6 +55,7 @@ class Run(NamedTuple):
       parts: The functions.
       chains: {member: (search state, next ticket or None)}; the loop moves them on.
       arms: {(arm, level): the functions of what is retrained with tweaks}.
+      stay: What saves a search that works between two trainings: see `workdir.stay`.
     """
 
     config: Any
@@ -61,6 +63,7 @@ class Run(NamedTuple):
     parts: Parts
     chains: dict
     arms: dict
+    stay: Callable
 
 
 def run(config, root: str | pathlib.Path) -> list[dict]:
@@ -84,10 +87,12 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
-        stands = {one: chains.begin(root, parts, one) for one in members(config)}
-        this = Run(config, root, parts, stands, own)
+        stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
+        stands = {one: chains.begin(root, parts, one, stay) for one in members(config)}
+        this = Run(config, root, parts, stands, own, stay)
         if missing(this):
-            workdir.check_space(root, _bytes_to_write(config, parts.plan))
+            needed = planning.bytes_to_write(config, parts.plan, len(stands))
+            workdir.check_space(root, needed)
         else:
             _check_left(this)
             log.info("finished: %s has all that was asked for; nothing to do", root)
@@ -207,14 +212,6 @@ def _teacher(this, arm, one):
     return arms.teacher(path, this.parts)
 
 
-def _bytes_to_write(config, plan):
-    """Returns a bound of what a run keeps on the disk: tickets and checkpoints."""
-    kept, own = 2 if config.studies else 1, len(config.retraining.arms)
-    per_member = (kept + own) * len(plan.targets) + 12
-    per_member += 6 * (len(config.controls) + own)
-    return 4 * plan.params * per_member * len(members(config)) + 10**7
-
-
 def _train(this: Run, jobs: list[Job], asked) -> None:
     """Trains a population to its end, records it, and moves the searches on."""
     root = this.root
@@ -223,7 +220,9 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
         parts, jobs
     )
     options = this.config.logging
-    later = _steps_later(this, population)
+    share = len(this.chains) / len(population.jobs)
+    plan, ticket = this.parts.plan, population.ticket
+    later = planning.steps_later(this.config, plan, ticket, share)
     population = populations.train(
         root, parts, population, options, asked=asked, later=later
     )
@@ -258,7 +257,7 @@ def _record(this, parts, population):
         masks = [populations.ended(population, i) for i in range(len(population.jobs))]
         best_by = this.config.best_by
         more = [
-            {} if job.ticket.searching else parts.describe(job, kept)
+            {} if job.ticket.searching else _described(this, parts, job, kept)
             for job, kept in zip(population.jobs, masks, strict=True)
         ]
         rows = records.rows(population, masks, results.read(drawn), best_by, more)
@@ -266,6 +265,13 @@ def _record(this, parts, population):
         results.append(this.root / results.RESULTS, rows)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)
+
+
+def _described(this, parts, job, kept):
+    """Returns what the search, of its own tickets, and an arm add to a record."""
+    own = job.arm == job.ticket.arm
+    found = this.chains[job.member][0], job.ticket
+    return parts.describe(job, kept) | (parts.search.describe(*found) if own else {})
 
 
 def _examined(this, population, index, row):
@@ -283,25 +289,10 @@ def _examined(this, population, index, row):
 
 def _move_on(this, job, trained):
     """Saves what a ticket's training gave, and asks its search for the next one."""
-    state, ticket = this.chains[job.member]
+    root, (state, ticket) = this.root, this.chains[job.member]
     if ticket.until >= this.parts.plan.steps and not ticket.searching:
-        studies.keep(this.root, this.config.studies, job.seed, ticket, trained)
-    workdir.save_search(this.root, job.member, state, ticket, trained)
+        studies.keep(root, this.config.studies, job.seed, ticket, trained)
+    workdir.save_search(root, job.member, state, ticket, trained)
     stand = state, ticket._replace(opt_state=None), trained
-    following = chains.following(this.root, this.parts, job.member, stand)
+    following = chains.following(root, this.parts, job.member, stand, this.stay)
     this.chains[job.member] = following
-
-
-def _steps_later(this, population):
-    """Returns the steps that come after a training, in those of its population.
-
-    That is a guess where a level trains for other steps than the dense network, less
-    what was rewound.
-    """
-    plan, config, ticket = this.parts.plan, this.config, population.ticket
-    span = plan.steps - config.search.rewind_to
-    more = len(config.controls) + len(config.retraining.arms)
-    chains = len(this.chains) * (1 + more)
-    levels = len(plan.targets) - ticket.level
-    steps = levels * span * chains / len(population.jobs)
-    return round(max(0, plan.steps - ticket.until) + steps)

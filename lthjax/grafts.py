@@ -12,8 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from lthjax import models
+from lthjax import channels, models
 from lthjax.masks import Params
+
+# Products in fewer bits, as accelerators take them, would rank channels otherwise.
+PRECISION = lax.Precision.HIGHEST
 
 
 class Entry(NamedTuple):
@@ -27,6 +30,25 @@ class Entry(NamedTuple):
 
     block: jax.Array
     layer: jax.Array
+
+
+class Maps(NamedTuple):
+    """What a reading layer sees of its channels, and its kernel.
+
+    The result of the layer is linear in both: with K_i what it makes of channel i
+    alone, and n picks of which n_i are of channel i,
+
+        z = (C / n) sum_i n_i K_i + bias.
+
+    Attributes:
+      seen: [taps, batch, ..., channels].
+      kernel: [taps, channels, results].
+      bias: [results].
+    """
+
+    seen: jax.Array
+    kernel: jax.Array
+    bias: jax.Array
 
 
 def before(model: nn.Module, layer: str) -> Callable:
@@ -144,3 +166,56 @@ def patches(x: jax.Array, kernel: jax.Array, place: tuple | None) -> jax.Array:
 def taps(kernel: jax.Array) -> jax.Array:
     """Returns a kernel with its taps on one axis [taps, channels, results]."""
     return kernel.reshape(-1, *kernel.shape[-2:])
+
+
+def maps(
+    params: Params, group: channels.Group, x: jax.Array, place: tuple | None
+) -> Maps:
+    """Returns the Maps of a layer's input; pixels of a flattened map are taps too.
+
+    Args:
+      params: The parameters of the network.
+      group: The channels, which the layer reads.
+      x: The layer's input, as for `patches`.
+      place: As for `patches`.
+    """
+    named = channels.named(params)
+    kernel = named[f"{group.consumer}/kernel"]
+    bias = named.get(f"{group.consumer}/bias", jnp.zeros(kernel.shape[-1]))
+    times = channels.repeats(params, group)
+    seen, own = patches(x, kernel, place), taps(kernel)
+    if times > 1:
+        seen = jnp.moveaxis(seen[0].reshape(-1, times, group.size), 1, 0)
+        own = own[0].reshape(times, group.size, -1)
+    return Maps(seen, own, bias)
+
+
+def total(found: Maps, counts: jax.Array) -> jax.Array:
+    """Returns sum_i n_i K_i [batch, ..., results].
+
+    Args:
+      found: The Maps.
+      counts: n_i [channels].
+    """
+    kernel = found.kernel * counts[None, :, None]
+    kernel = kernel.reshape(-1, kernel.shape[-1])
+    seen = jnp.moveaxis(found.seen, 0, -2)
+    seen = seen.reshape(*seen.shape[:-2], -1)
+    return jnp.tensordot(seen, kernel, 1, precision=PRECISION)
+
+
+def one(found: Maps, index: jax.Array) -> jax.Array:
+    """Returns K_i of one channel [batch, ..., results]."""
+    seen = jnp.moveaxis(found.seen[..., index], 0, -1)
+    return jnp.tensordot(seen, found.kernel[:, index], 1, precision=PRECISION)
+
+
+def result(found: Maps, summed: jax.Array, number: jax.Array) -> jax.Array:
+    """Returns z of the sum of n picks; of none, the bias."""
+    scale = found.kernel.shape[1] / jnp.maximum(number, 1)
+    return scale * summed + found.bias.reshape([1] * (summed.ndim - 1) + [-1])
+
+
+def weighted(found: Maps, counts: jax.Array) -> jax.Array:
+    """Returns z of the counts [channels]."""
+    return result(found, total(found, counts), jnp.sum(counts))

@@ -14,10 +14,15 @@ References:
   Liu, 2020, arXiv:2010.15969 (local and global imitation); Wolfe et al., 2021,
   arXiv:2108.00259, Algorithm 2. Departures: inner widths of blocks only (the code also
   prunes what MobileNet-V2 projects to, before the residual sum); the factor leaves the
-  search folded into the reader's weights; the gradient shortlist is ours.
+  search folded into the reader's weights; the gradient shortlist is ours. Not built:
+  the better of local and global imitation for each layer, and steps away from a channel
+  that lower its weight.
 """
 
-from collections.abc import Callable
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +32,8 @@ from jax import lax
 
 from lthjax import channels, forward, grafts, losses, names
 from lthjax.masks import Params
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 2**27
 
@@ -74,8 +81,9 @@ def stepper(
       candidates: "random" ones, "all", or those with the best "gradient"; the last two
         need no key. Whoever is scored is scored exactly.
       number: How many are random, or pass the gradient.
-      objective: "cross_entropy" on the labels, or "imitation": half the mean squared
-        difference to the logits of the network whose layer is whole (global imitation).
+      objective: "cross_entropy" on the labels; "imitation": half the mean squared
+        difference to the logits of the network whose layer is whole (global imitation);
+        "local": the same of what the next layer gets, before its norm.
       replace: Whether a channel may be chosen again, for a higher weight.
 
     Raises:
@@ -88,101 +96,48 @@ def stepper(
     number = group.size if candidates == "all" else min(number, group.size)
     enter = grafts.before(network.model, group.consumer)
     follow = grafts.after(network.model, group.consumer)
-    place = _place(network, group, shape)
+    place = grafts.geometry(*network, shape).get(group.consumer)
 
     @jax.jit
     def step(params, key, counts, batch):
         images, labels = batch
         entry = enter(params, network.model_state, images)
-        maps = _maps(params, group, entry.layer, place)
+        maps = grafts.maps(params, group, entry.layer, place)
 
         def logits(result):
             return follow(params, network.model_state, images, entry, result)
 
-        wanted = labels, logits(_weighted(maps, jnp.ones(group.size)))
+        compared = (lambda result: result) if objective == "local" else logits
+        wanted = labels, compared(grafts.weighted(maps, jnp.ones(group.size)))
 
         def loss(result):
-            return measure(logits(result), *wanted)
+            return measure(compared(result), *wanted)
+
+        def by_counts(counts):
+            return loss(grafts.weighted(maps, counts))
 
         open_ = jnp.ones(group.size, bool) if replace else counts == 0
-        indices = choose(key, open_, number, lambda c: loss(_weighted(maps, c)), counts)
+        indices = choose(key, open_, number, by_counts, counts)
         found = _scores(maps, loss, counts, indices)
         found = jnp.where(open_[indices], found, jnp.inf)
         best = jnp.argmin(found)
         pick = indices[best]
-        answered = logits(_weighted(maps, counts.at[pick].add(1)))
+        answered = logits(grafts.weighted(maps, counts.at[pick].add(1)))
         right = jnp.mean(losses.correct(answered, labels))
         return Step(pick, found[best], right, jnp.sum(open_[indices]))
 
     return step
 
 
-class Maps(NamedTuple):
-    """What a reading layer sees of its channels, and its kernel; z is linear in both.
-
-    Attributes:
-      seen: [taps, batch, ..., channels].
-      kernel: [taps, channels, results].
-      bias: [results].
-    """
-
-    seen: jax.Array
-    kernel: jax.Array
-    bias: jax.Array
-
-
-def _maps(params, group, x, place):
-    """Returns the Maps of a layer's input; pixels of a flattened map are taps too."""
-    named = channels.named(params)
-    kernel = named[f"{group.consumer}/kernel"]
-    bias = named.get(f"{group.consumer}/bias", jnp.zeros(kernel.shape[-1]))
-    times = channels.repeats(params, group)
-    seen = grafts.patches(x, kernel, place)
-    taps = grafts.taps(kernel)
-    if times > 1:
-        seen = jnp.moveaxis(seen[0].reshape(-1, times, group.size), 1, 0)
-        taps = taps[0].reshape(times, group.size, -1)
-    return Maps(seen, taps, bias)
-
-
-def _total(maps, counts):
-    """Returns the sum of the counted K_i."""
-    kernel = maps.kernel * counts[None, :, None]
-    seen = jnp.moveaxis(maps.seen, 0, -2)
-    seen = seen.reshape(*seen.shape[:-2], -1)
-    return jnp.tensordot(seen, kernel.reshape(-1, kernel.shape[-1]), 1)
-
-
-def _one(maps, index):
-    """Returns K_i of one channel."""
-    seen = jnp.moveaxis(maps.seen[..., index], 0, -1)
-    return jnp.tensordot(seen, maps.kernel[:, index], 1)
-
-
-def _result(maps, total, number):
-    """Returns z of a sum of n picks; of none, the bias."""
-    scale = maps.kernel.shape[1] / jnp.maximum(number, 1)
-    return scale * total + maps.bias.reshape([1] * (total.ndim - 1) + [-1])
-
-
-def _weighted(maps, counts):
-    return _result(maps, _total(maps, counts), jnp.sum(counts))
-
-
 def _scores(maps, loss, counts, indices):
     """Returns the loss with each of the candidates added, in chunks that fit."""
-    total, number = _total(maps, counts), jnp.sum(counts) + 1
+    total, number = grafts.total(maps, counts), jnp.sum(counts) + 1
     chunk = max(1, min(len(indices), _CHUNK_BYTES // (4 * total.size)))
 
     def one(index):
-        return loss(_result(maps, total + _one(maps, index), number))
+        return loss(grafts.result(maps, total + grafts.one(maps, index), number))
 
     return lax.map(one, indices, batch_size=chunk)
-
-
-def _place(network, group, shape):
-    found = grafts.geometry(*network, shape)
-    return found.get(group.consumer)
 
 
 def _random(key, open_, number, loss, counts):
@@ -220,7 +175,8 @@ def local(
 
     The reader's result before its norm is linear in the channels: this is the two-layer
     selection with Phi_i = C K_i and the target sum_i K_i, its Gram matrix computed from
-    the taps alone, no K_i among them.
+    the taps alone, no K_i among them. All picks are made on one batch; `grow` with the
+    objective "local" draws a batch for each, and ends by the accuracy.
 
     Args:
       network: The network.
@@ -230,18 +186,22 @@ def local(
       weights: As for `forward.select`.
       replace: Whether a channel may be picked again.
 
+    Returns:
+      The selection. Its weights sum to one: `channels.fold` takes C times them.
+
     Raises:
       ValueError: As `forward.select`.
     """
     params, state = network.params, network.model_state
     entry = grafts.before(network.model, group.consumer)(params, state, images)
-    place = _place(network, group, images.shape[1:])
-    maps = _maps(params, group, entry.layer, place)
-    shape = jax.eval_shape(_total, maps, jnp.ones(group.size))
+    place = grafts.geometry(*network, images.shape[1:]).get(group.consumer)
+    maps = grafts.maps(params, group, entry.layer, place)
+    shape = jax.eval_shape(grafts.total, maps, jnp.ones(group.size))
     seen = maps.seen.reshape(len(maps.seen), -1, group.size)
-    inputs = jnp.einsum("tni,snj->tisj", seen, seen)
-    kernels = jnp.einsum("tio,sjo->tisj", maps.kernel, maps.kernel)
-    gram = group.size**2 / shape.size * jnp.einsum("tisj,tisj->ij", inputs, kernels)
+    precise = functools.partial(jnp.einsum, precision=grafts.PRECISION)
+    inputs = precise("tni,snj->tisj", seen, seen)
+    kernels = precise("tio,sjo->tisj", maps.kernel, maps.kernel)
+    gram = group.size**2 / shape.size * precise("tisj,tisj->ij", inputs, kernels)
     matches = jnp.mean(gram, axis=1)
     options = {"weights": weights, "replace": replace}
     return forward.select_gram(gram, matches, jnp.mean(gram), steps, **options)
@@ -255,15 +215,49 @@ def grow(
     accuracy_fn: Callable,
     *,
     group: channels.Group,
-    tolerance: float = 0.02,
-    gate: float = 0.05,
-    most: int | None = None,
+    **options: Any,
 ) -> tuple[Params, jax.Array]:
     """Grows one layer from nothing until the network is as accurate as it was, or so.
 
-    It ends where the accuracy is at least (1 - tolerance) of that with the layer whole,
-    looked up once a batch reaches (1 - gate) of it; where all channels are chosen, the
-    layer is whole again; or after `most` picks.
+    Args:
+      step: As for `growth`, and so are the rest.
+      params: The network so far.
+      key: A JAX PRNG key.
+      draw_fn: What draws a batch.
+      accuracy_fn: params -> accuracy.
+      group: The channels.
+      **options: `tolerance`, `gate` and `most`.
+
+    Returns:
+      (the parameters with the weights folded in, the counts float32 [size]).
+
+    Raises:
+      ValueError, FloatingPointError: As `growth`.
+    """
+    given = step, params, key, draw_fn, accuracy_fn
+    *_, (counts, _) = growth(*given, group=group, **options)
+    return channels.fold(params, {group.name: weights(counts)}, (group,)), counts
+
+
+def growth(
+    step: Callable,
+    params: Params,
+    key: jax.Array,
+    draw_fn: Callable,
+    accuracy_fn: Callable,
+    *,
+    group: channels.Group,
+    tolerance: float = 0.02,
+    gate: float = 0.05,
+    most: int | None = None,
+    counts: jax.Array | None = None,
+) -> Iterator[tuple[jax.Array, bool]]:
+    """Yields (counts float32 [size], whether the layer is done) after every pick.
+
+    It is done where the accuracy is at least (1 - tolerance) of that with the layer
+    whole, looked up once a batch reaches (1 - gate) of it; after `most` picks, which is
+    logged if they did not reach that; or after as many picks as there are channels: if
+    these did not either the layer is whole again, and that is logged.
 
     Args:
       step: Of `stepper`, for this group.
@@ -275,14 +269,68 @@ def grow(
       tolerance: The relative loss of accuracy allowed, of this layer.
       gate: The same of the batch.
       most: The largest number of picks; all channels by default.
-
-    Returns:
-      (the parameters with the weights folded in, the counts float32 [size]).
+      counts: What was yielded last, to go on from there; nothing by default.
 
     Raises:
       ValueError: The tolerance or the gate is not in [0, 1), `most` not in [1, size]:
-        a layer cannot be emptied, and has no more channels than it has.
+        a layer cannot be emptied, and has no more channels than it has. Or, without
+        `most`, the network answers nothing right with the layer whole.
+      FloatingPointError: A loss is NaN or infinite.
     """
+    _check_bounds(group, tolerance, gate, most)
+    reference = _reference(accuracy_fn, params, most)
+    counts = jnp.zeros(group.size) if counts is None else counts
+    last = most or group.size
+    for n in range(int(jnp.sum(counts)), last):
+        draw_key, step_key = jax.random.split(jax.random.fold_in(key, n))
+        found = step(params, step_key, counts, draw_fn(draw_key))
+        _check_finite(found.loss, group, n)
+        counts = counts.at[found.pick].add(1)
+        grown = channels.fold(params, {group.name: weights(counts)}, (group,))
+        near = found.accuracy >= (1 - gate) * reference
+        met = near and float(accuracy_fn(grown)) >= (1 - tolerance) * reference
+        if not met and n + 1 == last:
+            counts = _unmet(counts, most, group)
+        yield counts, met or n + 1 == last
+        if met:
+            return
+
+
+def _reference(accuracy_fn, params, most):
+    """Returns the accuracy with the layer whole; of none, what cannot be reached."""
+    reference = float(accuracy_fn(params))
+    if not reference > 0 and most is None:
+        raise ValueError(
+            "a network must answer some images right for its accuracy to end a layer, "
+            f"got accuracy = {reference}; train it for longer, or give most"
+        )
+    return reference or math.inf
+
+
+def _check_finite(loss, group, picks):
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            "the loss of a selection must stay finite, got loss = "
+            f"{float(loss)} in {group.name} after {picks} picks"
+        )
+
+
+def _unmet(counts, most, group):
+    """Returns the counts of a layer whose picks ran out before it was as accurate."""
+    text = "%s: after %d picks the tolerance is not met; it "
+    if most is not None:
+        log.warning(text + "keeps these, the most allowed", group.name, most)
+        return counts
+    log.warning(text + "stays whole", group.name, group.size)
+    return jnp.ones(group.size)
+
+
+def weights(counts: jax.Array) -> jax.Array:
+    """Returns what each channel counts in the network, C n_i / n; one each if whole."""
+    return counts * (counts.size / jnp.sum(counts))
+
+
+def _check_bounds(group, tolerance, gate, most):
     for name, value in (("tolerance", tolerance), ("gate", gate)):
         if not 0 <= value < 1:
             raise ValueError(f"{name} must be in [0, 1), got {name} = {value}")
@@ -291,26 +339,11 @@ def grow(
             f"a layer of {group.size} channels must keep from 1 to all of them, got "
             f"most = {most} for {group.name}"
         )
-    reference = float(accuracy_fn(params))
-    counts = jnp.zeros(group.size)
-    for n in range(most or group.size):
-        draw_key, step_key = jax.random.split(jax.random.fold_in(key, n))
-        found = step(params, step_key, counts, draw_fn(draw_key))
-        counts = counts.at[found.pick].add(1)
-        grown = channels.fold(params, {group.name: weights(counts)}, (group,))
-        if found.accuracy < (1 - gate) * reference:
-            continue
-        if float(accuracy_fn(grown)) >= (1 - tolerance) * reference:
-            return grown, counts
-    if most is None and bool(jnp.all(counts > 0)):
-        return params, jnp.ones(group.size)
-    return grown, counts
-
-
-def weights(counts: jax.Array) -> jax.Array:
-    """Returns what each channel counts in the network, C n_i / n; one each if whole."""
-    return counts * (counts.size / jnp.sum(counts))
 
 
 CANDIDATES = {"random": _random, "all": _all, "gradient": _by_gradient}
-OBJECTIVES = {"cross_entropy": _cross_entropy, "imitation": _imitation}
+OBJECTIVES = {
+    "cross_entropy": _cross_entropy,
+    "imitation": _imitation,
+    "local": _imitation,
+}

@@ -43,13 +43,7 @@ def full(
       ValueError: Nothing is prunable, or a pattern of `exclude` finds no prunable leaf.
     """
     kernels = [name for name in names(params) if re.search(include, name)]
-    for pattern in exclude:
-        if not any(re.search(pattern, name) for name in kernels):
-            raise ValueError(
-                "every pattern of exclude must match a prunable leaf, got exclude = "
-                f"{pattern!r}; the prunable leaves are {', '.join(kernels)}"
-            )
-    kept = {n for n in kernels if not any(re.search(p, n) for p in exclude)}
+    kept = without(kernels, exclude, "prunable leaf", "prunable leaves")
     if not kept:
         raise ValueError(
             f"at least one leaf must be prunable, got include = {include!r}, exclude = "
@@ -59,6 +53,29 @@ def full(
         lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in kept else None,
         params,
     )
+
+
+def without(
+    found: Sequence[str], exclude: Sequence[str], kind: str, kinds: str
+) -> set[str]:
+    """Returns the names in which no regular expression of `exclude` is found.
+
+    Args:
+      found: The names.
+      exclude: The regular expressions.
+      kind: What a name is of, for the error.
+      kinds: The plural of that.
+
+    Raises:
+      ValueError: A pattern is found in no name.
+    """
+    for pattern in exclude:
+        if not any(re.search(pattern, name) for name in found):
+            raise ValueError(
+                f"every pattern of exclude must match a {kind}, got exclude = "
+                f"{pattern!r}; the {kinds} are {', '.join(found)}"
+            )
+    return {n for n in found if not any(re.search(p, n) for p in exclude)}
 
 
 def apply(params: Params, masks: Masks) -> Params:

@@ -109,6 +109,39 @@ def plan(config, facts, train: int) -> Plan:
     return Plan(train, epoch, steps, every, params, sizes, shapes, targets)
 
 
+def bytes_to_write(config, numbers: Plan, chains: int) -> int:
+    """Returns a bound of what a run keeps on the disk: tickets and checkpoints.
+
+    Args:
+      config: A validated config.
+      numbers: The plan.
+      chains: How many chains of tickets there are.
+    """
+    kept, own = 2 if config.studies else 1, len(config.retraining.arms)
+    per_member = (kept + own) * len(numbers.targets) + 12
+    per_member += 6 * (len(config.controls) + own)
+    return 4 * numbers.params * per_member * chains + 10**7
+
+
+def steps_later(config, numbers: Plan, ticket: Any, share: float) -> int:
+    """Returns the steps that come after a training, in those of its population.
+
+    That is a guess where a level trains for other steps than the dense network, less
+    what was rewound.
+
+    Args:
+      config: A validated config.
+      numbers: The plan.
+      ticket: What is being trained.
+      share: The chains of tickets for every member of the population.
+    """
+    span = numbers.steps - config.search.rewind_to
+    more = len(config.controls) + len(config.retraining.arms)
+    levels = len(numbers.targets) - ticket.level
+    steps = levels * span * share * (1 + more)
+    return round(max(0, numbers.steps - ticket.until) + steps)
+
+
 def summary(config, numbers: Plan) -> str:
     """Returns a sentence on what is prunable, with the counts."""
     layers = ", ".join(f"{name} {size:,}" for name, size in numbers.sizes.items())

@@ -6,12 +6,15 @@ import json
 import logging
 import pathlib
 import shutil
+import threading
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lthjax import checkpoints, processes, results, tickets
+from lthjax import checkpoints, processes, progress, results, tickets
 from lthjax import config as config_lib
 from lthjax.tickets import Ticket, Trained
 
@@ -189,6 +192,35 @@ def save_search(
     tree = {"state": state, "ticket": ticket._replace(opt_state=None)}
     metadata = {"searching": int(ticket.searching)}
     checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained}, metadata)
+
+
+def stay(root: pathlib.Path, seconds: float, asked: threading.Event) -> Callable:
+    """Returns (member, (state, ticket, trained), states) -> the last three of a search.
+
+    It goes through the states of what a search does between two trainings, and saves
+    one after `seconds`, and where the run is asked to stop. All processes do the same.
+
+    Args:
+      root: The workdir.
+      seconds: At most so long, and one piece of work, is lost.
+      asked: The event that asks to stop; the function then raises `Interrupted`.
+    """
+
+    def through(one, stand, states):
+        saved, (state, ticket, trained) = time.monotonic(), stand
+        for state in states:
+            since, wish = processes.largest(time.monotonic() - saved, asked.is_set())
+            if since > seconds or wish:
+                save_search(root, one, state, ticket, trained)
+                saved = time.monotonic()
+            if wish:
+                raise progress.Interrupted(
+                    f"stopped in the search after level {ticket.level} ({one.text}); "
+                    "the same command goes on from there"
+                )
+        return state, ticket, trained
+
+    return through
 
 
 def load_search(root: pathlib.Path, seed: int | Member, like: Any) -> tuple | None:

@@ -16,8 +16,12 @@ FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 SHORTER = {"blocks": (1,), "channels": (16,)}
 
 
-def load(name):
-    return config_lib.load(FOLDER / name)
+# One group of channels.
+FIRST = ("stage[3-7]", "stage2_block1")
+
+
+def load(name, variant=None):
+    return config_lib.load(FOLDER / name, variant)
 
 
 def test_the_names_that_users_type_are_there():
@@ -59,6 +63,19 @@ def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_pa
     (ticket,) = [row for row in rows if (row["level"], row["arm"]) == (1, "ticket")]
     rounding = len(ticket["layers"])
     assert abs(ticket["kept"] - share * ticket["prunable"]) <= rounding
+
+
+@pytest.mark.parametrize("name", ["cifar10_forward.py", "imagenet_forward.py"])
+def test_a_forward_config_of_mobilenet_takes_two_steps_and_a_level(name, tmp_path):
+    config = load(name, "mobilenet_v2")
+    config_lib.validate(config)
+    small = config_lib.shrunk(config, steps=2)
+    small = tiny.changed(small, {"seeds": (0,), "search.exclude": FIRST})
+    rows = experiment.run(small, tmp_path)
+    assert [(row["level"], row["arm"]) for row in rows] == [
+        (0, "ticket"),
+        (1, "ticket"),
+    ]
 
 
 def test_mnist_has_a_shorter_variant_and_no_others():

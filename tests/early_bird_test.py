@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,15 +27,13 @@ def reference(masks, rule):
     return min(fires, default=-1)
 
 
-@functools.cache
-def stepped(rule):
-    return jax.jit(functools.partial(detection.update, rule=rule))
+stepped = jax.jit(detection.update)
 
 
-def shown(masks, rule):
-    state = detection.watch(BITS, rule)
+def shown(masks, rule, **options):
+    state = detection.watch(BITS, rule, **options)
     for epoch, mask in enumerate(masks, start=1):
-        state = stepped(rule)(state, jnp.asarray(mask), epoch)
+        state = stepped(state, jnp.asarray(mask), epoch)
     return state
 
 
@@ -67,6 +63,13 @@ def test_the_detector_is_the_plain_loop_on_random_walks_and_stays_fired(rule):
 def test_the_paper_fires_after_six_equal_masks_and_the_code_after_five():
     for rule, first in (("consecutive", 6), ("newest", 5)):
         assert int(shown([np.ones(BITS, bool)] * 9, rule).fired_at) == first
+
+
+def test_no_threshold_makes_it_fire_before_its_queue_is_full():
+    masks = walk(0, 0.5)
+    for rule, first in (("consecutive", 6), ("newest", 5)):
+        assert int(shown(masks, rule, threshold=1.0).fired_at) == first
+        assert int(shown(masks, rule, threshold=1.0, queue=2).fired_at) == first - 3
 
 
 def test_slow_drift_fires_by_the_paper_and_not_by_the_code():
@@ -153,7 +156,9 @@ def test_the_search_ends_pretraining_by_itself_and_says_what_it_saved():
     assert (drawn.level, drawn.step, drawn.until) == (1, 7 * EPOCH, STEPS)
     assert drawn.opt_state is None and asked[3].opt_state == "moving"
     assert told == [70]
-    facts = saved(state, drawn.masks, steps=STEPS, epoch=EPOCH)
+    facts = found.describe(state, drawn)["early_bird"]
+    assert facts == saved(state, drawn.masks, steps=STEPS, epoch=EPOCH)
+    assert found.describe(state, asked[0]) == {}
     assert facts["fired"] and facts["epoch"] == 7
     assert facts["dense_steps_saved"] == STEPS - 70 and facts["kept"] == 0.5
     np.testing.assert_array_equal(np.isnan(state.history), np.arange(12) >= 7)
@@ -170,7 +175,11 @@ def test_a_mask_that_never_stays_is_drawn_before_the_last_epoch():
     "act, words",
     [
         (lambda: detection.watch(4, "paper"), "consecutive, newest, got rule = 'pap"),
-        (lambda: detection.watch(4, queue=1), "got queue = 1, bits = 4"),
+        (lambda: detection.watch(4, queue=1), "got queue = 1"),
+        (lambda: detection.watch(0), "got bits = 0"),
+        (lambda: detection.watch(4, threshold=1.5), "got threshold = 1.5"),
+        (lambda: search(threshold=0.0), "got threshold = 0.0"),
+        (lambda: search(rule="paper"), "got rule = 'paper'"),
         (lambda: tickets.early_bird(None, steps=9, epoch=5), "two epochs .* 9 steps"),
     ],
 )

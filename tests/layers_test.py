@@ -67,7 +67,7 @@ TABLE = {
     "hull": "gram",
     "thresholds": "names",
     "bound": "thresholds",
-    "grafts": "masks models",
+    "grafts": "channels masks models",
     "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks meshes processes",
     "defaults": "",
@@ -92,7 +92,7 @@ TABLE = {
     "examining": "gates gating learnt masks",
     "progress": "processes",
     "structured": "data.splits "
-    "channels layerwise losses masks models names pruning scores "
+    "channels defaults layerwise losses masks models names pruning scores "
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
     "planning": "data.splits "
@@ -110,7 +110,7 @@ TABLE = {
     "arms": "data.splits "
     "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
-    "workdir": "checkpoints processes results tickets config",
+    "workdir": "checkpoints processes progress results tickets config",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "data.splits "

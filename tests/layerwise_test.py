@@ -133,6 +133,22 @@ def test_local_imitation_is_the_two_layer_selection_of_what_the_reader_gets():
     assert found.picks.tolist() == chosen
 
 
+def test_the_local_objective_is_the_local_selection_pick_by_pick():
+    net, group = network("resnet34"), group_of("resnet34", 0)
+    options = {"candidates": "all", "objective": "local", "replace": True}
+    step = layerwise.stepper(net, group, SHAPE, **options)
+    wanted = layerwise.local(net, group, IMAGES, 4)
+    counts = jnp.zeros(group.size)
+    for pick, loss in zip(wanted.picks, wanted.losses, strict=True):
+        found = step(net.params, jax.random.key(0), counts, BATCH)
+        assert found.pick == pick
+        np.testing.assert_allclose(found.loss, loss, rtol=1e-3)
+        counts = counts.at[pick].add(1)
+    # The weights of the selection sum to one: a layer has C times as much.
+    folded = group.size * wanted.weights
+    np.testing.assert_allclose(folded, layerwise.weights(counts), rtol=1e-5)
+
+
 def test_a_grown_layer_leaves_as_masks_and_a_smaller_network_of_the_same_function():
     net, group = network("vgg11"), group_of("vgg11", 0)
     step = layerwise.stepper(net, group, SHAPE, candidates="all")
@@ -159,7 +175,7 @@ def test_a_grown_layer_leaves_as_masks_and_a_smaller_network_of_the_same_functio
     np.testing.assert_allclose(logits("vgg11", group, counts), wanted, rtol=1e-4)
 
 
-def test_a_layer_stops_by_its_accuracy_or_is_whole_again():
+def test_a_layer_stops_by_its_accuracy_or_is_whole_again(caplog):
     net, group = network("vgg11"), group_of("vgg11", 0)
     step = layerwise.stepper(net, group, SHAPE, candidates="all")
 
@@ -176,9 +192,51 @@ def test_a_layer_stops_by_its_accuracy_or_is_whole_again():
     params, counts = grown([], tolerance=0.0, **always)
     assert counts.tolist() == [1.0] * group.size
     jax.tree.map(np.testing.assert_array_equal, params, net.params)
+    assert "after 5 picks the tolerance is not met; it stays whole" in caplog.text
+    kept = grown([], tolerance=0.0, most=2, **always)[1]
+    assert kept.sum() == 2
+    assert "after 2 picks the tolerance is not met; it keeps these" in caplog.text
     for options in ({"tolerance": 1.0}, {"gate": -0.1}, {"most": 0}, {"most": 99}):
         with pytest.raises(ValueError, match="got"):
             grown([], **options)
+
+
+def growth(net, group, accuracy=lambda params: 1.0, **options):
+    """Returns the counts of a growth with replacement, and whether it was done."""
+    step = layerwise.stepper(net, group, SHAPE, number=2, replace=True)
+    given = jax.random.key(0), lambda key: BATCH, accuracy
+    grown = layerwise.growth(step, net.params, *given, group=group, **options)
+    return [(counts.tolist(), done) for counts, done in grown]
+
+
+def test_a_growth_goes_on_from_any_pick_as_if_it_had_never_stopped():
+    net, group = network("vgg11"), group_of("vgg11", 0)
+    bounds = {"gate": 0.0, "tolerance": 0.0, "most": 4}
+    whole = growth(net, group, **bounds)
+    assert [sum(counts) for counts, _ in whole] == [1, 2, 3, 4]
+    assert [done for _, done in whole] == [False] * 3 + [True]
+    for n in range(1, 4):
+        begun = jnp.array(whole[n - 1][0])
+        assert growth(net, group, counts=begun, **bounds) == whole[n:]
+
+
+def test_a_layer_that_no_picks_make_accurate_enough_is_whole_whatever_they_were():
+    net, group = network("vgg11"), group_of("vgg11", 0)
+    found = iter([1.0, *[0.0] * group.size])
+    last, done = growth(net, group, lambda params: next(found), gate=0.999999)[-1]
+    assert last == [1.0] * group.size and done
+
+
+def test_a_network_that_knows_nothing_is_refused_without_a_bound_and_a_broken_one_too():
+    net, group = network("vgg11"), group_of("vgg11", 0)
+    with pytest.raises(ValueError, match="got accuracy = 0.0; train it for longer"):
+        growth(net, group, lambda params: 0.0)
+    # With a bound there is another end, and nothing is as good as nothing.
+    bounded = growth(net, group, lambda params: 0.0, most=2)
+    assert [done for _, done in bounded] == [False, True]
+    broken = net._replace(params=jax.tree.map(lambda w: w * jnp.nan, net.params))
+    with pytest.raises(FloatingPointError, match="got loss = nan in conv1_1 after 0"):
+        growth(broken, group)
 
 
 def test_what_cannot_be_selected_is_refused():

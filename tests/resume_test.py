@@ -3,13 +3,15 @@
 import contextlib
 import itertools
 import logging
+import os
 import re
 import shutil
+import signal
 
 import pytest
 import tiny
 
-from lthjax import assembly, checkpoints, experiment, results
+from lthjax import assembly, checkpoints, experiment, layerwise, progress, results
 
 WRITES = ((checkpoints, "save"), (results, "append"), (results, "write"))
 WRITES += ((shutil, "rmtree"),)
@@ -17,6 +19,28 @@ WRITES += ((shutil, "rmtree"),)
 MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
 RIGL = {"search.method": "rigl", "search.scope": "erdos_renyi", "dynamic.every": 1}
 CONV = {**tiny.CONV, "search.rewind_to": 1, "search.levels": 1}
+CHANNELS = {
+    "seeds": (0,),
+    "model.name": "vgg11",
+    "model.options": {"depths": (1, 1), "channels": (4, 6)},
+    "search.levels": 1,
+}
+EARLY_BIRD = {
+    **CHANNELS,
+    "search.method": "early_bird",
+    "search.sparsities": (0.5,),
+    "early_bird.queue": 2,
+    "early_bird.threshold": 1.0,
+    "train.steps": 12,
+}
+FORWARD = {
+    **CHANNELS,
+    "search.method": "forward",
+    "forward.tune": 4,
+    "forward.most": 2,
+    "forward.number": 3,
+    "forward.batch_size": 12,
+}
 
 
 ARMS = ("ticket", "shuffle")
@@ -88,18 +112,92 @@ def test_a_run_killed_after_whatever_it_writes_ends_the_same(
 ):
     config, root = request.getfixturevalue(whole)
     caplog.set_level(logging.INFO)
+    died_at = lives(config, tmp_path, monkeypatch)
+    assert set(died_at) == {name for _, name in WRITES}
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)
+    for level in range(config.search.levels + 1):
+        assert re.search(rf"resuming level {level}, step \d of 4", caplog.text)
+
+
+def lives(config, root, monkeypatch):
+    """Runs to the end, killed again and again, and returns after what writes."""
     died_at = []
     # Every life is of one, two or three writes, so that all kinds are a last one.
     for number in itertools.cycle((1, 2, 3)):
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             die_after_writes(patch, number, died_at)
-            experiment.run(config, tmp_path)
+            experiment.run(config, root)
             break
         assert len(died_at) < 200  # each life got somewhere
+    return died_at
+
+
+@pytest.fixture(scope="module")
+def forward(tmp_path_factory):
+    return uninterrupted(tmp_path_factory, FORWARD)
+
+
+@pytest.fixture(scope="module")
+def early_bird(tmp_path_factory):
+    return uninterrupted(tmp_path_factory, EARLY_BIRD)
+
+
+@pytest.mark.parametrize("whole", ["forward", "early_bird"])
+def test_a_search_for_channels_killed_after_whatever_it_writes_ends_the_same(
+    whole, request, tmp_path, monkeypatch
+):
+    config, root = request.getfixturevalue(whole)
+    died_at = lives(config, tmp_path, monkeypatch)
     assert set(died_at) == {name for _, name in WRITES}
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
-    for level in range(config.search.levels + 1):
-        assert re.search(rf"resuming level {level}, step \d of 4", caplog.text)
+
+
+def counted_picks(monkeypatch, stop_at=None):
+    """Returns a list that gets the layer of every pick; one of them brings SIGTERM."""
+    found, growth = [], layerwise.growth
+
+    def counted(*args, **options):
+        for stand in growth(*args, **options):
+            found.append(options["group"].name)
+            if len(found) == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield stand
+
+    monkeypatch.setattr(layerwise, "growth", counted)
+    return found
+
+
+def test_a_selection_hears_the_wish_to_stop_and_goes_on_from_the_pick_it_was_at(
+    forward, tmp_path, monkeypatch
+):
+    config, root = forward
+    unhurried = tiny.changed(config, {"logging.checkpoint_seconds": 1e6})
+    with monkeypatch.context() as patch:
+        before = counted_picks(patch, stop_at=3)
+        with pytest.raises(progress.Interrupted, match="search after level 0 .seed 0"):
+            experiment.run(unhurried, tmp_path)
+    assert before == ["conv1_1"] * 2 + ["conv2_1"]
+    later = counted_picks(monkeypatch)
+    experiment.run(unhurried, tmp_path)
+    assert later == ["conv2_1"]
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)
+
+
+def test_a_damaged_selection_is_made_again_and_said_so(
+    forward, tmp_path, monkeypatch, caplog
+):
+    config, root = forward
+    with monkeypatch.context() as patch, pytest.raises(progress.Interrupted):
+        counted_picks(patch, stop_at=3)
+        experiment.run(config, tmp_path)
+    newest = max((tmp_path / "search" / "seed_0").iterdir(), key=lambda p: int(p.name))
+    for path in (newest / "tree").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    later = counted_picks(monkeypatch)
+    experiment.run(config, tmp_path)
+    assert "falling back to what was saved before it" in caplog.text
+    assert later == ["conv2_1"] * 2
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
 def test_a_finished_run_says_so_and_touches_nothing(mlp, caplog):

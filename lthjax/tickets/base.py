@@ -60,10 +60,16 @@ class Search(NamedTuple):
         that it can be saved and restored. Where a search asks for trainings of another
         structure (`Ticket.searching`), its state has a field `round`, a `Trained` of
         theirs.
+      between: (key, state, ticket, trained) -> iterator of states, for a search that
+        works for long between two trainings: where it is after every bit of that work.
+        `step` goes on from any of them, and does all of it from the first.
+      describe: (state, ticket) -> what the search adds to the record of its ticket.
     """
 
     init: Callable
     step: Callable
+    between: Callable = lambda key, state, ticket, trained: iter(())
+    describe: Callable = lambda state, ticket: {}
 
 
 def dense(params: Params, model_state: ModelState, masks: Masks, until: int) -> Ticket:

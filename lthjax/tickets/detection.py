@@ -24,6 +24,9 @@ class Watch(NamedTuple):
       masks: The last masks, the newest first, bool [queue, bits].
       distances: Those that count, of the newest first; infinite where not yet known.
       seen: How many masks it was shown, int32 [].
+      limit: The number of differing entries that the distances are held against,
+        float32 [].
+      strict: Whether they must stay below it, bool []: the rule "consecutive".
       fired: Whether it fired, bool [].
       fired_at: At which epoch, int32 [], -1 before.
       ticket: The mask it fired with, bool [bits].
@@ -32,6 +35,8 @@ class Watch(NamedTuple):
     masks: jax.Array
     distances: jax.Array
     seen: jax.Array
+    limit: jax.Array
+    strict: jax.Array
     fired: jax.Array
     fired_at: jax.Array
     ticket: jax.Array
@@ -50,8 +55,15 @@ def distance(one: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.sum(one != other) / one.size
 
 
-def watch(bits: int, rule: str = "consecutive", queue: int = QUEUE) -> Watch:
+def watch(
+    bits: int,
+    rule: str = "consecutive",
+    queue: int = QUEUE,
+    threshold: float = THRESHOLD,
+) -> Watch:
     """Returns the detector before it has seen anything.
+
+    What it holds says by which rule and threshold it goes.
 
     Args:
       bits: The length of a mask.
@@ -61,67 +73,75 @@ def watch(bits: int, rule: str = "consecutive", queue: int = QUEUE) -> Watch:
         before it in a queue of `queue` masks must be at most the threshold (the
         released code; after 5 masks).
       queue: How many.
+      threshold: Of the distances, in (0, 1].
 
     Raises:
-      ValueError: The rule is unknown, the queue too short, or there are no bits.
+      ValueError: The rule is unknown, the queue too short, the threshold not in (0, 1],
+        or there are no bits.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got rule = {rule!r}")
-    if queue < 2 or bits < 1:
-        raise ValueError(
-            f"queue must be at least 2 and a mask not empty, got {queue = }, {bits = }"
-        )
+    check(rule, queue, threshold)
+    if bits < 1:
+        raise ValueError(f"a mask to watch must not be empty, got bits = {bits}")
     length = queue + 1 if rule == "consecutive" else queue
     return Watch(
         jnp.zeros((length, bits), bool),
         jnp.full(length - 1, jnp.inf),
         jnp.int32(0),
+        # Compared as counts: a tenth is no float, and a distance may be exactly that.
+        jnp.float32(threshold * bits),
+        jnp.bool_(rule == "consecutive"),
         jnp.bool_(False),
         jnp.int32(-1),
         jnp.zeros(bits, bool),
     )
 
 
-def update(
-    state: Watch,
-    mask: jax.Array,
-    epoch: jax.typing.ArrayLike,
-    *,
-    rule: str = "consecutive",
-    threshold: float = THRESHOLD,
-) -> Watch:
+def check(rule: str, queue: int, threshold: float) -> None:
+    """Refuses what no detector can go by.
+
+    Raises:
+      ValueError: The rule is unknown, the queue too short, or the threshold not in
+        (0, 1].
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got rule = {rule!r}")
+    if queue < 2:
+        raise ValueError(f"queue must be at least 2, got queue = {queue}")
+    if not 0 < threshold <= 1:
+        raise ValueError(
+            "threshold must be in (0, 1], a distance being the share of a mask that "
+            f"differs, got threshold = {threshold}"
+        )
+
+
+def update(state: Watch, mask: jax.Array, epoch: jax.typing.ArrayLike) -> Watch:
     """Returns the detector after one more mask; once it has fired it stays so.
 
     Args:
       state: The detector.
       mask: bool [bits].
       epoch: How many epochs the network behind it has completed, int32 [].
-      rule: As for `watch`, and the same.
-      threshold: Of the distances.
 
     References:
       You et al., 2020, arXiv:1909.11957, Algorithm 1, and its released code. The two
       differ: see `watch`.
     """
     masks = jnp.concatenate([mask[None], state.masks[:-1]])
-    before = (
-        masks[:-1]
-        if rule == "consecutive"
-        else jnp.broadcast_to(masks[0][None], masks[1:].shape)
-    )
+    before = jnp.where(state.strict, masks[:-1], masks[:1])
     seen = state.seen + 1
-    bits = len(mask)
     known = jnp.arange(1, len(masks)) < seen
-    differing = jnp.where(known, jnp.sum(before != masks[1:], axis=1), 2 * bits)
-    distances = jnp.where(known, differing / bits, jnp.inf)
-    # Compared as counts: a tenth is no float, and a distance may be exactly that.
-    worst, limit = jnp.max(differing), jnp.float32(threshold * bits)
-    below = worst < limit if rule == "consecutive" else worst <= limit
+    differing = jnp.sum(before != masks[1:], axis=1)
+    distances = jnp.where(known, differing / len(mask), jnp.inf)
+    worst = jnp.max(differing)
+    calm = jnp.where(state.strict, worst < state.limit, worst <= state.limit)
+    below = calm & jnp.all(known)
     new = below & ~state.fired
     return Watch(
         masks,
         distances,
         seen,
+        state.limit,
+        state.strict,
         state.fired | below,
         jnp.where(new, jnp.int32(epoch), state.fired_at),
         jnp.where(new, mask, state.ticket),

@@ -6,6 +6,7 @@ The search asks for one epoch after another, momentum and all, until the detecto
 network.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from lthjax.masks import Masks
 from lthjax.tickets.base import Search, Ticket, dense, resumed
-from lthjax.tickets.detection import QUEUE, THRESHOLD, Watch, update, watch
+from lthjax.tickets.detection import QUEUE, THRESHOLD, Watch, check, update, watch
 
 
 class State(NamedTuple):
@@ -51,7 +52,7 @@ def early_bird(
       steps: T, the length of the schedule.
       epoch: Steps between two masks.
       rule: As for `detection.watch`.
-      threshold: Of the distances.
+      threshold: Of the distances, in (0, 1].
       queue: As for `detection.watch`.
       report: (state, ticket) -> None, told what was drawn.
 
@@ -68,12 +69,13 @@ def early_bird(
             f"an early-bird search needs two epochs at least, got {steps} steps of "
             f"which an epoch has {epoch}"
         )
+    check(rule, queue, threshold)
 
     def init(key, params, model_state, masks):
         del key
         bits = jax.eval_shape(draw_fn, _as_trained(params, model_state, masks))[0].size
         history = jnp.full(steps // epoch, jnp.nan)
-        state = State(watch(bits, rule, queue), history)
+        state = State(watch(bits, rule, queue, threshold), history)
         return state, dense(params, model_state, masks, epoch)
 
     def step(key, state, ticket, trained):
@@ -82,7 +84,7 @@ def early_bird(
             return state, None
         at = ticket.until // epoch
         mask, masks = draw_fn(trained)
-        seen = update(state.watch, mask, at, rule=rule, threshold=threshold)
+        seen = update(state.watch, mask, at)
         state = State(seen, state.history.at[at - 1].set(seen.distances[0]))
         if not seen.fired and ticket.until + epoch < steps:
             return state, resumed(ticket, trained, ticket.until + epoch)
@@ -91,7 +93,12 @@ def early_bird(
         report(state, drawn)
         return state, drawn
 
-    return Search(init, step)
+    def describe(state, ticket):
+        if not ticket.level:
+            return {}
+        return {"early_bird": saved(state, ticket.masks, steps=steps, epoch=epoch)}
+
+    return Search(init, step, describe=describe)
 
 
 def _as_trained(params, model_state, masks):
@@ -110,9 +117,15 @@ def saved(state: State, masks: Masks, *, steps: int, epoch: int) -> dict[str, An
       masks: The ticket's.
       steps: T.
       epoch: Steps of an epoch.
+
+    Returns:
+      A dict: whether the detector `fired`, the `epoch` of the draw, `dense_steps` until
+      then and those saved, the share `kept`, and the newest `distance`, `None` where
+      only one mask was seen.
     """
     fired = bool(state.watch.fired)
     at = int(state.watch.fired_at) if fired else int(state.watch.seen)
+    distance = float(state.watch.distances[0])
     leaves = jax.tree.leaves(masks)
     kept = sum(int(mask.sum()) for mask in leaves) / sum(mask.size for mask in leaves)
     return {
@@ -122,5 +135,5 @@ def saved(state: State, masks: Masks, *, steps: int, epoch: int) -> dict[str, An
         "dense_steps_saved": steps - at * epoch,
         "share_of_pretraining_saved": 1 - at * epoch / steps,
         "kept": kept,
-        "distance": float(state.watch.distances[0]),
+        "distance": distance if math.isfinite(distance) else None,
     }
