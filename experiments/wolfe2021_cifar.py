@@ -70,8 +70,9 @@ def cell(options, model, size, draw_at):
     """Returns the record of a cell, run if it is missing."""
     settings = config(options, model, size, draw_at)
     root = options.workdir / f"{model}_{size}_{draw_at}"
-    rows = {row["level"]: row for row in experiment.run(settings, root)}
-    accuracies = {level: 100 * row["test_accuracy"] for level, row in rows.items()}
+    experiment.run(settings, root)
+    curves = {row["level"]: row for row in results.read(root / results.CURVES)}
+    ends = {level: 100 * row["test_accuracy"][-1] for level, row in curves.items()}
     ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
     source = experiment.load(settings)
     network = planning.model(settings, planning.kind(source))
@@ -91,8 +92,8 @@ def cell(options, model, size, draw_at):
     )
     return {
         **dict(zip(KEYS, (model, size, draw_at), strict=True)),
-        "accuracy": round(accuracies[1], 2),
-        "before": round(accuracies[0], 2) if 0 in accuracies else None,
+        "accuracy": round(ends[1], 2),
+        "before": round(ends[0], 2),
         "channels": [kept, total],
         "params": round(_size(small.params) / _size(ticket.params), 4),
         "faster": [round(float(q), 2) for q in np.quantile(faster, (0.25, 0.5, 0.75))],
@@ -106,9 +107,9 @@ def _size(params):
 def table(rows, options):
     """Returns the cells as Markdown, the published ones beside them."""
     lines = [
-        f"Command: `{commands.typed()}`; fine-tuned for {options.tune} steps; dense: "
-        f"at the end, of {options.steps:,} steps; seed 0, n = 1; quartiles of the "
-        "speed-up of 64 images.",
+        f"Command: `{commands.typed()}`; schedule of {options.steps:,} steps, then "
+        f"{options.tune} of fine-tuning; dense: the network at the step of pruning; "
+        "seed 0, n = 1; quartiles of the speed-up of 64 images.",
         "",
         "| model | images | pruned at step | dense, % | test accuracy, % | published | "
         "channels kept | parameters kept | times faster |",
@@ -121,7 +122,7 @@ def table(rows, options):
             row["model"],
             f"{row['size']:,}",
             f"{row['draw_at']:,}",
-            row["before"] or "",
+            row["before"],
             row["accuracy"],
             published(row),
             f"{kept} of {total}",
@@ -148,17 +149,18 @@ def figure(rows):
         sorted({(row["model"], row["size"]) for row in rows})
     ):
         own = sorted(
-            (row["draw_at"], row["accuracy"], published(row))
+            (row["draw_at"], row["accuracy"], row["before"], published(row))
             for row in rows
             if (row["model"], row["size"]) == (model, size)
         )
         label, color = f"{model}, {size:,} images", f"C{number}"
-        x, y, known = zip(*own, strict=True)
+        x, y, before, known = zip(*own, strict=True)
         axes.plot(x, y, marker="o", color=color, label=label)
+        axes.plot(x, before, "x--", color=color, label="dense, before it")
         if "not supplied" not in known:
             axes.plot(x, known, "*", color=color, mfc="none", label="published")
     axes.set_xlabel("pruned at step")
-    axes.set_ylabel("test accuracy after fine-tuning, %")
+    axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     return drawn
