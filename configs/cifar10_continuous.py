@@ -10,8 +10,9 @@ them gated (neither shortcuts nor the classifier); three rounds of 85 epochs, ba
 SGD 0.1 with Nesterov's momentum for weights and gates, times 0.1 at epochs 56 and 71;
 weights of epoch 2; 5,000 images for validation. Expected by its README at first logit 0
 and with `--config.search.gates.reset=code`: 91.5 to 92.0 % against 90 to 91 % dense.
-Not run here to its end: it takes a GPU. "vgg16" and "conv6" are the same on other
-networks, whose exact settings are not known; conv6 trains by Adam 3e-4, batch 60.
+Not run whole: it takes a GPU; shortened to 704 steps (the command is in
+`experiments/results/savarese2020_resnet20.md`). "vgg16" and "conv6" are the same on
+other networks, whose exact settings are not known; conv6 trains by Adam 3e-4, batch 60.
 """
 
 from lthjax import config as lthjax_config
