@@ -29,11 +29,7 @@ def _compiled_once(monkeypatch):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Two chains of two rounds, one of which loses all its weights in the first."""
-    settings, root = tiny.config(CHANGES), tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "build", tiny.build)
-        experiment.run(settings, root)
-    return settings, root
+    return tiny.uninterrupted(tmp_path_factory, CHANGES)
 
 
 def interrupted(settings, root):

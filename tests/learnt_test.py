@@ -47,11 +47,7 @@ def _compiled_once(monkeypatch):
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
     """Two seeds, two first logits, two rounds: one population."""
-    settings, root = tiny.config(GATED), tmp_path_factory.mktemp("front")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "build", tiny.build)
-        experiment.run(settings, root)
-    return settings, root
+    return tiny.uninterrupted(tmp_path_factory, GATED)
 
 
 def test_one_run_gives_a_ticket_for_each_seed_logit_and_round(front):

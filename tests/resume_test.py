@@ -77,33 +77,24 @@ def die_after_writes(monkeypatch, number, died_at):
         monkeypatch.setattr(module, name, deadly(getattr(module, name), name))
 
 
-def uninterrupted(tmp_path_factory, changes):
-    """Returns a config, and the workdir of a run of it that nothing interrupted."""
-    config, root = tiny.config(changes), tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "build", tiny.build)
-        experiment.run(config, root)
-    return config, root
-
-
 @pytest.fixture(scope="module")
 def mlp(tmp_path_factory):
-    return uninterrupted(tmp_path_factory, MLP)
+    return tiny.uninterrupted(tmp_path_factory, MLP)
 
 
 @pytest.fixture(scope="module")
 def conv(tmp_path_factory):
-    return uninterrupted(tmp_path_factory, CONV)
+    return tiny.uninterrupted(tmp_path_factory, CONV)
 
 
 @pytest.fixture(scope="module")
 def rigl(tmp_path_factory):
-    return uninterrupted(tmp_path_factory, RIGL)
+    return tiny.uninterrupted(tmp_path_factory, RIGL)
 
 
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory):
-    return uninterrupted(tmp_path_factory, {**MLP, "data.stream": True})
+    return tiny.uninterrupted(tmp_path_factory, {**MLP, "data.stream": True})
 
 
 @pytest.mark.parametrize("whole", ["mlp", "conv", "rigl", "streamed"])
@@ -134,12 +125,12 @@ def lives(config, root, monkeypatch):
 
 @pytest.fixture(scope="module")
 def forward(tmp_path_factory):
-    return uninterrupted(tmp_path_factory, FORWARD)
+    return tiny.uninterrupted(tmp_path_factory, FORWARD)
 
 
 @pytest.fixture(scope="module")
 def early_bird(tmp_path_factory):
-    return uninterrupted(tmp_path_factory, EARLY_BIRD)
+    return tiny.uninterrupted(tmp_path_factory, EARLY_BIRD)
 
 
 @pytest.mark.parametrize("whole", ["forward", "early_bird"])

@@ -7,9 +7,10 @@ import pathlib
 
 import jax
 import numpy as np
+import pytest
 from flax import linen as nn
 
-from lthjax import assembly, planning, results, tickets
+from lthjax import assembly, experiment, planning, results, tickets
 from lthjax import config as config_lib
 from lthjax.data import splits
 
@@ -49,6 +50,15 @@ def changed(found, changes):
             part = functools.reduce(getattr, path.split(".") if path else (), found)
             part[name] = value
     return found
+
+
+def uninterrupted(tmp_path_factory, changes):
+    """Returns a config, and the workdir of a run of it that nothing interrupted."""
+    found, root = config(changes), tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "build", build)
+        experiment.run(found, root)
+    return found, root
 
 
 class ConvNet(nn.Module):
