@@ -13,8 +13,10 @@ one chain (VGG), network slimming.
 A ticket costs the trainings of its search up to it, and its own. The tickets of IMP are
 retrained from step k (`search.rewind_to`) to T, those of the other searches from 0 to T
 with the weights of step k, as the released code does (`search.gates.start`): k steps
-more, which the columns of steps and seconds count. *Matching* is a mean accuracy at
-least that of the dense network, less a tolerance.
+more, which the columns of steps and seconds count. *Matching* is a mean accuracy on the
+validation set of at least that of the dense network, less a tolerance; *best* is the
+best there. The test set chooses nothing. "Iterative magnitude" prunes to each of the
+shares in turn, 50 to 60 % of what is left at a time.
 
 `--network` is lenet, conv6, resnet20 or vgg16. `--steps` (of a training; the schedule's
 drops and the gates' periods, 50 a training, shrink with it), `--levels` (of IMP),

@@ -88,7 +88,7 @@ def warnings(config, row: dict) -> list[str]:
             f"{100 * undecided:.1f} % of the gates are undecided at the end: raise the "
             "gates' learning rate, the steps or the final temperature"
         )
-    gap = row["test_accuracy"] - row["hard_test_accuracy"]
+    gap = row["validation_accuracy"] - row["hard_validation_accuracy"]
     if gap > 0.01:
         found.append(f"the hard mask costs {100 * gap:.1f} points of accuracy")
     if row["kept"] > row.get("open", row["kept"]):

@@ -23,8 +23,9 @@ def paper():
 
 def row(level, arm, kept, accuracy, **more):
     numbers = {"steps": 10, "seconds": 1.0, "seed": 0, "prunable": 100}
-    head = {"level": level, "arm": arm, "kept": kept, "test_accuracy": accuracy}
-    return numbers | head | {"sparsity": 1 - kept / 100} | more
+    head = {"level": level, "arm": arm, "kept": kept, "validation_accuracy": accuracy}
+    head |= {"test_accuracy": accuracy - 0.1, "sparsity": 1 - kept / 100}
+    return numbers | head | more
 
 
 GATES = {"hard_test_accuracy": 0.5, "undecided": 0.0}
@@ -62,13 +63,29 @@ def test_the_sparsest_matching_ticket_is_as_good_as_the_dense_network(paper):
     assert [point and point["left"] for point in none.values()] == [None, None, [40]]
 
 
+def test_the_test_set_chooses_no_ticket(paper):
+    # The test set likes the sparser one better, and above the dense network.
+    rows = [
+        row(0, "ticket", 100, 0.90, test_accuracy=0.80),
+        row(1, "ticket", 50, 0.91, test_accuracy=0.70),
+        row(2, "ticket", 25, 0.89, test_accuracy=0.99),
+    ]
+    text = paper.efforts.table("tickets", {"IMP": [rows]})
+    dense = "Dense: 80.00 ± 0.00 % (n = 1); 90.00 ± 0.00 % on the validation set"
+    assert dense in text
+    for what in ("sparsest matching, within 0 points", "best"):
+        assert f"| IMP | {what} | 50.00 ± 0.00 | 91.00 ± 0.00 | 70.00 ± 0.00 |" in text
+
+
 def test_a_table_shows_a_run_that_lost_everything_beside_the_others(paper):
     text = paper.efforts.table("tickets", {"IMP": [LEVELS], "l0": [LOST]})
-    assert "Dense: 90.00 ± 0.00 % (n = 1)." in text
-    best = "| IMP | best | 80.00 ± 0.00 | 89.00 ± 0.00 | 1 | 20 | 2.0 | 1 |"
-    assert best in text
+    assert "Dense: 80.00 ± 0.00 % (n = 1); 90.00 ± 0.00 % on the validation" in text
+    effort = "89.00 ± 0.00 | 79.00 ± 0.00 | 1 | 20 | 2.0 | 1 |"
+    assert f"| IMP | best | 80.00 ± 0.00 | {effort}" in text
     assert "| l0 | best | none |" in text
-    assert "| l0 | 1 |  | 0.00 ± 0.00 |" in paper.efforts.gates({"l0": [LOST]})
+    assert "| l0 | 1 |  | 0.00 ± 0.00 | 0.00 ± 0.00 |" in paper.efforts.gates(
+        {"l0": [LOST]}
+    )
 
 
 def options(paper, **more):

@@ -278,7 +278,12 @@ def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
         experiment.run(settings, tmp_path)
     assert "% of the gates are undecided at the end: raise the gates'" in caplog.text
-    row = {"test_accuracy": 0.9, "hard_test_accuracy": 0.5, "undecided": 0.0}
+    row = {
+        "validation_accuracy": 0.9,
+        "hard_validation_accuracy": 0.5,
+        "undecided": 0.0,
+    }
+    row |= {"test_accuracy": 0.9, "hard_test_accuracy": 0.9}
     row |= {"sparsity": 0.9991, "kept": 1, "prunable": 1200}
     texts = examining.warnings(settings, row)
     assert len(texts) == 2 and "40.0 points" in texts[0] and "1 of 1200" in texts[1]
