@@ -4,14 +4,18 @@
 
 Scores at initialisation (random, magnitude, SNIP, GraSP, SynFlow), with two controls of
 each (weights drawn again, masks shuffled within layers), beside iterative SNIP, FORCE,
-sparse training (SET, RigL, gradual, straight-through) and magnitudes after training:
-test accuracy by density, the published accuracies of VGG-16 on CIFAR-10 beside ours.
+sparse training (SET, RigL, gradual, straight-through) and magnitudes after training, in
+one cut (one_shot, taylor) or rewound and cut by a fifth of what is left a level down to
+each density (iterative): test accuracy by density, the published accuracies of VGG-16
+on CIFAR-10 beside ours.
 By default the published protocol: 160 epochs, batch 128, rate 0.1 times 0.1 at epochs
 60 and 120, Nesterov, weight decay 1e-4; `--model`, `--epochs`, `--limit`, `--methods`
 and so on shorten it; `--adam` is for networks without norms, `--data=mnist` takes it
 and LeNet-300-100. Departures: the last step in place of the best on the test set; 5,000
 training images are set aside.
 """
+
+import math
 
 from matplotlib.figure import Figure
 
@@ -52,6 +56,34 @@ PUBLISHED = {
 }
 
 
+def densities(options) -> list[float]:
+    """Returns the densities asked for, of a smoke run the first."""
+    found = [float(text) for text in options.densities.split(",")]
+    if not all(0 < density <= 1 for density in found):
+        raise ValueError(
+            f"densities must lie in (0, 1], got densities = {options.densities}"
+        )
+    return found[:1] if options.smoke else found
+
+
+def by_fifths(asked: list[float]) -> tuple[float, ...]:
+    """Returns the sparsities of levels that each prune a fifth of what is left.
+
+    A density that was asked for is met on the way, by a smaller cut than a fifth.
+
+    Args:
+      asked: Densities, falling.
+    """
+    found, left = [], 1.0
+    for density in asked:
+        while 0.8 * left > 1.01 * density:  # a cut of a per cent would be none
+            left *= 0.8
+            found.append(1 - left)
+        left = density
+        found.append(1 - left)
+    return tuple(found)
+
+
 def base(options):
     """Returns the config that every method changes."""
     config = config_lib.default()
@@ -60,7 +92,7 @@ def base(options):
     config.data.update(name=options.data, validation=5000, limit=options.limit)
     config.train.update(epochs=options.epochs, batch_size=128)
     config.eval_batch = 1000
-    config.search.sparsities = tuple(1 - float(d) for d in options.densities.split(","))
+    config.search.sparsities = tuple(1 - d for d in densities(options))
     if options.data == "mnist":
         config.model.name = options.model or "lenet_300_100"
         config.train.batch_size = 60
@@ -92,7 +124,42 @@ def configs(options) -> dict:
         moves = config.search.method in ("set", "rigl", "gradual", "straight_through")
         config.controls = () if moves or not options.controls else CONTROLS
         found[name] = config_lib.shrunk(config) if options.smoke else config
+        if config.search.method == "iterative":
+            found[name].search.sparsities = by_fifths(densities(options))
     return found
+
+
+def setting(config) -> str:
+    """Returns what all methods share: network, data, optimizer, length, seeds."""
+    own, data = config.train, config.data
+    length = f"{own.steps:,} steps" if own.steps else f"{own.epochs} epochs"
+    images = f"{data.limit:,} images of " * bool(data.limit)
+    width = f" of width {config.model.width:g}" * (config.model.width != 1)
+    return (
+        f"{config.model.name}{width} on {images}{data.name}, {config.optimizer.name}, "
+        f"rate {config.optimizer.learning_rate:g}, {length} of batch {own.batch_size}, "
+        f"seeds {', '.join(map(str, config.seeds))}"
+    )
+
+
+def shown(rows: list[dict], found: dict, asked: list[float]) -> list[dict]:
+    """Returns the dense records and those at a density asked for, which they get.
+
+    Where a method takes more levels to a density than others, theirs are left out.
+
+    Args:
+      rows: Records, each with its "run", a key of `found`.
+      found: {method: config}.
+      asked: Densities.
+    """
+    chosen = []
+    for row in rows:
+        wanted = dict(enumerate(found[row["run"]].search.sparsities, start=1))
+        at = wanted.get(row["level"], -1)
+        near = [density for density in asked if math.isclose(1 - density, at)]
+        if near or not row["level"]:
+            chosen.append({**row, "density": near[0] if near else None})
+    return chosen
 
 
 def table(rows: list[dict], settings: str, published: dict) -> str:
@@ -101,11 +168,10 @@ def table(rows: list[dict], settings: str, published: dict) -> str:
     lines = [settings, "", head, "|" + "---|" * 7]
     dense, known = _dense(rows), published.get("dense", "")
     lines.append(f"| dense | 100 | {known} | {_cell(dense)} | | | {len(dense)} |")
-    for name, level in dict.fromkeys((r["run"], r["level"]) for r in rows):
-        if level == 0:
+    for name, density in dict.fromkeys((r["run"], r["density"]) for r in rows):
+        if density is None:
             continue
-        group = [r for r in rows if (r["run"], r["level"]) == (name, level)]
-        density = round(1 - group[0]["sparsity"], 3)
+        group = [r for r in rows if (r["run"], r["density"]) == (name, density)]
         cells = [str(published.get(name, {}).get(density, ""))]
         for arm in ("ticket", *CONTROLS):
             cells.append(
@@ -132,12 +198,13 @@ def _cell(values):
 
 def figure(rows: list[dict]) -> Figure:
     """Draws the accuracy of every method at every density, controls beside it."""
-    levels = sorted({r["level"] for r in rows} - {0})
+    densities = sorted({r["density"] for r in rows} - {None}, reverse=True)
     names = list(dict.fromkeys(r["run"] for r in rows))
-    drawn = Figure(figsize=(11, 1 + 3 * len(levels)), layout="constrained")
-    panels = drawn.subplots(len(levels), 1, squeeze=False, sharex=True)[:, 0]
-    for axes, level in zip(panels, levels, strict=True):
-        own = [r for r in rows if r["level"] == level]
+    size = (11, 1 + 3 * len(densities))
+    drawn = Figure(figsize=size, layout="constrained")
+    panels = drawn.subplots(len(densities), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, density in zip(panels, densities, strict=True):
+        own = [r for r in rows if r["density"] == density]
         for arm in dict.fromkeys(r["arm"] for r in own):
             _marks(axes, own, arm, names)
         dense = results.spread(_dense(rows))
@@ -185,9 +252,14 @@ def main() -> None:
         options.methods = options.methods or "snip,rigl"
     commands.prepare()
     with commands.plain_errors():
-        rows = sweeps.run(configs(options), options.workdir)
+        found = configs(options)
+        rows = sweeps.run(found, options.workdir)
+        rows = shown(rows, found, densities(options))
         same = (options.data, options.model or "vgg16") == ("cifar10", "vgg16")
-        text = f"Command: `{commands.typed()}`; test accuracy in %, last step."
+        text = (
+            f"Command: `{commands.typed()}` ({setting(next(iter(found.values())))}); "
+        )
+        text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
         results.write(options.workdir / "tanaka2020.md", text)
         report.save(figure(rows), options.workdir / "tanaka2020.png")

@@ -46,3 +46,38 @@ def test_a_draw_fires_by_the_threshold_of_its_config():
     assert set(fired[0.01].values()) == {-1}
     # Three distances of a twentieth are known at the fourth mask.
     assert fired[0.06]["consecutive"] == 4
+
+
+def test_iterative_pruning_takes_a_fifth_a_level_and_meets_each_density():
+    experiment = loaded("tanaka2020")
+    kept = [1 - sparsity for sparsity in experiment.by_fifths([0.64, 0.1, 0.02])]
+    ratios = np.array(kept) / [1.0, *kept[:-1]]
+    for density in (0.64, 0.1, 0.02):
+        assert np.isclose(kept, density).sum() == 1
+    assert (ratios > 0.8 - 1e-9).all() and (ratios < 0.99).all()
+    # Two, then nine more to 0.8^11 < 0.1, then eight to 0.1 * 0.8^8 < 0.02.
+    assert len(kept) == 2 + 9 + 8
+    assert (ratios < 0.8 + 1e-9).sum() == len(kept) - 2
+
+
+def test_only_the_levels_at_the_densities_asked_for_are_shown():
+    experiment = loaded("tanaka2020")
+    asked = [0.64, 0.1]
+    levels = {"iterative": experiment.by_fifths(asked), "one_shot": (1 - 0.64, 1 - 0.1)}
+    found = {
+        run: SimpleNamespace(search=SimpleNamespace(sparsities=sparsities))
+        for run, sparsities in levels.items()
+    }
+    rows = [{"run": run, "level": n} for run in found for n in range(20)]
+    shown = experiment.shown(rows, found, asked)
+    assert [tuple(row.values()) for row in shown] == [
+        *(("iterative", 0, None), ("iterative", 2, 0.64), ("iterative", 11, 0.1)),
+        *(("one_shot", 0, None), ("one_shot", 1, 0.64), ("one_shot", 2, 0.1)),
+    ]
+
+
+@pytest.mark.parametrize("densities", ["0", "-0.1", "1.5", "0.1,nan"])
+def test_a_density_is_a_part(densities):
+    options = SimpleNamespace(densities=densities, smoke=False)
+    with pytest.raises(ValueError, match=r"densities must lie in \(0, 1\], got"):
+        loaded("tanaka2020").densities(options)
