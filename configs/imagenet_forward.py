@@ -40,6 +40,6 @@ def get_config(model: str = "resnet34"):
     config.search.levels = 1
     config.forward.tolerance = tolerances[model]
     config.forward.check = 6400
-    config.forward.tune = 80 * 4965  # epochs of ceil(1,271,167 / 256) steps
+    config.forward.tune = 80 * 4966  # epochs of ceil(1,271,167 / 256) steps
     config.forward.tune_rate = 0.01
     return config

@@ -141,7 +141,7 @@ def shorten(found, steps):
     whole = found.train.steps or found.train.epochs * epoch
     found.schedule.drops = tuple(d * steps / whole for d in found.schedule.drops)
     found.search.gates.period = max(1, steps // 50)
-    found.search.rewind_to = min(found.search.rewind_to, steps // 40)
+    found.search.rewind_to = round(found.search.rewind_to * steps / whole)
     found.train.update(steps=steps, epochs=0)
 
 

@@ -8,7 +8,7 @@ import tiny
 
 from lthjax import config as config_lib
 from lthjax import experiment, learnt
-from lthjax.data import splits
+from lthjax.data import batches, known, splits
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
@@ -78,6 +78,23 @@ def test_a_forward_config_of_mobilenet_takes_two_steps_and_a_level(name, tmp_pat
         (0, "ticket"),
         (1, "ticket"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name, key, epochs",
+    [
+        ("cifar100.py", "search.rewind_to", 3),
+        ("cifar10_continuous.py", "search.rewind_to", 2),
+        ("cifar10_continuous.py:conv6", "search.rewind_to", 2),
+        ("imagenet.py", "search.rewind_to", 5),
+        ("imagenet_forward.py", "forward.tune", 80),
+    ],
+)
+def test_steps_that_stand_for_epochs_are_whole_ones(name, key, epochs):
+    config = load(*name.split(":"))
+    images = known.FACTS[config.data.name].train - config.data.validation
+    epoch = batches.steps_per_epoch(images, config.train.batch_size)
+    assert config_lib.flat(config)[key] == epochs * epoch
 
 
 def test_mnist_has_a_shorter_variant_and_no_others():

@@ -113,5 +113,8 @@ def test_a_shorter_training_keeps_the_shape_of_its_schedules(paper):
     found = [drop * 352 / 850 for drop in short.schedule.drops]
     assert found == pytest.approx(shares)
     assert (short.train.steps, short.train.epochs) == (850, 0)
-    assert (short.search.gates.period, short.search.rewind_to) == (17, 21)
+    # 50 periods; two epochs of 85 are 20 steps of 850, as of conv6's 40 they are 50.
+    assert (short.search.gates.period, short.search.rewind_to) == (17, 20)
+    conv6 = paper.config(options(paper, network="conv6", steps=1000))
+    assert conv6.search.rewind_to == 50
     assert paper.config(options(paper, steps=20)).search.gates.period == 1

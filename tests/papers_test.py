@@ -1,6 +1,7 @@
 """What the experiments compute from numbers alone, beside the published ones."""
 
 import importlib.util
+import math
 import pathlib
 from types import SimpleNamespace
 
@@ -81,3 +82,26 @@ def test_a_density_is_a_part(densities):
     options = SimpleNamespace(densities=densities, smoke=False)
     with pytest.raises(ValueError, match=r"densities must lie in \(0, 1\], got"):
         loaded("tanaka2020").densities(options)
+
+
+@pytest.mark.parametrize(
+    "cell, epoch, rewound, gone",
+    [
+        # ceil(45,000 / 128) and ceil(95,000 / 128) steps an epoch.
+        ("cifar100-resnet18-magnitude", 352, 3, 90),
+        ("cifar10-resnet18-snip", 352, 0, 90),
+        ("tiny_imagenet-resnet18-magnitude", 743, 3, 100),
+        ("tiny_imagenet-vgg16-grasp", 743, 0, 100),
+        ("cifar10-resnet8-one_shot", 79, 0, 3),  # of 5,000 images, 64 a batch
+    ],
+)
+def test_what_a_cell_says_in_epochs_are_those_of_its_own_data(
+    cell, epoch, rewound, gone
+):
+    options = SimpleNamespace(data_dir="", seeds=3, ablation=False, smoke=False)
+    found = loaded("jaiswal2021").config(cell, options)
+    assert found.search.rewind_to == rewound * epoch
+    whole = found.train.epochs * epoch - found.search.rewind_to
+    for ghost in (found.retraining.neurons, found.retraining.skips):
+        end = found.search.rewind_to + math.ceil(ghost.end * whole)
+        assert end == gone * epoch == found.schedule.drops[0] * epoch
