@@ -2,13 +2,15 @@
 
     python experiments/wolfe2021_cifar.py --workdir=runs/cifar --data_dir=DIR
 
-ResNet-34 and MobileNet-V2 on 10,000, 30,000 and 50,000 images of CIFAR-10, pruned by
+ResNet-34 and MobileNet-V2 on 10,000, 30,000 and all images of CIFAR-10, pruned by
 greedy forward selection at 20, 40, 60 and 80 thousand iterations of the same schedule
 and fine-tuned, by `configs/cifar10_forward.py`: Table 1, the published values beside
 ours, with what is left of the parameters and how much faster the compact network is.
 `--models`, `--sizes`, `--draws`, `--steps`, `--width`, `--tune` and `--candidates`
 shorten it; a cell that the workdir holds is not run again. Departures: those of the
-config; each cell trains its dense network anew, to the same bits.
+config, so that all images are 50,000 there and 45,000 here, where 5,000 are for
+validation (`--validation`), and the table says so; each cell trains its dense network
+anew, to the same bits.
 """
 
 import itertools
@@ -32,16 +34,18 @@ from lthjax import (
 )
 from lthjax import config as config_lib
 from lthjax.compact import compact, speed_up
+from lthjax.data import known
 
 HERE = pathlib.Path(__file__).parent
 PUBLISHED = json.loads((HERE / "published" / "wolfe2021.json").read_text())["cifar10"]
+WHOLE = known.FACTS["cifar10"].train
 RECORDS, KEYS = "cifar.jsonl", ("model", "size", "draw_at")
 
 
 def config(options, model, size, draw_at):
     """Returns the config of a cell."""
-    known = model if model in ("resnet34", "mobilenet_v2") else "resnet34"
-    found = config_lib.load(HERE.parent / "configs" / "cifar10_forward.py", known)
+    variant = model if model in ("resnet34", "mobilenet_v2") else "resnet34"
+    found = config_lib.load(HERE.parent / "configs" / "cifar10_forward.py", variant)
     found.model.name, found.model.width = model, options.width
     found.data_dir, found.data.limit = options.data_dir, size
     found.data.validation = options.validation
@@ -59,11 +63,18 @@ def config(options, model, size, draw_at):
     return found
 
 
+def sizes(options):
+    """Returns the numbers of images asked for, all that are left by default."""
+    given = options.sizes or f"10000,30000,{WHOLE - options.validation}"
+    return [int(size) for size in given.split(",")]
+
+
 def cells(options):
     """Yields (model, size, draw_at) of every cell."""
-    parts = (options.models, options.sizes, options.draws)
-    for model, size, draw_at in itertools.product(*(part.split(",") for part in parts)):
-        yield model, int(size), int(draw_at)
+    parts = (options.models, options.draws)
+    models, draws = (part.split(",") for part in parts)
+    for model, size, draw_at in itertools.product(models, sizes(options), draws):
+        yield model, size, int(draw_at)
 
 
 def cell(options, model, size, draw_at):
@@ -108,7 +119,7 @@ def table(rows, options):
     """Returns the cells as Markdown, the published ones beside them."""
     lines = [
         f"Command: `{commands.typed()}`; schedule of {options.steps:,} steps, then "
-        f"{options.tune} of fine-tuning; dense: the network at the step of pruning; "
+        f"{min(options.tune, options.steps)} of fine-tuning; dense: the network at the step of pruning; "
         "seed 0, n = 1; quartiles of the speed-up of 64 images.",
         "",
         "| model | images | pruned at step | dense, % | test accuracy, % | published | "
@@ -124,7 +135,7 @@ def table(rows, options):
             f"{row['draw_at']:,}",
             row["before"],
             row["accuracy"],
-            published(row),
+            beside(row, options),
             f"{kept} of {total}",
             f"{100 * row['params']:.1f} %",
             f"{middle} ({low} to {high})",
@@ -133,15 +144,29 @@ def table(rows, options):
     return "\n".join(lines) + "\n"
 
 
-def published(row):
-    """Returns the published accuracy of a cell, or that there is none."""
-    known = PUBLISHED.get(row["model"], {}).get(str(row["size"]))
-    if known is None or row["draw_at"] not in PUBLISHED["iterations"]:
+def published(row, options):
+    """Returns (published accuracy of a cell, of how many images), or `None`.
+
+    All images of ours, of which some are for validation, stand beside all of theirs.
+    """
+    size = WHOLE if row["size"] == WHOLE - options.validation else row["size"]
+    values = PUBLISHED.get(row["model"], {}).get(str(size))
+    if values is None or row["draw_at"] not in PUBLISHED["iterations"]:
+        return None
+    return values[PUBLISHED["iterations"].index(row["draw_at"])], size
+
+
+def beside(row, options):
+    """Returns what the table says of the published value."""
+    found = published(row, options)
+    if found is None:
         return "not supplied"
-    return known[PUBLISHED["iterations"].index(row["draw_at"])]
+    accuracy, size = found
+    other = size != row["size"]
+    return f"{accuracy}" + f" ({size:,} images)" * other
 
 
-def figure(rows):
+def figure(rows, options):
     """Draws the accuracy by the step of pruning, a line for each model and size."""
     drawn = Figure(figsize=(6, 4), layout="constrained")
     axes = drawn.subplots()
@@ -149,16 +174,18 @@ def figure(rows):
         sorted({(row["model"], row["size"]) for row in rows})
     ):
         own = sorted(
-            (row["draw_at"], row["accuracy"], row["before"], published(row))
+            (row["draw_at"], row["accuracy"], row["before"], published(row, options))
             for row in rows
             if (row["model"], row["size"]) == (model, size)
         )
         label, color = f"{model}, {size:,} images", f"C{number}"
-        x, y, before, known = zip(*own, strict=True)
+        x, y, before, theirs = zip(*own, strict=True)
         axes.plot(x, y, marker="o", color=color, label=label)
         axes.plot(x, before, "x--", color=color, label="dense, before it")
-        if "not supplied" not in known:
-            axes.plot(x, known, "*", color=color, mfc="none", label="published")
+        if None not in theirs:
+            values, (images, *_) = zip(*theirs, strict=True)
+            text = f"published, {images:,} images"
+            axes.plot(x, values, "*", color=color, mfc="none", label=text)
     axes.set_xlabel("pruned at step")
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize=8)
@@ -170,7 +197,7 @@ def main():
     """Runs what is missing, and writes `cifar.md` and `cifar.png`."""
     parser = commands.arguments(__doc__)
     parser.add_argument("--models", default="resnet34,mobilenet_v2")
-    parser.add_argument("--sizes", default="10000,30000,45000")
+    parser.add_argument("--sizes", default="", help="by commas; 10000,30000 and all")
     parser.add_argument("--draws", default="20000,40000,60000,80000")
     parser.add_argument("--candidates", default="random")
     numbers = {"steps": 80_000, "tune": 2500, "validation": 5000}
@@ -192,7 +219,7 @@ def main():
         rows = results.read(path)
         text = table(rows, options)
         results.write(options.workdir / "cifar.md", text)
-        report.save(figure(rows), options.workdir / "cifar.png")
+        report.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)
 
 

@@ -105,3 +105,15 @@ def test_what_a_cell_says_in_epochs_are_those_of_its_own_data(
     for ghost in (found.retraining.neurons, found.retraining.skips):
         end = found.search.rewind_to + math.ceil(ghost.end * whole)
         assert end == gone * epoch == found.schedule.drops[0] * epoch
+
+
+def test_every_published_column_of_cifar_stands_beside_one_of_ours():
+    experiment = loaded("wolfe2021_cifar")
+    options = SimpleNamespace(sizes="", validation=5000)
+    assert experiment.sizes(options) == [10_000, 30_000, 45_000]
+    row = {"model": "resnet34", "draw_at": 60_000}
+    shown = [experiment.beside({**row, "size": n}, options) for n in (10_000, 45_000)]
+    assert shown == ["85.56", "94.28 (50,000 images)"]
+    for other in ({"draw_at": 61_000}, {"model": "vgg11"}, {"size": 44_000}):
+        missing = {**row, "size": 45_000, **other}
+        assert experiment.beside(missing, options) == "not supplied"
