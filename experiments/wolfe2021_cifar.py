@@ -119,8 +119,8 @@ def table(rows, options):
     """Returns the cells as Markdown, the published ones beside them."""
     lines = [
         f"Command: `{commands.typed()}`; schedule of {options.steps:,} steps, then "
-        f"{min(options.tune, options.steps)} of fine-tuning; dense: the network at the step of pruning; "
-        "seed 0, n = 1; quartiles of the speed-up of 64 images.",
+        f"{min(options.tune, options.steps)} of fine-tuning; dense: the network at the "
+        "step of pruning; seed 0, n = 1; quartiles of the speed-up of 64 images.",
         "",
         "| model | images | pruned at step | dense, % | test accuracy, % | published | "
         "channels kept | parameters kept | times faster |",
