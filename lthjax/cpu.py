@@ -3,7 +3,7 @@
 XLA gives a convolution the one layout that its CPU kernels run well (NHWC image, HWIO
 kernel, NHWC result) in the entry computation only. In the body of a loop, where
 training runs, the gradients that autodiff writes keep their own layout and fall to a
-kernel twenty times slower, as the grouped convolutions of `vmap` do everywhere. The
+kernel far slower, as the grouped convolutions of `vmap` do everywhere. The
 lowering here writes that layout itself; `compiler_options` are the options to compile
 with. Importing this module changes nothing in JAX.
 """

@@ -16,7 +16,7 @@ def in_turns(
     Every contender has a turn in every round, each round begins with another one, so
     that the ratio of two contenders within a round says more than either of them. A
     turn opens with half as many steps that are not timed: for a second after another
-    process has worked, a convolutional step took up to 1.6 times as long.
+    process has worked, a convolutional step takes longer.
 
     Args:
       contenders: {name: steps -> seconds taken}; the first calls, which compile, and
