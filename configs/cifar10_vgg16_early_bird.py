@@ -5,8 +5,9 @@
 
 The protocol of the released code of "Drawing Early-Bird Tickets": 160 epochs, batch
 256, rate 0.1 times 0.1 at epochs 80 and 120, weight decay 1e-4, an l1 penalty of 1e-4
-on the scales of batch norm, which start at a half; the masks of five distances in a row
-below 0.1 end the pre-training. Departures: 5,000 training images are set aside for
+on the scales of batch norm, which start at a half; convolutions without biases, normal
+by their fan-out, the classifier N(0, 0.01); the masks of five distances in a row below
+0.1 end the pre-training. Departures: 5,000 training images are set aside for
 validation; the penalty goes on after the draw, as in most of its scripts. Expected: it
 draws in the first 10 to 35 epochs (arXiv:1909.11957; the table for VGG-16 on CIFAR-10
 was not available). Running time: not measured; it takes a GPU.
@@ -23,7 +24,12 @@ def get_config():
     config.data.crop = 4
     config.data.flip = True
     config.model.name = "vgg16"
-    config.model.options.norm_scale = "half"
+    config.model.options = {
+        "norm_scale": "half",
+        "initialiser": "kaiming_normal_fan_out",
+        "head_init": "small_normal",
+        "biases": False,
+    }
     config.train.epochs = 160
     config.train.batch_size = 256
     config.optimizer.weight_decay = 1e-4

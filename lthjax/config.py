@@ -26,6 +26,7 @@ COUNTS = (
     "eval_every",
     "search.minimum",
     "search.rounds",
+    "search.examples",
 )
 POSITIVE = (
     "train.batch_size",

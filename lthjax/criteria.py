@@ -20,6 +20,7 @@ from lthjax.data import augment, batches, sources
 from lthjax.data import splits as splits_lib
 from lthjax.masks import Masks, Params
 
+NORMS = {"batch": True, "running": False}  # is it as in training?
 GRASP_TEMPERATURE = 200.0  # that the logits are divided by
 FORMS = {"blocks": r"(\d+)x(\d+)", "n_of_m": r"(\d+):(\d+)"}
 
@@ -31,8 +32,9 @@ class View(NamedTuple):
       key: A PRNG key.
       params: The weights of the network that is pruned.
       masks: The masks so far.
-      loss_fn: (params, temperature) -> the mean cross-entropy, in training mode, over
-        the examples that are scored with, the logits divided by the temperature.
+      loss_fn: (params, temperature) -> the mean cross-entropy over the examples that
+        are scored with, the logits divided by the temperature; in training mode, or
+        by running statistics where the config says so (`search.norms`).
       logits_fn: (params, images) -> logits, in inference mode, norms that change
         nothing: mean 0, variance 1.
       image_shape: (height, width, channels).
@@ -107,6 +109,7 @@ def resolve(config) -> Criterion:
         found = Criterion(found, reads=True)
     found = found._replace(rounds=search.rounds or found.rounds)
     names.resolve(search.corrupt, CORRUPTIONS, "corruption")
+    names.resolve(search.norms, NORMS, "search.norms")
     if search.corrupt != "none" and not found.reads:
         raise ValueError(
             "corrupted data goes with a score that reads data, got search.corrupt = "
@@ -131,12 +134,16 @@ def scorer(config, network: Callable, source: sources.Source) -> Callable:
       source: The data set, for the shape of its images.
     """
     criterion, shape = resolve(config), splits_lib.image_shape(source.train)
+    train = names.resolve(config.search.norms, NORMS, "search.norms")
+
+    def forward(params, model_state, images):
+        return network(params, model_state, images, train)[0]
 
     def scored(key, trained, masks, examples):
         def logits_fn(params, images):
             return network(params, _neutral(trained.model_state), images, False)[0]
 
-        loss_fn = _loss(network, trained.model_state, examples)
+        loss_fn = _loss(forward, trained.model_state, examples)
         view = View(key, trained.params, masks, loss_fn, logits_fn, shape)
         found = criterion.score_fn(view)
         return scores.inverted(found) if config.search.invert else found
@@ -269,13 +276,13 @@ def _chooser(search):
     )
 
 
-def _loss(network, model_state, examples):
+def _loss(forward, model_state, examples):
     """Returns (params, temperature) -> the mean loss over batches of examples."""
 
     def loss_fn(params, temperature):
         def one(params, batch):
             images, labels = batch
-            logits, _ = network(params, model_state, images, True)
+            logits = forward(params, model_state, images)
             return jnp.mean(losses.cross_entropy(logits / temperature, labels))
 
         return scores.over_batches(one, examples)(params)
@@ -302,7 +309,8 @@ def drawing(config, source):
     Raises:
       ValueError: There are fewer than asked for.
     """
-    count, batch = config.search.batches, config.train.batch_size
+    count = config.search.batches
+    batch = config.search.examples or config.train.batch_size
     size = splits_lib.size(source.train)
     if count * batch > size:
         raise ValueError(

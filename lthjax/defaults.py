@@ -19,6 +19,8 @@ def default() -> ConfigDict:
                 "stream": False,  # read from the disk on the way; imagenet must be
                 "workers": 0,  # processes that read in training; 0: threads
                 "size": 0,  # pixels a side of a photograph's crop; 0: 224
+                "mean": (),  # by channel, of images / 255; (): the set's, `data.known`
+                "std": (),
                 "options": {},
             },
             "model": {
@@ -49,6 +51,8 @@ def default() -> ConfigDict:
                 "score": "magnitude",
                 "rounds": 0,  # of scoring and pruning in a level; 0: the score's own
                 "batches": 1,  # of training examples that a score reads
+                "examples": 0,  # in such a batch; 0: train.batch_size
+                "norms": "batch",  # what scores normalise by; "running" as in inference
                 "corrupt": "none",  # labels, pixels, half: of those examples
                 "invert": False,  # keep what scores lowest, as a control
                 "scope": "global",  # layer, erdos_renyi, erdos_renyi_kernel

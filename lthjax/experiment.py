@@ -36,7 +36,7 @@ from lthjax import (
 )
 from lthjax import config as config_lib
 from lthjax.assembly import Parts
-from lthjax.data import lazy, sources
+from lthjax.data import lazy, sources, splits
 from lthjax.populations import Job
 from lthjax.tickets.storage import save_trained
 from lthjax.workdir import Member
@@ -139,8 +139,10 @@ def load(config) -> sources.Source:
     }
     if data.stream:
         crop = data.size, data.flip
-        return lazy.load(data.name, **given, crop=crop, options=options)
-    return sources.load(data.name, **given, **options)
+        found = lazy.load(data.name, **given, crop=crop, options=options)
+    else:
+        found = sources.load(data.name, **given, **options)
+    return splits.normalised(found, mean=data.mean, std=data.std)
 
 
 def members(config) -> list[Member]:

@@ -3,7 +3,8 @@
 `snip`, `taylor` and `grasp` take `loss_fn(params) -> scalar`, closed over its examples
 and over the mode of the network (batch statistics of the examples, or running ones:
 published codes differ). Several batches are one loss by `over_batches`, or several
-scores by `average`.
+scores by `average`. Call them within `jax.jit`: outside, the first call compiles
+operation by operation, for 10 to 80 s of a deep network.
 """
 
 from collections.abc import Callable
@@ -82,9 +83,11 @@ def snip(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
     References:
       Lee et al., 2019, arXiv:1810.02340. Departures: their division by the sum of all
       scores changes no rank and is left out; they score biases too, and train another
-      draw of the weights than they scored.
+      draw of the weights than they scored, and score by running statistics (the
+      program: `search.norms`); Tanaka et al. do so too, over several batches.
       Iterative: Verdenius et al., 2020, arXiv:2006.00896. FORCE: de Jorge et al., 2021,
-      arXiv:2006.09081.
+      arXiv:2006.09081, whose code takes 10 rounds and a new batch for each; the
+      program's take 100 of one batch (`search.rounds` changes their number).
     """
     grads = _gradient(loss_fn, masks_lib.apply(params, masks), masks)
     return _where_masked(lambda w, g: jnp.abs(w * g), masks, params, grads)
@@ -144,7 +147,8 @@ def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
       Wang et al., 2020, arXiv:2002.07376, whose score is -w * (H g), the largest
       removed: the same set. Departures: their code halves the batch, class by class,
       and normalises each half by its own statistics (a `loss_fn` of two terms does so);
-      it draws new weights for dense layers before scoring.
+      it draws new weights for dense layers before scoring, and reads 10 examples a
+      class (the program: `search.examples`, drawn at random).
     """
     params = masks_lib.apply(params, masks)
     grads = _gradient(loss_fn, params, masks)

@@ -38,6 +38,34 @@ def chosen(source, changes=None, *, key=0, target=KEPT):
     return prune_fn(jax.random.key(key), trained, target)
 
 
+def test_a_score_reads_as_many_examples_as_are_asked_for(source):
+    changes = {"search.batches": 2, "search.examples": 5}
+    draw = criteria.drawing(tiny.config(changes), source)
+    images, labels = draw(jax.random.key(0))
+    assert images.shape == (2, 5, 8, 8, 1) and labels.shape == (2, 5)
+
+
+def test_scores_by_running_statistics_know_no_statistics_of_the_batch(source):
+    def network(params, model_state, images, train):
+        return params["w"] * (1 + train) * images.mean((1, 2)), model_state
+
+    def snip(norms):
+        config = tiny.config({"search.score": "snip", "search.norms": norms})
+        scored = criteria.scorer(config, network, source)
+        params = {"w": jnp.ones(2)}
+        trained = Trained(params, {}, {"w": jnp.ones(2, bool)})
+        examples = jnp.ones((1, 3, 8, 8, 1)), jnp.zeros((1, 3), int)
+        key, masks = jax.random.key(0), trained.masks
+        with jax.numpy_rank_promotion("allow"):
+            return scored(key, trained, masks, examples)["w"]
+
+    # Two equal logits z w: |w dL/dw| = z / 2, z = 1 in inference, 2 in training.
+    np.testing.assert_allclose(snip("running"), [0.5, 0.5], rtol=1e-5)
+    np.testing.assert_allclose(snip("batch"), [1.0, 1.0], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"batch, running, .* 'runing', did you mean"):
+        snip("runing")
+
+
 def same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 

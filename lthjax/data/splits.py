@@ -127,6 +127,32 @@ def part(split: Split | Stored, start: int, stop: int | None) -> Split | Stored:
     return Split(split.images[start:stop], split.labels[start:stop])
 
 
+def normalised(
+    source: Source, *, mean: Sequence[float] = (), std: Sequence[float] = ()
+) -> Source:
+    """Returns a source that is normalised by other numbers than its own.
+
+    Args:
+      source: A source.
+      mean: Per channel, of images / 255; empty: the source's own.
+      std: Likewise, positive.
+
+    Raises:
+      ValueError: There is not one finite number for each channel, or one of `std` is
+        not positive.
+    """
+    channels = image_shape(source.train)[-1]
+    for name, values in (("mean", mean), ("std", std)):
+        sound = all(np.isfinite(v) and (v > 0 or name == "mean") for v in values)
+        if len(values) not in (0, channels) or not sound:
+            raise ValueError(
+                f"data.{name} must be {channels} finite numbers, one a channel"
+                f"{', above 0' * (name == 'std')}, got data.{name} = {tuple(values)}"
+            )
+    own = {"mean": tuple(mean) or source.mean, "std": tuple(std) or source.std}
+    return source._replace(**own)
+
+
 def of_facts(name: str, train: Split | Stored, test: Split | Stored) -> Source:
     """Returns the source of a set in `FACTS`, its validation split empty."""
     known, none = FACTS[name], part(train, 0, 0)

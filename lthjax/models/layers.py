@@ -95,6 +95,7 @@ class Network(nn.Module):
         or None.
       activation: The non-linearity, from an array to one of its shape.
       initialiser: A name in `INITIALISERS`, for every kernel; biases start at zero.
+      head_init: A name in `HEADS`, how the classifier starts.
       norm_scale: A name in `NORM_SCALES`: how the scales of batch norm start.
       remat: Whether the derivative keeps only what goes from block to block (`kept`)
         and computes the rest of the forward pass again: a third more operations, for
@@ -109,6 +110,7 @@ class Network(nn.Module):
     axis_name: Any = None
     activation: Callable = nn.relu
     initialiser: str = "kaiming_normal"
+    head_init: str = "as_others"
     norm_scale: str = "ones"
     remat: bool = False
     beside: Callable | None = None
@@ -143,11 +145,13 @@ class Network(nn.Module):
 
     def classify(self, x: jax.Array) -> jax.Array:
         """Returns float32 logits [batch, num_classes] of `x` [batch, features]."""
-        return self._dense(x, "head", self.num_classes).astype(jnp.float32)
+        options = names.resolve(self.head_init, HEADS, "head_init")
+        logits = self._dense(x, "head", self.num_classes, **options(x.shape[-1]))
+        return logits.astype(jnp.float32)
 
-    def _dense(self, x, name, features):
-        init = self._kernel_init()
-        return nn.Dense(features, dtype=self.dtype, kernel_init=init, name=name)(x)
+    def _dense(self, x, name, features, **options):
+        options = {"kernel_init": self._kernel_init(), "dtype": self.dtype} | options
+        return nn.Dense(features, name=name, **options)(x)
 
     def _kernel_init(self):
         return names.resolve(self.initialiser, INITIALISERS, "initialiser")
@@ -224,6 +228,21 @@ INITIALISERS = {
     "glorot_normal": initializers.variance_scaling(1.0, "fan_avg", "normal"),
     # Uniform on +-1/sqrt(fan_in), what PyTorch's layers start from.
     "pytorch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+}
+
+
+def _within(bound):
+    """Returns an initialiser that draws from +-bound."""
+    return lambda key, *given: bound * jax.random.uniform(key, *given, minval=-1)
+
+
+# From the inputs of the classifier to what of its layer starts in another way.
+HEADS = {
+    "as_others": lambda inputs: {},
+    "small_normal": lambda inputs: {"kernel_init": initializers.normal(0.01)},
+    "pytorch": lambda inputs: dict.fromkeys(
+        ("kernel_init", "bias_init"), _within(inputs**-0.5)
+    ),
 }
 
 NORM_SCALES = {

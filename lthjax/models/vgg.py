@@ -22,10 +22,13 @@ class VGG(layers.Network):
     Attributes:
       depths: Number of convolutions of each stage.
       channels: Channels of each stage.
+      biases: Whether the convolutions have them; the released code of early-bird
+        tickets has none.
     """
 
     depths: tuple[int, ...] = (2, 2, 3, 3, 3)
     channels: tuple[int, ...] = (64, 128, 256, 512, 512)
+    biases: bool = True
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -36,6 +39,6 @@ class VGG(layers.Network):
             channels = self.scaled(self.channels[stage - 1])
             for i in range(1, depth + 1):
                 x = self.activation(
-                    layer(x, f"conv{stage}_{i}", channels, use_bias=True)
+                    layer(x, f"conv{stage}_{i}", channels, use_bias=self.biases)
                 )
         return self.classify(layers.global_mean(x))

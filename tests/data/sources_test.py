@@ -7,7 +7,7 @@ import on_disk
 import pytest
 from PIL import Image
 
-from lthjax.data import known, sources
+from lthjax.data import known, sources, splits
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +267,14 @@ def test_a_users_own_validation_split_is_kept():
 def test_what_is_no_source_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
         sources.load(f"{__name__}:{name}")
+
+
+def test_a_set_is_normalised_by_other_numbers_where_they_are_given():
+    source = sources.load("digits")
+    assert splits.normalised(source) == source
+    other = splits.normalised(source, mean=(0.0,), std=(1.0,))
+    assert (other.mean, other.std) == ((0.0,), (1.0,))
+    assert splits.normalised(source, std=(2.0,)).mean == source.mean
+    for given in ({"mean": (1.0, 2.0)}, {"std": (0.0,)}, {"mean": (np.nan,)}):
+        with pytest.raises(ValueError, match="1 finite numbers, one a channel"):
+            splits.normalised(source, **given)

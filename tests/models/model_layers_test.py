@@ -133,3 +133,21 @@ def test_a_mesh_axis_is_needed_in_training_only():
     models.apply(model, params, state, images, train=False)
     with pytest.raises(NameError, match="data"):
         models.apply(model, params, state, images, train=True)
+
+
+@pytest.mark.parametrize("name, drawn", [("small_normal", 0.01), ("pytorch", None)])
+def test_a_classifier_starts_as_released_codes_have_it(name, drawn):
+    network = models.build("lenet_300_100", 10, options={"head_init": name})
+    plain = models.build("lenet_300_100", 10)
+    images, key = jnp.zeros((1, 28, 28, 1)), jax.random.key(0)
+    params, _ = models.initialise(network, key, images)
+    others, _ = models.initialise(plain, key, images)
+    head, bound = params.pop("head"), 100**-0.5
+    others.pop("head")
+    jax.tree.map(np.testing.assert_array_equal, params, others)
+    if drawn:  # 1,000 draws: the deviation's own is 2.2 %
+        assert 0.9 * drawn < np.std(head["kernel"]) < 1.1 * drawn
+        assert not np.any(head["bias"])
+    else:
+        assert bound / 2 < np.abs(head["bias"]).max() <= bound
+        assert 0.9 * bound < np.abs(head["kernel"]).max() <= bound
