@@ -20,6 +20,7 @@ TABLE = {
     "data.known": "names",
     "data.photographs": "data.pixels",
     "data.splits": "data.known",
+    "data.balance": "data.splits",
     "data.checks": "data.known data.splits",
     "data.sources": "names data.checks data.files data.known data.splits",
     "data.lazy": "names data.files data.known data.photographs data.pixels "
@@ -124,7 +125,7 @@ TABLE = {
     "gains": "results",
     "report": "processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
-    "experiment": "data.lazy "
+    "experiment": "data.lazy data.balance "
     "memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt examining chains",
