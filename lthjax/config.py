@@ -35,6 +35,7 @@ POSITIVE = (
     "search.batches",
     "dynamic.every",
 )
+CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
@@ -136,6 +137,8 @@ def validate(config: ConfigDict) -> None:
         names = flat(config)[name]
         different = len(set(names)) == len(names)
         _require(different, f"{name} must all be different", name, names)
+    cut, named = config.data.cut, ", ".join(map(repr, CUTS))
+    _require(cut in CUTS, f"data.cut must be one of {named}", "data.cut", repr(cut))
     scope = config.search.scope
     choice = f"search.scope must be one of {', '.join(SCOPES)}"
     _require(scope in SCOPES, choice, "search.scope", repr(scope))

@@ -14,6 +14,7 @@ def default() -> ConfigDict:
                 "name": "digits",
                 "validation": 0,  # images cut from train; 0: the set brings its own
                 "limit": 0,  # training images used; 0: all
+                "cut": "",  # first, stratified: how both are chosen; "": by the set
                 "crop": 0,  # zero padding before a random crop
                 "flip": False,
                 "stream": False,  # read from the disk on the way; imagenet must be

@@ -28,7 +28,7 @@ def show(config) -> None:
       ValueError: What a run of it would refuse before it trains.
     """
     facts, held_out, plan = check(config)
-    console = rich.console.Console(soft_wrap=True)
+    console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
     console.print(_levels(plan))
     console.print(planning.summary(config, plan))
     console.print(
@@ -36,6 +36,11 @@ def show(config) -> None:
         f"{config.train.batch_size}, {plan.steps_per_epoch:,} steps an epoch, "
         f"{plan.steps:,} steps dense, validated every {plan.eval_every:,}"
     )
+    if facts.majority is not None:
+        console.print(
+            f"always saying the largest class: {100 * facts.majority:.2f} % of the "
+            "test images"
+        )
     arms, chains = _arms(config), len(experiment.members(config))
     trainings = chains + chains * arms * len(plan.targets)
     logits = chains // len(config.seeds)
@@ -86,15 +91,26 @@ def _facts(config):
     if data.stream:
         facts = lazy.facts(data.name, data_dir=where, side=data.size, options=options)
     else:
-        facts = sources.facts(data.name, data_dir=where, **options)
-    left = facts.train - data.validation
+        facts = sources.facts(data.name, data_dir=where, options=options)
+    own = facts.validation
+    if own and data.validation not in (0, own):
+        raise ValueError(
+            f"validation must be {own}, as {data.name!r} brings its own, got "
+            f"data.validation = {data.validation}"
+        )
+    left = facts.train - (0 if own else data.validation)
     if left <= 0:
         raise ValueError(
             f"validation must be below the {facts.train} training images, got "
             f"data.validation = {data.validation}"
         )
-    train = min(left, data.limit or left)
-    return facts._replace(train=train), data.validation + facts.test
+    if data.limit > left:
+        raise ValueError(
+            f"limit must be from 1 to the {left} training images that validation "
+            f"leaves, got data.limit = {data.limit}"
+        )
+    train, held_out = data.limit or left, own or data.validation
+    return facts._replace(train=train), held_out + facts.test
 
 
 def _levels(plan):

@@ -36,7 +36,7 @@ from lthjax import (
 )
 from lthjax import config as config_lib
 from lthjax.assembly import Parts
-from lthjax.data import lazy, sources, splits
+from lthjax.data import balance, lazy, sources, splits
 from lthjax.populations import Job
 from lthjax.tickets.storage import save_trained
 from lthjax.workdir import Member
@@ -82,11 +82,15 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     """
     config_lib.validate(config)
     studies.check(config.studies)
-    root, source = pathlib.Path(root), load(config)
+    root = pathlib.Path(root)
+    config = workdir.with_own_cut(root, config)
+    source = load(config)
     parts, own = arms.build(config, source, assembly.build(config, source))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
+    counted = _counted(source)
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
+        results.write(root / report.CLASSES, counted)
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
         stands = {one: chains.begin(root, parts, one, stay) for one in members(config)}
         this = Run(config, root, parts, stands, own, stay)
@@ -106,6 +110,18 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     return results.read(root / results.RESULTS)
 
 
+def _counted(source):
+    """Returns the images of each class as JSON text, having said what they are."""
+    found = balance.counts(source)
+    if found is None:
+        log.info("images by class: not counted, as all of them had to be read for it")
+        return "{}\n"
+    log.info("%s", balance.text(found))
+    for sentence in balance.warnings(found):
+        log.warning("%s", sentence)
+    return balance.to_json(found)
+
+
 def _check_left(this):
     records = results.read(this.root / results.RESULTS)
     chains.check_left(records, this.chains, len(this.parts.plan.targets))
@@ -115,7 +131,10 @@ def _studied(this, source):
     """Returns what studies need to know of the network."""
     apply_fn = programs.network(this.config, source)
     shapes = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
-    prepare_fn, chunk = programs.preparation(source), this.config.eval_batch
+    prepare_fn, chunk = (
+        programs.preparation(source),
+        programs.chunk(this.config, source),
+    )
     return studies.network(apply_fn, prepare_fn, shapes, source, chunk=chunk)
 
 
@@ -136,12 +155,14 @@ def load(config) -> sources.Source:
         "data_dir": config.data_dir or None,
         "validation": data.validation,
         "limit": data.limit or None,
+        "how": data.cut,
+        "options": options,
     }
     if data.stream:
         crop = data.size, data.flip
-        found = lazy.load(data.name, **given, crop=crop, options=options)
+        found = lazy.load(data.name, **given, crop=crop)
     else:
-        found = sources.load(data.name, **given, **options)
+        found = sources.load(data.name, **given)
     return splits.normalised(found, mean=data.mean, std=data.std)
 
 

@@ -11,6 +11,8 @@ from lthjax import cpu, dynamic, meshes, models, planning, streaming, training
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 
+AS_GIVEN = 500  # images
+
 
 def mesh(config) -> jax.sharding.Mesh:
     """Returns the mesh that a config's populations are trained on.
@@ -33,6 +35,24 @@ def mesh(config) -> jax.sharding.Mesh:
                 f"{size}"
             )
     return found
+
+
+def chunk(config, source) -> int:
+    """Returns how many images are evaluated at once: `eval_batch`, or all there are.
+
+    That is the larger of the held-out splits, rounded up to what the devices divide:
+    more were padding, which takes memory by itself. `AS_GIVEN` and fewer stay what they
+    are, as another padding sums losses in another order.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+    """
+    if config.eval_batch <= AS_GIVEN:
+        return config.eval_batch
+    largest = max(splits_lib.size(x) for x in (source.validation, source.test))
+    parts = config.mesh.data
+    return min(config.eval_batch, -(-largest // parts) * parts)
 
 
 def axis(config) -> str | None:
@@ -222,12 +242,12 @@ def on_device(config, source) -> Any:
       config: A validated config.
       source: The data set.
     """
-    chunk = config.eval_batch
+    taken = chunk(config, source)
     if isinstance(source.train, splits_lib.Stored):
-        sizes = config.train.batch_size, chunk
+        sizes = config.train.batch_size, taken
         return streaming.feed(source, sizes, mesh(config), workers=config.data.workers)
     held_out = [
-        batches.chunks(split, chunk) for split in (source.validation, source.test)
+        batches.chunks(split, taken) for split in (source.validation, source.test)
     ]
     return jax.device_put([tuple(source.train), *held_out])
 

@@ -1,5 +1,6 @@
 """Records become a table and figures: `python -m lthjax.report WORKDIR` at any time."""
 
+import json
 import pathlib
 import sys
 
@@ -15,6 +16,8 @@ ARMS = ("ticket", "reinit", "shuffle", "random")
 COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
+CLASSES = "classes.json"  # images of each class, and the share of the largest
+MAJORITY = "always the largest class"
 
 
 def write(root: str | pathlib.Path) -> list[dict]:
@@ -33,7 +36,7 @@ def write(root: str | pathlib.Path) -> list[dict]:
     rows = results.read(root / results.RESULTS)
     if not rows:
         return rows
-    save(curve(rows), root / CURVE)
+    save(curve(rows, majority=majority(root)), root / CURVE)
     save(layers(rows), root / LAYERS)
     if gains.gains(rows):
         save(gains.figure(rows), root / GAIN)
@@ -47,6 +50,16 @@ def current(root: pathlib.Path) -> bool:
     return table.exists() and table.read_text() == results.to_csv(rows)
 
 
+def majority(root: str | pathlib.Path) -> float | None:
+    """Returns the share of the largest class among a run's test images, if counted.
+
+    So much is right where a network says nothing but that class.
+    """
+    path = pathlib.Path(root) / CLASSES
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found.get("majority", {}).get("test")
+
+
 def save(figure: Figure, path: pathlib.Path) -> None:
     """Writes a figure as PNG, whole or not at all, in the first process."""
     if not processes.first():
@@ -56,14 +69,21 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     partial.replace(path)
 
 
-def table(rows: list[dict], title: str = "") -> rich.table.Table:
+def table(
+    rows: list[dict], title: str = "", *, majority: float | None = None
+) -> rich.table.Table:
     """Returns a table of mean and spread by level and arm.
 
     Args:
       rows: Records.
       title: Of the table.
+      majority: The share of the largest class among the test images, for its foot.
     """
-    shown = rich.table.Table(title=title or None, title_justify="left")
+    known = majority is not None
+    foot = f"{MAJORITY}: test accuracy {100 * majority:.2f}" if known else None
+    shown = rich.table.Table(
+        title=title or None, title_justify="left", caption=foot, caption_justify="left"
+    )
     for name in (
         "level",
         "arm",
@@ -84,12 +104,15 @@ def table(rows: list[dict], title: str = "") -> rich.table.Table:
     return shown
 
 
-def curve(rows: list[dict], value: str = "test_accuracy") -> Figure:
+def curve(
+    rows: list[dict], value: str = "test_accuracy", *, majority: float | None = None
+) -> Figure:
     """Draws accuracy against the weights kept: mean and spread, controls, dense line.
 
     Args:
       rows: Records.
       value: Which accuracy.
+      majority: The share of the largest class, which becomes a line where it is near.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -101,6 +124,8 @@ def curve(rows: list[dict], value: str = "test_accuracy") -> Figure:
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
         _line(axes, arm, own, value)
+    if majority is not None:
+        _draw_majority(axes, 100 * majority)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -166,6 +191,13 @@ def _line(axes, arm, rows, value):
     axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
 
 
+def _draw_majority(axes, share):
+    """Draws a line at a share, seen where that does not squeeze all the others."""
+    low, high = axes.get_ylim()
+    axes.axhline(share, color="0.5", ls=":", lw=1, label=f"{MAJORITY}: {share:.2f} %")
+    axes.set_ylim(low if share < 2 * low - high else None, None)
+
+
 def _cells(group):
     """Returns the cells of a table row for records of one level and arm."""
 
@@ -192,7 +224,7 @@ def show(root: str | pathlib.Path, rows: list[dict]) -> None:
     if not processes.first():
         return
     console = rich.console.Console(width=None if sys.stdout.isatty() else 100)
-    console.print(table(rows, str(root)))
+    console.print(table(rows, str(root), majority=majority(root)))
     if gains.gains(rows):
         console.print(gains.table(rows))
     console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """The folder of a run: what is in it, who may write to it, where a run goes on."""
 
 import contextlib
+import copy
 import fcntl
 import json
 import logging
@@ -59,6 +60,30 @@ def member(seed: int | Member) -> Member:
     return seed if isinstance(seed, Member) else Member(seed)
 
 
+def with_own_cut(root: pathlib.Path, config) -> Any:
+    """Returns a config whose data are cut as a folder's run cut them before.
+
+    Where `data.cut` is left to the set, that is what `config.json` says of it; one
+    without that key is of a time when any set's first images were cut.
+
+    Args:
+      root: The folder, which need not exist.
+      config: A config; it is not changed.
+    """
+    path = root / CONFIG
+    if config.data.cut or not path.exists():
+        return config
+    found = copy.deepcopy(config)
+    found.data.cut = _saved(path)["data"]["cut"]
+    return found
+
+
+def _saved(path):
+    """Returns what a config.json holds, with the cut that its lack stands for."""
+    saved = json.loads(path.read_text())
+    return saved | {"data": {"cut": "first", **saved.get("data", {})}}
+
+
 @contextlib.contextmanager
 def claimed(root: pathlib.Path, config):
     """Creates the folder or checks that it belongs to this config, and locks it.
@@ -69,6 +94,7 @@ def claimed(root: pathlib.Path, config):
       OSError: Inside, something could not be written, on a full disk for instance.
     """
     root.mkdir(parents=True, exist_ok=True)
+    config = with_own_cut(root, config)
     own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
     with open(root / own, "w") as lock:
         try:
@@ -93,7 +119,7 @@ def claimed(root: pathlib.Path, config):
 def _check_config(path, config):
     if not path.exists():
         return
-    rows = config_lib.changed(json.loads(path.read_text()), config)
+    rows = config_lib.changed(_saved(path), config)
     if rows:
         listing = "; ".join(
             f"{k}: {old!r} -> {new!r}" for k, (old, new) in rows.items()

@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 import tiny
 
 from lthjax import dry_run
+from lthjax.data.splits import Source, Split
 
 
 def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch):
@@ -32,6 +34,9 @@ def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch)
         ({"controls": ("shufle",)}, "did you mean 'shuffle'"),
         ({"train.batch_size": 99}, "train.batch_size = 99"),
         ({"data.validation": 48}, "data.validation = 48"),
+        ({"data.limit": 33}, "to the 32 training images .* data.limit = 33"),
+        ({"data.options": {"num_classes": 1}}, "two classes, got .* num_classes = 1"),
+        ({"data.cut": "last"}, "one of '', 'first', .* got data.cut = 'last'"),
         ({"search.sparsities": (1.0,)}, r"in \[0, 1\)"),
         ({"optimizer.name": "adm"}, "did you mean 'adam"),
     ],
@@ -46,3 +51,22 @@ def test_no_image_is_needed(capsys, tmp_path):
     dry_run.show(tiny.config({**changes, "data.validation": 5000}))
     assert "cifar10: 45,000 training images" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def brings_validation():
+    def draw(size):
+        labels = np.arange(size) % 4 // 3  # three in four are of class 0
+        return Split(np.zeros((size, 8, 8, 1), np.uint8), labels)
+
+    return Source(draw(20), draw(8), draw(12), 2, (0.5,), (0.5,))
+
+
+def test_an_own_set_is_counted_with_what_it_brings(capsys):
+    changes = {"data.name": f"{__name__}:brings_validation", "data.options": {}}
+    changes |= {"data.validation": 0, "search.levels": 1}
+    dry_run.show(tiny.config(changes))
+    text = capsys.readouterr().out
+    assert "dry_run_test:brings_validation: 20 training images" in text
+    assert "always saying the largest class: 75.00 % of the test images" in text
+    with pytest.raises(ValueError, match="validation must be 8, as .* = 5"):
+        dry_run.check(tiny.config(changes | {"data.validation": 5}))

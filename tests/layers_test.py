@@ -15,13 +15,16 @@ TABLE = {
     "meshes": "",
     "processes": "",
     "data": "",
-    "data.files": "",
+    "data.pixels": "",
+    "data.files": "data.pixels",
     "data.known": "names",
-    "data.photographs": "data.files",
+    "data.photographs": "data.pixels",
     "data.splits": "data.known",
-    "data.sources": "names data.files data.known data.splits",
-    "data.lazy": "names data.files data.known data.photographs data.sources "
-    "data.splits",
+    "data.balance": "data.splits",
+    "data.checks": "data.known data.splits",
+    "data.sources": "names data.checks data.files data.known data.splits",
+    "data.lazy": "names data.files data.known data.photographs data.pixels "
+    "data.sources data.splits",
     "data.augment": "meshes",
     "data.batches": "data.splits",
     "data.streams": "data.batches data.splits",
@@ -122,7 +125,7 @@ TABLE = {
     "gains": "results",
     "report": "processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
-    "experiment": "data.lazy data.splits "
+    "experiment": "data.lazy data.splits data.balance "
     "memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt examining chains",

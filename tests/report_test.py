@@ -106,3 +106,31 @@ def test_the_report_is_drawn_again_by_its_command(root, monkeypatch, capsys):
     runpy.run_module("lthjax.report", run_name="__main__")
     assert f"figure: {root / report.CURVE}" in capsys.readouterr().out
     assert report.current(root)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.7143, 1.0])
+def test_the_share_of_the_largest_class_stands_beside_the_accuracies(share):
+    console = rich.console.Console(width=100)
+    with console.capture() as capture:
+        console.print(report.table(ROWS, majority=share))
+    line = f"always the largest class: test accuracy {100 * share:.2f}"
+    assert line in capture.get()
+    (axes,) = report.curve(ROWS, majority=share).axes
+    label = f"always the largest class: {100 * share:.2f} %"
+    assert label in [line.get_label() for line in axes.lines]
+    low, high = axes.get_ylim()
+    assert low <= 100 * share <= high
+
+
+def test_a_share_far_below_the_accuracies_is_named_and_does_not_squeeze_them():
+    (axes,) = report.curve(ROWS[:6], majority=0.1).axes
+    assert axes.get_ylim()[0] > 80
+    assert axes.lines[-1].get_label() == "always the largest class: 10.00 %"
+
+
+def test_the_share_is_what_the_run_counted(root):
+    assert report.majority(root) is None
+    (root / report.CLASSES).write_text('{"majority": {"test": 0.25}}')
+    assert report.majority(root) == 0.25
+    (root / report.CLASSES).write_text("{}")
+    assert report.majority(root) is None

@@ -74,3 +74,28 @@ def test_a_ticket_once_written_stays(tmp_path):
 
 def test_room_that_is_there_is_no_error(tmp_path):
     workdir.check_space(tmp_path, 1)
+
+
+def test_an_old_folder_keeps_the_cut_of_its_time(tmp_path):
+    config = tiny.config()
+    assert workdir.with_own_cut(tmp_path, config).data.cut == ""
+    with workdir.claimed(tmp_path, config):
+        saved = json.loads((tmp_path / workdir.CONFIG).read_text())
+    assert saved["data"]["cut"] == ""
+    del saved["data"]["cut"]
+    (tmp_path / workdir.CONFIG).write_text(json.dumps(saved))
+    for _ in range(2):
+        assert workdir.with_own_cut(tmp_path, config).data.cut == "first"
+        with workdir.claimed(tmp_path, config):
+            now = json.loads((tmp_path / workdir.CONFIG).read_text())
+        assert (now["data"]["cut"], config.data.cut) == ("first", "")
+    other = tiny.changed(config, {"data.cut": "stratified"})
+    with (
+        pytest.raises(
+            ValueError, match="data.cut: 'first' -> 'stratified'; take anoth"
+        ),
+        workdir.claimed(tmp_path, other),
+    ):
+        pass
+    with workdir.claimed(tmp_path, tiny.changed(config, {"data.cut": "first"})):
+        pass

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lthjax import assembly, timing, training
-from lthjax.data import files, lazy, splits, streams
+from lthjax.data import files, lazy, pixels, splits, streams
 from measures.rows import Row, row
 from measures.steps import END, network, setting
 
@@ -74,7 +74,7 @@ def written(top, source) -> dict[str, splits.Stored]:
 
 def _decoded(shape, data, where, draw):
     del draw
-    return files.decode(data, shape, where)
+    return pixels.decode(data, shape, where)
 
 
 def reading(top, options) -> list[Row]:

@@ -1,19 +1,23 @@
 """Image files become arrays: sets that TFDS prepared, and folders of images."""
 
 import functools
-import io
 import itertools
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
+
+from lthjax.data import pixels
+
+log = logging.getLogger(__name__)
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8, labels [n] int32
 SIDE = 64  # of a Tiny-ImageNet image, in pixels
-FORMS = (".jpeg", ".jpg", ".png")  # how the name of an image ends
+FORMS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")  # how an image's name ends
+LITTER = ("__MACOSX", "@eaDir")  # what systems leave in folders
 Example = tuple[bytes, int, object]  # a file's bytes, its label, where it lies
 _READ = 1_000  # records a call, which bounds the memory beside the result
 
@@ -115,8 +119,12 @@ def is_prepared(name: str, data_dir: str | os.PathLike | None) -> bool:
 
 
 def classes(folder: pathlib.Path) -> list[str]:
-    """Returns the classes in the order of their labels: the folders in it, sorted."""
-    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    """Returns the classes in the order of their labels: the folders in it, sorted.
+
+    Hidden folders are none, of notebooks and such.
+    """
+    found = sorted(x.name for x in os.scandir(folder) if x.is_dir())
+    found = [name for name in found if not _hidden(name)]
     if not found:
         raise ValueError(
             f"{folder.name} must hold a folder a class, got {folder} without any"
@@ -126,6 +134,9 @@ def classes(folder: pathlib.Path) -> list[str]:
 
 def photos(folder: pathlib.Path, known: list[str]) -> tuple[list[str], np.ndarray]:
     """Returns the images of a folder of classes, one class after the other in turn.
+
+    Those in folders of a class's folder too, however deep. What is hidden, and what
+    `FORMS` does not name, is left out, with a sentence in the log.
 
     Args:
       folder: It holds a folder a class.
@@ -137,15 +148,17 @@ def photos(folder: pathlib.Path, known: list[str]) -> tuple[list[str], np.ndarra
     Raises:
       ValueError: A class is not known, or has no image.
     """
-    unknown = sorted(set(classes(folder)) - set(known))
+    there = classes(folder)
+    unknown = sorted(set(there) - set(known))
     if unknown:
         raise ValueError(
             f"{folder} must hold images of the {len(known)} classes in train, got the "
             f"classes {unknown[:3]}"
         )
     label = {name: i for i, name in enumerate(known)}
+    found = _images_of(folder, there)
     rows = _round_robin(
-        [[(p, label[c]) for p in _photos_of(folder, c)] for c in classes(folder)]
+        [[(p, label[c]) for p in own] for c, own in zip(there, found, strict=True)]
     )
     return [path for path, _ in rows], np.array([x for _, x in rows], np.int32)
 
@@ -174,12 +187,9 @@ def tiny_classes(folder: pathlib.Path) -> list[str]:
 
 def tiny_train(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
     """Returns the train files with their labels, one class after the other in turn."""
-    return _round_robin(
-        [
-            _images_of(folder / "train" / c, i)
-            for i, c in enumerate(tiny_classes(folder))
-        ]
-    )
+    top, known = folder / "train", tiny_classes(folder)
+    found = _images_of(top, known, inner="images")
+    return _round_robin([[(top / p, i) for p in own] for i, own in enumerate(found)])
 
 
 def tiny_val(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
@@ -189,7 +199,8 @@ def tiny_val(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
         raise ValueError(f"val must hold its labels, got no file {annotations}")
     lines = [x.split() for x in annotations.read_text().splitlines() if x.strip()]
     label = {c: i for i, c in enumerate(tiny_classes(folder))}
-    unknown = sorted({x[1] for x in lines} - set(label))
+    named = [x[1] if len(x) > 1 else "" for x in lines]
+    unknown = sorted(set(named) - set(label))
     if unknown or not lines:
         raise ValueError(
             f"{annotations} must list images of the {len(label)} classes in train, got "
@@ -239,21 +250,66 @@ def _in_turn(records) -> Iterator[dict]:
         yield from records.__getitems__(range(start, stop))
 
 
-def _images_of(folder: pathlib.Path, label: int) -> list[tuple[pathlib.Path, int]]:
-    files = sorted((folder / "images").glob("*.JPEG"))
-    if not files:
-        raise ValueError(f"a class must hold images/*.JPEG, got {folder} without any")
-    return [(p, label) for p in files]
+def _images_of(
+    folder: pathlib.Path, known: list[str], inner: str = ""
+) -> list[list[str]]:
+    """Returns the sorted paths below a folder of each class's images.
 
+    Says what lies there and is none of them.
 
-def _photos_of(folder: pathlib.Path, name: str) -> list[str]:
-    names = sorted(x for x in os.listdir(folder / name) if x.lower().endswith(FORMS))
-    if not names:
-        raise ValueError(
-            f"a class must hold images ({', '.join(FORMS)}), got {folder / name} "
-            "without any"
+    Args:
+      folder: It holds a folder a class.
+      known: The classes.
+      inner: The folder of a class's folder that holds its images.
+    """
+    pairs = [_walked(folder / name / inner) for name in known]
+    for name, (own, _) in zip(known, pairs, strict=True):
+        if not own:
+            raise ValueError(
+                f"a class must hold images{f' in {inner}/*' * bool(inner)} "
+                f"({', '.join(FORMS)}), got {folder / name} without any"
+            )
+    beside = {entry.name for entry in os.scandir(folder)} - set(known)
+    left = [*sorted(beside), *(name for _, others in pairs for name in others)]
+    if left:
+        log.warning(
+            "left out of %s: %d files or folders that are hidden or hold no image of a "
+            "class (%s), such as %s",
+            folder,
+            len(left),
+            ", ".join(FORMS),
+            left[0],
         )
-    return [f"{name}/{x}" for x in names]
+    skip = len(str(folder)) + 1
+    return [[path[skip:] for path in own] for own, _ in pairs]
+
+
+def _walked(folder):
+    """Returns the images in a folder and those in it, sorted, and what else is there.
+
+    Folders behind links are not entered: they might lead back.
+    """
+    found, left = [], []
+    for where, folders, names in os.walk(folder):
+        entered = [name for name in folders if _is_entered(where, name)]
+        images = [name for name in names if _is_image(name)]
+        others = {*folders, *names} - {*entered, *images}
+        found += [os.path.join(where, name) for name in images]
+        left += [os.path.join(where, name) for name in others]
+        folders[:] = entered
+    return sorted(found), sorted(left)
+
+
+def _is_entered(where, name):
+    return not _hidden(name) and not os.path.islink(os.path.join(where, name))
+
+
+def _is_image(name):
+    return name.lower().endswith(FORMS) and not _hidden(name)
+
+
+def _hidden(name):
+    return name.startswith(".") or name in LITTER
 
 
 def _round_robin(groups: list[list]) -> list:
@@ -271,35 +327,6 @@ def _bytes(path: pathlib.Path) -> bytes:
 def _stack(examples: Iterable, size: int, shape: tuple[int, int, int]) -> Arrays:
     images, labels = np.empty((size, *shape), np.uint8), np.empty(size, np.int32)
     for i, (data, label, where) in enumerate(examples):
-        images[i] = decode(data, shape, where)
+        images[i] = pixels.decode(data, shape, where)
         labels[i] = label
     return images, labels
-
-
-def image(data: bytes, where, *, grey: bool = False) -> Image.Image:
-    """Returns the image in the bytes of a PNG or JPEG file, in RGB or in grey.
-
-    Raises:
-      ValueError: It is none, or damaged; `where`, the place it lies, is named.
-    """
-    try:
-        return Image.open(io.BytesIO(data)).convert("L" if grey else "RGB")
-    except OSError as error:
-        raise ValueError(
-            f"an image must be a whole PNG or JPEG file, got a damaged one in {where}"
-        ) from error
-
-
-def decode(data: bytes, shape: tuple[int, int, int], where) -> np.ndarray:
-    """Returns the pixels of an image file, uint8 [h, w, c].
-
-    Raises:
-      ValueError: As `image`, or its size is another.
-    """
-    h, w, c = shape
-    found = image(data, where, grey=c == 1)
-    if found.size != (w, h):
-        raise ValueError(
-            f"images must be of {w} x {h} pixels, got {found.size} in {where}"
-        )
-    return np.asarray(found).reshape(shape)

@@ -5,8 +5,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from lthjax import names
-from lthjax.data import files, photographs, sources
+from lthjax.data import files, photographs, pixels, sources
 from lthjax.data.known import FACTS, Facts
 from lthjax.data.splits import Source, Split, Stored, cut, of_facts, part, size
 
@@ -19,6 +21,7 @@ def load(
     data_dir: Folder | None = None,
     validation: int = 0,
     limit: int | None = None,
+    how: str = "",
     crop: tuple[int, bool] = (0, False),
     options: dict[str, Any] | None = None,
 ) -> Source:
@@ -29,6 +32,7 @@ def load(
       data_dir: Where it lies; as for `sources.load`.
       validation: Number of train images set aside.
       limit: Number of train images kept of what is left; all by default.
+      how: How both are chosen; as for `sources.load`.
       crop: Of photographs: the pixels a side of the squares that they become (0: those
         of `known.FACTS`), and whether one in two is mirrored in training.
       options: What the set itself takes.
@@ -39,7 +43,7 @@ def load(
     """
     _check(name, crop[0])
     source = LAZY[name](data_dir, crop, options or {})
-    return cut(name, source, validation, limit)
+    return cut(name, source, validation, limit, how)
 
 
 def facts(
@@ -61,7 +65,7 @@ def facts(
       ValueError: The set is none that can be streamed, or does not take the options.
     """
     _check(name, side)
-    found = sources.facts(name, data_dir=data_dir, **(options or {}))
+    found = sources.facts(name, data_dir=data_dir, options=options)
     return found._replace(image_shape=(side, side, 3)) if side else found
 
 
@@ -82,7 +86,7 @@ def _check(name, side):
 def _fixed(shape, data, where, draw):
     """Looks at an image of a set whose images have one size: as it is."""
     del draw
-    return files.decode(data, shape, where)
+    return pixels.decode(data, shape, where)
 
 
 def _as_it_is(data, where, draw):
@@ -100,7 +104,8 @@ def _prepared(name, split, data_dir, view, shape) -> Stored:
 def _listed(folder, paths, labels, view, shape) -> Stored:
     """Returns a split that is a list of files."""
     fetch = functools.partial(files.listed, str(folder), paths, labels)
-    return Stored(fetch, view, range(len(paths)), shape)
+    known = np.asarray(labels, np.int32)
+    return Stored(fetch, view, range(len(paths)), shape, labels=known)
 
 
 def _small(name, data_dir, crop, options) -> Source:
@@ -151,7 +156,7 @@ def _augmented(parts):
 def _synthetic(data_dir, crop, options) -> Source:
     """Returns the made-up set, from memory: for trying a streamed run out."""
     del data_dir, crop
-    source = sources.load("synthetic", **options)
+    source = sources.load("synthetic", options=options)
     train, test = (_in_memory(split) for split in (source.train, source.test))
     return source._replace(train=train, validation=part(train, 0, 0), test=test)
 
@@ -159,7 +164,7 @@ def _synthetic(data_dir, crop, options) -> Source:
 def _in_memory(split: Split) -> Stored:
     fetch = functools.partial(_numbered, split)
     shape = split.images.shape[1:]
-    return Stored(fetch, _as_it_is, range(size(split)), shape)
+    return Stored(fetch, _as_it_is, range(size(split)), shape, labels=split.labels)
 
 
 def _numbered(split, numbers):

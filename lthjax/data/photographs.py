@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from lthjax.data import files
+from lthjax.data import pixels
 
 AREA = (0.08, 1.0)  # of the photograph
 RATIO = (3 / 4, 4 / 3)  # of width to height
@@ -74,13 +74,13 @@ def square(
       uint8 [size, size, 3].
 
     Raises:
-      ValueError: As `files.image`.
+      ValueError: As `pixels.image`.
     """
-    photograph = files.image(data, where)
+    photograph = pixels.image(data, where)
     if draw is None:
         return np.asarray(middle(photograph, size))
     rng = np.random.default_rng(list(draw))
     box = window(rng, *photograph.size)
-    pixels = photograph.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    resized = photograph.resize((size, size), Image.Resampling.BILINEAR, box=box)
     mirrored = flip and rng.random() < 0.5
-    return np.asarray(pixels)[:, :: -1 if mirrored else 1]
+    return np.asarray(resized)[:, :: -1 if mirrored else 1]

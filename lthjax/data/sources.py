@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lthjax import names
-from lthjax.data import files
-from lthjax.data.known import FACTS, Facts, shaped
-from lthjax.data.splits import Source, Split, cut, image_shape, of_facts, part
+from lthjax.data import checks, files
+from lthjax.data.known import FACTS, Facts, check_classes, shaped
+from lthjax.data.splits import PARTS, Source, Split, cut, image_shape, of_facts, part
 
 Folder = str | os.PathLike
 
@@ -23,13 +23,18 @@ def load(
     data_dir: Folder | None = None,
     validation: int = 0,
     limit: int | None = None,
-    **options: Any,
+    how: str = "",
+    options: dict[str, Any] | None = None,
+    **more: Any,
 ) -> Source:
     """Returns the data set `name`, its validation split cut from its train split.
 
-    The first `validation` train images are the validation split, whatever the set.
-    `digits`, `tiny_imagenet` and `synthetic` come class by class in turn, so that every
-    such cut is even; a TFDS set comes in the random order in which it was prepared.
+    The first `validation` train images are the validation split. Sets of ours come
+    evenly: `digits`, `tiny_imagenet` and `synthetic` class by class in turn, a TFDS set
+    in the random order in which it was prepared. Your own function's arrays, and
+    folders whose classes differ in size, are first put into an even order
+    (`splits.even`), one for all runs: every class has its share of each split, and of
+    any first images of it.
 
     Args:
       name: A key of `SOURCES`, or "package.module:function" for a set of your own. The
@@ -41,7 +46,10 @@ def load(
       validation: Number of train images set aside. A `Source` that brings a validation
         split of its own keeps it.
       limit: Number of train images kept of what is left; all by default.
-      **options: What the set itself takes.
+      how: "" as above; "first": in the order in which any set comes; "stratified": in
+        an even order, any set.
+      options: What the set itself takes; so are the arguments that remain.
+      **more: The same.
 
     Returns:
       The splits, disjoint, and what is known of them.
@@ -49,10 +57,17 @@ def load(
     Raises:
       ValueError: The set is unknown or not prepared, or cannot be cut so.
     """
-    return cut(name, _read(name, data_dir, options), validation, limit)
+    source = _read(name, data_dir, {**(options or {}), **more})
+    return cut(name, source, validation, limit, how)
 
 
-def facts(name: str, *, data_dir: Folder | None = None, **options: Any) -> Facts:
+def facts(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Facts:
     """Returns what is known of the data set `name`, reading no image if it can.
 
     The arguments are those of `load`. A set of your own is loaded for it, and
@@ -61,12 +76,15 @@ def facts(name: str, *, data_dir: Folder | None = None, **options: Any) -> Facts
     Raises:
       ValueError: The set is unknown, or does not take these options.
     """
+    options = {**(options or {}), **more}
     loader = names.resolve(name, SOURCES, "data set")
     taken = _taken(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
     if name in _COUNTED:
-        return _COUNTED[name](data_dir)
+        found = _COUNTED[name](data_dir)
+        check_classes(name, found.num_classes)
+        return found
     return FACTS[name] if name in FACTS else _measure(_read(name, data_dir, options))
 
 
@@ -157,20 +175,24 @@ def synthetic(
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
     loader = names.resolve(name, SOURCES, "data set")
     found = loader(**_taken(name, loader, data_dir, options))
-    if not isinstance(found, Source) and not (
-        isinstance(found, tuple) and len(found) == 2
-    ):
+    if not isinstance(found, Source):
+        found = _describe(name, *_pairs(name, found))
+    return checks.sound(name, found)
+
+
+def _pairs(name, found):
+    """Returns the train and the test split in what a user's function returned."""
+    if not _is_pair(found) or not all(map(_is_pair, found)):
+        shown = [type(x).__name__ for x in found] if _is_pair(found) else ""
         raise ValueError(
             f"{name!r} must return a Source or two pairs of images and labels, (train, "
-            f"test), got {type(found).__name__}"
+            f"test), got {type(found).__name__}{f' of {shown}' if shown else ''}"
         )
-    if not isinstance(found, Source):
-        found = _describe(*(_sound(name, Split(*pair)) for pair in found))
-    return found._replace(
-        train=_sound(name, found.train, found.num_classes),
-        validation=_sound(name, found.validation, found.num_classes),
-        test=_sound(name, found.test, found.num_classes),
-    )
+    return [Split(*pair) for pair in found]
+
+
+def _is_pair(found):
+    return isinstance(found, tuple | list) and len(found) == 2
 
 
 def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
@@ -188,28 +210,11 @@ def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, An
     return options
 
 
-def _sound(name: str, split: Split, num_classes: int | None = None) -> Split:
-    """Returns `split`, its labels as int32, if its arrays are what they must be."""
-    images, labels = map(np.asarray, split)
-    shaped = images.ndim == 4 and labels.shape == images.shape[:1]
-    if not shaped or images.dtype != np.uint8 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name!r} must have images uint8 [n, h, w, c] and integer labels [n], got "
-            f"images = {images.dtype} {images.shape}, labels = {labels.dtype} "
-            f"{labels.shape}"
-        )
-    low, high = labels.min(initial=0), labels.max(initial=0)
-    if low < 0 or (num_classes is not None and high >= num_classes):
-        raise ValueError(
-            f"labels of {name!r} must be from 0 to num_classes - 1, got labels from "
-            f"{low} to {high} with num_classes = {num_classes}"
-        )
-    return Split(images, labels.astype(np.int32, copy=False))
-
-
-def _describe(train: Split, test: Split) -> Source:
+def _describe(name: str, train: Split, test: Split) -> Source:
     """Returns the source of a user's arrays, with their classes, mean and std."""
-    num_classes = 1 + max(int(s.labels.max(initial=0)) for s in (train, test))
+    train, test = checks.arrays(name, "train", train), checks.arrays(name, "test", test)
+    num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
+    checks.check_named(name, num_classes, len(train.labels) + len(test.labels))
     channels = np.moveaxis(train.images, -1, 0)
     mean, std = zip(*(_moments(x) for x in channels), strict=True)
     return Source(train, part(train, 0, 0), test, num_classes, mean, std)
@@ -225,9 +230,21 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
 
 
 def _measure(source: Source) -> Facts:
-    size = len(source.train.labels) + len(source.validation.labels)
-    shape = image_shape(source.train)
-    return Facts(shape, source.num_classes, size, len(source.test.labels), *source[-2:])
+    sizes = {name: len(getattr(source, name).labels) for name in PARTS}
+    return Facts(
+        image_shape(source.train),
+        source.num_classes,
+        sizes["train"],
+        sizes["test"],
+        source.mean,
+        source.std,
+        majority=_majority(source.test.labels),
+        validation=sizes["validation"],
+    )
+
+
+def _majority(labels) -> float | None:
+    return float(np.bincount(labels).max() / len(labels)) if len(labels) else None
 
 
 def _count_tiny(data_dir: Folder | None) -> Facts:
@@ -239,7 +256,10 @@ def _count_tiny(data_dir: Folder | None) -> Facts:
         return known
     train, test = files.tiny_train(folder), files.tiny_val(folder)
     return known._replace(
-        num_classes=len(files.tiny_classes(folder)), train=len(train), test=len(test)
+        num_classes=len(files.tiny_classes(folder)),
+        train=len(train),
+        test=len(test),
+        majority=_majority([label for _, label in test]),
     )
 
 
@@ -253,8 +273,13 @@ def _count_imagenet(data_dir: Folder | None) -> Facts:
     except ValueError:
         return known
     classes = files.classes(folder / "train")
-    sizes = [len(files.photos(folder / s, classes)[0]) for s in ("train", "val")]
-    return known._replace(num_classes=len(classes), train=sizes[0], test=sizes[1])
+    train, test = (files.photos(folder / s, classes)[1] for s in ("train", "val"))
+    return known._replace(
+        num_classes=len(classes),
+        train=len(train),
+        test=len(test),
+        majority=_majority(test),
+    )
 
 
 _COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}

@@ -5,7 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lthjax.data.known import FACTS
+from lthjax.data.known import FACTS, check_classes
+
+CUTS = ("", "first", "stratified")
+SEED = 0  # of the order that a set is cut in: one for all runs
+FOLDERS = ("tiny_imagenet", "imagenet")
+PARTS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -22,16 +27,18 @@ class Stored(NamedTuple):
       fetch_fn: Numbers of records -> a list of (data, label, where it lies).
       view_fn: (data, where, draw) -> pixels, uint8 `image_shape`; `draw` is None, or
         integers that a random crop is a function of.
-      records: The numbers of its images among the records.
+      records: The numbers of its images among the records, a range or an array.
       image_shape: (h, w, c).
       augmented: Whether `view_fn` crops and mirrors at random, all that is to be done.
+      labels: Of all records, where they are known without reading these.
     """
 
     fetch_fn: Callable[[Sequence[int]], list]
     view_fn: Callable[[Any, Any, Sequence[int] | None], np.ndarray]
-    records: range
+    records: range | np.ndarray
     image_shape: tuple[int, int, int]
     augmented: bool = False
+    labels: np.ndarray | None = None
 
 
 class Source(NamedTuple):
@@ -60,6 +67,15 @@ def image_shape(split: Split | Stored) -> tuple[int, int, int]:
     return split.images.shape[1:]
 
 
+def labels(split: Split | Stored) -> np.ndarray | None:
+    """Returns the labels [n] of a split, `None` where images had to be read for it."""
+    if isinstance(split, Split):
+        return split.labels
+    if split.labels is None:
+        return None
+    return np.asarray(split.labels)[np.asarray(split.records, int)]
+
+
 def take(split: Split | Stored, indices) -> Split:
     """Returns the examples at `indices` [n] as arrays, read from the disk if need be.
 
@@ -81,7 +97,7 @@ def read(split: Stored, indices: Sequence[int], draws: Sequence | None = None) -
     Raises:
       ValueError: An image cannot be read; it is named.
     """
-    rows = split.fetch_fn([split.records[int(i)] for i in indices])
+    rows = split.fetch_fn([int(split.records[int(i)]) for i in indices])
     images = np.empty((len(rows), *split.image_shape), np.uint8)
     labels = np.empty(len(rows), np.int32)
     for i, (data, label, where) in enumerate(rows):
@@ -90,12 +106,23 @@ def read(split: Stored, indices: Sequence[int], draws: Sequence | None = None) -
     return Split(images, labels)
 
 
-def cut(name: str, source: Source, validation: int, limit: int | None) -> Source:
+def cut(
+    name: str, source: Source, validation: int, limit: int | None, how: str = ""
+) -> Source:
     """Returns a source, validation cut from its train split; as `sources.load` says.
 
     Raises:
       ValueError: It cannot be cut so.
     """
+    check_classes(name, source.num_classes)
+    if how not in CUTS:
+        raise ValueError(
+            f"data.cut must be one of {', '.join(map(repr, CUTS))}, got data.cut = "
+            f"{how!r}"
+        )
+    if how == "stratified" or (not how and not _comes_evenly(name, source.train)):
+        splits = {part: _evenly(name, getattr(source, part)) for part in PARTS}
+        source = source._replace(**splits)
     source = _set_aside(name, source, validation)
     left = size(source.train)
     if limit is not None and not 1 <= limit <= left:
@@ -104,6 +131,54 @@ def cut(name: str, source: Source, validation: int, limit: int | None) -> Source
             f"validation leaves, got limit = {limit}"
         )
     return source._replace(train=part(source.train, 0, limit))
+
+
+def even(labels: np.ndarray) -> np.ndarray:
+    """Returns an order of examples of which every stretch has each class's share.
+
+    The r-th of the n_c examples of class c, in an order drawn once and for all, comes
+    at the place (r + 1/2) / n_c of the whole; so the first m of n hold n_c m / n of it,
+    rounded, as seats are given to parties by Sainte-Lague.
+
+    Args:
+      labels: Of the examples, from 0 [n].
+
+    Returns:
+      The numbers below n [n].
+    """
+    # The stream of this generator is the same in every version of numpy.
+    drawn = np.random.RandomState(SEED).permutation(len(labels))
+    grouped = drawn[np.argsort(labels[drawn], kind="stable")]
+    _, counts = np.unique(labels, return_counts=True)
+    ranks = np.concatenate([np.arange(n) for n in counts] or [np.arange(0)])
+    places = (ranks + 0.5) / np.repeat(counts, counts)
+    return grouped[np.argsort(places, kind="stable")]
+
+
+def _comes_evenly(name, train):
+    """Says whether any first images of a set of ours have every class's share.
+
+    Packaged, prepared and made-up sets have; folders, whose classes come in turn,
+    where the classes are of one size.
+    """
+    found = labels(train)
+    if name not in FOLDERS or found is None:
+        return name in FACTS or name == "synthetic"
+    return len(set(np.unique(found, return_counts=True)[1].tolist())) == 1
+
+
+def _evenly(name, split):
+    """Returns a split in an even order."""
+    found = labels(split)
+    if found is None:
+        raise ValueError(
+            "a cut by classes needs labels that are known before images are read, got "
+            f"data.cut = 'stratified' with {name!r}, prepared and streamed; give ''"
+        )
+    order = even(found)
+    if isinstance(split, Stored):
+        return split._replace(records=np.asarray(split.records, int)[order])
+    return take(split, order)
 
 
 def _set_aside(name: str, source: Source, validation: int) -> Source:

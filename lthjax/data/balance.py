@@ -1,0 +1,82 @@
+"""How the classes of a set are spread over its splits: counts, and what is amiss."""
+
+import json
+
+import numpy as np
+
+from lthjax.data.splits import PARTS, Source, labels
+
+SHOWN = 20  # classes whose counts are printed one by one
+NAMED = 5  # classes that a warning names
+
+
+def counts(source: Source) -> dict[str, np.ndarray] | None:
+    """Returns {split: images of each class [num_classes]}, reading no image.
+
+    `None` where the labels are in records that had to be read for it: of a prepared set
+    that is streamed.
+    """
+    found = {part: labels(getattr(source, part)) for part in PARTS}
+    if any(own is None for own in found.values()):
+        return None
+    return {
+        part: np.bincount(own, minlength=source.num_classes)
+        for part, own in found.items()
+    }
+
+
+def majority(found: dict[str, np.ndarray]) -> dict[str, float]:
+    """Returns {split: share of its largest class}, what always saying it is worth.
+
+    Args:
+      found: What `counts` returns; empty splits are left out.
+    """
+    return {part: float(n.max() / n.sum()) for part, n in found.items() if n.sum()}
+
+
+def text(found: dict[str, np.ndarray]) -> str:
+    """Returns the counts as one sentence, of many classes their range.
+
+    Args:
+      found: What `counts` returns.
+    """
+    rows = "; ".join(f"{part} {_row(n)}" for part, n in found.items())
+    shares = majority(found)
+    held_out = (part for part in PARTS[1:] if part in shares)
+    worth = ", ".join(f"{100 * shares[part]:.2f} % of {part}" for part in held_out)
+    return f"images by class: {rows}; always saying the largest class: {worth}"
+
+
+def warnings(found: dict[str, np.ndarray]) -> list[str]:
+    """Returns a sentence for each split that lacks classes.
+
+    Args:
+      found: What `counts` returns.
+    """
+    return [
+        f"the {part} split has no image of {_classes(np.flatnonzero(n == 0))} of "
+        f"{len(n):,}: nothing is {'learnt' if part == 'train' else 'measured'} of it"
+        for part, n in found.items()
+        if n.sum() and (n == 0).any()
+    ]
+
+
+def to_json(found: dict[str, np.ndarray]) -> str:
+    """Returns the counts, and the shares of the largest classes, as JSON text."""
+    rows = {part: n.tolist() for part, n in found.items()}
+    return json.dumps({"images": rows, "majority": majority(found)}) + "\n"
+
+
+def _row(n):
+    if len(n) <= SHOWN:
+        return ", ".join(f"{int(x):,}" for x in n)
+    low, high = int(n.min()), int(n.max())
+    same = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{int(n.sum()):,} in {len(n):,} classes of {same}"
+
+
+def _classes(numbers):
+    """Returns "class 2", or "classes 2, 3, 4, 5, 6 and 93 more"."""
+    named = ", ".join(str(int(x)) for x in numbers[:NAMED])
+    more = f" and {len(numbers) - NAMED:,} more" if len(numbers) > NAMED else ""
+    return f"class{'es' * (len(numbers) > 1)} {named}{more}"

@@ -1,0 +1,112 @@
+"""Arrays that are no data set are refused with what would be right."""
+
+import numpy as np
+import pytest
+
+from lthjax.data import known, sources
+from lthjax.data.splits import Source, Split
+
+SHAPE = (6, 4, 4, 1)
+IMAGES = np.resize(np.arange(251, dtype=np.uint8), SHAPE)
+LABELS = np.arange(6) % 3
+PAIR = IMAGES, LABELS
+
+
+def given(*, found):
+    """A user's own set, whatever it is."""
+    return found
+
+
+def load(found, **options):
+    return sources.load(f"{__name__}:given", options={"found": found}, **options)
+
+
+def source(**changes):
+    pair = Split(*PAIR)
+    return Source(pair, None, pair, 3, (0.5,), (0.5,))._replace(**changes)
+
+
+def images(array):
+    return (array, LABELS), PAIR
+
+
+def labels(array):
+    return (IMAGES, array), PAIR
+
+
+BAD = {
+    "one pair": (PAIR, r"two pairs of .* got tuple of \['ndarray', 'ndarray'\]"),
+    "one pair of two": ((IMAGES[:2], LABELS[:2]), "must return .* two pairs"),
+    "three": ((PAIR,) * 3, "must return .* two pairs .* got tuple"),
+    "none": (None, "must return .* got NoneType"),
+    "ragged": (images([[1], [1, 2]]), "train split .* must be a pair of arrays"),
+    "empty train": (((IMAGES[:0], LABELS[:0]), PAIR), "train split must have at least"),
+    "empty test": ((PAIR, (IMAGES[:0], LABELS[:0])), "test split must have at least"),
+    "no pixels": (images(np.zeros((6, 0, 4, 1), np.uint8)), "there are no pixels"),
+    "other size": (((IMAGES[:, :3], LABELS), PAIR), "one shape, got train .3, 4, 1."),
+    "floats": (images(IMAGES / 255), "images uint8.* float64 .*whole values from 0 to"),
+    "NaN": (images(np.full(SHAPE, np.nan)), "images uint8.* float64"),
+    "int64": (images(IMAGES.astype(int) * 300), "int64 .*from 0 to 255 as uint8"),
+    "grey": (images(IMAGES[..., 0]), r"give images\[..., None\]"),
+    "channels first": (
+        images(np.zeros((6, 3, 8, 8), np.uint8)),
+        r"got \[6, 3, 8, 8\] .* channels .* first; give np.moveaxis\(images, 1, -1\)",
+    ),
+    "fewer labels": (labels(LABELS[:4]), r"labels = int64 \(4,\) in its train split"),
+    "one-hot": (labels(np.eye(6, dtype=int)), r"give labels.argmax\(1\) as integers"),
+    "a column": (labels(LABELS[:, None]), r"give labels\[:, 0\] as integers"),
+    "float labels": (labels(LABELS / 1), "integer labels .* float64"),
+    "truth": (labels(LABELS > 0), "integer labels .* bool"),
+    "negative": (labels(LABELS - 1), "from -1 to 1"),
+    "2**40": (labels(LABELS + 2**40), "from 1099511627776 to 1099511627778"),
+    "2**32": (labels(LABELS * 2**32), "labels from 0 to 8589934592"),
+    "2**64 - 1": (labels(LABELS.astype(np.uint64) - 1), "to 18446744073709551615"),
+    "2**30": (labels(LABELS + 2**30), "up to 1073741826 of 12 images; number the"),
+    "only one class": (((IMAGES, LABELS * 0),) * 2, "two classes, .* num_classes = 1"),
+    "no class": (source(num_classes=0), "two classes, .* num_classes = 0"),
+    "half a class": (source(num_classes=2.5), "two classes, .* num_classes = 2.5"),
+    "few classes": (source(num_classes=2), "0 to 2 with num_classes = 2"),
+    "paths": (source(train="a path"), "train split of .* must be a pair of arrays"),
+    "mean": (source(mean=(0.5, 0.5, 0.5)), "must be 1 finite numbers each"),
+    "std": (source(std=(0.0,)), "std positive, got .*0.0"),
+    "validation": (
+        source(validation=Split(IMAGES[:, 1:], LABELS)),
+        "one shape, got train .4, 4, 1., validation .3, 4, 1., test",
+    ),
+}
+
+
+@pytest.mark.parametrize("found, message", BAD.values(), ids=BAD)
+def test_what_is_no_data_set_is_refused_with_what_would_be(found, message):
+    with pytest.raises(ValueError, match=message):
+        load(found)
+
+
+def test_what_is_a_data_set_is_taken():
+    for found in ((PAIR, PAIR), [list(PAIR), PAIR], source(), source(num_classes=7)):
+        got = load(found, validation=2)
+        sizes = [len(split.labels) for split in got[:3]]
+        assert sizes == [4, 2, 6] and got.train.labels.dtype == np.int32
+    three_high = np.zeros((6, 3, 8, 1), np.uint8)
+    assert load(((three_high, LABELS),) * 2).train.images.shape[1:] == (3, 8, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_classes": 0},
+        {"num_classes": 1},
+        {"num_classes": 2.5},
+        {"image_shape": ()},
+        {"image_shape": (0, 8, 1)},
+        {"image_shape": (8, 8)},
+        {"train": 0},
+        {"test": -1},
+        {"train": 9.5},
+    ],
+)
+def test_made_up_data_of_no_size_are_refused(options):
+    (name,) = options
+    for act in (known.shaped, lambda **more: sources.load("synthetic", **more)):
+        with pytest.raises(ValueError, match=f"{name} ="):
+            act(**options)
