@@ -133,7 +133,7 @@ TABLE = {
     "merged": "results sweeps",
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
-    "export": "config data.sources findings masks models.pytorch planning tickets "
+    "export": "config data.sources findings masks models.pytorch names planning tickets "
     "tickets.storage tickets.travel workdir",
     # The doors.
     "main": "report experiment dry_run commands",
