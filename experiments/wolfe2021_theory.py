@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from lthjax import (
     bound,
     commands,
+    config,
     forward,
     hull,
     losses,
@@ -238,8 +239,9 @@ def main():
         options.examples, options.width, options.picks = 60, 40, 20
         options.steps, options.every, options.margins = 20, 2, 2
     commands.prepare()
-    options.workdir.mkdir(parents=True, exist_ok=True)
     with commands.plain_errors():
+        config.check_seeds((options.seed, options.seed + 1))
+        options.workdir.mkdir(parents=True, exist_ok=True)
         x, y = load(options)
         margins = membership(options, x, y) if options.margins else []
         found, masks = run(options, x, y)

@@ -1,10 +1,15 @@
 """A tree of arrays and its metadata to disk and back, atomically and checked."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import pathlib
+import re
 import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,6 +21,11 @@ from lthjax.masks import path_name
 
 log = logging.getLogger(__name__)
 
+# What means nothing but itself to orbax, which globs in the paths that it is given and
+# takes some for addresses.
+_MARKS = " ./+,=@%~_-"
+_PLAIN = re.compile(rf"[a-zA-Z0-9{_MARKS}]*")
+
 
 class DamagedError(ValueError):
     """A checkpoint that cannot be read, or that holds other leaves than were saved."""
@@ -25,9 +35,10 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
     """Writes a tree and JSON metadata to a new folder `path`, whole or not at all.
 
     Orbax writes to a temporary folder and renames it. A checksum of the leaves and of
-    the metadata goes with them: orbax restores flipped bits without a word. What stands
-    at `path` is replaced. Of several processes all call this: each writes what it has
-    of an array that lies on all of them, the first one the rest.
+    the metadata goes with them: orbax restores flipped bits without a word. All is read
+    back before it counts as saved. What stands at `path` is replaced. Of several
+    processes all call this: each writes what it has of an array that lies on all of
+    them, the first one the rest.
 
     Args:
       path: The folder.
@@ -36,9 +47,12 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
       metadata: What JSON can hold.
 
     Raises:
-      OSError: It could not be written; what stood at `path` may be gone.
+      OSError: It could not be written, or not be read back; what stood at `path` may be
+        gone.
+      ValueError: As `check_path`.
     """
-    metadata = metadata or {}
+    metadata, path = metadata or {}, pathlib.Path(path).absolute()
+    check_path(path)
     whole = jax.device_get(meshes.collected(tree))
     metadata = {"metadata": metadata, "checksum": checksum(whole, metadata)}
     tree = whole if processes.alone() else jax.tree.map(_kept, tree, whole)
@@ -46,10 +60,80 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
         tree=ocp.args.PyTreeSave(tree), metadata=ocp.args.JsonSave(metadata)
     )
     try:
-        with _checkpointer() as writer:
-            writer.save(pathlib.Path(path).absolute(), args=arguments, force=True)
+        _write(path, arguments)
     except ValueError as error:  # of tensorstore, for what the system refused to write
         raise OSError(f"{path} cannot be written: {error}") from error
+    _check_written(path, metadata["checksum"])
+
+
+def check_path(path: str | pathlib.Path) -> None:
+    """Checks that checkpoints can lie in a folder, whatever characters its path has.
+
+    Raises:
+      ValueError: The path is not plain, and there are several processes, or the folder
+        for temporary files is not plain either, where the path gets another name.
+    """
+    path = pathlib.Path(path).absolute()
+    if _plain(path):
+        return
+    if not processes.alone():
+        raise ValueError(
+            "a path that several processes write to must be of letters, digits and any "
+            f"of '{_MARKS}', got {str(path)!r}; take another one"
+        )
+    if not _plain(tempfile.gettempdir()):
+        raise ValueError(
+            "the path of what is saved must be of letters, digits and any of "
+            f"'{_MARKS}', or else TMPDIR must be, which lends it another name, got "
+            f"{str(path)!r} with TMPDIR = {tempfile.gettempdir()!r}"
+        )
+
+
+def _plain(path):
+    return _PLAIN.fullmatch(str(path)) is not None
+
+
+@contextlib.contextmanager
+def _named_plainly(folder) -> Iterator[pathlib.Path]:
+    """Yields a path of a folder that means nothing but itself: a link's, if need be."""
+    if _plain(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="lthjax-") as place:
+        link = pathlib.Path(place) / "folder"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
+
+
+def _write(path, arguments):
+    """Lets orbax write to a path, of whatever characters."""
+    if not _plain(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.name if _plain(path.name) else "lthjax-checkpoint"
+    with _named_plainly(path.parent) as folder, _checkpointer() as writer:
+        writer.save(folder / name, args=arguments, force=True)
+        if name != path.name:
+            shutil.rmtree(path, ignore_errors=True)
+            (folder / name).rename(path)
+
+
+def _check_written(path, expected):
+    """Checks that what was written can be read; else it is removed."""
+    try:
+        _, _, found = _read(path, None)
+    except DamagedError as error:
+        found = error
+    if found != expected:
+        _remove(path)
+        raise OSError(
+            f"what was written to {path} must be read back as it was, got {found}; its "
+            "disk is at fault"
+        )
+
+
+@processes.by_first
+def _remove(path):
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _kept(leaf, whole):
@@ -70,11 +154,18 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
     Raises:
       DamagedError: A file is missing or broken, or the checksum differs.
     """
-    path = pathlib.Path(path).absolute()
+    tree, metadata, _ = _read(pathlib.Path(path).absolute(), like)
+    return tree, metadata
+
+
+def _read(path, like) -> tuple[Any, dict, str]:
+    """Returns what `restore` does, and the checksum, which is that of the leaves."""
+    check_path(path)
+    _hush()
     try:
-        with _checkpointer() as reader:
-            found = like(_metadata(reader, path)) if callable(like) else like
-            restored = reader.restore(path, args=_arguments(found))
+        with _named_plainly(path) as folder, _checkpointer() as reader:
+            found = like(_metadata(reader, folder)) if callable(like) else like
+            restored = reader.restore(folder, args=_arguments(found))
         metadata = restored.metadata["metadata"]
         expected = restored.metadata["checksum"]
         found = checksum(restored.tree, metadata)
@@ -87,7 +178,25 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
         raise DamagedError(
             f"the checksum of {path} must be {expected}, got checksum = {found}"
         )
-    return restored.tree, metadata
+    return restored.tree, metadata, found
+
+
+def _hush():
+    """Drops what tensorstore says of reads that end when orbax has closed its loop.
+
+    Where one file of a checkpoint is damaged, every other read ends so, with a
+    traceback that says nothing of it.
+    """
+    earlier = sys.unraisablehook
+    if getattr(earlier, "hushed", False):
+        return
+
+    def hook(found):
+        if str(found.exc_value) != "Event loop is closed":
+            earlier(found)
+
+    hook.hushed = True
+    sys.unraisablehook = hook
 
 
 def _metadata(reader, path):

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import runpy
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -37,6 +38,7 @@ POSITIVE = (
 )
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
+SEEDS = 2**32  # so many there are
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
@@ -117,12 +119,12 @@ def validate(config: ConfigDict) -> None:
             "exactly one of train.epochs and train.steps must be positive, got "
             f"train.epochs = {train.epochs}, train.steps = {train.steps}"
         )
-    _check_seeds(config.seeds)
+    check_seeds(config.seeds)
     initial = config.search.gates.initial
     numbers = all(_same_type(logit, 0.0) for logit in initial)
     _require(numbers, "first logits must be numbers", "search.gates.initial", initial)
-    several = len(initial) > 0 and len(set(initial)) == len(initial)
-    name = "search.gates.initial"
+    several = len(initial) > 0 and len({f"{x:g}" for x in initial}) == len(initial)
+    name = "search.gates.initial"  # in the names of folders, by six digits
     _require(several, f"{name} must be one logit or different ones", name, initial)
     for name in POSITIVE:
         value = flat(config)[name]
@@ -148,11 +150,17 @@ def validate(config: ConfigDict) -> None:
     _require(ordered, "dynamic needs 0 <= begin < end <= 1", "dynamic", window)
 
 
-def _check_seeds(seeds):
-    integers = seeds and all(isinstance(seed, int) for seed in seeds)
-    if not integers or len(set(seeds)) < len(seeds):
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Checks that seeds are different keys: JAX takes them modulo 2^32.
+
+    Raises:
+      ValueError: They are not.
+    """
+    whole = seeds and all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
         raise ValueError(
-            f"seeds must be one integer or several different ones, got seeds = {seeds}"
+            "seeds must be one integer from 0 to 2^32 - 1, or several different ones, "
+            f"got seeds = {seeds}"
         )
 
 

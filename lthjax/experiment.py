@@ -94,7 +94,9 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
         stands = {one: chains.begin(root, parts, one, stay) for one in members(config)}
         this = Run(config, root, parts, stands, own, stay)
-        if missing(this):
+        absent = missing(this)
+        workdir.drop_stale(root, {level for level, _, _ in absent})
+        if absent:
             needed = planning.bytes_to_write(config, parts.plan, len(stands))
             workdir.check_space(root, needed)
         else:

@@ -6,7 +6,9 @@
 it (with `retraining.arms`, or with a study that reads weights), `--trained=ARM` one
 that was retrained. `lthjax.tickets.travel.read` brings the file back. `--layout=torch`
 writes what PyTorch's `load_state_dict(strict=True)` takes, pruned weights at zero, and
-the masks, named alike, to `ticket.masks.safetensors` beside it.
+the masks, named alike, to `ticket.masks.safetensors` beside it. A run with a model or
+data of one's own needs `--flattened` for that, or `--trust`, which imports and calls
+what the workdir names, and says so.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from lthjax import config as config_lib
-from lthjax import findings, planning, tickets, workdir
+from lthjax import findings, names, planning, tickets, workdir
 from lthjax import masks as masks_lib
 from lthjax.data import sources
 from lthjax.models import pytorch
@@ -59,6 +61,7 @@ def export_torch(
     *,
     arm: str | None = None,
     flattened: dict[str, int] | None = None,
+    trust: bool = False,
 ) -> None:
     """Writes a network of a run in PyTorch's layout, and its masks to a second file.
 
@@ -68,15 +71,18 @@ def export_torch(
       level: Of which level.
       to: The file of the weights; the masks go to `masks_path(to)`.
       arm: That of a trained network; `None` for the ticket.
-      flattened: As `pytorch.Layout` has it, for a network of one's own.
+      flattened: As `pytorch.Layout` has it, for a network of one's own; nothing that
+        the config names is then imported.
+      trust: Whether a model and data that are not built in may be imported.
 
     Raises:
       ValueError: As for `export`; or the network is a user's own, and `flattened` is
-        not given.
+        not given; or a part is not built in, and neither `flattened` nor `trust` is.
     """
     root = pathlib.Path(root)
     network, config = load(root, one, level, arm), read(root)
-    form = _layout(config, network.params, flattened)
+    with names.read_in(root / workdir.CONFIG, trust=trust):
+        form = _layout(config, network.params, flattened)
     params = masks_lib.apply(network.params, network.masks)
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
     identity |= {"config": config.to_dict(), "versions": travel.versions()}
@@ -136,11 +142,11 @@ def _kept(root):
 
 
 def _layout(config, params, flattened) -> pytorch.Layout:
+    if flattened is not None:
+        return pytorch.Layout(flattened)
     data = config.data
     options = data.options.to_dict()
     facts = sources.facts(data.name, data_dir=config.data_dir or None, **options)
-    if flattened is not None:
-        return pytorch.Layout(flattened)
     return pytorch.layout(planning.model(config, facts), params, facts.image_shape[-1])
 
 
@@ -173,6 +179,12 @@ def _parser():
         help="for --layout=torch and a network of your own: its dense layers that read "
         "a flattened feature map, with the channels of that map, or none",
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="for --layout=torch: import and call the model and the data that the "
+        "workdir names, if they are not built in",
+    )
     return parser
 
 
@@ -185,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             export(*where, options.to, arm=options.trained)
             written = [options.to]
         else:
-            flattened = _flattened(options.flattened)
-            export_torch(*where, options.to, arm=options.trained, flattened=flattened)
+            own = {"flattened": _flattened(options.flattened), "trust": options.trust}
+            export_torch(*where, options.to, arm=options.trained, **own)
             written = [options.to, masks_path(options.to)]
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

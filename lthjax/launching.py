@@ -7,7 +7,9 @@ import operator
 import os
 import pathlib
 import signal
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -183,6 +185,7 @@ def submit(
 def _executor(cluster, folder, options):
     submitit = _submitit()
     _check_time(options)
+    folder = _new(folder)
     given = {f"slurm_{key}": value for key, value in options.items()}
     minutes = DAY if cluster == "slurm" else 3650 * DAY  # the local one ends jobs, too
     try:
@@ -196,6 +199,23 @@ def _executor(cluster, folder, options):
             f"options = {dict(options)}: {error}"
         ) from error
     return executor
+
+
+def _new(folder):
+    """Returns a new folder, in which no file can be taken for one of these jobs.
+
+    A job of this machine is named by its process: the result of an earlier one would be
+    unpickled as its own.
+    """
+    if "%" in str(folder):
+        raise ValueError(
+            f"SLURM reads % in a path as a pattern, got a sweep in {str(folder)!r}; "
+            "take another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return pathlib.Path(
+        tempfile.mkdtemp(prefix=time.strftime("%F_%H%M%S_"), dir=folder)
+    )
 
 
 def _check_time(options):

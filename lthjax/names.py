@@ -1,14 +1,52 @@
-"""A name from the command line becomes one of our functions, or a user's own."""
+"""A name from the command line becomes one of our functions, or a user's own.
 
+A name that is read in a folder of somebody's becomes one of ours only.
+"""
+
+import contextlib
+import contextvars
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+
+class Origin(NamedTuple):
+    """Where names are read, and whether the code that they name may be run."""
+
+    folder: str
+    trusted: bool
+
+
+_ORIGIN = contextvars.ContextVar("origin", default=None)  # None: what the user typed
 
 
 def suggestion(name: str, choices) -> str:
     """Returns ", did you mean ...?" if one of `choices` is close to `name`."""
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+@contextlib.contextmanager
+def read_in(folder: str | os.PathLike, *, trust: bool = False) -> Iterator[None]:
+    """Lets `resolve`, while it lasts, import nothing: its names are a folder's.
+
+    Whatever reads a run's config and looks names of it up does so in here: a folder
+    from elsewhere would otherwise run what it likes.
+
+    Args:
+      folder: Where the names are from, for the error.
+      trust: Whether they are imported all the same; each is logged before it is.
+    """
+    token = _ORIGIN.set(Origin(os.fspath(folder), trust))
+    try:
+        yield
+    finally:
+        _ORIGIN.reset(token)
 
 
 def resolve(name: str, choices: Mapping[str, Callable], kind: str) -> Callable:
@@ -20,7 +58,8 @@ def resolve(name: str, choices: Mapping[str, Callable], kind: str) -> Callable:
       kind: What is looked up, for the error: "model", "data set", ...
 
     Raises:
-      ValueError: The name is in neither, with the choices and the nearest one.
+      ValueError: The name is in neither, with the choices and the nearest one; or it is
+        an import path that was read in a folder which is not trusted (`read_in`).
     """
     if name in choices:
         return choices[name]
@@ -29,6 +68,7 @@ def resolve(name: str, choices: Mapping[str, Callable], kind: str) -> Callable:
             f"the {kind} must be one of {', '.join(sorted(choices))}, or your own as "
             f"'package.module:Name', got {kind} = {name!r}{suggestion(name, choices)}"
         )
+    _check_origin(name, kind)
     module, attribute = name.split(":", 1)
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -37,3 +77,17 @@ def resolve(name: str, choices: Mapping[str, Callable], kind: str) -> Callable:
             f"'package.module:Name' must be importable from here, got {kind} = "
             f"{name!r} ({error})"
         ) from error
+
+
+def _check_origin(name, kind):
+    """Decides whether code that a name leads to may be imported: the only place."""
+    origin = _ORIGIN.get()
+    if origin is None:
+        return
+    if not origin.trusted:
+        raise ValueError(
+            "a folder that is read must name built-in parts only: others are code that "
+            f"would be run, got {kind} = {name!r} in {origin.folder}; if you trust it, "
+            "give --trust"
+        )
+    log.warning("importing %s, the %s of %s", name, kind, origin.folder)

@@ -89,21 +89,30 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
     Members that are no longer wanted are left out.
     """
     ticket = jobs[0].ticket
-    like = jax.eval_shape(parts.begin, ticket)
+    wanted = {(job.arm, *job.member): job for job in jobs}
+
+    def like(numbers):
+        found = _found(numbers, ticket, wanted)
+        return jax.eval_shape(parts.begin, ticket) if found else None
+
     saved = workdir.load_training(root, ticket.level, like)
-    if saved is None:
+    if saved is None or not _found(saved[1], ticket, wanted):
         return None
     states, numbers = saved
-    wanted = {(job.arm, *job.member): job for job in jobs}
-    names = [tuple(name) for name in numbers["members"]]
-    take = np.array([i for i, name in enumerate(names) if name in wanted], int)
-    if numbers["span"] != _span(ticket) or not take.size:
-        return None
-    jobs = [wanted[names[i]] for i in take]
+    names = _found(numbers, ticket, wanted)
+    take = np.array(list(names))
+    jobs = [wanted[name] for name in names.values()]
     states = jax.tree.map(lambda leaf: jnp.asarray(leaf[take]), states)
     at = numbers["at"]
     log.info("resuming level %d, step %d of %d", ticket.level, at, ticket.until)
     return Population(jobs, states, *_fixed(parts, jobs), at, numbers["seconds"])
+
+
+def _found(numbers, ticket, wanted):
+    """Returns {place: name} of the wanted members of a saved population."""
+    names = enumerate(map(tuple, numbers["members"]))
+    alike = numbers["span"] == _span(ticket)
+    return {i: name for i, name in names if alike and name in wanted}
 
 
 def save(root: pathlib.Path, population: Population) -> None:

@@ -54,7 +54,8 @@ def broken(setting: Setting) -> list[str]:
       ValueError: The activation is unknown.
     """
     m, d, n, _, activation = setting
-    smooth, found = names.resolve(activation, SMOOTH, "activation"), []
+    own, found = ":" in activation, []  # of one's own nothing is known, nor imported
+    smooth = None if own else names.resolve(activation, SMOOTH, "activation")
     if not n * d > m**2:
         found.append(
             f"N d > m^2: the width must exceed m^2 / d = {m**2 / d:,.0f}, got N = {n:,}"

@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -90,9 +90,11 @@ def claimed(root: pathlib.Path, config):
 
     Raises:
       ValueError: The folder was made with another config (the differing keys are
-        listed), or another process is writing to it.
+        listed), another process is writing to it, or nothing can be saved in a folder
+        of its name.
       OSError: Inside, something could not be written, on a full disk for instance.
     """
+    checkpoints.check_path(root)
     root.mkdir(parents=True, exist_ok=True)
     config = with_own_cut(root, config)
     own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
@@ -285,12 +287,29 @@ def load_training(root: pathlib.Path, level: int, like: Any) -> tuple | None:
 def drop_training(root: pathlib.Path, level: int) -> None:
     """Removes the checkpoints of a training that is finished and recorded."""
     processes.meet("a level is recorded")
-    _drop(root, level)
+    _drop(root, [_training_path(root, level)])
+
+
+def drop_stale(root: pathlib.Path, levels: Collection[int]) -> None:
+    """Removes what a killed run left of trainings that are over.
+
+    Args:
+      root: The workdir.
+      levels: Those of which something is still to be trained.
+    """
+    going = {_training_path(root, level) for level in levels}
+    _drop(root, [path for path in (root / "training").glob("*") if path not in going])
 
 
 @processes.by_first
-def _drop(root, level):
-    shutil.rmtree(_training_path(root, level), ignore_errors=True)
+def _drop(root, paths):
+    """Removes folders, each whole or not at all for whoever looks."""
+    for path in paths:
+        aside = path.with_name(f".{path.name.lstrip('.')}")
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
     with contextlib.suppress(OSError):  # another level's is still in there
         (root / "training").rmdir()
 

@@ -4,6 +4,9 @@ import contextlib
 import os
 import resource
 import shutil
+import sys
+import tempfile
+import types
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +14,6 @@ import numpy as np
 import pytest
 
 from lthjax import checkpoints
-
-# Of orbax, where a file is damaged: its loop is closed before its other reads end.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
-)
 
 
 class Pair(NamedTuple):
@@ -154,3 +152,78 @@ def test_a_write_that_the_system_refuses_leaves_the_earlier_ones(tmp_path):
     checkpoints.roll(tmp_path, tree(2), {"seed": 2})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
     assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 2}
+
+
+ODD = [
+    "lr[0.1]",
+    "a\\b",
+    "[!a]",
+    "a*",
+    "a?",
+    "gs:",
+    "a\nb",
+    "\u00fc",
+    "\udcff",
+    "~",
+    "a%b",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_saved_is_read_whatever_the_path(tmp_path, monkeypatch, name):
+    lent, path = tmp_path / "lent", tmp_path / name / name
+    lent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(lent))
+    for seed in (1, 2):
+        checkpoints.save(path, tree(seed), {"seed": seed})
+    assert_same(checkpoints.restore(path, tree())[0], tree(2))
+    assert [*path.parent.iterdir()] == [path]
+    assert not list(lent.iterdir())
+
+
+def test_a_path_is_no_pattern_for_its_neighbours(tmp_path):
+    for name in ("ab", "a*", "[a]b"):
+        checkpoints.roll(tmp_path / name, tree(len(name)))
+    for name in ("ab", "a*", "[a]b"):
+        assert_same(checkpoints.newest(tmp_path / name, tree())[0], tree(len(name)))
+
+
+def test_a_path_that_cannot_be_lent_another_name_is_refused(tmp_path, monkeypatch):
+    lent = tmp_path / "[lent]"
+    lent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(lent))
+    checkpoints.save(tmp_path / "x", tree())
+    for refused in (checkpoints.save, checkpoints.restore):
+        with pytest.raises(ValueError, match=r"or else TMPDIR must be.*\[lent\]"):
+            refused(tmp_path / "[x]", tree())
+    monkeypatch.setattr(checkpoints.processes, "alone", lambda: False)
+    with pytest.raises(ValueError, match="that several processes write to .*x.'"):
+        checkpoints.check_path(tmp_path / "[x]")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+def test_what_cannot_be_read_back_is_no_checkpoint(tmp_path, monkeypatch, damage):
+    checkpoints.roll(tmp_path, tree(0))
+    write = checkpoints._write
+
+    def faulty(path, arguments):
+        write(path, arguments)
+        for file in (path / "tree").rglob("d/*"):
+            damage(file)
+
+    monkeypatch.setattr(checkpoints, "_write", faulty)
+    with pytest.raises(OSError, match="must be read back as it was, got .*at fault"):
+        checkpoints.roll(tmp_path, tree(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+def test_what_others_raise_where_nobody_can_catch_it_is_still_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    checkpoints._hush()
+    hook = sys.unraisablehook
+    checkpoints._hush()
+    assert sys.unraisablehook is hook
+    for text in ("Event loop is closed", "another"):
+        hook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+    assert [str(found.exc_value) for found in said] == ["another"]

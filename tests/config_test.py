@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -87,6 +88,7 @@ def test_a_value_of_another_type_is_refused_by_its_key(key, value):
 
 def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple():
     config.validate(valid(optimizer__learning_rate=1, seeds=[1, 2]))
+    config.validate(valid(seeds=[0, 2**32 - 1]))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,12 @@ def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple():
     [
         ("seeds", ()),
         ("seeds", (1, 1)),
+        ("seeds", (2**32, 0)),
+        ("seeds", (-1, 2**32 - 1)),
+        ("seeds", (2**63,)),
+        ("seeds", (True,)),
+        ("seeds", (np.int64(1),)),
+        ("search.gates.initial", (0.12345671, 0.12345672)),
         ("train.batch_size", 0),
         ("train.steps", -5),
         ("eval_batch", -1),

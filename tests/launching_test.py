@@ -45,7 +45,7 @@ def states(table):
 
 
 def jobs(tmp_path):
-    return list((tmp_path / "sweep" / "jobs").glob("*_submitted.pkl"))
+    return list((tmp_path / "sweep" / "jobs").glob("*/*_submitted.pkl"))
 
 
 RATES = "optimizer.learning_rate=0.1,0.2"

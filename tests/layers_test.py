@@ -136,8 +136,8 @@ TABLE = {
     "merged": "results sweeps",
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
-    "export": "config data.sources findings masks models.pytorch planning tickets "
-    "tickets.storage tickets.travel workdir",
+    "export": "config data.sources findings masks models.pytorch names planning "
+    "tickets tickets.storage tickets.travel workdir",
     # The doors.
     "main": "report experiment dry_run commands",
     "sweep": "commands config launching merged sweeps",

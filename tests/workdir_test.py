@@ -99,3 +99,32 @@ def test_an_old_folder_keeps_the_cut_of_its_time(tmp_path):
         pass
     with workdir.claimed(tmp_path, tiny.changed(config, {"data.cut": "first"})):
         pass
+
+
+def test_what_is_left_of_a_training_that_is_over_goes_whole_or_not_at_all(tmp_path):
+    training = tmp_path / "training"
+    for name in ("level_01", ".level_01", ".level_02", "level_03"):
+        (training / name / "7").mkdir(parents=True)
+    workdir.drop_stale(tmp_path, {3})
+    assert [path.name for path in training.iterdir()] == ["level_03"]
+    workdir.drop_training(tmp_path, 3)
+    assert not training.exists()
+
+
+def test_a_training_whose_removal_was_killed_is_none_to_go_on_with(
+    tmp_path, monkeypatch, caplog
+):
+    workdir.save_training(tmp_path, 1, {"a": np.zeros(3)}, {})
+
+    def killed(path, **options):
+        if path.exists():
+            (path / "0" / "metadata").rename(tmp_path / "elsewhere")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(workdir.shutil, "rmtree", killed)
+        workdir.drop_training(tmp_path, 1)
+    assert workdir.load_training(tmp_path, 1, {"a": 0}) is None
+    assert not caplog.text
+    workdir.drop_stale(tmp_path, {1})
+    assert not (tmp_path / "training").exists()

@@ -58,6 +58,7 @@ def opened(name: str, split: str, top: str):
       ValueError: As `prepared`.
     """
     version = _version(name, pathlib.Path(top))
+    _check_features(pathlib.Path(top, name, version, "features.json"))
     import tensorflow_datasets as tfds  # here: it takes half a second
 
     return tfds.data_source(
@@ -238,6 +239,28 @@ def _version(name: str, top: pathlib.Path) -> str:
         '  python -c "import tensorflow_datasets as tfds; '
         f'{call}.download_and_prepare()"'
     )
+
+
+def _check_features(path: pathlib.Path) -> None:
+    """Checks that a prepared set names classes of TFDS only, which imports them."""
+    named = _classes(json.loads(path.read_text())) if path.exists() else []
+    for name in named:
+        if not name.startswith("tensorflow_datasets."):
+            raise ValueError(
+                f"a prepared set must have features of TFDS's own, got {name!r} in "
+                f"{path}, which would be imported"
+            )
+
+
+def _classes(features):
+    """Returns the dotted names of classes in what TFDS keeps of features, as JSON."""
+    if isinstance(features, list):
+        return [name for inner in features for name in _classes(inner)]
+    if not isinstance(features, dict):
+        return []
+    keys = ("pythonClassName", "python_class_name", "type")
+    own = [str(features[key]) for key in keys if "." in str(features.get(key, ""))]
+    return own + _classes(list(features.values()))
 
 
 def _absent(top: pathlib.Path) -> str:

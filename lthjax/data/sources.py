@@ -156,6 +156,8 @@ def synthetic(
         train=train,
         test=test,
     )
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed must be an integer from 0, got seed = {seed!r}")
     h, w, c = known.image_shape
     rng = np.random.default_rng(seed)
     coarse = known.num_classes, -(-h // 4), -(-w // 4), c

@@ -6,8 +6,11 @@ nothing but its step to read on.
 """
 
 import functools
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from typing import Any, NamedTuple
 
 import jax
@@ -252,6 +255,16 @@ def _joined(pieces):
 
 
 def _on_the_host(worker, workers):
-    """Keeps a process that reads off the accelerator."""
+    """Keeps a process that reads off the accelerator, and ends it with who started it.
+
+    A parent that is killed cannot end it. Its shared memory goes with it: Python's
+    resource tracker removes that where the last process that held some has ended.
+    """
     del worker, workers
     jax.config.update("jax_platforms", "cpu")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

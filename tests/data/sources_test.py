@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 import time
@@ -186,6 +187,23 @@ def test_a_set_prepared_in_another_format_is_refused(fashion, tmp_path):
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="has it as tfrecord.* another data_dir"):
         sources.load("fashion_mnist", data_dir=copy)
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_a_prepared_set_imports_no_class_but_those_of_tfds(fashion, tmp_path, key):
+    copy = shutil.copytree(fashion[0], tmp_path / "copy")
+    (described,) = copy.glob("fashion_mnist/*/features.json")
+    features = json.loads(described.read_text())
+    features["featuresDict"]["features"]["image"] = {key: "trap.Image"}
+    described.write_text(json.dumps(features))
+    with pytest.raises(ValueError, match="TFDS's own, got 'trap.Image'"):
+        sources.load("fashion_mnist", data_dir=copy)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_made_up_data_have_a_seed_that_numpy_takes_as_it_is(seed):
+    with pytest.raises(ValueError, match=f"from 0, got seed = {seed}"):
+        sources.load("synthetic", seed=seed)
 
 
 def test_tiny_imagenet_is_read_from_its_folder_or_the_one_above(tiny):

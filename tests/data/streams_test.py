@@ -1,3 +1,8 @@
+import multiprocessing
+import os
+import threading
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +101,17 @@ def test_processes_that_read_give_what_threads_give():
     source = lazy.load("synthetic", options=options)
     asked = streams.Training(source.train, distinct(0, 1)[0], 5)
     equal(taken(asked, 1, 6, workers=2), taken(asked, 1, 6))
+
+
+def test_a_process_that_reads_ends_when_its_parent_does(monkeypatch):
+    parent, end = multiprocessing.Pipe(duplex=False)
+    known, ended = types.SimpleNamespace(sentinel=parent.fileno()), threading.Event()
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: known)
+    monkeypatch.setattr(os, "_exit", lambda status: ended.set())
+    streams._on_the_host(0, 2)
+    assert not ended.wait(0.05)
+    end.close()  # as the system does, however the parent ends
+    assert ended.wait(10)
 
 
 def test_chunks_are_those_of_arrays_one_set_after_the_other_and_again():

@@ -13,11 +13,6 @@ import pytest
 from lthjax import tickets
 from lthjax.checkpoints import DamagedError
 
-# What reads a damaged folder gives up at its first error; the reads still under way
-# then complain that nobody waits for them.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 KEY = jax.random.key(0)
 TICKET = tickets.Ticket(
     level=3,
