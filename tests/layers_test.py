@@ -22,6 +22,7 @@ TABLE = {
     "data.sources": "names data.files data.known data.splits",
     "data.lazy": "names data.files data.known data.photographs data.sources "
     "data.splits",
+    "data.fingerprints": "data.splits",
     "data.augment": "meshes",
     "data.batches": "data.splits",
     "data.streams": "data.batches data.splits",
@@ -71,8 +72,10 @@ TABLE = {
     "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks meshes processes",
     "defaults": "",
-    "config": "defaults names",
-    "results": "config processes",
+    "checksums": "",
+    "config": "checksums defaults names",
+    "origin": "checksums config",
+    "results": "checksums config origin processes",
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
     "tickets.changing": "masks tickets.base",
@@ -110,7 +113,8 @@ TABLE = {
     "arms": "data.splits "
     "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
-    "workdir": "checkpoints processes progress results tickets config",
+    "workdir": "checkpoints origin processes progress results tickets config",
+    "missing": "checkpoints dynamic learnt results structured tickets workdir",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "data.splits "
@@ -122,7 +126,7 @@ TABLE = {
     "gains": "results",
     "report": "processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
-    "experiment": "data.lazy "
+    "experiment": "data.fingerprints data.lazy missing "
     "memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt examining chains",
