@@ -236,6 +236,8 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
         return Job(arm, one, ticket)
     if ticket is None or ticket.level != level or ticket.searching:
         ticket = workdir.load_ticket(this.root, one, level)
+    if arm == ticket.arm:
+        return Job(arm, one, ticket)
     control = _functions(this, arm, level).control
     if (arm, level) not in this.arms:
         return Job(arm, one, control(arm, assembly.key(one.seed, arm), ticket))

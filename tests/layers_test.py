@@ -133,7 +133,8 @@ TABLE = {
     "dry_run": "data.lazy "
     "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",
-    "sweeps": "config dry_run experiment learnt names results",
+    "marks": "checksums results",
+    "sweeps": "config dry_run experiment learnt marks names results",
     "merged": "results sweeps",
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
