@@ -34,7 +34,9 @@ from lthjax import config as config_lib
 from lthjax.compact import compact, speed_up
 
 HERE = pathlib.Path(__file__).parent
-PUBLISHED = json.loads((HERE / "published" / "wolfe2021.json").read_text())["cifar10"]
+PUBLISHED = json.loads(
+    (HERE / "published" / "wolfe2021.json").read_text(encoding="utf-8")
+)["cifar10"]
 RECORDS, KEYS = "cifar.jsonl", ("model", "size", "draw_at")
 
 

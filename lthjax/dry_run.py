@@ -28,7 +28,7 @@ def show(config) -> None:
       ValueError: What a run of it would refuse before it trains.
     """
     facts, held_out, plan = check(config)
-    console = rich.console.Console(soft_wrap=True)
+    console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
     console.print(_levels(plan))
     console.print(planning.summary(config, plan))
     console.print(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -275,10 +276,51 @@ def aggregate(
     return {group: spread(values) for group, values in sorted(groups.items())}
 
 
+def warn_of_lacking(root: str | os.PathLike, records: list[dict]) -> None:
+    """Warns of tickets whose training was over, by the next one's, without a record.
+
+    Args:
+      root: A workdir.
+      records: Of its `results.jsonl`.
+    """
+    there = {(row["level"], row["seed"], _logit(row)) for row in records}
+    own = {level for level, *_ in there}
+    lacking = [
+        f"level {level} of {name}"
+        for name, one, levels in _saved_tickets(pathlib.Path(root))
+        for level in levels[:-1]
+        if (level, *one) not in there and (level or 0 in own)
+    ]
+    if lacking:
+        log.warning(
+            "%s lacks %s, whose training was over: means are of the others; the run's "
+            "command trains them again",
+            pathlib.Path(root) / RESULTS,
+            ", ".join(lacking),
+        )
+
+
+def _saved_tickets(root):
+    """Yields (folder, (seed, first logit), levels) of the tickets of every member."""
+    for folder in sorted((root / "tickets").glob("seed_*")):
+        found = re.fullmatch(r"seed_(-?\d+)(?:_initial_(.+))?", folder.name)
+        names = [re.fullmatch(r"level_(\d+)", path.name) for path in folder.glob("*")]
+        if found:
+            levels = sorted(int(name[1]) for name in names if name)
+            yield folder.name, (int(found[1]), found[2]), levels
+
+
+def _logit(row):
+    """Returns the first logit of a record as its member's folder has it, or `None`."""
+    return f"{row[VARIANT]:g}" if row.get(VARIANT) is not None else None
+
+
 def _rows(file):
     constants = config_lib.flat(origin.config(file.parent), "config.")
     constants = {"workdir": str(file.parent), **constants}
-    return [{**constants, **record} for record in read(file)]
+    records = read(file)
+    warn_of_lacking(file.parent, records)
+    return [{**constants, **record} for record in records]
 
 
 def _whole_bytes(path):

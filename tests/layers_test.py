@@ -123,8 +123,8 @@ TABLE = {
     "records": "masks training",
     "populations": "meshes processes dynamic training tickets progress assembly "
     "records workdir",
-    "gains": "results",
-    "report": "processes results gains",
+    "gains": "figures results",
+    "report": "figures processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
     "experiment": "data.fingerprints data.lazy missing "
     "memory meshes data.sources training results tickets config progress "
@@ -138,8 +138,8 @@ TABLE = {
     "merged": "results sweeps",
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
-    "export": "config data.sources findings masks models.pytorch planning tickets "
-    "tickets.storage tickets.travel workdir",
+    "export": "config data.sources findings masks models.pytorch origin planning "
+    "tickets tickets.storage tickets.travel workdir",
     # The doors.
     "main": "report experiment dry_run commands",
     "sweep": "commands config launching merged sweeps",
