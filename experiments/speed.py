@@ -108,7 +108,11 @@ def main() -> None:
     lthjax.cpu.lower_convolutions()
     options.workdir.mkdir(parents=True, exist_ok=True)
     path, facts = options.workdir / "speed.json", setup(options)
-    saved = json.loads(path.read_text()) if path.exists() else {"setup": facts}
+    saved = (
+        json.loads(path.read_text(encoding="utf-8"))
+        if path.exists()
+        else {"setup": facts}
+    )
     if saved["setup"] != facts:
         sys.exit(f"error: a workdir keeps its setup {saved['setup']}, got {facts}")
     asked = [part for part in wanted if part not in saved]
@@ -118,7 +122,7 @@ def main() -> None:
             lthjax.results.write(path, json.dumps(saved, indent=1))
         else:  # a process each: in one that ran others, half the speed was seen
             subprocess.run([sys.executable, *sys.argv, f"--only={part}"], check=True)
-            saved = json.loads(path.read_text())
+            saved = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(*r) for part in PARTS for r in saved.get(part, [])]
     lthjax.results.write(options.workdir / "speed.md", text(facts, rows))
     report.save(figure(rows), options.workdir / "speed.png")

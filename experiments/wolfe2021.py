@@ -36,7 +36,7 @@ from lthjax import (
 from lthjax.data import sources
 
 FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
-PUBLISHED = json.loads(FILE.read_text())
+PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))
 SIZES = (1000, *range(5000, 50_001, 5000))
 SHOWN = (10, 25, 50, 100, 150, 200)
 PICKS, BATCH, EVERY, DISPATCH = 200, 128, 1000, 100

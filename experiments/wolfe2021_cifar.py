@@ -37,7 +37,9 @@ from lthjax.compact import compact, speed_up
 from lthjax.data import known
 
 HERE = pathlib.Path(__file__).parent
-PUBLISHED = json.loads((HERE / "published" / "wolfe2021.json").read_text())["cifar10"]
+PUBLISHED = json.loads(
+    (HERE / "published" / "wolfe2021.json").read_text(encoding="utf-8")
+)["cifar10"]
 WHOLE = known.FACTS["cifar10"].train
 RECORDS, KEYS = "cifar.jsonl", ("model", "size", "draw_at")
 

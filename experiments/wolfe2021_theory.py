@@ -38,7 +38,9 @@ from lthjax.data import sources
 from lthjax.tickets import detection
 
 PUBLISHED = json.loads(
-    (pathlib.Path(__file__).parent / "published" / "wolfe2021.json").read_text()
+    (pathlib.Path(__file__).parent / "published" / "wolfe2021.json").read_text(
+        encoding="utf-8"
+    )
 )
 PANELS = {
     "mask distance (early-bird)": ("distance",),

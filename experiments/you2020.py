@@ -33,7 +33,9 @@ from lthjax.tickets import Ticket, Trained, detection
 from lthjax.training import METRICS
 
 HERE = pathlib.Path(__file__).parent
-PUBLISHED = json.loads((HERE / "published" / "you2020.json").read_text())
+PUBLISHED = json.loads(
+    (HERE / "published" / "you2020.json").read_text(encoding="utf-8")
+)
 RECORDS = "draws.jsonl"
 
 

@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parts(options):
     """Returns the texts to print."""
-    run = json.loads(options.run.read_text()) if options.run else None
+    run = json.loads(options.run.read_text(encoding="utf-8")) if options.run else None
     if run is not None:
         _columns(run)
     setting = _setting(options, run["setting"] if run else {})

@@ -23,26 +23,51 @@ class CollapsedError(ValueError):
     """The rounds of all chains of a run have pruned every weight."""
 
 
-def begin(root: pathlib.Path, parts: Parts, one: Member, stay: Callable) -> Chain:
+def saved(root: pathlib.Path, parts: Parts, one: Member) -> tuple | None:
+    """Returns (search state, last ticket, what its training gave) as last saved."""
+    return workdir.load_search(root, one, functools.partial(_like, parts))
+
+
+def begin(
+    root: pathlib.Path, parts: Parts, one: Member, stand: tuple | None, stay: Callable
+) -> Chain:
     """Returns (search state, next ticket) of a member: where its search stands.
 
     Args:
       root: The workdir.
       parts: The functions of the run.
       one: The member.
+      stand: What `saved` returned; `None` for the start of the search.
       stay: What goes through the work between trainings, of `workdir.stay`.
     """
-    saved = workdir.load_search(root, one, functools.partial(_like, parts))
-    if saved is not None:
-        log.info("%s goes on from the end of level %d", one.text, saved[1].level)
-        return following(root, parts, one, saved, stay)
+    if stand is not None:
+        _save_again(root, parts, one, stand[1])
+        log.info("%s goes on from the end of level %d", one.text, stand[1].level)
+        return following(root, parts, one, stand, stay)
+    state, ticket = _first(parts, one)
+    return state, workdir.save_ticket(root, one, ticket)
+
+
+def _first(parts, one):
     params, model_state = parts.init_fn(assembly.key(one.seed, "init"))
     masks = parts.masks_fn(params)
     key = assembly.key(one.seed, "search")
     state, ticket = parts.search.init(key, params, model_state, masks)
     if one.initial is not None:
         state = learnt.varied(state, one.initial)
-    return state, workdir.save_ticket(root, one, ticket)
+    return state, ticket
+
+
+def _save_again(root, parts, one, last):
+    """Saves the first and the last ticket where they are gone, and says so."""
+    known = {0: lambda: _first(parts, one)[1]}
+    if last.level and not last.searching:
+        known[last.level] = lambda: last
+    for level, ticket_fn in known.items():
+        path = workdir.ticket_path(root, one, level)
+        if not path.exists():
+            log.warning("%s is gone; it is made again", path)
+            workdir.save_ticket(root, one, ticket_fn())
 
 
 def following(

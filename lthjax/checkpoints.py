@@ -272,6 +272,22 @@ def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] 
     return found
 
 
+def noted(directory: str | pathlib.Path) -> dict | None:
+    """Returns the metadata of the newest checkpoint that `roll` left, unchecked.
+
+    `None` where there is none, or they cannot be read: `newest` checks them.
+    """
+    directory = pathlib.Path(directory).absolute()
+    numbers = _numbers(directory)
+    try:
+        with _checkpointer() as reader:
+            return _metadata(reader, directory / str(numbers[-1]))
+    except PermissionError:
+        raise
+    except Exception:  # orbax raises a dozen different ones
+        return None
+
+
 @processes.by_first
 def _set_aside(damaged):
     for path in damaged:

@@ -16,7 +16,7 @@ STOPPED = 143  # the exit status of a run that was asked to stop: 128 + SIGTERM
 
 
 def prepare(**joining) -> None:
-    """Sets up plain logs, kept compiled programs, and fast convolutions on a CPU.
+    """Sets up logs in UTF-8, kept compiled programs, and fast convolutions on a CPU.
 
     And joins the other processes of the run, if it has any; those log warnings only.
 
@@ -26,6 +26,7 @@ def prepare(**joining) -> None:
     Raises:
       ValueError: The others cannot be joined so.
     """
+    processes.print_utf8()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", force=True
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lthjax import checksums
 from lthjax.defaults import default as default
 from lthjax.names import suggestion
 
@@ -212,6 +213,34 @@ def _tuples(value):
     if isinstance(value, dict):
         return {key: _tuples(inner) for key, inner in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def digest(config: ConfigDict) -> str:
+    """Returns a hash of what must stay as long as a workdir: 16 hexadecimal digits.
+
+    That is all that differs from the defaults, less what `changed` lets change.
+    """
+    defaults = flat(json.loads(to_json(default())))
+    found = flat(json.loads(to_json(config)))
+    found["search.sparsities"] = found["search.sparsities"][:1]
+    defaults["search.sparsities"] = []
+    rows = {
+        key: _numbers(value)
+        for key, value in found.items()
+        if not _free(key, None, None)
+        and (key not in defaults or _numbers(value) != _numbers(defaults[key]))
+    }
+    return checksums.digest(rows)
+
+
+def _numbers(value):
+    """Returns what JSON holds, integers as the floats that they equal."""
+    if isinstance(value, dict):
+        return {key: _numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole else value
 
 
 def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:

@@ -6,6 +6,7 @@ tickets of all seeds and their controls.
 """
 
 import contextlib
+import functools
 import itertools
 import logging
 import pathlib
@@ -35,8 +36,9 @@ from lthjax import (
     workdir,
 )
 from lthjax import config as config_lib
+from lthjax import missing as lacking
 from lthjax.assembly import Parts
-from lthjax.data import balance, lazy, sources, splits
+from lthjax.data import balance, fingerprints, lazy, sources, splits
 from lthjax.populations import Job
 from lthjax.tickets.storage import save_trained
 from lthjax.workdir import Member
@@ -56,6 +58,10 @@ class Run(NamedTuple):
       chains: {member: (search state, next ticket or None)}; the loop moves them on.
       arms: {(arm, level): the functions of what is retrained with tweaks}.
       stay: What saves a search that works between two trainings: see `workdir.stay`.
+      run: The digest that its records are marked with.
+      lost: {member: trainings that its search had done, whose records are lost}.
+      behind: Members whose search is gone through again from its start, for those.
+      again: (level, arm, member) of what was trained since the start.
     """
 
     config: Any
@@ -64,6 +70,10 @@ class Run(NamedTuple):
     chains: dict
     arms: dict
     stay: Callable
+    run: str
+    lost: dict
+    behind: set
+    again: set
 
 
 def run(config, root: str | pathlib.Path) -> list[dict]:
@@ -88,19 +98,21 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     parts, own = arms.build(config, source, assembly.build(config, source))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
     counted = _counted(source)
-    claimed, reported = workdir.claimed(root, config), _reported(root)
-    with claimed, reported, progress.interruption() as asked:
+    claimed = workdir.claimed(root, config, fingerprints.fingerprint(source))
+    with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / report.CLASSES, counted)
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
-        stands = {one: chains.begin(root, parts, one, stay) for one in members(config)}
-        this = Run(config, root, parts, stands, own, stay)
+        this = Run(config, root, parts, {}, own, stay, run, {}, set(), set())
+        for one in members(config):
+            _begin(this, one)
         absent = missing(this)
         workdir.drop_stale(root, {level for level, _, _ in absent})
         if absent:
-            needed = planning.bytes_to_write(config, parts.plan, len(stands))
+            needed = planning.bytes_to_write(config, parts.plan, len(this.chains))
             workdir.check_space(root, needed)
         else:
             _check_left(this)
+            workdir.check_tickets(root, this.chains, len(parts.plan.targets))
             log.info("finished: %s has all that was asked for; nothing to do", root)
         while absent := missing(this):
             _train(this, _lowest(this, absent), asked)
@@ -122,6 +134,31 @@ def _counted(source):
     for sentence in balance.warnings(found):
         log.warning("%s", sentence)
     return balance.to_json(found)
+
+
+def _begin(this, one):
+    """Begins a chain where its search stands, or at its start for what is lost."""
+    root, plan = this.root, this.parts.plan
+    saved = chains.saved(root, this.parts, one)
+    done = lacking.trainings(root, this.config, plan, one, saved and saved[1])
+    gone = this.lost[one] = lacking.lost(root, plan, one, done)
+    lacking.say(one, gone)
+    if not all(
+        lacking.from_its_ticket(root, this.config, plan, one, row) for row in gone
+    ):
+        this.behind.add(one)
+        saved = None
+    this.chains[one] = chains.begin(root, this.parts, one, saved, _stay(this, one))
+
+
+def _stay(this, one):
+    """Returns what goes through the work of a search, saving where it is new."""
+
+    def unsaved(one, stand, states):
+        state, ticket, trained = stand
+        return functools.reduce(lambda _, later: later, states, state), ticket, trained
+
+    return unsaved if one in this.behind else this.stay
 
 
 def _check_left(this):
@@ -180,7 +217,7 @@ def missing(this: Run) -> list[tuple[int, str, Member]]:
     """Returns (level, arm, member) of all trainings to be done with a known ticket."""
     rows = []
     records = results.read(this.root / results.RESULTS)
-    present = {results.identity(record) for record in records}
+    present = lacking.recorded(this.root).whole
     for one, (_, ticket) in this.chains.items():
         last = chains.last(records, one, len(this.parts.plan.targets))
         if ticket is not None:
@@ -190,11 +227,14 @@ def missing(this: Run) -> list[tuple[int, str, Member]]:
         # Once the level's own training is over, and with it that of the dense network.
         after = last + 1 if ticket is None else ticket.level
         wanted += [(n, arm) for arm, n in this.arms if n < after]
+        if one not in this.behind:
+            wanted += [(row.level, row.arm) for row in this.lost[one]]
         rows += [
             (level, arm, one)
-            for level, arm in wanted
+            for level, arm in dict.fromkeys(wanted)
             if results.identity({"level": level, "arm": arm, **one.identity})
             not in present
+            and (level, arm, one) not in this.again
         ]
     return rows
 
@@ -221,6 +261,8 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
         return Job(arm, one, ticket)
     if ticket is None or ticket.level != level or ticket.searching:
         ticket = workdir.load_ticket(this.root, one, level)
+    if arm == ticket.arm:
+        return Job(arm, one, ticket)
     control = _functions(this, arm, level).control
     if (arm, level) not in this.arms:
         return Job(arm, one, control(arm, assembly.key(one.seed, arm), ticket))
@@ -254,7 +296,8 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     _keep(this, population)
     _record(this, parts, population)
     for i, job in enumerate(population.jobs):
-        if job.arm == job.ticket.arm:
+        this.again.add((job.ticket.level, job.arm, job.member))
+        if job.ticket is this.chains[job.member][1]:
             _move_on(this, job, populations.trained(population, i))
     workdir.drop_training(root, population.ticket.level)
 
@@ -277,7 +320,7 @@ def _record(this, parts, population):
     steps = training.points(*span, this.parts.plan.eval_every)
     drawn = this.root / results.CURVES
     keys = (*results.IDENTITY, "start")
-    results.append(drawn, records.curves(population, steps), keys)
+    results.append(drawn, records.curves(population, steps), keys, this.run)
     if population.ticket.until >= this.parts.plan.steps:
         masks = [populations.ended(population, i) for i in range(len(population.jobs))]
         best_by = this.config.best_by
@@ -287,7 +330,7 @@ def _record(this, parts, population):
         ]
         rows = records.rows(population, masks, results.read(drawn), best_by, more)
         rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
-        results.append(this.root / results.RESULTS, rows)
+        results.append(this.root / results.RESULTS, rows, run=this.run)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)
 
@@ -317,7 +360,13 @@ def _move_on(this, job, trained):
     root, (state, ticket) = this.root, this.chains[job.member]
     if ticket.until >= this.parts.plan.steps and not ticket.searching:
         studies.keep(root, this.config.studies, job.seed, ticket, trained)
-    workdir.save_search(root, job.member, state, ticket, trained)
-    stand = state, ticket._replace(opt_state=None), trained
-    following = chains.following(root, this.parts, job.member, stand, this.stay)
-    this.chains[job.member] = following
+    one, stand = job.member, (state, ticket._replace(opt_state=None), trained)
+    if one not in this.behind:
+        workdir.save_search(root, one, state, ticket, trained)
+    following = chains.following(root, this.parts, one, stand, _stay(this, one))
+    this.chains[one] = following
+    left = lacking.lost(root, this.parts.plan, one, this.lost[one])
+    if one in this.behind and (not left or following[1] is None):
+        this.behind.remove(one)
+        saved = chains.saved(root, this.parts, one)
+        this.chains[one] = chains.begin(root, this.parts, one, saved, this.stay)

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from lthjax import config as config_lib
-from lthjax import findings, names, planning, tickets, workdir
+from lthjax import findings, names, origin, planning, tickets, workdir
 from lthjax import masks as masks_lib
 from lthjax.data import sources
 from lthjax.models import pytorch
@@ -102,14 +102,13 @@ def read(root: pathlib.Path):
     """Returns the config of a workdir.
 
     Raises:
-      ValueError: There is none.
+      ValueError: There is none, or it is damaged.
     """
-    path = root / workdir.CONFIG
-    if not path.exists():
+    if not any((root / name).exists() for name in (origin.CONFIG, origin.COPY)):
         raise ValueError(
             f"a workdir must hold a run's {workdir.CONFIG}, got WORKDIR = {root}"
         )
-    return config_lib.from_json(path.read_text())
+    return config_lib.from_json(json.dumps(origin.config(root)))
 
 
 def load(root: pathlib.Path, one: Member, level: int, arm: str | None):

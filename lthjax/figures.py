@@ -16,6 +16,11 @@ MANY = 6  # layers: more have no colours of their own
 STABLE = 2.0  # % of error: Frankle et al., 2019, arXiv:1912.05671
 
 
+def plain(name: str) -> str:
+    """Returns a name that matplotlib shows as it is: a dollar sign opens no formula."""
+    return name.replace("$", r"\$")
+
+
 def overlap(rows: list[dict]) -> Figure:
     """Draws how far masks agree: of two seeds, and of a seed's consecutive levels.
 
@@ -65,7 +70,8 @@ def densities(rows: list[dict]) -> Figure:
     axes.set_yscale("log")
     _plain_ticks(axes.yaxis)
     turn = 90 if len(names) > MANY else 0
-    axes.set_xticks(range(len(names)), names, rotation=turn, fontsize=7)
+    shown = [plain(name) for name in names]
+    axes.set_xticks(range(len(names)), shown, rotation=turn, fontsize=7)
     axes.set_xlabel("layer, in the order of their use")
     axes.set_ylabel("weights kept, % of the layer's")
     note = "; no point: 0 %" * any(0 in row["layers"].values() for row in rows)
@@ -123,7 +129,7 @@ def signs(rows: list[dict]) -> Figure:
     names = list(dict.fromkeys(name for row in rows for name in row["layers"]))
     for i, name in enumerate(names):
         own = [r | {"layer": r["layers"][name]} for r in rows if name in r["layers"]]
-        label = name if len(names) <= MANY else "each layer" * (i == 0)
+        label = plain(name) if len(names) <= MANY else "each layer" * (i == 0)
         style = {"color": f"C{i + 1}"} if len(names) <= MANY else {"color": "0.75"}
         _line(axes, own, "layer", label=label or None, lw=0.8, band=False, **style)
     axes.axhline(50, color="0.4", ls="--", lw=1, label="chance")

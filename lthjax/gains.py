@@ -8,7 +8,7 @@ import rich.table
 from matplotlib.figure import Figure
 from scipy import special
 
-from lthjax import results
+from lthjax import figures, results
 
 VANILLA = "ticket"
 
@@ -127,7 +127,8 @@ def figure(rows: list[dict]) -> Figure:
         x = x + 0.5 * (i + 0.5) / len(arms) - 0.25
         mean = [found[arm, level].mean for level in own]
         half = np.nan_to_num([found[arm, level].half for level in own])
-        axes.errorbar(x, mean, half, marker="o", ls="", capsize=3, label=arm)
+        style = {"marker": "o", "ls": "", "capsize": 3, "label": figures.plain(arm)}
+        axes.errorbar(x, mean, half, **style)
     axes.axhline(0, color="0.3", lw=1)
     axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
     axes.set_xlabel("weights kept, % of the prunable ones")

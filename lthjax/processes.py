@@ -9,6 +9,7 @@ all, and the workdir is one that all can read.
 import functools
 import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,13 @@ def start(
             "process"
         ) from error
     log.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def print_utf8() -> None:
+    """Has this process print UTF-8, in the C locale too, and paths as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def alone() -> bool:

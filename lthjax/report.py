@@ -1,8 +1,11 @@
 """Records become a table and figures: `python -m lthjax.report WORKDIR` at any time."""
 
+import argparse
 import json
+import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import rich.console
@@ -10,7 +13,7 @@ import rich.table
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import gains, processes, results
+from lthjax import figures, gains, processes, results
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
 COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
@@ -47,7 +50,7 @@ def write(root: str | pathlib.Path) -> list[dict]:
 def current(root: pathlib.Path) -> bool:
     """Says whether the table and the figures are of all the records there are."""
     table, rows = root / TABLE, results.read(root / results.RESULTS)
-    return table.exists() and table.read_text() == results.to_csv(rows)
+    return table.exists() and table.read_bytes() == results.to_csv(rows).encode()
 
 
 def majority(root: str | pathlib.Path) -> float | None:
@@ -56,7 +59,7 @@ def majority(root: str | pathlib.Path) -> float | None:
     So much is right where a network says nothing but that class.
     """
     path = pathlib.Path(root) / CLASSES
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found.get("majority", {}).get("test")
 
 
@@ -162,7 +165,7 @@ def layers(rows: list[dict]) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(100 * kept, aspect="auto", cmap="viridis", vmin=0, vmax=100)
     axes.set_xticks(range(len(levels)), levels)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_yticks(range(len(names)), map(figures.plain, names), fontsize=7)
     axes.set_xlabel("level")
     axes.set_title(f"tickets, mean over seeds, {_numbers(own)}", fontsize=10)
     figure.colorbar(image, label="weights kept, %")
@@ -187,7 +190,7 @@ def _line(axes, arm, rows, value):
     mean = np.array([100 * spread.mean for spread in groups.values()])
     std = np.array([100 * spread.std for spread in groups.values()])
     colour = COLOURS.get(arm)
-    axes.plot(x, mean, marker="o", ms=3, color=colour, label=arm)
+    axes.plot(x, mean, marker="o", ms=3, color=colour, label=figures.plain(arm))
     axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
 
 
@@ -219,17 +222,55 @@ def _cells(group):
     )
 
 
-def show(root: str | pathlib.Path, rows: list[dict]) -> None:
-    """Prints the table of a run, with the path of its figure, in the first process."""
+def show(root: str | os.PathLike, rows: list[dict]) -> None:
+    """Prints the table of a run, with the path of its figure, in the first process.
+
+    Paths and names are printed as they are, whatever brackets or colons they hold.
+    """
     if not processes.first():
         return
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 100)
+    width = None if sys.stdout.isatty() else 100
+    console = rich.console.Console(width=width, markup=False, emoji=False)
     console.print(table(rows, str(root), majority=majority(root)))
     if gains.gains(rows):
         console.print(gains.table(rows))
     console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws and prints the report of each workdir; what is wrong is said at the end."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("workdir", nargs="+", type=pathlib.Path)
+    processes.print_utf8()
+    found = [_again(root) for root in parser.parse_args(arguments).workdir]
+    if any(found):
+        sys.exit("\n".join(f"error: {text}" for text in found if text))
+
+
+def _again(root):
+    """Draws and prints a run's report; returns what went wrong, if anything did."""
+    rows, failed = [], ""
+    try:
+        rows = results.read(root / results.RESULTS)
+        results.warn_of_lacking(root, rows)
+        write(root)
+    except OSError as error:
+        failed = (
+            f"a workdir must be readable, and writable for its figures, got {root} "
+            f"({error})"
+        )
+    if rows:
+        show(root, rows)
+    return failed or ("" if rows else _without_records(root))
+
+
+def _without_records(root):
+    return (
+        f"a workdir must hold the records of a run, got {root} without a whole line of "
+        f"{results.RESULTS}; the first is written when a level has been trained"
+    )
+
+
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        show(argument, write(argument))
+    main()

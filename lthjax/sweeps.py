@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from lthjax import config as config_lib
-from lthjax import dry_run, experiment, learnt, results
+from lthjax import dry_run, experiment, learnt, marks, results
 from lthjax.names import suggestion
 
-SWEEP, FINISHED = "sweep.json", "finished.json"
+SWEEP, FINISHED = "sweep.json", marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh")
@@ -62,24 +62,18 @@ def finish(config, folder: str | pathlib.Path) -> list[dict]:
       folder: Its workdir.
     """
     rows = experiment.run(config, folder)
-    mark = pathlib.Path(folder) / FINISHED
-    results.write(mark, json.dumps(sorted({*config.seeds, *_finished(mark)})) + "\n")
+    marks.finish(pathlib.Path(folder), config.seeds)
     return rows
 
 
 def finished(root: str | pathlib.Path, cell: Cell) -> bool:
-    """Says whether a run of a sweep was finished, with all its seeds.
+    """Says whether a run of a sweep was finished, with all its seeds and records.
 
     Args:
       root: The folder of the sweep.
       cell: The run.
     """
-    mark = pathlib.Path(root) / cell.folder / FINISHED
-    return set(cell.config.seeds) <= set(_finished(mark))
-
-
-def _finished(mark):
-    return json.loads(mark.read_text()) if mark.exists() else []
+    return marks.finished(pathlib.Path(root) / cell.folder, cell.config.seeds)
 
 
 def axes(config, texts: Iterable[str]) -> dict[str, list]:
@@ -238,17 +232,16 @@ def write(root: str | pathlib.Path, columns: Iterable[str], found: list[Cell]) -
       found: Its runs.
     """
     path = pathlib.Path(root) / SWEEP
-    noted = json.loads(path.read_text()) if path.exists() else {}
-    configs = noted.get("runs", {})
+    noted = marks.noted(path)
+    configs = noted["runs"]
     for cell in found:
         seeds = configs.get(cell.folder, {}).get(SEEDS, [])
         config = json.loads(config_lib.to_json(cell.config))
         config[SEEDS] = sorted({*seeds, *config[SEEDS]})
         configs[cell.folder] = config
-    columns = list(dict.fromkeys([*noted.get("columns", []), *columns]))
+    columns = list(dict.fromkeys([*noted["columns"], *columns]))
     pathlib.Path(root).mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"columns": columns, "runs": configs}, indent=2) + "\n"
-    results.write(path, text)
+    results.write(path, marks.text({"columns": columns, "runs": configs}))
 
 
 def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
@@ -258,12 +251,12 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
       root: The folder of the sweep.
 
     Raises:
-      ValueError: No sweep was started there.
+      ValueError: No sweep was started there, or the list of its runs is damaged.
     """
     path = pathlib.Path(root) / SWEEP
     if not path.exists():
         raise ValueError(f"a sweep's folder must hold its {SWEEP}, got {root}")
-    noted = json.loads(path.read_text())
+    noted = marks.noted(path)
     rows = noted["runs"].items()
     runs = [Cell(n, config_lib.from_json(json.dumps(config))) for n, config in rows]
     return noted["columns"], runs

@@ -9,19 +9,20 @@ import pathlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lthjax import checkpoints, processes, progress, results, tickets
+from lthjax import checkpoints, origin, processes, progress, results, tickets
 from lthjax import config as config_lib
 from lthjax.tickets import Ticket, Trained
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.json"
+CONFIG = origin.CONFIG
+TRAINED = ("tickets", "search", "training")
 NUMBERS = ("level", "step", "until", "searching")
 
 
@@ -70,35 +71,40 @@ def with_own_cut(root: pathlib.Path, config) -> Any:
       root: The folder, which need not exist.
       config: A config; it is not changed.
     """
-    path = root / CONFIG
-    if config.data.cut or not path.exists():
+    held = {} if config.data.cut else origin.config(root)
+    if not held:
         return config
     found = copy.deepcopy(config)
-    found.data.cut = _saved(path)["data"]["cut"]
+    found.data.cut = held["data"]["cut"]
     return found
 
 
-def _saved(path):
-    """Returns what a config.json holds, with the cut that its lack stands for."""
-    saved = json.loads(path.read_text())
-    return saved | {"data": {"cut": "first", **saved.get("data", {})}}
-
-
 @contextlib.contextmanager
-def claimed(root: pathlib.Path, config):
+def claimed(root: pathlib.Path, config, data: dict | None = None) -> Iterator[str]:
     """Creates the folder or checks that it belongs to this config, and locks it.
+
+    Damaged lines of its records and curves are taken out, and said.
+
+    Args:
+      root: The folder.
+      config: The config.
+      data: The fingerprint of the data, to be compared with what it was.
+
+    Yields:
+      The digest that records of the run are marked with.
 
     Raises:
       ValueError: The folder was made with another config (the differing keys are
-        listed), another process is writing to it, or nothing can be saved in a folder
-        of its name.
+        listed) or with other data, its config is gone, another process is writing to
+        it, or nothing can be saved in a folder of its name.
       OSError: Inside, something could not be written, on a full disk for instance.
     """
     checkpoints.check_path(root)
-    root.mkdir(parents=True, exist_ok=True)
     config = with_own_cut(root, config)
     own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
-    with open(root / own, "w") as lock:
+    with _writable(root), contextlib.ExitStack() as stack:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context(open(root / own, "wb"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -106,31 +112,36 @@ def claimed(root: pathlib.Path, config):
                 f"one process at a time may write to a workdir, got workdir = {root}, "
                 "which another one is writing to; stop it or take another workdir"
             ) from error
-        _check_config(root / CONFIG, config)
-        processes.meet("the workdir is claimed")
-        try:
-            results.write(root / CONFIG, config_lib.to_json(config))
-            yield
-        except OSError as error:
-            raise OSError(
-                f"the workdir must stay writable, got workdir = {root} ({error}); what "
-                "was saved before is whole"
-            ) from error
+        yield _claim(root, config, data)
 
 
-def _check_config(path, config):
-    if not path.exists():
-        return
-    rows = config_lib.changed(_saved(path), config)
-    if rows:
-        listing = "; ".join(
-            f"{k}: {old!r} -> {new!r}" for k, (old, new) in rows.items()
-        )
-        raise ValueError(
-            f"the config of an existing workdir must stay what it was, got workdir = "
-            f"{path.parent} with other values: {listing}; take another workdir, or "
-            "give the old values"
-        )
+@contextlib.contextmanager
+def _writable(root):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the workdir must stay writable, got workdir = {root} ({error}); what "
+            "was saved before is whole"
+        ) from error
+
+
+def _claim(root, config, data):
+    """Checks and writes what the folder is of, and takes damaged lines out of it."""
+    marks = {run for name in results.KEYS for run in results.scan(root / name).runs}
+    marks -= {""}
+    begun = any((root / name).exists() for name in (*results.KEYS, *TRAINED))
+    text = origin.check(root, config, data, begun=begun, marks=marks)
+    processes.meet("the workdir is claimed")
+    results.write(root / origin.COPY, text)
+    results.write(root / CONFIG, config_lib.to_json(config))
+    run = json.loads(text)["run"]
+    found = {name: results.mend(root / name, run) for name in results.KEYS}
+    old = {name: lines.unchecked for name, lines in found.items() if lines.unchecked}
+    if old:
+        rows = " and ".join(f"{n} lines of {name}" for name, n in old.items())
+        log.info("%s, of an earlier version, have no checksum; they are used", rows)
+    return run
 
 
 def check_space(root: pathlib.Path, total: int) -> None:
@@ -202,6 +213,23 @@ def load_ticket(root: pathlib.Path, seed: int | Member, level: int) -> Ticket:
         ) from error
 
 
+def check_tickets(root: pathlib.Path, members: Iterable[Member], levels: int) -> None:
+    """Checks that all tickets that searches had trained are there and undamaged.
+
+    Args:
+      root: The workdir.
+      members: Whose.
+      levels: The last level that is looked at.
+
+    Raises:
+      DamagedError: One is not, with what makes it again.
+    """
+    for one in members:
+        own = {level for level, *_, searching in trainings(root, one) if not searching}
+        for level in sorted(own & set(range(levels + 1))):
+            load_ticket(root, one, level)
+
+
 def _search_path(root, seed):
     return root / "search" / member(seed).folder
 
@@ -218,8 +246,21 @@ def save_search(
     The next ticket follows from them, also when more levels are asked for later.
     """
     tree = {"state": state, "ticket": ticket._replace(opt_state=None)}
-    metadata = {"searching": int(ticket.searching)}
+    numbers = [int(getattr(ticket, name)) for name in NUMBERS]
+    earlier = [list(row) for row in trainings(root, seed)]
+    rows = earlier if numbers in earlier else [*earlier, numbers]
+    metadata = {"searching": int(ticket.searching), "trainings": rows}
     checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained}, metadata)
+
+
+def trainings(root: pathlib.Path, seed: int | Member) -> list[tuple[int, ...]]:
+    """Returns (level, step, until, searching) of what a search had trained, in order.
+
+    That is what the newest of its checkpoints says, [] without one. In those that an
+    earlier version wrote there is no list: it begins where this version went on.
+    """
+    noted = checkpoints.noted(_search_path(root, seed)) or {}
+    return [tuple(row) for row in noted.get("trainings", [])]
 
 
 def stay(root: pathlib.Path, seconds: float, asked: threading.Event) -> Callable:

@@ -74,8 +74,10 @@ TABLE = {
     "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks meshes processes",
     "defaults": "",
-    "config": "defaults names",
-    "results": "config processes",
+    "checksums": "",
+    "config": "checksums defaults names",
+    "origin": "checksums config",
+    "results": "checksums config origin processes",
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
     "tickets.changing": "masks tickets.base",
@@ -113,7 +115,8 @@ TABLE = {
     "arms": "data.splits "
     "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
-    "workdir": "checkpoints processes progress results tickets config",
+    "workdir": "checkpoints origin processes progress results tickets config",
+    "missing": "checkpoints dynamic learnt results structured tickets workdir",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "data.splits "
@@ -122,8 +125,8 @@ TABLE = {
     "records": "masks training",
     "populations": "meshes processes dynamic training tickets progress assembly "
     "records workdir",
-    "gains": "results",
-    "report": "processes results gains",
+    "gains": "figures results",
+    "report": "figures processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
     "experiment": "data.lazy data.splits data.balance "
     "memory meshes data.sources training results tickets config progress "
@@ -132,7 +135,8 @@ TABLE = {
     "dry_run": "data.lazy "
     "data.sources training config progress planning assembly studies "
     "recipes experiment learnt",
-    "sweeps": "config dry_run experiment learnt names results",
+    "marks": "checksums results",
+    "sweeps": "config dry_run experiment learnt marks names results",
     "merged": "results sweeps",
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",

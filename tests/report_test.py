@@ -134,3 +134,44 @@ def test_the_share_is_what_the_run_counted(root):
     assert report.majority(root) == 0.25
     (root / report.CLASSES).write_text("{}")
     assert report.majority(root) is None
+
+
+def test_names_and_paths_are_shown_as_they_are(tmp_path, capsys):
+    root = tmp_path / "[red]a:smile:"
+    root.mkdir()
+    names = {r"$\frac{$/kernel": 0.5, "[b]/kernel": 0.2}
+    rows = [{**row, "layers": names} for row in ROWS[:-1]]
+    rows += [{**ROWS[-1], "layers": names, "arm": r"[a]$\frac{$"}]
+    results.append(root / results.RESULTS, rows)
+    report.main([str(root)])
+    printed = capsys.readouterr().out
+    assert f"figure: {root / report.CURVE}" in printed
+    assert r"[a]$\frac{$" in printed and "[red]a:smile:\n" in printed.replace(" ", "")
+    assert (root / report.CURVE).exists() and (root / report.LAYERS).exists()
+
+
+def test_a_folder_without_records_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="^error: .* must hold the records .*nowhere"):
+        report.main([str(tmp_path / "nowhere")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_has_a_table_all_the_same(
+    root, capsys, monkeypatch
+):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(report, "save", refuse)
+    with pytest.raises(SystemExit, match="writable for its figures, got .* denied"):
+        report.main([str(root)])
+    assert "90.50 ± 0.71" in capsys.readouterr().out
+
+
+def test_what_has_no_record_is_said(root, caplog):
+    for level in range(4):  # the last one may still be in its training
+        (root / "tickets" / "seed_0" / f"level_{level:02d}").mkdir(parents=True)
+        (root / "tickets" / "seed_2" / f"level_{level:02d}").mkdir(parents=True)
+    results.warn_of_lacking(root, ROWS)
+    lacking = ", ".join(f"level {level} of seed_2" for level in range(3))
+    assert f"lacks {lacking}, whose training was over" in caplog.text

@@ -198,7 +198,11 @@ def tiny_val(folder: pathlib.Path) -> list[tuple[pathlib.Path, int]]:
     annotations = folder / "val" / "val_annotations.txt"
     if not annotations.is_file():
         raise ValueError(f"val must hold its labels, got no file {annotations}")
-    lines = [x.split() for x in annotations.read_text().splitlines() if x.strip()]
+    lines = [
+        x.split()
+        for x in annotations.read_text(encoding="utf-8").splitlines()
+        if x.strip()
+    ]
     label = {c: i for i, c in enumerate(tiny_classes(folder))}
     named = [x[1] if len(x) > 1 else "" for x in lines]
     unknown = sorted(set(named) - set(label))
@@ -223,7 +227,9 @@ def read(files: list[tuple[pathlib.Path, int]]) -> Arrays:
 def _version(name: str, top: pathlib.Path) -> str:
     """Returns the newest version of `name` that lies in `top` as array_record."""
     found = {
-        p.parent.name: json.loads(p.read_text()).get("fileFormat", "tfrecord")
+        p.parent.name: json.loads(p.read_text(encoding="utf-8")).get(
+            "fileFormat", "tfrecord"
+        )
         for p in (top / name).glob("*.*.*/dataset_info.json")
     }
     versions = [v for v, form in found.items() if form == "array_record"]

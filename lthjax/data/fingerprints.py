@@ -1,0 +1,66 @@
+"""A fingerprint of a data set: small, and another one where the data are others."""
+
+import hashlib
+
+import numpy as np
+
+from lthjax.data.splits import Source, Split, Stored, image_shape, size
+
+MOST = 2**28  # bytes of a split's images that are hashed; of more, images in between
+RECORDS = 16  # of a split on the disk that are read
+
+
+def fingerprint(source: Source) -> dict[str, dict]:
+    """Returns {split: {what: hash or number}} of a loaded data set.
+
+    Of arrays it knows every label and every image (of more than `MOST` bytes, evenly
+    spread ones); of what stays on the disk the number, the list of files with their
+    labels where there is one, and evenly spread records.
+
+    Args:
+      source: The data set, cut as it is used.
+    """
+    names = ("train", "validation", "test")
+    found = {name: _of_split(getattr(source, name)) for name in names}
+    return found | {"all": {"classes": int(source.num_classes)}}
+
+
+def _of_split(split: Split | Stored) -> dict:
+    known = {"size": size(split), "shape": [int(n) for n in image_shape(split)]}
+    if isinstance(split, Stored):
+        return known | _of_stored(split)
+    labels = np.ascontiguousarray(split.labels, np.int64)
+    return known | {"labels": _hash([labels]), "images": _hash(_spread(split.images))}
+
+
+def _of_stored(split: Stored) -> dict:
+    numbers = [split.records[i] for i in _even(len(split.records), RECORDS)]
+    rows = split.fetch_fn(numbers) if numbers else []
+    found = {
+        "records": _hash(part for data, label, _ in rows for part in (data, label))
+    }
+    given = getattr(split.fetch_fn, "args", ())
+    lists = [repr(list(x)).encode() for x in given if isinstance(x, list | tuple)]
+    return found | ({"files": _hash(lists)} if lists else {})
+
+
+def _spread(images):
+    """Yields parts of an array of images, `MOST` bytes in all at most."""
+    each = max(1, int(np.prod(images.shape[1:])) * images.itemsize)
+    if images.nbytes <= MOST:
+        step = max(1, 2**24 // each)
+        yield from (images[i : i + step] for i in range(0, len(images), step))
+    else:
+        yield from (images[i] for i in _even(len(images), MOST // each))
+
+
+def _even(number: int, most: int) -> list[int]:
+    """Returns at most so many indices, evenly spread, the first and the last in it."""
+    return sorted({int(i) for i in np.linspace(0, number - 1, min(number, most))})
+
+
+def _hash(parts) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.asarray(part).tobytes())
+    return digest.hexdigest()
