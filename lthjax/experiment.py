@@ -18,6 +18,7 @@ from lthjax import (
     arms,
     assembly,
     chains,
+    checks,
     examining,
     learnt,
     memory,
@@ -80,9 +81,9 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
       FloatingPointError: The loss of a member is not finite; what is finished is saved.
       Interrupted: SIGTERM or SIGINT came; the same command goes on.
     """
-    config_lib.validate(config)
-    studies.check(config.studies)
-    root, source = pathlib.Path(root), load(config)
+    root, source = pathlib.Path(root), _checked(config)
+    if alone := planning.lone_seed(config):
+        log.info("%s", alone)
     parts, own = arms.build(config, source, assembly.build(config, source))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
     claimed, reported = workdir.claimed(root, config), _reported(root)
@@ -104,6 +105,22 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             studies.write(root, config.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
+
+
+def _checked(config):
+    """Returns the data set of a config, which is refused before that is read.
+
+    What depends on the size of a user's own set is checked after.
+    """
+    config_lib.validate(config)
+    own = ":" in config.data.name
+    if not own:
+        checks.check(config)
+    programs.mesh(config)
+    source = load(config)
+    if own:
+        checks.check(config, source)
+    return source
 
 
 def _check_left(this):

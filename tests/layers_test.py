@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the bottom up: a module may import what is named here, all of it above itself.
 TABLE = {
     "names": "",
+    "values": "",
     "cpu": "",
     "memory": "",
     "meshes": "",
@@ -32,7 +33,8 @@ TABLE = {
     "models.mobilenet": "names models.layers",
     "models.ghosts": "names models.layers",
     "models.applying": "models.layers",
-    "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
+    "models.catalogue": "names values "
+    "models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
     "models.pytorch": "masks models.mlp models.mobilenet models.resnet models.vgg",
@@ -71,7 +73,8 @@ TABLE = {
     "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks meshes processes",
     "defaults": "",
-    "config": "defaults names",
+    "validate": "defaults names values",
+    "config": "defaults validate",
     "results": "config processes",
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
@@ -122,21 +125,23 @@ TABLE = {
     "gains": "results",
     "report": "processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
+    "checks": "data.lazy data.sources data.splits "
+    "assembly config gates layerwise losses models.ghosts names optimizers planning "
+    "recipes retraining structured studies tickets.detection values",
     "experiment": "data.lazy "
-    "memory meshes data.sources training results tickets config progress "
+    "checks memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt examining chains",
-    "dry_run": "data.lazy "
-    "data.sources training config progress planning assembly studies "
+    "dry_run": "data.sources training progress planning assembly checks "
     "recipes experiment learnt",
-    "sweeps": "config dry_run experiment learnt names results",
+    "sweeps": "config checks experiment learnt names results",
     "merged": "results sweeps",
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
     "export": "config data.sources findings masks models.pytorch planning tickets "
     "tickets.storage tickets.travel workdir",
     # The doors.
-    "main": "report experiment dry_run commands",
+    "main": "report experiment dry_run commands config",
     "sweep": "commands config launching merged sweeps",
     "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "
     "layerwise losses masks models optimizers patterns pruning results scores "
