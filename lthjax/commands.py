@@ -2,11 +2,14 @@
 
 import argparse
 import contextlib
+import itertools
 import logging
 import pathlib
+import re
 import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 
 import jax
 
@@ -60,6 +63,27 @@ def plain_errors():
     except progress.Interrupted as stop:
         logging.warning("%s", stop)
         sys.exit(STOPPED)
+
+
+def check_once(words: Sequence[str], several: Sequence[str] = ()) -> None:
+    """Checks that no flag is given twice: one of its values would be lost, or joined.
+
+    Args:
+      words: Of the command, without its name.
+      several: The flags that may be, without their dashes.
+
+    Raises:
+      ValueError: One is.
+    """
+    words = itertools.takewhile(lambda word: word != "--", words)
+    flags = [re.match(r"--?(no)?([A-Za-z][^=]*)", word) for word in words]
+    names = [flag[2] for flag in flags if flag]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1 and name not in several:
+            raise ValueError(
+                f"every flag must be given once, got --{name} {names.count(name)} "
+                f"times; several values are one flag, --{name}=A,B, where it takes them"
+            )
 
 
 def _is_ours(error):

@@ -1,49 +1,38 @@
-"""What makes a configuration valid, and how it is read, shrunk, saved and compared."""
+"""A configuration is read from a file, shrunk, saved and compared."""
 
 import copy
+import inspect
 import json
 import os
 import runpy
-from collections.abc import Sequence
+import traceback
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from lthjax import checksums
 from lthjax.defaults import default as default
-from lthjax.names import suggestion
+from lthjax.validate import check_seeds as check_seeds
+from lthjax.validate import flat as flat
+from lthjax.validate import validate as validate
 
-COUNTS = (
-    "data.crop",
-    "data.limit",
-    "data.size",
-    "data.validation",
-    "data.workers",
-    "train.epochs",
-    "train.steps",
-    "schedule.warmup",
-    "search.gates.penalty",
-    "search.gates.period",
-    "search.gates.learning_rate",
-    "eval_every",
-    "search.minimum",
-    "search.rounds",
-    "search.examples",
-)
-POSITIVE = (
-    "train.batch_size",
-    "eval_batch",
-    "optimizer.learning_rate",
-    "search.batches",
-    "dynamic.every",
-)
-CUTS = ("", "first", "stratified")
-SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
-SEEDS = 2**32  # so many there are
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
 FREE += ("retraining.arms", "retraining.levels", "mesh", "data.workers")
+
+
+def named(text: str) -> ConfigDict:
+    """Returns the config of "configs/mnist.py", or of "configs/mnist.py:short".
+
+    Args:
+      text: The file, and after a colon its variant.
+
+    Raises:
+      ValueError: As `load`.
+    """
+    path, colon, variant = text.partition(":")
+    return load(path, variant if colon else None)
 
 
 def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
@@ -52,9 +41,50 @@ def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
     Args:
       path: The file, which defines `get_config`.
       variant: Its argument, if it takes one.
+
+    Raises:
+      ValueError: There is no such file, it raises something, its `get_config` refuses
+        the variant or takes none, or what that returns is no config.
     """
-    module = runpy.run_path(os.fspath(path))
-    return module["get_config"](*([variant] if variant else []))
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"a config must be read from a file, got {path!r}, no file")
+    make = _run(path, lambda: runpy.run_path(path).get("get_config"))
+    if not callable(make):
+        raise ValueError(
+            "a config file must define get_config(), which returns the config, got "
+            f"{path!r} with get_config = {make!r}"
+        )
+    given = () if variant is None else (variant,)
+    try:
+        inspect.signature(make).bind(*given)
+    except TypeError as error:
+        raise ValueError(
+            f"the variant after the colon must be what get_config of {path!r} takes, "
+            f"got variant = {variant!r} ({error})"
+        ) from error
+    found = _run(path, lambda: make(*given))
+    if not isinstance(found, ConfigDict):
+        raise ValueError(
+            "get_config() must return a config, as config.default() does, got "
+            f"{found!r} from {path!r}"
+        )
+    return found
+
+
+def _run(path, code):
+    """Returns what the code of a config file gives; what it raises names its line."""
+    try:
+        return code()
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
+        own = isinstance(error, ValueError) and frames[-1].filename == path
+        text = str(error) if own else f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{text}; the config file {path!r} stopped at line {line}"
+        ) from error
 
 
 def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
@@ -90,109 +120,21 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     small.forward.update(number=2, most=2, batch_size=8, check=16)
     small.forward.tune = min(small.forward.tune, steps)
     small.forward.draw_at = min(small.forward.draw_at, steps)
+    _shrink_schedule(small)
     small.seeds = tuple(small.seeds)[:2]
     small.update(eval_every=2, eval_batch=32)
     small.logging.tensorboard = False
     return small
 
 
-def flat(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
-    """Returns {"a.b.c": value}; an empty dict is a value."""
-    rows = {}
-    for key, value in config.items():
-        nested = isinstance(value, ConfigDict | dict) and len(value)
-        inner = flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-        rows |= inner
-    return rows
-
-
-def validate(config: ConfigDict) -> None:
-    """Checks the keys and the values that no later step checks.
-
-    Raises:
-      ValueError: A key is unknown (the nearest one is named), its type is wrong, or a
-        value is out of its range.
-    """
-    _check_keys(config)
-    train = config.train
-    if (train.epochs > 0) == (train.steps > 0):
-        raise ValueError(
-            "exactly one of train.epochs and train.steps must be positive, got "
-            f"train.epochs = {train.epochs}, train.steps = {train.steps}"
-        )
-    check_seeds(config.seeds)
-    initial = config.search.gates.initial
-    numbers = all(_same_type(logit, 0.0) for logit in initial)
-    _require(numbers, "first logits must be numbers", "search.gates.initial", initial)
-    several = len(initial) > 0 and len({f"{x:g}" for x in initial}) == len(initial)
-    name = "search.gates.initial"  # in the names of folders, by six digits
-    _require(several, f"{name} must be one logit or different ones", name, initial)
-    for name in POSITIVE:
-        value = flat(config)[name]
-        _require(value > 0, f"{name} must be positive", name, value)
-    for name in COUNTS:
-        value = flat(config)[name]
-        _require(value >= 0, f"{name} must be at least 0", name, value)
-    best = config.best_by
-    choice = best in ("accuracy", "loss")
-    _require(choice, "best_by must be 'accuracy' or 'loss'", "best_by", repr(best))
-    for name in ("controls", "retraining.arms"):
-        names = flat(config)[name]
-        different = len(set(names)) == len(names)
-        _require(different, f"{name} must all be different", name, names)
-    cut, named = config.data.cut, ", ".join(map(repr, CUTS))
-    _require(cut in CUTS, f"data.cut must be one of {named}", "data.cut", repr(cut))
-    scope = config.search.scope
-    choice = f"search.scope must be one of {', '.join(SCOPES)}"
-    _require(scope in SCOPES, choice, "search.scope", repr(scope))
-    given = config.dynamic
-    ordered = 0 <= given.begin < given.end <= 1
-    window = f"begin = {given.begin}, end = {given.end}"
-    _require(ordered, "dynamic needs 0 <= begin < end <= 1", "dynamic", window)
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Checks that seeds are different keys: JAX takes them modulo 2^32.
-
-    Raises:
-      ValueError: They are not.
-    """
-    whole = seeds and all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds)
-    if not whole or len(set(seeds)) < len(seeds):
-        raise ValueError(
-            "seeds must be one integer from 0 to 2^32 - 1, or several different ones, "
-            f"got seeds = {seeds}"
-        )
-
-
-def _require(holds, sentence, name, value):
-    if not holds:
-        raise ValueError(f"{sentence}, got {name} = {value}")
-
-
-def _check_keys(config):
-    known = flat(default())
-    for name, value in flat(config).items():
-        if any(name.startswith(f"{part}.options") for part in ("data", "model")):
-            continue
-        if name not in known:
-            raise ValueError(
-                f"every config key must be known, got config.{name}"
-                f"{suggestion(name, known)}"
-            )
-        if not _same_type(value, known[name]):
-            raise ValueError(
-                f"config.{name} must be of type {type(known[name]).__name__}, got "
-                f"config.{name} = {value!r}"
-            )
-
-
-def _same_type(value, example):
-    if isinstance(example, tuple | list):
-        return isinstance(value, tuple | list)
-    if isinstance(example, float):
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    return type(value) is type(example)
+def _shrink_schedule(small):
+    """Puts one drop in the middle of the steps, and warm-up where it fits."""
+    steps, batch = small.train.steps, small.train.batch_size
+    left = small.data.options.get("train", 512) - small.data.validation
+    epoch = -(-left // batch)
+    small.schedule.warmup = min(small.schedule.warmup, steps // epoch)
+    if small.schedule.drops:
+        small.schedule.drops = (max(1, steps // 2) / epoch,)
 
 
 def to_json(config: ConfigDict) -> str:

@@ -8,9 +8,8 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax import assembly, experiment, learnt, planning, progress, studies, training
-from lthjax import config as config_lib
-from lthjax.data import lazy, sources
+from lthjax import assembly, checks, experiment, learnt, planning, progress, training
+from lthjax.data import sources
 from lthjax.recipes import levels as retrained
 
 # A larger batch is timed at these sizes and scaled.
@@ -27,7 +26,7 @@ def show(config) -> None:
     Raises:
       ValueError: What a run of it would refuse before it trains.
     """
-    facts, held_out, plan = check(config)
+    facts, held_out, plan = checks.check(config)
     console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
     console.print(_levels(plan))
     console.print(planning.summary(config, plan))
@@ -51,6 +50,8 @@ def show(config) -> None:
         f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
         f"{tweaked}"
     )
+    if alone := planning.lone_seed(config):
+        console.print(alone)
     seconds = _seconds(config, facts, plan, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
@@ -58,59 +59,9 @@ def show(config) -> None:
     )
 
 
-def check(config) -> tuple[sources.Facts, int, planning.Plan]:
-    """Checks all that goes without the data.
-
-    Args:
-      config: A config.
-
-    Returns:
-      What is known of its data set, with the training images that are left of it; how
-      many images are held out; and its numbers.
-
-    Raises:
-      ValueError: What a run of it would refuse before it trains.
-    """
-    config_lib.validate(config)
-    studies.check(config.studies)
-    facts, held_out = _facts(config)
-    plan = planning.plan(config, facts, facts.train)
-    assembly.check(config, plan)
-    return facts, held_out, plan
-
-
 def _arms(config):
     """Returns the trainings of a level: rounds of a search, tickets, controls."""
     return 1 + len(config.controls) + (config.search.method in learnt.METHODS)
-
-
-def _facts(config):
-    """Returns the set's facts with what is left of train, and how much is held out."""
-    data = config.data
-    where, options = config.data_dir or None, data.options.to_dict()
-    if data.stream:
-        facts = lazy.facts(data.name, data_dir=where, side=data.size, options=options)
-    else:
-        facts = sources.facts(data.name, data_dir=where, options=options)
-    own = facts.validation
-    if own and data.validation not in (0, own):
-        raise ValueError(
-            f"validation must be {own}, as {data.name!r} brings its own, got "
-            f"data.validation = {data.validation}"
-        )
-    left = facts.train - (0 if own else data.validation)
-    if left <= 0:
-        raise ValueError(
-            f"validation must be below the {facts.train} training images, got "
-            f"data.validation = {data.validation}"
-        )
-    if data.limit > left:
-        raise ValueError(
-            f"limit must be from 1 to the {left} training images that validation "
-            f"leaves, got data.limit = {data.limit}"
-        )
-    train, held_out = data.limit or left, own or data.validation
-    return facts._replace(train=train), held_out + facts.test
 
 
 def _levels(plan):

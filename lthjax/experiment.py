@@ -19,6 +19,7 @@ from lthjax import (
     arms,
     assembly,
     chains,
+    checks,
     examining,
     learnt,
     memory,
@@ -31,6 +32,7 @@ from lthjax import (
     report,
     results,
     retraining,
+    source,
     studies,
     training,
     workdir,
@@ -38,8 +40,9 @@ from lthjax import (
 from lthjax import config as config_lib
 from lthjax import missing as lacking
 from lthjax.assembly import Parts
-from lthjax.data import balance, fingerprints, lazy, sources, splits
+from lthjax.data import fingerprints
 from lthjax.populations import Job
+from lthjax.source import load as load
 from lthjax.tickets.storage import save_trained
 from lthjax.workdir import Member
 
@@ -91,14 +94,15 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
       Interrupted: SIGTERM or SIGINT came; the same command goes on.
     """
     config_lib.validate(config)
-    studies.check(config.studies)
     root = pathlib.Path(root)
     config = workdir.with_own_cut(root, config)
-    source = load(config)
-    parts, own = arms.build(config, source, assembly.build(config, source))
+    found = _checked(config)
+    if alone := planning.lone_seed(config):
+        log.info("%s", alone)
+    parts, own = arms.build(config, found, assembly.build(config, found))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
-    counted = _counted(source)
-    claimed = workdir.claimed(root, config, fingerprints.fingerprint(source))
+    counted = source.counted(found)
+    claimed = workdir.claimed(root, config, fingerprints.fingerprint(found))
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / report.CLASSES, counted)
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
@@ -118,22 +122,10 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
         if config.studies:
-            network = _studied(this, source)
+            network = _studied(this, found)
             studies.write(root, config.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
-
-
-def _counted(source):
-    """Returns the images of each class as JSON text, having said what they are."""
-    found = balance.counts(source)
-    if found is None:
-        log.info("images by class: not counted, as all of them had to be read for it")
-        return "{}\n"
-    log.info("%s", balance.text(found))
-    for sentence in balance.warnings(found):
-        log.warning("%s", sentence)
-    return balance.to_json(found)
 
 
 def _begin(this, one):
@@ -161,20 +153,35 @@ def _stay(this, one):
     return unsaved if one in this.behind else this.stay
 
 
+def _checked(config):
+    """Returns the data set of a config, which is refused before that is read.
+
+    What depends on the size of a user's own set is checked after.
+    """
+    own = ":" in config.data.name
+    if not own:
+        checks.check(config)
+    programs.mesh(config)
+    found = load(config)
+    if own:
+        checks.check(config, found)
+    return found
+
+
 def _check_left(this):
     records = results.read(this.root / results.RESULTS)
     chains.check_left(records, this.chains, len(this.parts.plan.targets))
 
 
-def _studied(this, source):
+def _studied(this, found):
     """Returns what studies need to know of the network."""
-    apply_fn = programs.network(this.config, source)
+    apply_fn = programs.network(this.config, found)
     shapes = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
     prepare_fn, chunk = (
-        programs.preparation(source),
-        programs.chunk(this.config, source),
+        programs.preparation(found),
+        programs.chunk(this.config, found),
     )
-    return studies.network(apply_fn, prepare_fn, shapes, source, chunk=chunk)
+    return studies.network(apply_fn, prepare_fn, shapes, found, chunk=chunk)
 
 
 @contextlib.contextmanager
@@ -185,24 +192,6 @@ def _reported(root):
     finally:
         if not report.current(root):
             report.write(root)
-
-
-def load(config) -> sources.Source:
-    """Returns the data set of a config, in memory or to be streamed."""
-    data, options = config.data, config.data.options.to_dict()
-    given = {
-        "data_dir": config.data_dir or None,
-        "validation": data.validation,
-        "limit": data.limit or None,
-        "how": data.cut,
-        "options": options,
-    }
-    if data.stream:
-        crop = data.size, data.flip
-        found = lazy.load(data.name, **given, crop=crop)
-    else:
-        found = sources.load(data.name, **given)
-    return splits.normalised(found, mean=data.mean, std=data.std)
 
 
 def members(config) -> list[Member]:

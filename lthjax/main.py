@@ -1,11 +1,13 @@
 """The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`."""
 
+import itertools
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from lthjax import commands, dry_run, experiment, report
+from lthjax import config as config_lib
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
@@ -33,8 +35,20 @@ def main(argv: list[str]) -> None:
             report.show(WORKDIR.value, experiment.run(CONFIG.value, WORKDIR.value))
 
 
+def _config(name):
+    """Returns the config of a flag's value, locked; what is wrong ends the process."""
+    with commands.plain_errors():
+        return config_lib.named(name).lock()
+
+
+FLAGS["config"].parser.parse = _config  # ml_collections' would leave a traceback
+
+
 def _parse(argv):
     """Parses the flags; a config key that does not exist is named with the nearest."""
+    with commands.plain_errors():
+        commands.check_once(argv[1:])
+        _check_given(argv[1:])
     try:
         return FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, OSError) as reason:
@@ -43,6 +57,27 @@ def _parse(argv):
         text = " ".join(str(reason.args[0] if reason.args else reason).split())
         text = text.rpartition("Error: ")[2]  # of a config file that raised
         sys.exit(f"error: every flag, config file and config key must be known: {text}")
+
+
+def _check_given(words):
+    """Refuses a flag that would take the next flag for its value."""
+    for word, after in itertools.pairwise(words):
+        if after.startswith("--") and not _complete(word):
+            raise ValueError(
+                f"every flag must have its value, got {word} before {after}; write "
+                f"{word}=VALUE"
+            )
+
+
+def _complete(word):
+    """Says whether a word is no flag that needs another one: it is, if it is one."""
+    name = word.lstrip("-")
+    if not word.startswith("-") or "=" in word or not name:
+        return True
+    known = config_lib.flat(config_lib.default(), "config.")
+    plain = name.removeprefix("no")
+    switch = plain in FLAGS and FLAGS[plain].boolean
+    return switch or isinstance(known.get(plain), bool)
 
 
 if __name__ == "__main__":

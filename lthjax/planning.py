@@ -152,6 +152,20 @@ def summary(config, numbers: Plan) -> str:
     )
 
 
+def lone_seed(config) -> str:
+    """Returns a sentence where there is one seed that may be meant as a number of them.
+
+    Args:
+      config: A validated config.
+    """
+    seed, *more = config.seeds
+    if more or seed < 2:
+        return ""
+    several = ",".join(map(str, range(min(seed, 9))))
+    dots = ",..." * (seed > 9)
+    return f"one seed, called {seed}; {seed} of them are --config.seeds={several}{dots}"
+
+
 def masks_fn(config, facts) -> Callable:
     """Returns params -> full masks, of weights or of channels."""
     if config.search.method in structured.METHODS:

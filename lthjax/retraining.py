@@ -6,7 +6,7 @@ them an arm of an experiment has; the empty one is ordinary, "vanilla" training.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -119,6 +119,33 @@ def tweaks(arm: str) -> frozenset[str]:
                 f" got {arm!r}{names.suggestion(part, PRESETS)}"
             )
     return frozenset().union(*(PRESETS[part] for part in parts))
+
+
+def check_arms(arms: Sequence[str]) -> None:
+    """Checks that arms are known, each tweak of them once, and no two the same.
+
+    Args:
+      arms: Their names, as for `tweaks`.
+
+    Raises:
+      ValueError: One is unknown, names a tweak twice, or is another one by its order.
+    """
+    seen = {}
+    for arm in arms:
+        found = tweaks(arm)
+        named = [tweak for part in arm.split("+") for tweak in PRESETS[part] or (part,)]
+        twice = next((tweak for tweak in named if named.count(tweak) > 1), None)
+        if twice:
+            raise ValueError(
+                "an arm must have each of its tweaks once, got retraining.arms = "
+                f"{tuple(arms)}, where {arm!r} has {twice!r} twice"
+            )
+        if found in seen:
+            raise ValueError(
+                "the arms must all be different, got retraining.arms = "
+                f"{tuple(arms)}, where {arm!r} is the same as {seen[found]!r}"
+            )
+        seen[found] = arm
 
 
 def fade(step: jax.Array, times: Fade) -> jax.Array:

@@ -103,8 +103,7 @@ def _config(name, settings):
     """Returns the config of "configs/mnist.py:short", with other values."""
     if name is None:
         raise ValueError("--config must name a config file, got none")
-    path, _, variant = name.partition(":")
-    config = config_lib.load(path, variant or None)
+    config = config_lib.named(name)
     for text in settings:
         config = sweeps.changed(config, text)
     return config

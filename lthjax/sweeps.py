@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from lthjax import checks, experiment, learnt, marks, results
 from lthjax import config as config_lib
-from lthjax import dry_run, experiment, learnt, marks, results
 from lthjax.names import suggestion
 
 SWEEP, FINISHED = "sweep.json", marks.FINISHED
@@ -185,7 +185,7 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
     merged = [_merged(group) for group in groups.values()]
     for found in merged:
         try:
-            dry_run.check(found)
+            checks.check(found)
         except ValueError as error:
             flat = config_lib.flat(found)
             own = {key: flat.get(key, "other ones") for key in grid}

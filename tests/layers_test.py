@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the bottom up: a module may import what is named here, all of it above itself.
 TABLE = {
     "names": "",
+    "values": "",
     "cpu": "",
     "memory": "",
     "meshes": "",
@@ -22,12 +23,12 @@ TABLE = {
     "data.splits": "data.known",
     "data.balance": "data.splits",
     "data.checks": "data.known data.splits",
-    "data.sources": "names data.checks data.files data.known data.splits",
-    "data.lazy": "names data.files data.known data.photographs data.pixels "
-    "data.sources data.splits",
+    "data.sources": "names data.files data.known data.splits data.checks",
+    "data.lazy": "names data.pixels data.files data.known data.photographs data.splits "
+    "data.sources",
     "data.augment": "meshes",
     "data.batches": "data.splits",
-    "data.streams": "data.batches data.splits",
+    "data.streams": "data.splits data.batches",
     "models.layers": "names",
     "models.mlp": "models.layers",
     "models.vgg": "models.layers",
@@ -35,10 +36,10 @@ TABLE = {
     "models.mobilenet": "names models.layers",
     "models.ghosts": "names models.layers",
     "models.applying": "models.layers",
-    "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
+    "models.catalogue": "names values models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
-    "models.pytorch": "masks models.mlp models.mobilenet models.resnet models.vgg",
+    "models.pytorch": "models.mlp models.vgg models.resnet models.mobilenet masks",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
@@ -50,34 +51,35 @@ TABLE = {
     "losses": "",
     "dynamic.amounts": "masks pruning",
     "dynamic.base": "masks dynamic.amounts",
-    "dynamic.growing": "masks pruning scores sparsities dynamic.amounts dynamic.base",
-    "dynamic.shrinking": "masks pruning scores dynamic.amounts dynamic.base",
+    "dynamic.growing": "masks scores pruning sparsities dynamic.amounts dynamic.base",
+    "dynamic.shrinking": "masks scores pruning dynamic.amounts dynamic.base",
     "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
     "analysis": "masks",
     "costs": "masks",
     "rescaling": "masks",
     "curvature": "masks",
-    "optimizers": "masks names",
-    "training": "masks losses meshes optimizers data.batches",
-    "streaming": "data.splits data.streams meshes training",
-    "retraining": "losses masks models models.ghosts names rescaling training",
-    "channels": "masks pruning models.mlp models.mobilenet models.resnet models.vgg",
+    "optimizers": "names masks",
+    "training": "meshes data.batches masks losses optimizers",
+    "streaming": "meshes data.splits data.streams training",
+    "retraining": "names models.ghosts models masks losses rescaling training",
+    "channels": "models.mlp models.vgg models.resnet models.mobilenet masks pruning",
     "timing": "",
-    "compact": "channels masks models timing",
+    "compact": "models masks channels timing",
     "gram": "",
-    "forward": "gram names losses",
-    "two_layer": "gram losses",
+    "forward": "names losses gram",
+    "two_layer": "losses gram",
     "hull": "gram",
     "thresholds": "names",
     "bound": "thresholds",
-    "grafts": "channels masks models",
-    "layerwise": "channels forward grafts losses masks names",
-    "checkpoints": "masks meshes processes",
+    "grafts": "models masks channels",
+    "layerwise": "names masks losses channels forward grafts",
+    "checkpoints": "meshes processes masks",
     "defaults": "",
     "checksums": "",
-    "config": "checksums defaults names",
+    "validate": "names values defaults",
+    "config": "defaults checksums validate",
     "origin": "checksums config",
-    "results": "checksums config origin processes",
+    "results": "processes checksums config origin",
     "tickets.base": "masks",
     "tickets.iterative": "masks tickets.base",
     "tickets.changing": "masks tickets.base",
@@ -88,66 +90,64 @@ TABLE = {
     "tickets.controls": "masks scores pruning tickets.base",
     "tickets.storage": "masks checkpoints tickets.base",
     "tickets.travel": "checkpoints tickets.base",
-    "tickets": "tickets.base tickets.continuous tickets.early_bird "
-    "tickets.iterative tickets.storage tickets.travel",
-    "gating": "concrete gates masks optimizers",
-    "soft_threshold": "gating masks",
-    "learnt": "concrete defaults gates gating masks optimizers pruning slimming "
-    "soft_threshold tickets tickets.continuous",
-    "examining": "gates gating learnt masks",
+    "tickets": "tickets.base tickets.iterative tickets.continuous tickets.early_bird "
+    "tickets.storage tickets.travel",
+    "gating": "masks gates concrete optimizers",
+    "soft_threshold": "masks gating",
+    "learnt": "masks gates concrete slimming pruning optimizers defaults "
+    "tickets.continuous tickets gating soft_threshold",
+    "examining": "masks gates gating learnt",
     "progress": "processes",
-    "structured": "data.splits "
-    "channels defaults layerwise losses masks models names pruning scores "
-    "data.augment data.batches tickets tickets.detection tickets.early_bird "
-    "tickets.forward",
-    "planning": "data.splits "
-    "structured data.batches data.sources models masks sparsities learnt",
-    "criteria": "data.splits "
-    "names data.augment data.batches data.sources losses masks scores "
-    "pruning patterns sparsities",
-    "programs": "data.splits streaming "
-    "cpu meshes data.augment data.batches models dynamic training planning",
-    "assembly": "data.splits "
-    "names masks scores pruning dynamic optimizers training tickets "
-    "tickets.iterative tickets.controls tickets.changing planning criteria programs "
-    "learnt examining structured",
-    "recipes": "dynamic losses retraining rescaling tickets.iterative",
-    "arms": "data.splits "
-    "assembly planning programs costs dynamic masks models models.ghosts "
-    "retraining recipes training cpu data.batches tickets tickets.storage",
-    "workdir": "checkpoints origin processes progress results tickets config",
-    "missing": "checkpoints dynamic learnt results structured tickets workdir",
+    "structured": "names data.splits data.augment data.batches models masks scores pruning "
+    "losses channels layerwise defaults tickets.detection tickets.early_bird "
+    "tickets.forward tickets",
+    "planning": "data.splits data.sources data.batches models masks sparsities learnt "
+    "structured",
+    "criteria": "names data.splits data.sources data.augment data.batches masks scores "
+    "pruning patterns sparsities losses",
+    "programs": "cpu meshes data.splits data.augment data.batches models dynamic training "
+    "streaming planning",
+    "assembly": "names data.splits masks scores pruning dynamic optimizers training "
+    "tickets.iterative tickets.changing tickets.controls tickets learnt "
+    "examining structured planning criteria programs",
+    "recipes": "losses dynamic rescaling retraining tickets.iterative",
+    "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
+    "training retraining tickets.storage tickets planning programs assembly "
+    "recipes",
+    "workdir": "processes checkpoints config origin results tickets progress",
+    "missing": "dynamic checkpoints results tickets learnt structured workdir",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
-    "studies": "data.splits "
-    "names data.batches data.sources masks analysis costs training results "
-    "tickets tickets.storage processes progress figures findings",
+    "studies": "names processes data.splits data.sources data.batches masks analysis costs "
+    "training results tickets.storage tickets progress figures findings",
     "records": "masks training",
-    "populations": "meshes processes dynamic training tickets progress assembly "
-    "records workdir",
-    "gains": "figures results",
-    "report": "figures processes results gains",
-    "chains": "assembly learnt masks results tickets workdir",
-    "experiment": "data.lazy data.splits data.balance "
-    "memory meshes data.sources training results tickets config progress "
-    "planning assembly workdir records populations report programs studies arms "
-    "retraining tickets.storage learnt examining chains",
-    "dry_run": "data.lazy "
-    "data.sources training config progress planning assembly studies "
-    "recipes experiment learnt",
+    "populations": "meshes processes dynamic training tickets progress assembly workdir "
+    "records",
+    "gains": "results figures",
+    "report": "processes results figures gains",
+    "chains": "masks results tickets learnt assembly workdir",
+    "checks": "names values data.splits data.sources data.lazy models.ghosts gates losses "
+    "optimizers retraining layerwise config tickets.detection structured "
+    "planning assembly recipes studies",
+    "data.fingerprints": "data.splits",
+    "source": "data.splits data.balance data.sources data.lazy",
+    "experiment": "memory meshes training retraining config results tickets.storage learnt "
+    "examining progress planning programs assembly arms workdir missing studies "
+    "records populations report chains checks data.fingerprints source",
+    "dry_run": "data.sources training learnt progress planning assembly recipes checks "
+    "experiment",
     "marks": "checksums results",
-    "sweeps": "config dry_run experiment learnt marks names results",
+    "sweeps": "names config results learnt checks experiment marks",
     "merged": "results sweeps",
     "commands": "cpu processes progress",
-    "launching": "commands config progress sweeps",
-    "export": "config data.sources findings masks models.pytorch names planning "
-    "tickets tickets.storage tickets.travel workdir",
-    # The doors.
-    "main": "report experiment dry_run commands",
-    "sweep": "commands config launching merged sweeps",
-    "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "
-    "layerwise losses masks models optimizers patterns pruning results scores "
-    "sparsities thresholds tickets training two_layer",
+    "launching": "config progress sweeps commands",
+    "export": "names data.sources masks models.pytorch config origin tickets.storage "
+    "tickets.travel tickets planning workdir findings",
+    "main": "config report experiment dry_run commands",
+    "sweep": "config sweeps merged commands launching",
+    "lthjax": "cpu models masks gates scores pruning patterns sparsities losses dynamic "
+    "analysis costs optimizers training channels compact forward two_layer hull "
+    "thresholds layerwise results tickets",
 }
 
 

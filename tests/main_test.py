@@ -45,7 +45,7 @@ BAD = [
     ("--config.model.name=mpl", "got model = 'mpl', did you mean 'mlp'"),
     ("--config.data.name=mnits", "got data set = 'mnits', did you mean 'mnist'"),
     ("--config.search.method=imp", "iterative, .*one_shot, .*method = 'imp'"),
-    ("--config.search.sparsities=(1.0,)", r"in \[0, 1\), got sparsity = 1.0"),
+    ("--config.search.sparsities=(1.0,)", r"in \[0, 1\), got search.sparsities ="),
     ("--config.search.rewind_to=2000", "got rewind_to = 2000"),
     (
         "--config.train.batch_size=1201",

@@ -8,12 +8,14 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lthjax import names
+from lthjax import names, values
 from lthjax.models.mlp import MLP, ConvNet, LeNet5
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
 from lthjax.models.vgg import VGG
 
+STAGES = ("blocks", "depths")  # the numbers of them, a stage each
+DEEPEST = 1000
 DTYPES = ("float32", "bfloat16")
 
 
@@ -56,6 +58,8 @@ def build(
     options = {k: _tuples(v) for k, v in dict(options or {}).items()}
     accepted = _accepted(name, factory, options)
     _check_options(name, accepted - set(standard), options)
+    if name in MODELS:
+        _check_values(name, inspect.signature(factory).parameters, options)
     asked = {"width": (width, 1.0), "dtype": (dtype, "float32")}
     asked |= {"axis_name": (axis_name, None), "remat": (remat, False)}
     _check_given(name, accepted, **asked)
@@ -88,6 +92,47 @@ def _check_options(name: str, choices: set[str], options: Mapping[str, Any]) -> 
                 f"{', '.join(sorted(choices)) or 'none at all'}, got option = "
                 f"{option!r}{names.suggestion(option, choices)}"
             )
+
+
+def _check_values(name: str, parameters: Mapping, options: Mapping[str, Any]) -> None:
+    """Raises unless options of ours are of the types of their defaults, and in range.
+
+    Of each stage, blocks or convolutions, there must be channels.
+    """
+    given = {key: p.default for key, p in parameters.items()} | dict(options)
+    for option, value in options.items():
+        example = parameters[option].default
+        if not _right(value, example):
+            raise ValueError(
+                f"the options of model {name!r} must be like their defaults, {option} "
+                f"like {_shown(example)}, got {option} = {value!r}"
+            )
+        most = DEEPEST if option in STAGES else 2**20
+        sizes = value if isinstance(value, tuple) else ()
+        if any(not 1 <= size <= most for size in sizes):
+            raise ValueError(
+                f"every number of {option} must be from 1 to {most:,}, got {option} = "
+                f"{value!r}"
+            )
+    for stages in STAGES:
+        if stages in given and not 1 <= len(given[stages]) <= len(given["channels"]):
+            raise ValueError(
+                f"model {name!r} must have a stage at least, and channels for each, "
+                f"got {stages} = {given[stages]}, channels = {given['channels']}"
+            )
+
+
+def _shown(example):
+    return "a function of arrays" if callable(example) else repr(example)
+
+
+def _right(value, example):
+    """Says whether an option is like its default: a function like any other one."""
+    if example is None or callable(example):
+        return callable(value) or value is example
+    if isinstance(example, tuple):
+        return values.like(value, example[:1])
+    return values.like(value, example)
 
 
 def _check_given(name: str, accepted: set[str], **asked) -> None:

@@ -116,8 +116,13 @@ class Network(nn.Module):
     beside: Callable | None = None
 
     def scaled(self, channels: int) -> int:
-        """Returns round(channels * width), at least 1."""
-        return max(1, round(channels * self.width))
+        """Returns round(channels * width).
+
+        Raises:
+          ValueError: The width leaves no channel, or more than 2^20.
+        """
+        check_width(channels, self.width)
+        return round(channels * self.width)
 
     def layer(self, train: bool) -> Callable:
         """Returns `conv_norm` with this network's dtype, initialisers and mode."""
@@ -155,6 +160,19 @@ class Network(nn.Module):
 
     def _kernel_init(self):
         return names.resolve(self.initialiser, INITIALISERS, "initialiser")
+
+
+def check_width(channels: int, width: float) -> None:
+    """Checks that a layer of some channels has from 1 to 2^20 of them at a width.
+
+    Raises:
+      ValueError: It has not.
+    """
+    if not 0.5 < channels * width <= 2**20:
+        raise ValueError(
+            f"width must leave a layer of {channels} channels from 1 to {2**20:,} of "
+            f"them, got width = {width}"
+        )
 
 
 def conv_norm(

@@ -136,7 +136,12 @@ class MobileNetV2(layers.Network):
         )
 
     def scaled(self, channels: int) -> int:
-        """Returns the multiple of 8 nearest to channels * width, not 10 % below it."""
+        """Returns the multiple of 8 nearest to channels * width, not 10 % below it.
+
+        Raises:
+          ValueError: As in other networks: one channel is the least that is asked for.
+        """
+        layers.check_width(channels, self.width)
         wanted = channels * self.width
         nearest = max(8, 8 * int(wanted / 8 + 0.5))
         return nearest if nearest >= 0.9 * wanted else nearest + 8

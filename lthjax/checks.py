@@ -1,0 +1,210 @@
+"""What a run refuses before it reads data, trains or writes anything."""
+
+import itertools
+
+import jax
+
+from lthjax import (
+    assembly,
+    gates,
+    layerwise,
+    losses,
+    names,
+    optimizers,
+    planning,
+    recipes,
+    retraining,
+    structured,
+    studies,
+)
+from lthjax import config as config_lib
+from lthjax.data import lazy, sources, splits
+from lthjax.models import ghosts
+from lthjax.tickets import detection
+from lthjax.values import LARGEST
+
+# Names that keys may have, those too that a run does not read.
+CHOICES = {
+    "search.gates.reset": gates.RESETS,
+    "search.gates.start": ("zero", "rewind_to"),
+    "search.gates.gradient": ("sigmoid", "identity"),
+    "search.gates.output": ("threshold", "sample"),
+    "early_bird.watch": structured.WATCHED,
+    "early_bird.rule": detection.RULES,
+    "retraining.convention": losses.CONVENTIONS,
+}
+# The same, and a user's own.
+OPEN_CHOICES = {
+    "search.gates.optimizer": optimizers.OPTIMIZERS,
+    "forward.candidates": layerwise.CANDIDATES,
+    "forward.objective": layerwise.OBJECTIVES,
+    "retraining.law": retraining.LAWS,
+    "retraining.neurons.kind": ghosts.NEURONS,
+    "retraining.skips.start": ghosts.STARTS,
+}
+POINTS = 10**6  # validations of a training: its curve is held by the device
+
+
+def check(
+    config, source: sources.Source | None = None
+) -> tuple[sources.Facts | planning.Kind, int, planning.Plan]:
+    """Checks all that goes without the images.
+
+    Args:
+      config: A config.
+      source: The data set, where it is loaded already; `None` to go by what is known of
+        it, for which a user's own set is loaded.
+
+    Returns:
+      What is known of its data set, with the training images that are left of it; how
+      many images are held out; and its numbers.
+
+    Raises:
+      ValueError: What a run of it would refuse before it trains.
+    """
+    config_lib.validate(config)
+    _check_choices(config)
+    studies.check(config.studies)
+    retraining.check_arms(config.retraining.arms)
+    facts, train, held_out = _facts(config) if source is None else _measured(source)
+    plan = planning.plan(config, facts, train)
+    _check_crop(config.data.crop, facts.image_shape)
+    _check_times(config, plan)
+    assembly.check(config, plan)
+    _check_levels(config, plan)
+    _check_draw(config, facts, plan)
+    for arm, level in itertools.product(
+        config.retraining.arms, recipes.levels(config, plan)
+    ):
+        recipes.recipe(config, plan, facts.num_classes, arm, level)
+    return facts, held_out, plan
+
+
+def _check_choices(config):
+    """Refuses names that there are not, in keys that nothing may read."""
+    found = config_lib.flat(config)
+    for name, choices in {**CHOICES, **OPEN_CHOICES}.items():
+        value, own = found[name], name in OPEN_CHOICES
+        if value not in choices and not (own and ":" in value):
+            raise ValueError(
+                f"{name} must be one of {', '.join(choices)}, got {name} = {value!r}"
+                f"{names.suggestion(value, choices)}"
+            )
+
+
+def _facts(config):
+    """Returns the set's facts, what is left of train, and how much is held out."""
+    data = config.data
+    where, options = config.data_dir or None, data.options.to_dict()
+    if data.stream:
+        facts = lazy.facts(data.name, data_dir=where, side=data.size, options=options)
+    else:
+        facts = sources.facts(data.name, data_dir=where, options=options)
+    own = facts.validation
+    if own and data.validation not in (0, own):
+        raise ValueError(
+            f"validation must be {own}, as {data.name!r} brings its own, got "
+            f"data.validation = {data.validation}"
+        )
+    left = facts.train - (0 if own else data.validation)
+    if left <= 0:
+        raise ValueError(
+            f"validation must be below the {facts.train} training images, got "
+            f"data.validation = {data.validation}"
+        )
+    if data.limit > left:
+        raise ValueError(
+            f"limit must be from 1 to the {left} training images that validation "
+            f"leaves, got data.limit = {data.limit}"
+        )
+    train, held_out = data.limit or left, own or data.validation
+    return facts._replace(train=train), train, held_out + facts.test
+
+
+def _measured(source):
+    """Returns the same of a set that is loaded."""
+    train, *held_out = (splits.size(split) for split in source[:3])
+    return planning.kind(source), train, sum(held_out)
+
+
+def _check_crop(crop, image_shape):
+    side = min(image_shape[:2])
+    if crop >= side:
+        raise ValueError(
+            f"data.crop, the margin of zeros, must be below the {side} pixels of an "
+            f"image, got data.crop = {crop}"
+        )
+
+
+def _check_times(config, plan):
+    """Checks what is counted in epochs against the steps of the dense training."""
+    schedule, epoch, steps = config.schedule, plan.steps_per_epoch, plan.steps
+    if max(2 * steps, steps + config.forward.tune) >= LARGEST:
+        raise ValueError(
+            f"a training and what comes after it must have fewer than {LARGEST:,} "
+            f"steps, got {steps:,} of {epoch:,} an epoch; give fewer train.epochs or "
+            "train.steps"
+        )
+    if steps // plan.eval_every > POINTS:
+        raise ValueError(
+            f"a training must have at most {POINTS:,} validations, got eval_every = "
+            f"{plan.eval_every} in {steps:,} steps"
+        )
+    drops = [round(drop * epoch) for drop in schedule.drops]
+    apart = all(a < b for a, b in itertools.pairwise([0, *drops, steps]))
+    if schedule.name == "piecewise" and not apart:
+        raise ValueError(
+            f"schedule.drops must be different steps from 1 to {steps - 1}, an epoch "
+            f"having {epoch}, got schedule.drops = {tuple(schedule.drops)}, which are "
+            f"the steps {', '.join(map(str, drops))}"
+        )
+    if schedule.warmup * epoch > steps:
+        raise ValueError(
+            f"schedule.warmup must end within the {steps} steps of the training, an "
+            f"epoch having {epoch}, got schedule.warmup = {schedule.warmup}"
+        )
+
+
+def _check_levels(config, plan):
+    """Checks that every level keeps something, and less than the one before."""
+    before, name = sum(plan.sizes.values()), "search.rate"
+    name = "search.sparsities" if config.search.sparsities else name
+    value = config_lib.flat(config)[name]
+    if before >= LARGEST:
+        raise ValueError(
+            f"a network must have fewer than {LARGEST:,} prunable weights, got "
+            f"{before:,}; give a lower model.width"
+        )
+    for level, target in enumerate(plan.targets, start=1):
+        if target is None:
+            continue
+        counts = target if isinstance(target, list) else [target]
+        empty = [n for n, kept in zip(plan.sizes, counts, strict=False) if not kept]
+        where = f"of {empty[0]}" if empty and isinstance(target, list) else "at all"
+        if empty:
+            raise ValueError(
+                f"every level must keep a weight, got level {level}, which keeps none "
+                f"{where}, with {name} = {value}; give fewer or less sparse levels"
+            )
+        if sum(counts) >= before:
+            raise ValueError(
+                "every level must keep less than the one before, got level "
+                f"{level}, which keeps {sum(counts):,} weights after {before:,}, with "
+                f"{name} = {value}; give fewer levels, or others"
+            )
+        before = sum(counts)
+
+
+def _check_draw(config, facts, plan):
+    """Checks that an early-bird search can draw its ticket."""
+    if config.search.method != "early_bird":
+        return
+    draw = structured.selector(config, planning.model(config, facts))
+    search = structured.search(config, plan, draw)
+
+    def begin(key):
+        params, model_state = planning.initialiser(config, facts)(key)
+        full = planning.masks_fn(config, facts)(params)
+        return search.init(key, params, model_state, full)
+
+    jax.eval_shape(begin, jax.random.key(0))

@@ -1,0 +1,37 @@
+"""The data set of a config, in memory or to be streamed, and what is said of it."""
+
+import logging
+
+from lthjax.data import balance, lazy, sources, splits
+
+log = logging.getLogger(__name__)
+
+
+def load(config) -> sources.Source:
+    """Returns the data set of a config, in memory or to be streamed."""
+    data, options = config.data, config.data.options.to_dict()
+    given = {
+        "data_dir": config.data_dir or None,
+        "validation": data.validation,
+        "limit": data.limit or None,
+        "how": data.cut,
+        "options": options,
+    }
+    if data.stream:
+        crop = data.size, data.flip
+        found = lazy.load(data.name, **given, crop=crop)
+    else:
+        found = sources.load(data.name, **given)
+    return splits.normalised(found, mean=data.mean, std=data.std)
+
+
+def counted(source: sources.Source) -> str:
+    """Returns the images of each class as JSON text, having said what they are."""
+    found = balance.counts(source)
+    if found is None:
+        log.info("images by class: not counted, as all of them had to be read for it")
+        return "{}\n"
+    log.info("%s", balance.text(found))
+    for sentence in balance.warnings(found):
+        log.warning("%s", sentence)
+    return balance.to_json(found)

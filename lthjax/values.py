@@ -1,0 +1,78 @@
+"""What a value that comes from outside must be: of which type, and in which range."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LARGEST = 2**31  # what int32 does not hold any more
+
+
+class Range(NamedTuple):
+    """The numbers from `low` to `high`, none of them infinite, and none NaN.
+
+    Attributes:
+      low: The least.
+      high: The largest.
+      ends: Whether they are in it themselves, as intervals are written: "[)".
+    """
+
+    low: float
+    high: float = math.inf
+    ends: str = "[)"
+
+    @property
+    def text(self) -> str:
+        """The interval: "[0, 1)", "(0, inf)"."""
+        return f"{self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+
+
+def inside(value: float, limits: Range) -> bool:
+    """Says whether a number is in a range, for a float in the float32 of the program.
+
+    There 1e39 is infinite, 1e-39 is zero, and 0.99999999 is one.
+    """
+    number = value if isinstance(value, int) else in_float32(value)
+    low = number >= limits.low if limits.ends[0] == "[" else number > limits.low
+    high = number <= limits.high if limits.ends[1] == "]" else number < limits.high
+    return low and high
+
+
+def in_float32(value: float) -> float:
+    """Returns a number as a device computes with it: float32 without subnormals."""
+    with np.errstate(over="ignore", under="ignore"):
+        number = float(np.float32(value))
+    return number if abs(number) >= np.finfo(np.float32).tiny else 0.0 * number
+
+
+def like(value: Any, example: Any) -> bool:
+    """Says whether a value is of the type of an example.
+
+    An int may stand for a float, never a bool for a number. A tuple or list is like a
+    tuple of one if every element is like that one, like a longer one if it has the same
+    length, each like its own; like an empty one it may hold anything.
+    """
+    if isinstance(example, tuple | list):
+        if not isinstance(value, tuple | list):
+            return False
+        if len(example) > 1:
+            pairs = zip(value, example, strict=False)
+            return len(value) == len(example) and all(like(*pair) for pair in pairs)
+        return not example or all(like(one, example[0]) for one in value)
+    if isinstance(example, float):
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    return type(value) is type(example)
+
+
+def plain(value: Any) -> bool:
+    """Says whether a value can be saved as JSON, and has no number that is not finite.
+
+    That is: text, numbers, None, and tuples and dicts of them.
+    """
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and plain(v) for k, v in value.items())
+    if isinstance(value, tuple | list):
+        return all(map(plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)
