@@ -6,11 +6,10 @@ import logging
 import pathlib
 import shlex
 import sys
-import traceback
 
 import jax
 
-from lthjax import cpu, processes, progress
+from lthjax import cpu, names, processes, progress
 
 STOPPED = 143  # the exit status of a run that was asked to stop: 128 + SIGTERM
 
@@ -44,13 +43,16 @@ def prepare(**joining) -> None:
 def plain_errors():
     """Ends the process with one sentence where a run refuses, fails or is stopped.
 
-    An error that others raise, a user's own model say, keeps its traceback.
+    An error that others raise keeps its traceback; so do the lines of a user's own
+    function in what it raised when it was first called, before the sentence.
     """
     try:
         yield
     except (ValueError, FloatingPointError) as error:
-        if not _is_ours(error):
+        if not names.is_ours(error):
             raise
+        if text := names.own_traceback(error.__cause__):
+            print(text, file=sys.stderr)
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(
@@ -59,13 +61,6 @@ def plain_errors():
     except progress.Interrupted as stop:
         logging.warning("%s", stop)
         sys.exit(STOPPED)
-
-
-def _is_ours(error):
-    """Says whether code of this package raised an error itself."""
-    *_, last = traceback.walk_tb(error.__traceback__)
-    source = pathlib.Path(last[0].f_code.co_filename)
-    return source.is_relative_to(pathlib.Path(__file__).parent)
 
 
 def arguments(documentation: str) -> argparse.ArgumentParser:

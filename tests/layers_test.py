@@ -32,17 +32,21 @@ TABLE = {
     "models.mobilenet": "names models.layers",
     "models.ghosts": "names models.layers",
     "models.applying": "models.layers",
-    "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
+    "models.catalogue": "names models.applying models.mlp models.vgg models.resnet "
+    "models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
+    "models.checking": "masks names models.applying",
     "models.pytorch": "masks models.mlp models.mobilenet models.resnet models.vgg",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
     "slimming": "masks",
-    "scores": "masks scaled",
-    "pruning": "masks scores",
-    "patterns": "masks pruning",
+    "cuts": "masks",
+    "flows": "cuts masks scaled",
+    "scores": "cuts flows masks",
+    "pruning": "cuts masks",
+    "patterns": "cuts masks pruning",
     "sparsities": "pruning",
     "losses": "",
     "dynamic.amounts": "masks pruning",
@@ -96,16 +100,20 @@ TABLE = {
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
     "planning": "data.splits "
-    "structured data.batches data.sources models masks sparsities learnt",
+    "structured data.batches data.sources models models.checking masks sparsities "
+    "learnt",
+    "examples": "names data.augment data.batches data.splits",
+    "flowing": "cuts data.sources data.splits flows masks models models.layers planning",
     "criteria": "data.splits "
-    "names data.augment data.batches data.sources losses masks scores "
-    "pruning patterns sparsities",
+    "cuts examples flowing names data.sources losses masks patterns "
+    "pruning scores sparsities",
+    "rehearsal": "criteria cuts data.sources data.splits models names planning tickets",
     "programs": "data.splits streaming "
     "cpu meshes data.augment data.batches models dynamic training planning",
     "assembly": "data.splits "
     "names masks scores pruning dynamic optimizers training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs "
-    "learnt examining structured",
+    "learnt examining structured models.checking rehearsal",
     "recipes": "dynamic losses retraining rescaling tickets.iterative",
     "arms": "data.splits "
     "assembly planning programs costs dynamic masks models models.ghosts "
@@ -131,7 +139,7 @@ TABLE = {
     "recipes experiment learnt",
     "sweeps": "config dry_run experiment learnt names results",
     "merged": "results sweeps",
-    "commands": "cpu processes progress",
+    "commands": "cpu names processes progress",
     "launching": "commands config progress sweeps",
     "export": "config data.sources findings masks models.pytorch planning tickets "
     "tickets.storage tickets.travel workdir",
