@@ -16,12 +16,14 @@ from lthjax import (
     planning,
     programs,
     pruning,
+    rehearsal,
     scores,
     structured,
     training,
 )
 from lthjax import masks as masks_lib
 from lthjax.data import splits as splits_lib
+from lthjax.models import checking
 from lthjax.planning import Plan
 from lthjax.tickets import Search
 from lthjax.tickets.changing import changing
@@ -86,7 +88,8 @@ def build(config, source) -> Parts:
       source: The data set, `data.sources.Source`.
 
     Raises:
-      ValueError: As `plan`, and where a search or a control is unknown.
+      ValueError: As `plan`, and where a search or a control is unknown, or a network or
+        a score of a user's own cannot be used (`models.checking`, `rehearsal`).
     """
     _check_held_out(source)
     facts = planning.kind(source)
@@ -96,6 +99,7 @@ def build(config, source) -> Parts:
     prune_fn = _selector(config, plain, source)
     found = search(config, numbers, prune_fn, tx)
     init_fn = jax.jit(planning.initialiser(config, facts))
+    _rehearse(config, source, init_fn, (plain, prune_fn, numbers.targets))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
     room = numbers.steps // numbers.eval_every + 2
     begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
@@ -121,6 +125,16 @@ def build(config, source) -> Parts:
         splits=splits,
         examine=examining.examiner(config, numbers, prune_fn, tx, evaluate),
     )
+
+
+def _rehearse(config, source, init_fn, functions):
+    """Calls what is a user's own, before anything is trained."""
+    (apply_fn, prune_fn, targets), facts = functions, planning.kind(source)
+    network, frozen = planning.model(config, facts), config.model.frozen_statistics
+    checking.values(network, config.model.name, facts, init_fn, frozen=frozen)
+    if config.search.method in SEARCHES:
+        given = init_fn, planning.masks_fn(config, facts), prune_fn, targets
+        rehearsal.score(config, apply_fn, source, given)
 
 
 def _selector(config, network, source):

@@ -8,12 +8,11 @@ import pathlib
 import re
 import shlex
 import sys
-import traceback
 from collections.abc import Sequence
 
 import jax
 
-from lthjax import cpu, processes, progress
+from lthjax import cpu, names, processes, progress
 
 STOPPED = 143  # the exit status of a run that was asked to stop: 128 + SIGTERM
 
@@ -48,13 +47,16 @@ def prepare(**joining) -> None:
 def plain_errors():
     """Ends the process with one sentence where a run refuses, fails or is stopped.
 
-    An error that others raise, a user's own model say, keeps its traceback.
+    An error that others raise keeps its traceback; so do the lines of a user's own
+    function in what it raised when it was first called, before the sentence.
     """
     try:
         yield
     except (ValueError, FloatingPointError) as error:
-        if not _is_ours(error):
+        if not names.is_ours(error):
             raise
+        if text := names.own_traceback(error.__cause__):
+            print(text, file=sys.stderr)
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(
@@ -84,13 +86,6 @@ def check_once(words: Sequence[str], several: Sequence[str] = ()) -> None:
                 f"every flag must be given once, got --{name} {names.count(name)} "
                 f"times; several values are one flag, --{name}=A,B, where it takes them"
             )
-
-
-def _is_ours(error):
-    """Says whether code of this package raised an error itself."""
-    *_, last = traceback.walk_tb(error.__traceback__)
-    source = pathlib.Path(last[0].f_code.co_filename)
-    return source.is_relative_to(pathlib.Path(__file__).parent)
 
 
 def arguments(documentation: str) -> argparse.ArgumentParser:

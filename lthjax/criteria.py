@@ -5,6 +5,7 @@ what is selected by it: single weights, channels, blocks, n of every m.
 """
 
 import functools
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -12,15 +13,26 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from lthjax import losses, names, patterns, pruning, scores, sparsities
+from lthjax import (
+    cuts,
+    flowing,
+    losses,
+    names,
+    patterns,
+    pruning,
+    scores,
+    sparsities,
+)
 from lthjax import masks as masks_lib
-from lthjax.data import augment, batches, sources
+from lthjax.data import sources
 from lthjax.data import splits as splits_lib
+from lthjax.examples import CORRUPTIONS, drawing
 from lthjax.masks import Masks, Params
 
 NORMS = {"batch": True, "running": False}  # is it as in training?
+log = logging.getLogger(__name__)
+
 GRASP_TEMPERATURE = 200.0  # that the logits are divided by
 FORMS = {"blocks": r"(\d+)x(\d+)", "n_of_m": r"(\d+):(\d+)"}
 
@@ -56,12 +68,14 @@ class Criterion(NamedTuple):
       rounds: How often it is taken while a level is pruned, each time on what is left.
       revive: Whether a round may take back what an earlier one of the level pruned.
       reads: Whether it reads examples.
+      flows: Whether it needs a network that is linear above zero, as SynFlow does.
     """
 
     score_fn: Callable[[View], Any]
     rounds: int = 1
     revive: bool = False
     reads: bool = False
+    flows: bool = False
 
 
 def _snip(view):
@@ -92,7 +106,7 @@ SCORES = {
     "force": Criterion(_snip, rounds=100, revive=True, reads=True),
     "grasp": Criterion(_grasp, reads=True),
     "taylor": Criterion(_taylor, reads=True),
-    "synflow": Criterion(_synflow, rounds=100),
+    "synflow": Criterion(_synflow, rounds=100, flows=True),
 }
 
 
@@ -139,9 +153,13 @@ def scorer(config, network: Callable, source: sources.Source) -> Callable:
     def forward(params, model_state, images):
         return network(params, model_state, images, train)[0]
 
+    viewed = flowing.linear(config, network, source) if criterion.flows else network
+
     def scored(key, trained, masks, examples):
         def logits_fn(params, images):
-            return network(params, _neutral(trained.model_state), images, False)[0]
+            return viewed(params, flowing.neutral(trained.model_state), images, False)[
+                0
+            ]
 
         loss_fn = _loss(forward, trained.model_state, examples)
         view = View(key, trained.params, masks, loss_fn, logits_fn, shape)
@@ -163,7 +181,8 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         are, without augmentation.
 
     Raises:
-      ValueError: As `resolve`. In a call: scores that are not finite, or all zero.
+      ValueError: As `resolve`. In a call: scores that are not finite, or do not tell
+        weights apart (`cuts.judged`), or a network that the score is not made for.
     """
     criterion, search = resolve(config), config.search
     draw = drawing(config, source)
@@ -171,7 +190,7 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
 
     @jax.jit
     def select(key, trained, counts, examples):
-        return pruning.in_rounds(
+        return pruning.rounds(
             lambda masks: scored(key, trained, masks, examples),
             trained.masks,
             counts,
@@ -179,19 +198,30 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         )
 
     first = jax.jit(scored)
-    choose = jax.jit(_chooser(search))
+    choose = jax.jit(functools.partial(_chosen, search))
+    check_flow = flowing.checker(config, network, source)
 
     def prune_fn(key, trained, target):
         trained = trained._replace(opt_state=None)
         examples = draw(key) if criterion.reads else None
         found = first(key, trained, trained.masks, examples)
         scores.check(found, trained.masks)
+        by_layer = isinstance(target, list)
         if criterion.rounds == 1:
             target = _groups(search.pattern, trained.masks, target)
-            return choose(trained.masks, found, jax.tree.map(jnp.int32, target))
-        now = int(masks_lib.count(trained.masks)[0])
-        counts = sparsities.exponential(now, target, criterion.rounds)
-        return select(key, trained, jnp.asarray(counts, jnp.int32), examples)
+            target = jax.tree.map(jnp.int32, target)
+            masks, cut = choose(trained.masks, found, target)
+        else:
+            now = int(masks_lib.count(trained.masks)[0])
+            counts = sparsities.exponential(now, target, criterion.rounds)
+            counts = jnp.asarray(counts, jnp.int32)
+            masks, cut = select(key, trained, counts, examples)
+        if criterion.flows:
+            check_flow(trained, cut)
+        said = cuts.judged(masks_lib.names(masks), cut, by_layer=by_layer)
+        if said and _pattern(search.pattern)[0] != "n_of_m":
+            log.warning("search.score = %r: %s", search.score, said)
+        return masks
 
     return prune_fn
 
@@ -237,11 +267,21 @@ def _pattern(name):
         return name, ()
     for kind, form in FORMS.items():
         if match := re.fullmatch(form, name):
-            return kind, tuple(int(number) for number in match.groups())
+            numbers = tuple(int(number) for number in match.groups())
+            _check_numbers(name, kind, *numbers)
+            return kind, numbers
     raise ValueError(
         "search.pattern must be 'weights', 'channels', blocks such as '4x4' (inputs "
         f"and outputs), or n of every m inputs such as '2:4', got {name!r}"
     )
+
+
+def _check_numbers(name, kind, one, other):
+    """Refuses blocks of nothing, and n of m that keeps nothing or all."""
+    fine = 0 < one < other if kind == "n_of_m" else one > 0 and other > 0
+    if not fine:
+        form = "'n:m' with 0 < n < m" if kind == "n_of_m" else "'axb' of at least '1x1'"
+        raise ValueError(f"a pattern must be {form}, got search.pattern = {name!r}")
 
 
 def _groups(pattern, masks, target):
@@ -276,6 +316,21 @@ def _chooser(search):
     )
 
 
+def _chosen(search, masks, found, target):
+    """Returns the masks of a choice, and where it cut, through weights or groups."""
+    kind, numbers = _pattern(search.pattern)
+    chosen = _chooser(search)(masks, found, target)
+    by_layer = isinstance(target, list)
+    if kind in ("weights", "n_of_m"):
+        layered = by_layer or kind == "n_of_m"
+        return chosen, cuts.cut(masks, found, chosen, by_layer=layered)
+    total = {
+        "channels": patterns.channel_total,
+        "blocks": functools.partial(patterns.block_total, shape=numbers),
+    }[kind]
+    return chosen, patterns.cut(masks, found, chosen, total, by_layer=by_layer)
+
+
 def _loss(forward, model_state, examples):
     """Returns (params, temperature) -> the mean loss over batches of examples."""
 
@@ -288,71 +343,3 @@ def _loss(forward, model_state, examples):
         return scores.over_batches(one, examples)(params)
 
     return loss_fn
-
-
-def _neutral(model_state):
-    """Returns batch statistics that change nothing: mean 0, variance 1."""
-    fill = {"mean": jnp.zeros_like, "var": jnp.ones_like}
-
-    def neutral(path, leaf):
-        name = masks_lib.path_name(path).rpartition("/")[2]
-        return fill.get(name, lambda same: same)(leaf)
-
-    return jax.tree_util.tree_map_with_path(neutral, model_state)
-
-
-def drawing(config, source):
-    """Returns key -> (images [n, batch, ...], labels [n, batch]) to score with.
-
-    Training examples, normalised, not augmented, corrupted where the config says so.
-
-    Raises:
-      ValueError: There are fewer than asked for.
-    """
-    count = config.search.batches
-    batch = config.search.examples or config.train.batch_size
-    size = splits_lib.size(source.train)
-    if count * batch > size:
-        raise ValueError(
-            f"the examples that a score reads must be at most the {size} of the "
-            f"training set, got search.batches = {count} of {batch}"
-        )
-    corrupt = CORRUPTIONS[config.search.corrupt]
-
-    def draw(key):
-        order = np.asarray(batches.permutation(key, 0, size))[: count * batch]
-        images, labels = splits_lib.take(source.train, order)
-        images = augment.normalise(jnp.asarray(images), source.mean, source.std)
-        drawn = corrupt(key, images, jnp.asarray(labels), source.num_classes)
-        left = len(drawn[1]) // count * count
-        return jax.tree.map(lambda x: x[:left].reshape(count, -1, *x.shape[1:]), drawn)
-
-    return draw
-
-
-def _random_labels(key, images, labels, num_classes):
-    return images, jax.random.randint(key, labels.shape, 0, num_classes)
-
-
-def _shuffled_pixels(key, images, labels, num_classes):
-    """Permutes the pixels of every image, each in its own way."""
-    del num_classes
-    pixels = images.reshape(len(images), -1, images.shape[-1])
-    keys = jax.random.split(key, len(images))
-    shuffled = jax.vmap(jax.random.permutation)(keys, pixels)
-    return shuffled.reshape(images.shape), labels
-
-
-def _half(key, images, labels, num_classes):
-    del key, num_classes
-    half = len(images) // 2
-    return images[:half], labels[:half]
-
-
-# What a score may be made to read in place of the data, arXiv:2009.11094.
-CORRUPTIONS = {
-    "none": lambda key, images, labels, num_classes: (images, labels),
-    "labels": _random_labels,
-    "pixels": _shuffled_pixels,
-    "half": _half,
-}

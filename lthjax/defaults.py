@@ -29,6 +29,7 @@ def default() -> ConfigDict:
                 "width": 1.0,
                 "dtype": "float32",  # bfloat16: of activations, parameters stay float32
                 "remat": False,  # compute the forward pass again, for less memory
+                "frozen_statistics": False,  # may batch statistics stay, in your own?
                 "options": {},
             },
             "train": {"epochs": 0, "steps": 0, "batch_size": 128},

@@ -86,7 +86,11 @@ def apply(params: Params, masks: Masks) -> Params:
     Args:
       params: A tree of arrays.
       masks: Its masks; a leaf that is `None` leaves the parameter as it is.
+
+    Raises:
+      ValueError: The masks do not fit the parameters, as in `compatible`.
     """
+    compatible(params, masks)
     return jax.tree.map(
         lambda w, mask: w if mask is None else jnp.where(mask, w, jnp.zeros_like(w)),
         params,
@@ -125,8 +129,8 @@ def compatible(params: Params, masks: Masks) -> None:
     """Checks that the masks fit the parameters, leaf by leaf.
 
     Raises:
-      ValueError: The trees differ, or a mask has another shape than its parameter, or
-        is not bool.
+      ValueError: The trees differ (a leaf that is never pruned is `None`, not missing),
+        or a mask has another shape than its parameter, or is not bool.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     shapes = {path_name(path): jnp.shape(w) for path, w in leaves}
@@ -142,3 +146,34 @@ def compatible(params: Params, masks: Masks) -> None:
                 "a mask must be bool, True where a weight is kept, got "
                 f"{name} = {jnp.result_type(mask)}; `leaf != 0` is one"
             )
+    alike(params, masks)
+
+
+def alike(params: Params, masks: Masks) -> None:
+    """Checks that there is a mask, or `None`, for each parameter, and no other.
+
+    Raises:
+      ValueError: There is not, with the names of the leaves.
+    """
+    structures = [jax.tree.structure(t, is_leaf=_is_none) for t in (params, masks)]
+    if structures[0] == structures[1]:
+        return
+    wanted, found = (_all_names(tree) for tree in (params, masks))
+    lacking = ", ".join(name for name in wanted if name not in found)
+    unknown = ", ".join(name for name in found if name not in wanted)
+    rows = [f"masks without {lacking}"] * bool(lacking)
+    rows += [f"masks of {unknown}, which is no parameter"] * bool(unknown)
+    rows = rows or [f"masks = {structures[1]} for params = {structures[0]}"]
+    raise ValueError(
+        "masks must have the structure of the parameters, a bool array or None for "
+        f"each, got {' and '.join(rows)}; masks.full(params) makes them"
+    )
+
+
+def _all_names(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
+    return [path_name(path) for path, _ in leaves]
+
+
+def _is_none(leaf):
+    return leaf is None

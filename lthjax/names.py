@@ -9,6 +9,8 @@ import difflib
 import importlib
 import logging
 import os
+import pathlib
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -23,6 +25,10 @@ class Origin(NamedTuple):
 
 
 _ORIGIN = contextvars.ContextVar("origin", default=None)  # None: what the user typed
+OURS = pathlib.Path(__file__).parent
+STANDARD = pathlib.Path(contextlib.__file__).parent
+# What a user's function calls and is called by: no place to look for its fault.
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def suggestion(name: str, choices) -> str:
@@ -72,7 +78,7 @@ def resolve(name: str, choices: Mapping[str, Callable], kind: str) -> Callable:
     module, attribute = name.split(":", 1)
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:
         raise ValueError(
             f"'package.module:Name' must be importable from here, got {kind} = "
             f"{name!r} ({error})"
@@ -91,3 +97,64 @@ def _check_origin(name, kind):
             "give --trust"
         )
     log.warning("importing %s, the %s of %s", name, kind, origin.folder)
+
+
+@contextlib.contextmanager
+def calling(kind: str, name: str) -> Iterator[None]:
+    """Turns what a user's own function raises into one sentence.
+
+    What it raised is the cause of that, with its own traceback (`own_traceback`). What
+    we have raised, a sentence already, stays as it is.
+
+    Args:
+      kind: What the function is, for the sentence: "model", "score", ...
+      name: What the config calls it.
+
+    Raises:
+      ValueError: Something was raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and is_ours(error):
+            raise
+        raise ValueError(
+            f"the {kind} must run on the arrays of this experiment, under jax.jit, got "
+            f"{kind} = {name!r}, which raised {_first_line(error)}"
+        ) from error
+
+
+def is_ours(error: BaseException) -> bool:
+    """Returns whether code of this package raised an error itself."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return pathlib.Path(last.f_code.co_filename).is_relative_to(OURS)
+
+
+def own_traceback(error: BaseException | None) -> str:
+    """Returns the traceback of what a user's function raised, "" if there is none.
+
+    Only of their own lines: those of this package and of `LIBRARIES` are left out.
+
+    Args:
+      error: The cause of an error that `calling` or `resolve` raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    own = [frame for frame in frames if _is_theirs(frame.filename)]
+    if not own:
+        return ""
+    head = "Traceback (most recent call last):\n"
+    return head + "".join(traceback.format_list(own)) + _first_line(error)
+
+
+def _first_line(error):
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}"
+
+
+def _is_theirs(file):
+    path = pathlib.Path(file)
+    if file.startswith("<") or path.is_relative_to(OURS):
+        return False
+    if "site-packages" not in path.parts:
+        return not path.is_relative_to(STANDARD)
+    return path.parts[path.parts.index("site-packages") + 1] not in LIBRARIES

@@ -4,13 +4,16 @@ Groups are chosen as `pruning.prune` chooses weights, by the mean score of what 
 in them; a group goes or stays as one, and what was pruned in it stays pruned.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from lthjax import cuts, pruning
 from lthjax import masks as masks_lib
-from lthjax import pruning
+from lthjax.cuts import Cut
 from lthjax.masks import Masks
 
 
@@ -50,13 +53,10 @@ def channels(
     for name, mask in _named(masks):
         _check_divisible(name, mask, axis, 1)
 
-    def others(leaf):
-        return tuple(i for i in range(leaf.ndim) if i != axis % leaf.ndim)
-
     def spread(chosen, mask):
-        return jnp.expand_dims(chosen, others(mask))
+        return jnp.expand_dims(chosen, _others(mask, axis))
 
-    groups = (lambda leaf: jnp.sum(leaf, others(leaf)), spread)
+    groups = functools.partial(channel_total, axis=axis), spread
     return _prune_groups(masks, scores, groups, sparsity, scope, kept, minimum)
 
 
@@ -100,16 +100,12 @@ def blocks(
         _check_divisible(name, mask, -2, rows)
         _check_divisible(name, mask, -1, columns)
 
-    def total(leaf):
-        *lead, height, width = leaf.shape
-        tiled = leaf.reshape(*lead, height // rows, rows, width // columns, columns)
-        return jnp.sum(tiled, axis=(-3, -1))
-
     def spread(chosen, mask):
         del mask
         return jnp.repeat(jnp.repeat(chosen, rows, axis=-2), columns, axis=-1)
 
-    return _prune_groups(masks, scores, (total, spread), sparsity, scope, kept, minimum)
+    groups = functools.partial(block_total, shape=shape), spread
+    return _prune_groups(masks, scores, groups, sparsity, scope, kept, minimum)
 
 
 def n_of_m(masks: Masks, scores: Any, n: int, m: int, *, axis: int = -2) -> Masks:
@@ -146,10 +142,46 @@ def n_of_m(masks: Masks, scores: Any, n: int, m: int, *, axis: int = -2) -> Mask
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
 
 
+def channel_total(leaf: jax.Array, axis: int = -1) -> jax.Array:
+    """Returns the sum over each channel of a leaf."""
+    return jnp.sum(leaf, _others(leaf, axis))
+
+
+def block_total(leaf: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Returns the sum over each block of a leaf."""
+    (rows, columns), (*lead, height, width) = shape, leaf.shape
+    tiled = leaf.reshape(*lead, height // rows, rows, width // columns, columns)
+    return jnp.sum(tiled, axis=(-3, -1))
+
+
+def cut(
+    masks: Masks, scores: Any, chosen: Masks, total: Callable, *, by_layer: bool
+) -> Cut:
+    """Returns where a choice of groups cut through their mean scores.
+
+    Args:
+      masks: What was chosen from.
+      scores: As for `channels`.
+      chosen: What was kept.
+      total: leaf -> the sum over each group of it.
+      by_layer: Whether every layer was cut by itself.
+    """
+    alive, means = _grouped(masks, scores, total)
+    left = jax.tree.map(lambda mask: total(mask.astype(jnp.int32)) > 0, chosen)
+    return cuts.cut(alive, means, left, by_layer=by_layer)
+
+
 def _prune_groups(masks, scores, groups, *how):
     """Prunes groups: sums over each one, and back from groups to weights."""
     total, spread = groups
     sparsity, scope, kept, minimum = how
+    alive, means = _grouped(masks, scores, total)
+    chosen = pruning.prune(alive, means, sparsity, scope, kept=kept, minimum=minimum)
+    return jax.tree.map(lambda mask, c: mask & spread(c, mask), masks, chosen)
+
+
+def _grouped(masks, scores, total):
+    """Returns which groups have a weight left, and the mean score of what they have."""
     pruning.pairs(masks, scores)
     counts = jax.tree.map(lambda mask: total(mask.astype(jnp.int32)), masks)
 
@@ -158,9 +190,11 @@ def _prune_groups(masks, scores, groups, *how):
         return sums / jnp.maximum(count, 1).astype(jnp.float32)
 
     means = jax.tree.map(mean, masks, counts, scores)
-    alive = jax.tree.map(lambda count: count > 0, counts)
-    chosen = pruning.prune(alive, means, sparsity, scope, kept=kept, minimum=minimum)
-    return jax.tree.map(lambda mask, c: mask & spread(c, mask), masks, chosen)
+    return jax.tree.map(lambda count: count > 0, counts), means
+
+
+def _others(leaf, axis):
+    return tuple(i for i in range(leaf.ndim) if i != axis % leaf.ndim)
 
 
 def _best(ranks, n, m, axis):

@@ -10,6 +10,7 @@ from lthjax import learnt, models, sparsities, structured
 from lthjax import masks as masks_lib
 from lthjax.data import batches, sources
 from lthjax.data import splits as splits_lib
+from lthjax.models import checking
 
 # The scopes in which layers share a total by their shapes: is it by whole kernels?
 SHARED = {"erdos_renyi": False, "erdos_renyi_kernel": True}
@@ -87,7 +88,8 @@ def plan(config, facts, train: int) -> Plan:
 
     Raises:
       ValueError: The batch is larger than the set, a pattern matches no layer, a
-        sparsity or rate is out of range, a name is unknown.
+        sparsity or rate is out of range, a name is unknown, or a user's network cannot
+        be trained (`models.checking.shapes`).
     """
     batch = config.train.batch_size
     if batch > train:
@@ -97,6 +99,7 @@ def plan(config, facts, train: int) -> Plan:
         )
     epoch = batches.steps_per_epoch(train, batch)
     steps = config.train.steps or config.train.epochs * epoch
+    checking.shapes(model(config, facts), config.model.name, facts)
     params, _ = jax.eval_shape(initialiser(config, facts), jax.random.key(0))
     learnt.check_network(config, params)
     masks = jax.eval_shape(masks_fn(config, facts), params)

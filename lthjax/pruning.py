@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lthjax import cuts
 from lthjax import masks as masks_lib
-from lthjax import scores as scores_lib
+from lthjax.cuts import Cut
 from lthjax.masks import Masks
 
 _BITS = 32
@@ -116,12 +117,39 @@ def in_rounds(
       Masks inside the first ones.
 
     Raises:
-      ValueError: A count is outside [0, total] or below the minima, a score is NaN or
-        infinite, or in the first round all are zero (where they are not traced).
+      ValueError: A count is outside [0, total] or below the minima; a score is NaN or
+        infinite, all that are left are equal, or a layer is emptied by index among
+        equal ones, in any round (where they are not traced; see `rounds`).
 
     References:
       Tanaka et al., 2020, arXiv:2006.05467; Verdenius et al., 2020, arXiv:2006.00896;
       de Jorge et al., 2021, arXiv:2006.09081.
+    """
+    left, cut = rounds(score_fn, masks, counts, revive=revive, minimum=minimum)
+    if not isinstance(cut.at, jax.core.Tracer):
+        cuts.judged(masks_lib.names(masks), cut)
+    return left
+
+
+def rounds(
+    score_fn: Callable,
+    masks: Masks,
+    counts: Sequence[int] | jax.Array,
+    *,
+    revive: bool = False,
+    minimum: int = 0,
+) -> tuple[Masks, Cut]:
+    """Returns what `in_rounds` does, unjudged, and where each round cut.
+
+    Args:
+      score_fn: As for `in_rounds`, like all others.
+      masks: The masks to begin with.
+      counts: int32 [rounds].
+      revive: Whether a weight may come back.
+      minimum: As in `prune`.
+
+    Returns:
+      The masks, and a `cuts.Cut` of arrays [rounds, layers], for `cuts.judged`.
     """
     masks = jax.tree.map(jnp.asarray, masks)
     counts = counts if isinstance(counts, jax.Array) else np.asarray(counts)
@@ -130,12 +158,10 @@ def in_rounds(
     def one(left, kept):
         scores = score_fn(left)
         pool = masks if revive else left
-        state = scores_lib.finite(scores, pool), scores_lib.all_zero(scores, pool)
-        return prune(pool, scores, kept=kept, minimum=minimum), state
+        chosen = prune(pool, scores, kept=kept, minimum=minimum)
+        return chosen, cuts.cut(pool, scores, chosen)
 
-    left, state = lax.scan(one, masks, jnp.asarray(counts, jnp.int32))
-    _check_scored(masks, *state)
-    return left
+    return lax.scan(one, masks, jnp.asarray(counts, jnp.int32))
 
 
 def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
@@ -145,20 +171,8 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
       ValueError: The trees or the shapes differ, or a score of a kept weight is NaN or
         infinite (where it is not traced).
     """
-    structure = jax.tree.structure(masks)
-    if jax.tree.structure(scores) != structure:
-        raise ValueError(
-            "scores must have the structure of masks (None where nothing is pruned), "
-            f"got scores = {jax.tree.structure(scores)} for masks = {structure}"
-        )
-    found = list(zip(jax.tree.leaves(masks), jax.tree.leaves(scores), strict=True))
-    for name, (mask, score) in zip(masks_lib.names(masks), found, strict=True):
-        if jnp.shape(mask) != jnp.shape(score):
-            raise ValueError(
-                f"scores must have the shapes of masks, got {name} = "
-                f"{jnp.shape(score)} for {jnp.shape(mask)}"
-            )
-    _check_finite(masks, scores_lib.finite(scores, masks))
+    found = cuts.pairs(masks, scores)
+    _check_finite(masks, cuts.finite(scores, masks))
     return found
 
 
@@ -171,7 +185,7 @@ def ranked(mask: jax.Array, score: jax.Array) -> jax.Array:
     return jnp.where(mask, ordered, jnp.uint32(0))
 
 
-def _check_finite(masks, finite, place=""):
+def _check_finite(masks, finite):
     """Refuses damaged layers by name, if `finite` [layers] is known."""
     if isinstance(finite, jax.core.Tracer):
         return
@@ -180,19 +194,7 @@ def _check_finite(masks, finite, place=""):
     if damaged:
         raise ValueError(
             "scores must be finite numbers, got NaN or infinity in "
-            f"{', '.join(damaged)}{place}"
-        )
-
-
-def _check_scored(masks, finite, all_zero):
-    """Refuses the rounds whose scores ranked nothing, if they are known."""
-    if isinstance(finite, jax.core.Tracer):
-        return
-    for i, row in enumerate(jax.device_get(finite), start=1):
-        _check_finite(masks, row, f" in round {i} of {len(finite)}")
-    if all_zero[0]:
-        raise ValueError(
-            "scores must tell weights apart, got zero for all in the first round"
+            f"{', '.join(damaged)}"
         )
 
 

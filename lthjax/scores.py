@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import cuts
 from lthjax import masks as masks_lib
-from lthjax import scaled
+from lthjax.flows import degree as degree
+from lthjax.flows import synflow as synflow
 from lthjax.masks import Masks, Params
 
 LossFn = Callable[[Params], jax.Array]
@@ -52,6 +54,7 @@ def random(key: jax.Array, params: Params, masks: Masks) -> Params:
     Returns:
       A tree of float32 arrays, `None` where `masks` is.
     """
+    masks_lib.compatible(params, masks)
     leaves, treedef = jax.tree.flatten(
         jax.tree.map(lambda w, mask: None if mask is None else w, params, masks)
     )
@@ -161,55 +164,6 @@ def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
     return _where_masked(jnp.multiply, masks, params, curvature)
 
 
-def synflow(
-    apply_fn: Callable, params: Params, masks: Masks, input_shape: tuple[int, ...]
-) -> Params:
-    """Scores a weight by the share of all paths' weight that runs through it.
-
-        score = w * dR/dw / R,  R = sum(apply_fn(w, ones)),  w = |masks.apply(params)|
-
-    Without data. In a network without skips, with relu or linear units, the scores of
-    each layer sum to one, and what flows into a unit flows out of it; skips share what
-    they bridge. R grows like a product over depth: it is computed by `scaled`, which
-    neither overflows nor underflows. If nothing connects input and output, all scores
-    are zero.
-
-    Prune in many rounds, `pruning.in_rounds` by `sparsities.exponential(..., 100)`: in
-    a single one whole layers go.
-
-    Args:
-      apply_fn: (params, inputs [1, *input_shape]) -> logits, the network as it
-        evaluates, closed over running batch statistics of mean 0 and variance 1: any
-        others would make signed or unequal paths. Its activation should be linear above
-        zero: beyond its bound a relu6 passes nothing on.
-      params: The parameters. Scales of norms count by magnitude, leaves called `bias`
-        as zero: they would add what comes from no input.
-      masks: Their masks; a leaf that is `None` has no scores.
-      input_shape: Of one input, without the batch.
-
-    Returns:
-      A tree of float32 arrays, `None` where `masks` is.
-
-    References:
-      Tanaka et al., 2020, arXiv:2006.05467. Departures: divided by R, which changes no
-      rank; their code takes magnitudes of biases and running statistics too.
-    """
-    inputs = jnp.ones((1, *input_shape), jnp.float32)
-    positive = jax.tree_util.tree_map_with_path(_magnitude_but_of_bias, params)
-    positive = masks_lib.apply(positive, masks)
-
-    def flow(params):
-        return jnp.sum(scaled.evaluate(apply_fn, params, inputs).mantissa)
-
-    total, grads = jax.value_and_grad(flow)(positive)
-    share = jnp.where(total == 0, jnp.ones_like(total), total)
-
-    def score(w, g):
-        return jnp.where(w > 0, w * g / share.astype(w.dtype), 0)
-
-    return _where_masked(score, masks, positive, grads)
-
-
 def inverted(scores: Params) -> Params:
     """Returns the scores with the order turned round: a control that keeps the worst.
 
@@ -266,24 +220,10 @@ def average(score_fn: Callable, batches: Any) -> Params:
     return jax.tree.map(lambda leaf: leaf / number, total)
 
 
-def finite(scores: Params, masks: Masks) -> jax.Array:
-    """Returns for each prunable layer whether its kept weights have numbers as scores.
-
-    Args:
-      scores: A tree of float arrays of the shapes of `masks`.
-      masks: The masks.
-
-    Returns:
-      bool [layers], in the order of `jax.tree.leaves`.
-    """
-    pairs = zip(jax.tree.leaves(scores), jax.tree.leaves(masks), strict=True)
-    return jnp.stack([jnp.all(jnp.isfinite(score) | ~mask) for score, mask in pairs])
-
-
 def all_zero(scores: Params, masks: Masks) -> jax.Array:
     """Returns whether every kept weight has the score zero, bool []."""
-    pairs = zip(jax.tree.leaves(scores), jax.tree.leaves(masks), strict=True)
-    return jnp.stack([jnp.all((score == 0) | ~mask) for score, mask in pairs]).all()
+    rows = cuts.pairs(masks, scores)
+    return jnp.stack([jnp.all((score == 0) | ~mask) for mask, score in rows]).all()
 
 
 def check(scores: Params, masks: Masks) -> None:
@@ -294,9 +234,9 @@ def check(scores: Params, masks: Masks) -> None:
       masks: The masks; scores of pruned weights are not looked at.
 
     Raises:
-      ValueError: A score is NaN or infinite, or all are zero.
+      ValueError: The trees differ, a score is NaN or infinite, or all are zero.
     """
-    rows = zip(masks_lib.names(masks), finite(scores, masks).tolist(), strict=True)
+    rows = zip(masks_lib.names(masks), cuts.finite(scores, masks).tolist(), strict=True)
     damaged = [name for name, good in rows if not good]
     if damaged:
         raise ValueError(
@@ -315,11 +255,15 @@ def _where_masked(fn, masks, tree, *others):
     def score(w, mask, *rest):
         return None if mask is None else fn(w, *rest).astype(jnp.float32)
 
+    masks_lib.compatible(tree, masks)
     return jax.tree.map(score, tree, masks, *others)
 
 
 def _gradient(loss_fn, params, masks):
     """Returns dL/dw, refused where it is known to be zero at all prunable weights."""
+    loss = jax.eval_shape(loss_fn, params)
+    if not hasattr(loss, "shape") or loss.shape or loss.dtype.kind not in "fV":
+        raise ValueError(f"a loss must be one floating number, got loss_fn = {loss}")
     grads = jax.grad(loss_fn)(params)
     prunable = jax.tree.leaves(_where_masked(lambda g: g, masks, grads))
     none = jnp.stack([jnp.all(g == 0) for g in prunable]).all()
@@ -329,12 +273,6 @@ def _gradient(loss_fn, params, masks):
             "take other examples or weights, or see whether the network is connected"
         )
     return grads
-
-
-def _magnitude_but_of_bias(path, w):
-    """Returns |w|, or zero for a leaf that is called `bias`."""
-    bias = masks_lib.path_name(path[-1:]) == "bias"
-    return jnp.zeros_like(w) if bias else jnp.abs(w)
 
 
 def _length(batches) -> int:

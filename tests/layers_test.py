@@ -24,8 +24,8 @@ TABLE = {
     "data.balance": "data.splits",
     "data.checks": "data.known data.splits",
     "data.sources": "names data.files data.known data.splits data.checks",
-    "data.lazy": "names data.pixels data.files data.known data.photographs data.splits "
-    "data.sources",
+    "data.lazy": "names data.pixels data.files data.known data.photographs "
+    "data.splits data.sources",
     "data.augment": "meshes",
     "data.batches": "data.splits",
     "data.streams": "data.splits data.batches",
@@ -36,7 +36,8 @@ TABLE = {
     "models.mobilenet": "names models.layers",
     "models.ghosts": "names models.layers",
     "models.applying": "models.layers",
-    "models.catalogue": "names values models.mlp models.vgg models.resnet models.mobilenet",
+    "models.catalogue": "names values models.mlp models.vgg models.resnet "
+    "models.mobilenet models.applying",
     "models": "models.applying models.catalogue",
     "masks": "",
     "models.pytorch": "models.mlp models.vgg models.resnet models.mobilenet masks",
@@ -44,9 +45,11 @@ TABLE = {
     "gates": "masks",
     "concrete": "gates",
     "slimming": "masks",
-    "scores": "masks scaled",
-    "pruning": "masks scores",
-    "patterns": "masks pruning",
+    "cuts": "masks",
+    "flows": "masks scaled cuts",
+    "scores": "masks cuts flows",
+    "pruning": "masks cuts",
+    "patterns": "masks cuts pruning",
     "sparsities": "pruning",
     "losses": "",
     "dynamic.amounts": "masks pruning",
@@ -90,64 +93,70 @@ TABLE = {
     "tickets.controls": "masks scores pruning tickets.base",
     "tickets.storage": "masks checkpoints tickets.base",
     "tickets.travel": "checkpoints tickets.base",
-    "tickets": "tickets.base tickets.iterative tickets.continuous tickets.early_bird "
-    "tickets.storage tickets.travel",
+    "tickets": "tickets.base tickets.iterative tickets.continuous "
+    "tickets.early_bird tickets.storage tickets.travel",
     "gating": "masks gates concrete optimizers",
     "soft_threshold": "masks gating",
     "learnt": "masks gates concrete slimming pruning optimizers defaults "
     "tickets.continuous tickets gating soft_threshold",
     "examining": "masks gates gating learnt",
     "progress": "processes",
-    "structured": "names data.splits data.augment data.batches models masks scores pruning "
-    "losses channels layerwise defaults tickets.detection tickets.early_bird "
-    "tickets.forward tickets",
-    "planning": "data.splits data.sources data.batches models masks sparsities learnt "
-    "structured",
-    "criteria": "names data.splits data.sources data.augment data.batches masks scores "
-    "pruning patterns sparsities losses",
-    "programs": "cpu meshes data.splits data.augment data.batches models dynamic training "
-    "streaming planning",
-    "assembly": "names data.splits masks scores pruning dynamic optimizers training "
-    "tickets.iterative tickets.changing tickets.controls tickets learnt "
-    "examining structured planning criteria programs",
+    "structured": "names data.splits data.augment data.batches models masks scores "
+    "pruning losses channels layerwise defaults tickets.detection "
+    "tickets.early_bird tickets.forward tickets",
+    "models.checking": "names models.applying masks",
+    "planning": "data.splits data.sources data.batches models masks sparsities "
+    "learnt structured models.checking",
+    "examples": "names data.splits data.augment data.batches",
+    "flowing": "data.splits data.sources models.layers models masks cuts flows "
+    "planning",
+    "criteria": "names data.splits data.sources masks cuts scores pruning patterns "
+    "sparsities losses examples flowing",
+    "programs": "cpu meshes data.splits data.augment data.batches models dynamic "
+    "training streaming planning",
+    "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
+    "assembly": "names data.splits masks scores pruning dynamic optimizers "
+    "training tickets.iterative tickets.changing tickets.controls tickets learnt "
+    "examining structured models.checking planning criteria programs rehearsal",
     "recipes": "losses dynamic rescaling retraining tickets.iterative",
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
-    "training retraining tickets.storage tickets planning programs assembly "
-    "recipes",
+    "training retraining tickets.storage tickets planning programs assembly recipes",
     "workdir": "processes checkpoints config origin results tickets progress",
     "missing": "dynamic checkpoints results tickets learnt structured workdir",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
-    "studies": "names processes data.splits data.sources data.batches masks analysis costs "
-    "training results tickets.storage tickets progress figures findings",
+    "studies": "names processes data.splits data.sources data.batches masks "
+    "analysis costs training results tickets.storage tickets progress figures "
+    "findings",
     "records": "masks training",
-    "populations": "meshes processes dynamic training tickets progress assembly workdir "
-    "records",
+    "populations": "meshes processes dynamic training tickets progress assembly "
+    "workdir records",
     "gains": "results figures",
     "report": "processes results figures gains",
     "chains": "masks results tickets learnt assembly workdir",
-    "checks": "names values data.splits data.sources data.lazy models.ghosts gates losses "
-    "optimizers retraining layerwise config tickets.detection structured "
+    "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
+    "losses optimizers retraining layerwise config tickets.detection structured "
     "planning assembly recipes studies",
     "data.fingerprints": "data.splits",
     "source": "data.splits data.balance data.sources data.lazy",
-    "experiment": "memory meshes training retraining config results tickets.storage learnt "
-    "examining progress planning programs assembly arms workdir missing studies "
-    "records populations report chains checks data.fingerprints source",
-    "dry_run": "data.sources training learnt progress planning assembly recipes checks "
-    "experiment",
+    "experiment": "memory meshes training retraining config results "
+    "tickets.storage learnt examining progress planning programs assembly arms "
+    "workdir missing studies records populations report chains checks "
+    "data.fingerprints source",
+    "dry_run": "data.sources training learnt progress planning assembly recipes "
+    "checks experiment",
     "marks": "checksums results",
     "sweeps": "names config results learnt checks experiment marks",
     "merged": "results sweeps",
-    "commands": "cpu processes progress",
+    "commands": "names cpu processes progress",
     "launching": "config progress sweeps commands",
-    "export": "names data.sources masks models.pytorch config origin tickets.storage "
-    "tickets.travel tickets planning workdir findings",
+    "export": "names data.sources masks models.pytorch config origin "
+    "tickets.storage tickets.travel tickets planning workdir findings",
     "main": "config report experiment dry_run commands",
     "sweep": "config sweeps merged commands launching",
-    "lthjax": "cpu models masks gates scores pruning patterns sparsities losses dynamic "
-    "analysis costs optimizers training channels compact forward two_layer hull "
-    "thresholds layerwise results tickets",
+    "lthjax": "cpu models masks gates scores pruning patterns sparsities losses "
+    "dynamic analysis costs optimizers training channels compact forward two_layer "
+    "hull thresholds layerwise results tickets",
 }
 
 

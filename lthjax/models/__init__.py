@@ -1,6 +1,6 @@
 """Networks, and any flax module as pure functions."""
 
-from lthjax.models.applying import apply, initialise
+from lthjax.models.applying import apply, initialise, is_ours
 from lthjax.models.catalogue import build
 
-__all__ = ["apply", "build", "initialise"]
+__all__ = ["apply", "build", "initialise", "is_ours"]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lthjax import names, values
+from lthjax.models import applying
 from lthjax.models.mlp import MLP, ConvNet, LeNet5
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
@@ -64,7 +65,11 @@ def build(
     asked |= {"axis_name": (axis_name, None), "remat": (remat, False)}
     _check_given(name, accepted, **asked)
     given = {k: v for k, v in standard.items() if k in accepted}
-    model = factory(**given, **options)
+    if name in MODELS:
+        return factory(**given, **options)
+    given |= _told(name, factory, options)
+    with names.calling("model", name):
+        model = factory(**given, **options)
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model must be a flax linen module, got {name} = {model!r}")
     return model
@@ -81,6 +86,19 @@ def _accepted(name: str, factory: Callable, options: Mapping[str, Any]) -> set[s
     named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
     anything = set(options) if len(named) < len(parameters) else set()
     return (named | anything) - {"parent", "name"}
+
+
+def _told(name, factory, options):
+    """Returns the mode of a factory that must have one: inference, until it trains."""
+    parameters = inspect.signature(factory).parameters
+    own = applying.modes(parameters)
+    if set(own) & set(options):
+        raise ValueError(
+            "a network is told whether it trains by the program, got model.options = "
+            f"{dict(options)} of model {name!r}; leave {', '.join(own)} out"
+        )
+    must = [n for n in own if parameters[n].default is inspect.Parameter.empty]
+    return {name: not applying.MODES[name] for name in must}
 
 
 def _check_options(name: str, choices: set[str], options: Mapping[str, Any]) -> None:
