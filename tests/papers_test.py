@@ -117,3 +117,14 @@ def test_every_published_column_of_cifar_stands_beside_one_of_ours():
     for other in ({"draw_at": 61_000}, {"model": "vgg11"}, {"size": 44_000}):
         missing = {**row, "size": 45_000, **other}
         assert experiment.beside(missing, options) == "not supplied"
+
+
+def test_the_epochs_in_the_hull_are_told_with_what_they_say_of_the_network():
+    experiment = loaded("wolfe2021_theory")
+    options = SimpleNamespace(examples=1000, margin_rate=0.1)
+    margins = [(3e-4, 0.5), (-2e-5, 0.75), (1e-3, 1.0)]
+    text = "\n".join(experiment.memberships(margins, options))
+    assert "at epochs: 0, 2 of 0 to 2; published, the first: 1." in text
+    assert "| 1 | -2e-05 | 75.0 |" in text
+    none = experiment.memberships([(-1.0, 0.5)], options)[0]
+    assert "at epochs: none of 0 to 0" in none
