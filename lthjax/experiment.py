@@ -83,7 +83,9 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     config_lib.validate(config)
     studies.check(config.studies)
     root = pathlib.Path(root)
-    config = workdir.with_own_cut(root, config)
+    asked_for, config = config.data.cut, workdir.with_own_cut(root, config)
+    if config.data.cut != asked_for:
+        log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)
     source = load(config)
     parts, own = arms.build(config, source, assembly.build(config, source))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
