@@ -141,7 +141,7 @@ def default() -> ConfigDict:
             "studies": (),  # figures beside the curve: overlap, densities, flops, ...
             "mesh": {"ticket": 1, "data": 1},  # devices for members, for a batch
             "eval_every": 0,  # steps; 0: once an epoch
-            "eval_batch": 500,
+            "eval_batch": 500,  # more than that: at most the images there are
             "best_by": "accuracy",  # or "loss", on the validation set
             "deterministic": False,  # on a GPU: equal bits from run to run, slower
             "logging": {

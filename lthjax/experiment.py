@@ -95,7 +95,9 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     """
     config_lib.validate(config)
     root = pathlib.Path(root)
-    config = workdir.with_own_cut(root, config)
+    asked_for, config = config.data.cut, workdir.with_own_cut(root, config)
+    if config.data.cut != asked_for:
+        log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)
     found = _checked(config)
     if alone := planning.lone_seed(config):
         log.info("%s", alone)

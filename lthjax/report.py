@@ -56,11 +56,14 @@ def current(root: pathlib.Path) -> bool:
 def majority(root: str | pathlib.Path) -> float | None:
     """Returns the share of the largest class among a run's test images, if counted.
 
-    So much is right where a network says nothing but that class.
+    So much is right where a network says nothing but that class. Of a damaged file,
+    which the run itself writes anew, it is `None`.
     """
     path = pathlib.Path(root) / CLASSES
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found.get("majority", {}).get("test")
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["majority"]["test"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:

@@ -171,6 +171,14 @@ def test_a_mask_that_never_stays_is_drawn_before_the_last_epoch():
     assert not facts["fired"] and facts["epoch"] == 11
 
 
+@pytest.mark.parametrize("rule", detection.RULES)
+def test_a_queue_that_is_never_full_takes_no_room_of_its_own(rule):
+    asked, state = run(search(rule=rule, queue=10**9), lambda epoch: jnp.arange(4.0))
+    assert asked[-1].step == STEPS - EPOCH
+    assert state.watch.masks.shape[0] <= STEPS // EPOCH + 2
+    assert not state.watch.fired
+
+
 @pytest.mark.parametrize(
     "act, words",
     [

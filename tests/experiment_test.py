@@ -116,8 +116,12 @@ def test_a_finished_run_leaves_nothing_half_written(full):
     names = {path.name for path in root.iterdir()} - {".lock"}
     assert names == {
         *("config.json", "results.jsonl", "curves.jsonl", "results.csv", "curve.png"),
-        *("layers.png", "tickets", "search", "tensorboard"),
+        *("layers.png", "tickets", "search", "tensorboard", "classes.json"),
     }
+    # Classes in turn: 48 images less 16, and 16 each for validation and test.
+    counted = json.loads((root / "classes.json").read_text())
+    assert counted["images"]["train"] == [3, 3, 3, 3, 3, 3, 4, 4, 3, 3]
+    assert counted["majority"]["test"] == 2 / 16
     assert not [path for path in root.rglob("*") if "tmp" in path.name]
 
 

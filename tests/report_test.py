@@ -132,8 +132,9 @@ def test_the_share_is_what_the_run_counted(root):
     assert report.majority(root) is None
     (root / report.CLASSES).write_text('{"majority": {"test": 0.25}}')
     assert report.majority(root) == 0.25
-    (root / report.CLASSES).write_text("{}")
-    assert report.majority(root) is None
+    for text in ("{}", '{"majority": {"te', '{"majority": null}', ""):
+        (root / report.CLASSES).write_text(text)
+        assert report.majority(root) is None
 
 
 def test_names_and_paths_are_shown_as_they_are(tmp_path, capsys):

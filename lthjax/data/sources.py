@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from lthjax import names
 from lthjax.data import checks, files
 from lthjax.data.known import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import PARTS, Source, Split, cut, image_shape, of_facts, part
+
+log = logging.getLogger(__name__)
 
 Folder = str | os.PathLike
 
@@ -219,6 +222,8 @@ def _describe(name: str, train: Split, test: Split) -> Source:
     checks.check_named(name, num_classes, len(train.labels) + len(test.labels))
     channels = np.moveaxis(train.images, -1, 0)
     mean, std = zip(*(_moments(x) for x in channels), strict=True)
+    if all(x.min() == x.max() for x in channels):
+        log.warning("all pixels of a channel are equal in %r: nothing to learn", name)
     return Source(train, part(train, 0, 0), test, num_classes, mean, std)
 
 

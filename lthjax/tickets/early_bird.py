@@ -70,6 +70,7 @@ def early_bird(
             f"which an epoch has {epoch}"
         )
     check(rule, queue, threshold)
+    queue = min(queue, max(QUEUE, steps // epoch + 1))  # a longer one is never full
 
     def init(key, params, model_state, masks):
         del key

@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import on_disk
 import pytest
+import tiny
 
+from lthjax import experiment
 from lthjax.data import balance, lazy, sources, splits
 from lthjax.data.splits import Source, Split
 
@@ -157,3 +160,26 @@ def test_the_known_share_of_the_largest_class_is_that_of_the_set(name):
     source = sources.load(name)
     share = balance.majority(balance.counts(source))["test"]
     assert share == pytest.approx(sources.facts(name).majority)
+
+
+def test_a_class_without_a_folder_in_val_is_said(tmp_path):
+    top = on_disk.photographs(tmp_path)
+    shutil.rmtree(top / "val" / "n02")
+    found = balance.counts(lazy.load("imagenet", data_dir=top, validation=3))
+    assert counted(lazy.load("imagenet", data_dir=top).test) == [1, 0, 1]
+    (sentence,) = balance.warnings(found)
+    assert sentence.startswith("the test split has no image of class 1 of 3")
+
+
+def limited(*, limit, validation):
+    return classes(train=(limit, validation))
+
+
+def test_an_own_set_s_options_may_have_the_names_of_ours():
+    options = {"limit": 9, "validation": 6}
+    source = sources.load(f"{__name__}:limited", validation=5, options=options)
+    assert counted(source.train, 2) == [6, 4]
+    config = tiny.config({"data.name": f"{__name__}:limited", "data.limit": 10})
+    config = tiny.changed(config, {"data.options": options, "data.validation": 5})
+    assert counted(experiment.load(config).train, 2) == [6, 4]
+    assert sources.facts(config.data.name, options=options).train == 15
