@@ -63,7 +63,7 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
         _write(path, arguments)
     except ValueError as error:  # of tensorstore, for what the system refused to write
         raise OSError(f"{path} cannot be written: {error}") from error
-    _check_written(path, metadata["checksum"])
+    _check_written(path, whole, metadata["checksum"])
 
 
 def check_path(path: str | pathlib.Path) -> None:
@@ -117,13 +117,14 @@ def _write(path, arguments):
             (folder / name).rename(path)
 
 
-def _check_written(path, expected):
+def _check_written(path, like, expected):
     """Checks that what was written can be read; else it is removed."""
     try:
-        _, _, found = _read(path, None)
+        _, _, found = _read(path, like)
     except DamagedError as error:
         found = error
-    if found != expected:
+    (wrong,) = processes.largest(found != expected)
+    if wrong:
         _remove(path)
         raise OSError(
             f"what was written to {path} must be read back as it was, got {found}; its "

@@ -1,6 +1,7 @@
 """A workdir belongs to one config and one process at a time."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 import tiny
 
 from lthjax import config as config_lib
-from lthjax import workdir
+from lthjax import populations, workdir
 from lthjax.tickets import Ticket
 
 # The data may move, what is shown may change, and there may be more to train.
@@ -128,3 +129,14 @@ def test_a_training_whose_removal_was_killed_is_none_to_go_on_with(
     assert not caplog.text
     workdir.drop_stale(tmp_path, {1})
     assert not (tmp_path / "training").exists()
+
+
+def test_what_a_round_of_a_level_left_is_not_taken_for_damage_by_its_ticket(
+    tmp_path, caplog
+):
+    numbers = {"members": [["ticket", 0, None]], "span": [1, 2, 9, 1], "at": 3}
+    workdir.save_training(tmp_path, 1, {"a": np.zeros(3)}, numbers | {"seconds": 1.0})
+    parts = types.SimpleNamespace(begin=lambda ticket: {"b": jnp.zeros(4)})
+    job = populations.Job("ticket", workdir.Member(0), ticket())
+    assert populations.restore(tmp_path, parts, [job]) is None
+    assert not caplog.text
