@@ -114,7 +114,6 @@ TABLE = {
     "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
     "workdir": "checkpoints origin processes progress results tickets config",
-    "missing": "checkpoints dynamic learnt results structured tickets workdir",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "data.splits "
@@ -126,6 +125,8 @@ TABLE = {
     "gains": "figures results",
     "report": "figures processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
+    "missing": "chains checkpoints dynamic learnt results structured tickets training "
+    "workdir",
     "experiment": "data.fingerprints data.lazy missing "
     "memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
