@@ -7,8 +7,8 @@ tickets of all seeds and their controls.
 
 import contextlib
 import functools
-import itertools
 import logging
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from lthjax import (
     learnt,
     memory,
     meshes,
+    missing,
     planning,
     populations,
     programs,
@@ -38,7 +39,6 @@ from lthjax import (
     workdir,
 )
 from lthjax import config as config_lib
-from lthjax import missing as lacking
 from lthjax.assembly import Parts
 from lthjax.data import fingerprints
 from lthjax.populations import Job
@@ -62,8 +62,8 @@ class Run(NamedTuple):
       arms: {(arm, level): the functions of what is retrained with tweaks}.
       stay: What saves a search that works between two trainings: see `workdir.stay`.
       run: The digest that its records are marked with.
-      lost: {member: trainings that its search had done, whose records are lost}.
-      behind: Members whose search is gone through again from its start, for those.
+      done: {member: the trainings that its search had done at the start}.
+      behind: {member: how far its search is gone through again, for lost records}.
       again: (level, arm, member) of what was trained since the start.
     """
 
@@ -74,8 +74,8 @@ class Run(NamedTuple):
     arms: dict
     stay: Callable
     run: str
-    lost: dict
-    behind: set
+    done: dict
+    behind: dict
     again: set
 
 
@@ -108,10 +108,9 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / report.CLASSES, counted)
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
-        this = Run(config, root, parts, {}, own, stay, run, {}, set(), set())
-        for one in members(config):
-            _begin(this, one)
-        absent = missing(this)
+        this = Run(config, root, parts, {}, own, stay, run, {}, {}, set())
+        _begin(this)
+        absent = missing.missing(this)
         workdir.drop_stale(root, {level for level, _, _ in absent})
         if absent:
             needed = planning.bytes_to_write(config, parts.plan, len(this.chains))
@@ -120,7 +119,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             _check_left(this)
             workdir.check_tickets(root, this.chains, len(parts.plan.targets))
             log.info("finished: %s has all that was asked for; nothing to do", root)
-        while absent := missing(this):
+        while absent := missing.missing(this):
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
         if config.studies:
@@ -130,19 +129,25 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     return results.read(root / results.RESULTS)
 
 
-def _begin(this, one):
-    """Begins a chain where its search stands, or at its start for what is lost."""
-    root, plan = this.root, this.parts.plan
-    saved = chains.saved(root, this.parts, one)
-    done = lacking.trainings(root, this.config, plan, one, saved and saved[1])
-    gone = this.lost[one] = lacking.lost(root, plan, one, done)
-    lacking.say(one, gone)
-    if not all(
-        lacking.from_its_ticket(root, this.config, plan, one, row) for row in gone
-    ):
-        this.behind.add(one)
-        saved = None
-    this.chains[one] = chains.begin(root, this.parts, one, saved, _stay(this, one))
+def _begin(this):
+    """Begins each chain where its search stands, or at its start for what is lost."""
+    root, config, plan = this.root, this.config, this.parts.plan
+    stands, anew = {}, set()
+    for one in members(config):
+        stands[one] = saved = chains.saved(root, this.parts, one)
+        last = saved and saved[1]
+        this.done[one] = missing.trainings(root, config, plan, one, last)
+        lost = missing.lost(root, plan, one, this.done[one])
+        missing.say(one, lost)
+        ready = functools.partial(missing.from_its_ticket, root, config, plan, one)
+        anew |= {
+            (None if missing.together(this) else one, r) for r in lost if not ready(r)
+        }
+    for one, stand in stands.items():
+        own = [r for r in this.done[one] if {(one, r), (None, r)} & anew]
+        this.behind.update({one: max(map(missing.place, own))} if own else {})
+        stand = None if own else stand
+        this.chains[one] = chains.begin(root, this.parts, one, stand, _stay(this, one))
 
 
 def _stay(this, one):
@@ -202,32 +207,6 @@ def members(config) -> list[Member]:
     if config.search.method not in learnt.GATED or len(logits) == 1:
         logits = (None,)
     return [Member(seed, logit) for seed in config.seeds for logit in logits]
-
-
-def missing(this: Run) -> list[tuple[int, str, Member]]:
-    """Returns (level, arm, member) of all trainings to be done with a known ticket."""
-    rows = []
-    records = results.read(this.root / results.RESULTS)
-    present = lacking.recorded(this.root).whole
-    for one, (_, ticket) in this.chains.items():
-        last = chains.last(records, one, len(this.parts.plan.targets))
-        if ticket is not None:
-            rows.append((ticket.level, ticket.arm, one))
-            last = ticket.level - ticket.searching
-        wanted = [*itertools.product(range(1, last + 1), this.config.controls)]
-        # Once the level's own training is over, and with it that of the dense network.
-        after = last + 1 if ticket is None else ticket.level
-        wanted += [(n, arm) for arm, n in this.arms if n < after]
-        if one not in this.behind:
-            wanted += [(row.level, row.arm) for row in this.lost[one]]
-        rows += [
-            (level, arm, one)
-            for level, arm in dict.fromkeys(wanted)
-            if results.identity({"level": level, "arm": arm, **one.identity})
-            not in present
-            and (level, arm, one) not in this.again
-        ]
-    return rows
 
 
 def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:
@@ -356,8 +335,8 @@ def _move_on(this, job, trained):
         workdir.save_search(root, one, state, ticket, trained)
     following = chains.following(root, this.parts, one, stand, _stay(this, one))
     this.chains[one] = following
-    left = lacking.lost(root, this.parts.plan, one, this.lost[one])
-    if one in this.behind and (not left or following[1] is None):
-        this.behind.remove(one)
+    far = missing.place(ticket) >= this.behind.get(one, (math.inf,))
+    if one in this.behind and (far or following[1] is None):
+        del this.behind[one]
         saved = chains.saved(root, this.parts, one)
         this.chains[one] = chains.begin(root, this.parts, one, saved, this.stay)

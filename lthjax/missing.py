@@ -1,22 +1,30 @@
 """What the records of a run lack of what its searches say was trained."""
 
+import itertools
 import logging
 import pathlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import jax
+
 from lthjax import (
+    chains,
     checkpoints,
     dynamic,
     learnt,
     results,
     structured,
     tickets,
+    training,
     workdir,
 )
 from lthjax.tickets import Ticket
 from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
+
+Row = tuple[int, str, Member]
 
 
 class Training(NamedTuple):
@@ -134,6 +142,89 @@ def from_its_ticket(
     except checkpoints.DamagedError:
         return False
     return ticket.until >= plan.steps and config.search.method not in dynamic.METHODS
+
+
+def place(row: Training | Ticket) -> tuple[int, ...]:
+    """Returns what orders the trainings of a search: a level's round comes first."""
+    return row.level, 1 - row.searching, row.until
+
+
+def with_companions(
+    wanted: list[Row], absent: list[Row], current: Collection, arms: Collection
+) -> list[Row]:
+    """Returns what is absent, with what it was trained together with if it is lost.
+
+    In a population of another size the members of one `vmap` round differently, so that
+    what is lost of a level is trained again with all that was trained beside it.
+
+    Args:
+      wanted: (level, arm, member) of all that should be there, in order.
+      absent: Those of them that are not, and that have not been trained just now.
+      current: (level, member) of what the searches have to train next: is not lost.
+      arms: (arm, level) of the other ways to retrain, which are trained apart.
+    """
+    there = {row[:2] for row in set(wanted) - set(absent)}
+    lost = {
+        (level, (arm, level) in arms)
+        for level, arm, one in absent
+        if (level, one) not in current and ((level, arm) in there or arm == "ticket")
+    }
+    absent = set(absent)
+    return [r for r in wanted if r in absent or (r[0], (r[1], r[0]) in arms) in lost]
+
+
+def missing(this: Any) -> list[Row]:
+    """Returns all trainings of a run that are to be done with a known ticket.
+
+    Args:
+      this: An `experiment.Run`.
+    """
+    records, rows = results.read(this.root / results.RESULTS), []
+    present = recorded(this.root).whole
+    for one, (_, ticket) in this.chains.items():
+        last = chains.last(records, one, len(this.parts.plan.targets))
+        wanted = [] if one in this.behind else _trained(this, one)
+        if ticket is not None:
+            wanted = [*wanted, (ticket.level, ticket.arm)]
+            last = ticket.level - ticket.searching
+        wanted += itertools.product(range(1, last + 1), this.config.controls)
+        # Once the level's own training is over, and with it that of the dense network.
+        after = last + 1 if ticket is None else ticket.level
+        wanted += [(n, arm) for arm, n in this.arms if n < after]
+        rows += [(level, arm, one) for level, arm in dict.fromkeys(wanted)]
+    rows = [row for row in rows if _is_next(this, row) or row not in this.again]
+    absent = [r for r in rows if _is_next(this, r) or _identity(r) not in present]
+    if not together(this):
+        return absent
+    pairs = [(one, ticket) for one, (_, ticket) in this.chains.items()]
+    current = {(ticket.level, one) for one, ticket in pairs if ticket is not None}
+    return with_companions(rows, absent, current, this.arms)
+
+
+def _trained(this, one):
+    """Returns (level, arm) of the tickets of a chain that were trained to their end."""
+    plan = this.parts.plan
+    own = [row for row in this.done[one] if not row.searching]
+    own = [r for r in own if r.until >= plan.steps and r.level <= len(plan.targets)]
+    return [(row.level, row.arm) for row in own]
+
+
+def _is_next(this, row):
+    """Says whether a row is what a search has to train next."""
+    level, arm, one = row
+    _, ticket = this.chains[one]
+    return ticket is not None and (ticket.level, ticket.arm) == (level, arm)
+
+
+def _identity(row):
+    level, arm, one = row
+    return results.identity({"level": level, "arm": arm, **one.identity})
+
+
+def together(this: Any) -> bool:
+    """Says whether what a member trains to depends, in rounding, on the others."""
+    params, _ = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
+    return training.together(params) != 1
 
 
 def say(one: Member, rows: list[Training]) -> None:

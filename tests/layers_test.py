@@ -122,7 +122,9 @@ TABLE = {
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
     "training retraining tickets.storage tickets planning programs assembly recipes",
     "workdir": "processes checkpoints config origin results tickets progress",
-    "missing": "dynamic checkpoints results tickets learnt structured workdir",
+    "chains": "masks results tickets learnt assembly workdir",
+    "missing": "dynamic training checkpoints results tickets learnt structured "
+    "workdir chains",
     "figures": "results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "names processes data.splits data.sources data.batches masks "
@@ -133,7 +135,6 @@ TABLE = {
     "workdir records",
     "gains": "results figures",
     "report": "processes results figures gains",
-    "chains": "masks results tickets learnt assembly workdir",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
     "losses optimizers retraining layerwise config tickets.detection structured "
     "planning assembly recipes studies",
@@ -141,7 +142,7 @@ TABLE = {
     "source": "data.splits data.balance data.sources data.lazy",
     "experiment": "memory meshes training retraining config results "
     "tickets.storage learnt examining progress planning programs assembly arms "
-    "workdir missing studies records populations report chains checks "
+    "workdir chains missing studies records populations report checks "
     "data.fingerprints source",
     "dry_run": "data.sources training learnt progress planning assembly recipes "
     "checks experiment",
