@@ -8,10 +8,19 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax import assembly, experiment, learnt, planning, progress, studies, training
+from lthjax import (
+    assembly,
+    experiment,
+    learnt,
+    planning,
+    progress,
+    spans,
+    studies,
+    training,
+)
 from lthjax import config as config_lib
 from lthjax.data import lazy, sources
-from lthjax.recipes import levels as retrained
+from lthjax.spans import levels as retrained
 
 # A larger batch is timed at these sizes and scaled.
 _BATCH, _CHUNK = 64, 100
@@ -46,6 +55,8 @@ def show(config) -> None:
         f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
         f"{tweaked}"
     )
+    for text in _steps(config, plan):
+        console.print(text)
     seconds = _seconds(config, facts, plan, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
@@ -70,7 +81,8 @@ def check(config) -> tuple[sources.Facts, int, planning.Plan]:
     studies.check(config.studies)
     facts, held_out = _facts(config)
     plan = planning.plan(config, facts, facts.train)
-    assembly.check(config, plan)
+    init_fn = planning.initialiser(config, facts)
+    assembly.check(config, plan, jax.eval_shape(init_fn, jax.random.key(0))[0])
     return facts, held_out, plan
 
 
@@ -110,15 +122,32 @@ def _levels(plan):
     return shown
 
 
+def _steps(config, plan):
+    """Yields sentences on the steps that tickets, and what goes with them, train."""
+    rows = spans.trainings(config, plan)
+    dense, found = (
+        rows[0],
+        {row[2:] for row in rows if row.level and row.arm != "search"},
+    )
+    if spans.drawn(config):
+        yield (
+            f"the dense training ends where the ticket is drawn, after {dense.until:,} "
+            f"steps at the earliest; from there all of its level train to step "
+            f"{plan.steps:,}"
+        )
+        return
+    for start, until in sorted(found):
+        yield f"tickets, their controls and arms train steps {start:,} to {until:,}"
+
+
 def _seconds(config, facts, plan, held_out):
     """Returns the time of a run, from a few steps and a validation on blank images."""
-    chains, levels = len(experiment.members(config)), len(plan.targets)
-    trainings = chains + chains * _arms(config) * levels
-    trainings += chains * len(config.retraining.arms) * len(retrained(config, plan))
-    points = -(-plan.steps // plan.eval_every)
+    chains = len(experiment.members(config))
+    steps = [row.until - row.start for row in spans.trainings(config, plan)]
+    points = sum(-(-n // plan.eval_every) for n in steps)
     trained, validated = _seconds_per_image(config, facts, plan)
-    images = plan.steps * config.train.batch_size
-    return trainings * (images * trained + points * held_out * validated)
+    images = sum(steps) * config.train.batch_size
+    return chains * (images * trained + points * held_out * validated)
 
 
 def _seconds_per_image(config, facts, plan):

@@ -89,7 +89,7 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
     Members that are no longer wanted are left out.
     """
     ticket = jobs[0].ticket
-    like = jax.eval_shape(parts.begin, ticket)
+    like = jax.eval_shape(lambda rest: parts.begin(rest._replace(step=0)), ticket)
     saved = workdir.load_training(root, ticket.level, like)
     if saved is None:
         return None

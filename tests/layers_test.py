@@ -46,7 +46,9 @@ TABLE = {
     "sparsities": "pruning",
     "losses": "",
     "dynamic.amounts": "masks pruning",
-    "dynamic.base": "masks dynamic.amounts",
+    "schedules": "",
+    "zeros": "masks",
+    "dynamic.base": "masks schedules zeros dynamic.amounts",
     "dynamic.growing": "masks pruning scores sparsities dynamic.amounts dynamic.base",
     "dynamic.shrinking": "masks pruning scores dynamic.amounts dynamic.base",
     "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
@@ -54,7 +56,7 @@ TABLE = {
     "costs": "masks",
     "rescaling": "masks",
     "curvature": "masks",
-    "optimizers": "masks names",
+    "optimizers": "masks names schedules zeros",
     "training": "masks losses meshes optimizers data.batches",
     "streaming": "data.splits data.streams meshes training",
     "retraining": "losses masks models models.ghosts names rescaling training",
@@ -95,20 +97,22 @@ TABLE = {
     "channels defaults layerwise losses masks models names pruning scores "
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
+    "spans": "dynamic learnt tickets.continuous tickets.iterative",
+    "rates": "spans",
     "planning": "data.splits "
-    "structured data.batches data.sources models masks sparsities learnt",
+    "spans structured data.batches data.sources models masks sparsities learnt",
     "criteria": "data.splits "
     "names data.augment data.batches data.sources losses masks scores "
     "pruning patterns sparsities",
     "programs": "data.splits streaming "
     "cpu meshes data.augment data.batches models dynamic training planning",
     "assembly": "data.splits "
-    "names masks scores pruning dynamic optimizers training tickets "
+    "names masks scores pruning dynamic optimizers rates spans training tickets "
     "tickets.iterative tickets.controls tickets.changing planning criteria programs "
     "learnt examining structured",
-    "recipes": "dynamic losses retraining rescaling tickets.iterative",
+    "recipes": "losses retraining rescaling",
     "arms": "data.splits "
-    "assembly planning programs costs dynamic masks models models.ghosts "
+    "assembly spans planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
     "workdir": "checkpoints processes progress results tickets config",
     "figures": "results",
@@ -128,7 +132,7 @@ TABLE = {
     "retraining tickets.storage learnt examining chains",
     "dry_run": "data.lazy "
     "data.sources training config progress planning assembly studies "
-    "recipes experiment learnt",
+    "spans experiment learnt",
     "sweeps": "config dry_run experiment learnt names results",
     "merged": "results sweeps",
     "commands": "cpu processes progress",
