@@ -21,6 +21,7 @@ from lthjax import (
     programs,
     recipes,
     retraining,
+    spans,
     training,
 )
 from lthjax.assembly import Parts
@@ -55,20 +56,24 @@ def build(config, source, parts: Parts) -> tuple[Parts, dict[tuple[str, int], Pa
     network = planning.model(config, planning.kind(source))
     counted = parts._replace(describe=_describer(config, source, Recipe()))
     chosen = {
-        (arm, level): recipes.recipe(config, parts.plan, source.num_classes, arm, level)
+        (arm, level): recipes.recipe(
+            config, spans.span(config, parts.plan, level), source.num_classes, arm
+        )
         for arm in asked.arms
-        for level in recipes.levels(config, parts.plan)
+        for level in spans.levels(config, parts.plan)
     }
     groups = {}
     for found in chosen.values():
         _check_network(network, found, source)
-        groups.setdefault(_form(found), None)
+        groups.setdefault(_form(config, found), None)
     if asked.distillation.teacher:
         teacher(asked.distillation.teacher, parts)
     for form in groups:
-        own = {row: found for row, found in chosen.items() if _form(found) == form}
+        own = {
+            row: found for row, found in chosen.items() if _form(config, found) == form
+        }
         groups[form] = _group(config, source, counted, form, own)
-    return counted, {row: groups[_form(found)] for row, found in chosen.items()}
+    return counted, {row: groups[_form(config, found)] for row, found in chosen.items()}
 
 
 def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
@@ -109,9 +114,14 @@ def stripped(state: training.State, job) -> Trained:
     return found if stays else ghosts.strip(found)
 
 
-def _form(found):
-    """Returns what decides a recipe's program; the rest of it is data."""
+def _form(config, found):
+    """Returns what decides a recipe's program; the rest of it is data.
+
+    So are its times, where the data decide when a ticket is drawn.
+    """
     taught = () if found.distillation else None
+    if spans.drawn(config):
+        found = retraining.timed(found, ((0, 1), (0, 1)))
     return found._replace(
         rescaling=None, smoothing=0.0, distillation=taught, taught_until=0
     )
@@ -143,10 +153,10 @@ def _group(config, source, parts, form, chosen):
     mapped = planning.model(config, planning.kind(source), **shared)
     step = retraining.step(mapped, form, tx, forward_fn=programs.forward, **shared)
     every = parts.plan.eval_every
-    room = parts.plan.steps // every + 2
+    room = spans.longest(config, parts.plan) // every + 2
     return parts._replace(
         tx=tx,
-        begin=jax.jit(lambda ticket: training.begin(tx, ticket, points=room)),
+        begin=training.starter(tx, points=room),
         run=programs.trainer(
             config,
             source,
@@ -157,7 +167,7 @@ def _group(config, source, parts, form, chosen):
         ),
         control=_dresser(config, parts.plan, init, tx),
         prepare=_preparer(config, source, parts, form, chosen),
-        handed=lambda job: _handed(job, chosen),
+        handed=lambda job: _handed(config, source, job),
         describe=_describer(config, source, form, retrained=True),
     )
 
@@ -201,7 +211,9 @@ def _dresser(config, plan, init, tx):
             ghosts.graft(*pair) for pair in zip(init(keys[0]), plain, strict=True)
         )
         kept = ghosts.spare(params, ticket.masks)
-        start, until = recipes.span(config, plan, ticket.level)
+        start, until = ticket.step, ticket.until
+        if ticket.level == 0:  # what is saved of it is its beginning
+            start, until = spans.span(config, plan, 0)
         dressed = ticket._replace(
             step=start, until=until, params=params, model_state=state, masks=kept
         )
@@ -231,8 +243,11 @@ def _preparer(config, source, parts, form, chosen):
     options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
     asked = form._replace(rescaling=options)
     rescale = jax.jit(
-        lambda key, ticket, data: retraining.rescaled(
-            network, asked, ticket, lambda i: batch_fn(key, data, i)
+        lambda key, ticket, data, times: retraining.rescaled(
+            network,
+            retraining.timed(asked, times),
+            ticket,
+            lambda i: batch_fn(key, data, i),
         ),
         compiler_options=cpu.compiler_options(shapes) or None,
     )
@@ -241,7 +256,8 @@ def _preparer(config, source, parts, form, chosen):
         if chosen[job.arm, job.ticket.level].rescaling is None:
             return job.ticket
         key = assembly.key(job.seed, "rescaling")
-        params, _ = rescale(key, job.ticket._replace(opt_state=None), data)
+        ticket, times = job.ticket._replace(opt_state=None), _times(config, source, job)
+        params, _ = rescale(key, ticket, data, times)
         return job.ticket._replace(params=params)
 
     return prepare
@@ -264,10 +280,23 @@ def _batches(config, source):
     return pair
 
 
-def _handed(job, chosen):
+def _handed(config, source, job):
     """Returns what the steps of a job are handed."""
-    numbers = retraining.numbers(chosen[job.arm, job.ticket.level])
-    return Handed(job.ticket.masks, numbers, job.teacher)
+    numbers = retraining.numbers(_recipe(config, source, job))
+    times = jax.tree.map(jnp.int32, _times(config, source, job))
+    return Handed(job.ticket.masks, numbers, job.teacher, times)
+
+
+def _recipe(config, source, job):
+    """Returns the recipe of a job, in the steps of its ticket."""
+    span = job.ticket.step, job.ticket.until
+    return recipes.recipe(config, span, source.num_classes, job.arm)
+
+
+def _times(config, source, job):
+    """Returns the times of a job's recipe where the data decide on them, or `None`."""
+    found = retraining.times(_recipe(config, source, job))
+    return found if spans.drawn(config) else None
 
 
 def _describer(config, source, form, *, retrained=False) -> Callable:
@@ -288,9 +317,10 @@ def _describer(config, source, form, *, retrained=False) -> Callable:
 
     state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
     used = costs.uses(forward, params, shape)
-    end = retraining.ends(form)
 
     def describe(job, kept):
+        own = retrained and spans.drawn(config)
+        end = retraining.ends(_recipe(config, source, job) if own else form)
         pruned = ghosts.spare(params, kept) if form.skips else kept
         plain = ghosts.strip(params), ghosts.strip(pruned)
         bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}

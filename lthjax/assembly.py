@@ -17,7 +17,9 @@ from lthjax import (
     programs,
     pruning,
     rehearsal,
+    rates,
     scores,
+    spans,
     structured,
     training,
 )
@@ -95,14 +97,13 @@ def build(config, source) -> Parts:
     facts = planning.kind(source)
     numbers = planning.plan(config, facts, splits_lib.size(source.train))
     plain = programs.network(config, source)
-    tx = check(config, numbers)
-    prune_fn = _selector(config, plain, source)
-    found = search(config, numbers, prune_fn, tx)
     init_fn = jax.jit(planning.initialiser(config, facts))
-    _rehearse(config, source, init_fn, (plain, prune_fn, numbers.targets))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
-    room = numbers.steps // numbers.eval_every + 2
-    begin = jax.jit(lambda ticket: training.begin(tx, ticket, points=room))
+    tx = check(config, numbers, shapes)
+    prune_fn = _selector(config, plain, source)
+    _rehearse(config, source, init_fn, (plain, prune_fn, numbers.targets))
+    found = search(config, numbers, prune_fn, tx)
+    room = spans.longest(config, numbers) // numbers.eval_every + 2
     splits, every = programs.on_device(config, source), numbers.eval_every
     mapped = programs.network(config, source, axis_name=programs.axis(config))
     network = learnt.network(config, numbers, mapped)
@@ -115,7 +116,7 @@ def build(config, source) -> Parts:
         masks_fn=planning.masks_fn(config, facts),
         prune_fn=prune_fn,
         tx=tx,
-        begin=begin,
+        begin=training.starter(tx, points=room),
         run=programs.program(
             config, source, splits, functions, every=every, shapes=shapes
         ),
@@ -145,17 +146,29 @@ def _selector(config, network, source):
     return criteria.selector(config, network, source)
 
 
-def check(config, numbers: Plan) -> Any:
+def check(config, numbers: Plan, shapes: Any) -> Any:
     """Returns the optimizer, having checked all that goes without the data.
 
+    Args:
+      config: A validated config.
+      numbers: The plan.
+      shapes: The parameters of one network, or their shapes.
+
     Raises:
-      ValueError: A name is unknown, or names and numbers do not go together.
+      ValueError: A name is unknown, or names and numbers do not go together; a training
+        would have a learning rate of zero throughout; the optimizer is none, or cannot
+        start where tickets do.
     """
     _check_controls(config)
     targets = [target for target in numbers.targets if target is not None]
     criteria.check(config, numbers.shapes, targets)
     tx = optimizer(config, numbers)
     search(config, numbers, None, tx)
+    rates.check(config, numbers, schedule(config, numbers))
+    own = config.optimizer.name not in optimizers.OPTIMIZERS
+    if own:
+        again = config.search.method in learnt.GATED and len(numbers.targets) > 1
+        optimizers.check(tx, shapes, spans.starts(config, numbers), again=again)
     return tx
 
 
@@ -262,7 +275,7 @@ def schedule(config, numbers) -> Callable:
         factor=config.schedule.factor,
     )
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
-    found = optimizers.held(warm, numbers.steps)
+    found = optimizers.held(warm, numbers.steps, config.schedule.tune)
     if config.search.method != "forward":
         return found
     given = config.forward
@@ -295,6 +308,32 @@ def optimizer(config, numbers) -> Any:
     return optimizers.build(options.pop("name"), rate, wrap=wrap, **options)
 
 
+def _window(config, steps):
+    """Returns the steps between which masks change, the last of them the training's.
+
+    Raises:
+      ValueError: There is no change in between.
+    """
+    method, given = config.search.method, config.dynamic
+    begin, end = round(given.begin * steps), min(round(given.end * steps), steps - 1)
+    if method == "wirings":
+        return begin, end
+    moves = method in ("set", "rigl")
+    if moves and given.begin:
+        raise ValueError(
+            f"search.method = {method!r} changes masks from the start, got "
+            f"dynamic.begin = {given.begin}; set it to 0"
+        )
+    if not 0 < given.every <= end - begin - moves:
+        raise ValueError(
+            f"search.method = {method!r} must change masks more than once in its "
+            f"window, steps {begin} to {end} of {steps}, got dynamic.begin = "
+            f"{given.begin}, dynamic.end = {given.end}, dynamic.every = {given.every}; "
+            "take a longer window, or a smaller dynamic.every"
+        )
+    return begin, end
+
+
 def _wrapper(config, numbers):
     """Returns what holds pruned weights at zero: `keep`, or a method that moves them.
 
@@ -305,7 +344,7 @@ def _wrapper(config, numbers):
         return optimizers.keep
     layered = numbers.targets and isinstance(numbers.targets[0], list)
     sparsity = [0.0] * len(numbers.sizes) if layered else 0.0
-    begin, end = round(given.begin * steps), round(given.end * steps)
+    begin, end = _window(config, steps)
     exclude = tuple(config.search.exclude)
     options = {"every": given.every, "exclude": exclude}
     if method == "wirings":

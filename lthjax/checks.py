@@ -14,6 +14,7 @@ from lthjax import (
     planning,
     recipes,
     retraining,
+    spans,
     structured,
     studies,
 )
@@ -70,13 +71,15 @@ def check(
     plan = planning.plan(config, facts, train)
     _check_crop(config.data.crop, facts.image_shape)
     _check_times(config, plan)
-    assembly.check(config, plan)
+    init_fn = planning.initialiser(config, facts)
+    assembly.check(config, plan, jax.eval_shape(init_fn, jax.random.key(0))[0])
     _check_levels(config, plan)
     _check_draw(config, facts, plan)
     for arm, level in itertools.product(
-        config.retraining.arms, recipes.levels(config, plan)
+        config.retraining.arms, spans.levels(config, plan)
     ):
-        recipes.recipe(config, plan, facts.num_classes, arm, level)
+        span = spans.span(config, plan, level)
+        recipes.recipe(config, span, facts.num_classes, arm)
     return facts, held_out, plan
 
 

@@ -115,6 +115,7 @@ def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
         # A few steps open no gate that begins closed.
         small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
     small.search.gates.period = 1
+    small.dynamic.every = 1
     if small.search.method == "early_bird":  # an epoch is a step
         small.train.batch_size = 64
     small.forward.update(number=2, most=2, batch_size=8, check=16)

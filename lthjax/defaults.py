@@ -47,6 +47,7 @@ def default() -> ConfigDict:
                 "drops": (),  # epochs at whose start the rate is multiplied
                 "factor": 0.1,
                 "warmup": 0,  # epochs
+                "tune": 0.0,  # rate of search.restart = "fine_tune"; 0: the last one
             },
             "search": {
                 "method": "iterative",

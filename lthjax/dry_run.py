@@ -8,9 +8,18 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax import assembly, checks, experiment, learnt, planning, progress, training
+from lthjax import (
+    assembly,
+    checks,
+    experiment,
+    learnt,
+    planning,
+    progress,
+    spans,
+    training,
+)
 from lthjax.data import sources
-from lthjax.recipes import levels as retrained
+from lthjax.spans import levels as retrained
 
 # A larger batch is timed at these sizes and scaled.
 _BATCH, _CHUNK = 64, 100
@@ -52,6 +61,8 @@ def show(config) -> None:
     )
     if alone := planning.lone_seed(config):
         console.print(alone)
+    for text in _steps(config, plan):
+        console.print(text)
     seconds = _seconds(config, facts, plan, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
@@ -77,15 +88,32 @@ def _levels(plan):
     return shown
 
 
+def _steps(config, plan):
+    """Yields sentences on the steps that tickets, and what goes with them, train."""
+    rows = spans.trainings(config, plan)
+    dense, found = (
+        rows[0],
+        {row[2:] for row in rows if row.level and row.arm != "search"},
+    )
+    if spans.drawn(config):
+        yield (
+            f"the dense training ends where the ticket is drawn, after {dense.until:,} "
+            f"steps at the earliest; from there all of its level train to step "
+            f"{plan.steps:,}"
+        )
+        return
+    for start, until in sorted(found):
+        yield f"tickets, their controls and arms train steps {start:,} to {until:,}"
+
+
 def _seconds(config, facts, plan, held_out):
     """Returns the time of a run, from a few steps and a validation on blank images."""
-    chains, levels = len(experiment.members(config)), len(plan.targets)
-    trainings = chains + chains * _arms(config) * levels
-    trainings += chains * len(config.retraining.arms) * len(retrained(config, plan))
-    points = -(-plan.steps // plan.eval_every)
+    chains = len(experiment.members(config))
+    steps = [row.until - row.start for row in spans.trainings(config, plan)]
+    points = sum(-(-n // plan.eval_every) for n in steps)
     trained, validated = _seconds_per_image(config, facts, plan)
-    images = plan.steps * config.train.batch_size
-    return trainings * (images * trained + points * held_out * validated)
+    images = sum(steps) * config.train.batch_size
+    return chains * (images * trained + points * held_out * validated)
 
 
 def _seconds_per_image(config, facts, plan):

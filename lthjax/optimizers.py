@@ -1,6 +1,6 @@
 """Optimizers that hold pruned weights at zero, and schedules that can be rewound."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,85 +9,8 @@ import optax
 
 from lthjax import masks as masks_lib
 from lthjax import names
-
-# What counts steps for a schedule: of the updates, and of `optax.inject_hyperparams`.
-_SCHEDULE_STATES = (
-    optax.ScaleByScheduleState,
-    type(jax.eval_shape(optax.WrappedSchedule(optax.constant_schedule(0.0)).init)),
-)
-
-
-def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """Wraps an optimizer so that pruned weights stay exactly zero.
-
-    `update(grads, state, params, masks=masks)` masks what goes into `inner` (the
-    gradients) and what comes out of it (the updates):
-
-        u, state = inner.update(where(mask, grads, 0), state, params)
-        updates  = where(mask, u, -params)
-
-    so that `params + updates == 0.0` at every pruned weight that is finite (apply the
-    masks first), whatever momentum, weight decay or noise `inner` has. It goes
-    outermost: inside `optax.partition` or `optax.masked` the trees do not fit and it
-    raises. flax's `TrainState.apply_gradients` does not pass `masks` on: call
-    `tx.update` yourself.
-
-    Args:
-      inner: Any optax optimizer.
-
-    Returns:
-      An optimizer whose `update` needs the extra argument `masks`, a mask tree that may
-      be traced and may differ from call to call.
-
-    Raises:
-      ValueError: In `update`, where `params` is not given.
-    """
-    inner = optax.with_extra_args_support(inner)
-
-    def update(updates, state, params=None, *, masks, **extra):
-        if params is None:
-            raise ValueError(
-                "keep(inner).update needs the parameters, got params = None; call "
-                "update(grads, state, params, masks=masks)"
-            )
-        grads = masks_lib.apply(updates, masks)
-        updates, state = inner.update(grads, state, params, **extra)
-        return _cancel(updates, params, masks), state
-
-    return optax.GradientTransformationExtraArgs(inner.init, update)
-
-
-def _cancel(updates, params, masks):
-    """Puts -param at every pruned entry of the updates."""
-    return jax.tree.map(
-        lambda u, w, mask: u if mask is None else jnp.where(mask, u, -w),
-        updates,
-        params,
-        masks,
-    )
-
-
-def at_step(opt_state: Any, step: int | jax.Array) -> Any:
-    """Moves the schedules inside an optimizer state to a step, and nothing else.
-
-    Rewinding restarts momentum from zero but the learning rate from where it was:
-    `at_step(tx.init(params), rewind_to)`. Adam's own count belongs to its moments and
-    stays at zero.
-
-    Args:
-      opt_state: The state of any optax optimizer.
-      step: The optimizer step that comes next.
-    """
-
-    def scheduled(node):
-        return isinstance(node, _SCHEDULE_STATES)
-
-    def move(node):
-        if not scheduled(node):
-            return node
-        return node._replace(count=jnp.asarray(step, node.count.dtype))
-
-    return jax.tree.map(move, opt_state, is_leaf=scheduled)
+from lthjax.schedules import at_step as at_step
+from lthjax.zeros import keep as keep
 
 
 def constant(
@@ -123,9 +46,18 @@ def warmed(schedule: optax.Schedule, warmup: int) -> optax.Schedule:
     return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1.0) / warmup)
 
 
-def held(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Holds a schedule at the rate of its last step, for fine-tuning beyond the end."""
-    return lambda step: schedule(jnp.minimum(step, steps - 1))
+def held(schedule: optax.Schedule, steps: int, rate: float = 0.0) -> optax.Schedule:
+    """Holds a schedule at a rate beyond its end, for fine-tuning.
+
+    Args:
+      schedule: The schedule.
+      steps: Its steps.
+      rate: The rate from then on; 0 for that of the last step.
+    """
+    last = lambda step: schedule(jnp.minimum(step, steps - 1))  # noqa: E731
+    if not rate:
+        return last
+    return lambda step: jnp.where(step < steps, last(step), rate)
 
 
 def tuned(
@@ -235,6 +167,8 @@ def unwrapped(
       ValueError: The name is unknown.
     """
     factory = names.resolve(name, OPTIMIZERS, "optimizer")
+    if name not in OPTIMIZERS:
+        factory = _alone(name, factory)
     options = {
         "momentum": momentum,
         "nesterov": nesterov,
@@ -246,6 +180,69 @@ def unwrapped(
     if clip:
         inner = optax.chain(optax.clip_by_global_norm(clip), inner)
     return inner
+
+
+def _alone(name, factory):
+    """Returns a factory that says what it is called with, where it cannot be."""
+
+    def made(learning_rate):
+        try:
+            found = factory(learning_rate)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                "an optimizer of your own is called with the learning rate alone, a "
+                f"function of the step, got optimizer.name = {name!r}, which raises "
+                f"{type(error).__name__}: {error}; give a function of one argument "
+                "that calls it"
+            ) from error
+        if not (hasattr(found, "init") and hasattr(found, "update")):
+            raise ValueError(
+                "an optimizer of your own must return an optax optimizer, got "
+                f"optimizer.name = {name!r}, which returns {type(found).__name__}"
+            )
+        return found
+
+    return made
+
+
+def check(
+    tx: optax.GradientTransformationExtraArgs,
+    shapes: Any,
+    starts: Iterable[int],
+    *,
+    again: bool = False,
+) -> None:
+    """Refuses an optimizer that cannot do what a training asks of it.
+
+    Args:
+      tx: The optimizer, wrapped.
+      shapes: The parameters, or their shapes.
+      starts: The steps at which trainings start with its fresh state.
+      again: Whether its schedule also restarts while its moments live on.
+
+    Raises:
+      ValueError: Its `init` or `update` fails when handed gradients, state, parameters
+        and masks; its schedule cannot be moved to one of the steps.
+    """
+    ones = jax.tree.map(lambda w: jnp.ones((1,) * len(w.shape), w.dtype), shapes)
+
+    def updated(params):
+        masks = jax.tree.map(lambda w: jnp.ones(w.shape, bool), params)
+        return tx.update(params, tx.init(params), params, masks=masks, step=0)
+
+    try:
+        jax.eval_shape(updated, shapes)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            "an optimizer must update from gradients, its state and the parameters "
+            f"alone, got {type(error).__name__}: {error}; take another, or give it "
+            "what else it asks for in a function of your own"
+        ) from error
+    state = tx.init(ones)
+    for step in sorted(starts):
+        at_step(state, step, tx=tx, params=ones)
+    if again:  # whatever was counted by then
+        jax.eval_shape(lambda at: at_step(state, at, tx=tx, params=ones), 0)
 
 
 OPTIMIZERS = {"sgd": sgd, "adam": adam, "adamw": adamw}

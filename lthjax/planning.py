@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax import learnt, models, sparsities, structured
+from lthjax import learnt, models, spans, sparsities, structured
 from lthjax import masks as masks_lib
 from lthjax.data import batches, sources
 from lthjax.data import splits as splits_lib
@@ -129,8 +129,7 @@ def bytes_to_write(config, numbers: Plan, chains: int) -> int:
 def steps_later(config, numbers: Plan, ticket: Any, share: float) -> int:
     """Returns the steps that come after a training, in those of its population.
 
-    That is a guess where a level trains for other steps than the dense network, less
-    what was rewound.
+    That is a bound where the data decide when a ticket is drawn.
 
     Args:
       config: A validated config.
@@ -138,11 +137,8 @@ def steps_later(config, numbers: Plan, ticket: Any, share: float) -> int:
       ticket: What is being trained.
       share: The chains of tickets for every member of the population.
     """
-    span = numbers.steps - config.search.rewind_to
-    more = len(config.controls) + len(config.retraining.arms)
-    levels = len(numbers.targets) - ticket.level
-    steps = levels * span * share * (1 + more)
-    return round(max(0, numbers.steps - ticket.until) + steps)
+    rest, later = spans.after(config, numbers, ticket)
+    return round(rest + later * share)
 
 
 def summary(config, numbers: Plan) -> str:

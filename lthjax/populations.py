@@ -91,9 +91,12 @@ def restore(root: pathlib.Path, parts: Parts, jobs: list[Job]) -> Population | N
     ticket = jobs[0].ticket
     wanted = {(job.arm, *job.member): job for job in jobs}
 
+    def begin(rest):
+        return parts.begin(rest._replace(step=0))
+
     def like(numbers):
         found = _found(numbers, ticket, wanted)
-        return jax.eval_shape(parts.begin, ticket) if found else None
+        return jax.eval_shape(begin, ticket) if found else None
 
     saved = workdir.load_training(root, ticket.level, like)
     if saved is None or not _found(saved[1], ticket, wanted):

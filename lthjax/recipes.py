@@ -2,44 +2,24 @@
 
 import math
 
-from lthjax import dynamic, losses, retraining
+from lthjax import losses, retraining
 from lthjax.rescaling import Options
 from lthjax.retraining import Fade, Recipe
-from lthjax.tickets.iterative import span as pruned_span
 
 
-def levels(config, plan) -> tuple[int, ...]:
-    """Returns the levels whose tickets are retrained with tweaks.
+def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
+    """Returns the tweaks of an arm, parts of the training turned into steps.
 
-    Raises:
-      ValueError: One of those asked for does not exist.
-    """
-    last = len(plan.targets)
-    asked = tuple(config.retraining.levels)
-    for level in asked:
-        if not 0 <= level <= last:
-            raise ValueError(
-                f"retraining.levels must be from 0, the dense network, to {last}, got "
-                f"retraining.levels = {asked}"
-            )
-    return asked or tuple(range(1, last + 1))
-
-
-def span(config, plan, level: int) -> tuple[int, int]:
-    """Returns the steps over which the tickets of a level train."""
-    search = config.search
-    if level == 0 or search.method in dynamic.METHODS:
-        return 0, plan.steps
-    return pruned_span(plan.steps, search.rewind_to, search.restart)
-
-
-def recipe(config, plan, num_classes: int, arm: str, level: int) -> Recipe:
-    """Returns the tweaks of an arm at a level, parts of the training turned into steps.
+    Args:
+      config: A validated config.
+      span: The (first step, step after the last) of its ticket's training.
+      num_classes: Of the data set.
+      arm: Its name.
 
     Raises:
       ValueError: As `retraining.tweaks` and `retraining.check`.
     """
-    given, (start, until) = config.retraining, span(config, plan, level)
+    given, (start, until) = config.retraining, span
     chosen = retraining.tweaks(arm)
 
     def step(part):

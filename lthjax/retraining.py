@@ -88,11 +88,14 @@ class Handed(NamedTuple):
       masks: Of the network with its ghosts.
       numbers: Of the loss.
       teacher: (params, model_state) of the trained dense network, or `None`.
+      times: `times` of the recipe, in place of those of the program, for a ticket whose
+        training starts where the data say; or `None`.
     """
 
     masks: Masks
     numbers: Numbers
     teacher: Any = None
+    times: tuple | None = None
 
 
 def tweaks(arm: str) -> frozenset[str]:
@@ -161,7 +164,7 @@ def fade(step: jax.Array, times: Fade) -> jax.Array:
     law = names.resolve(times.law, LAWS, "law of fading")
     if times.end is None:
         return jnp.zeros(())
-    length = max(times.end - times.hold, 1)
+    length = _largest(times.end - times.hold, 1)
     part = jnp.clip((jnp.asarray(step) - times.hold) / length, 0, 1)
     return jnp.where(jnp.asarray(step) >= times.end, 1.0, law(part))
 
@@ -183,7 +186,32 @@ def ends(recipe: Recipe) -> int | None:
     """Returns the first step of the plain network; `None` if ghosts stay for good."""
     own = (recipe.neurons, recipe.neurons_fade), (recipe.skips, recipe.skips_fade)
     found = [times.end for ghost, times in own if ghost]
-    return None if None in found else max(found, default=0)
+    if any(end is None for end in found):
+        return None
+    return functools.reduce(_largest, found, 0)
+
+
+def _largest(one, other):
+    """Returns the larger of two steps, which may be traced."""
+    traced = any(isinstance(x, jax.Array) for x in (one, other))
+    return jnp.maximum(one, other) if traced else max(one, other)
+
+
+def times(recipe: Recipe) -> tuple:
+    """Returns when a recipe's ghosts fade: (hold, end) of neurons, then of skips."""
+    return tuple(tuple(fade[:2]) for fade in (recipe.neurons_fade, recipe.skips_fade))
+
+
+def timed(recipe: Recipe, given: tuple | None) -> Recipe:
+    """Returns a recipe with other times, as of `times`, which may be traced."""
+    if given is None:
+        return recipe
+    own = recipe.neurons_fade, recipe.skips_fade
+    fades = [
+        fade if fade.end is None else Fade(*pair, fade.law)
+        for fade, pair in zip(own, given, strict=True)
+    ]
+    return recipe._replace(neurons_fade=fades[0], skips_fade=fades[1])
 
 
 def deployed(recipe: Recipe) -> bool:
@@ -275,7 +303,8 @@ def step(
 
     Args:
       model: The plain network.
-      recipe: Its ghosts and when they fade; its other numbers are handed in.
+      recipe: Its ghosts and when they fade, unless times are handed in; its other
+        numbers are.
       tx: An optimizer that takes `masks`.
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
@@ -287,7 +316,8 @@ def step(
         return training.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 
     def live(state, handed, batch, at):
-        return update(haunted(model, recipe, at), state, handed, batch, at)
+        own = timed(recipe, handed.times)
+        return update(haunted(model, own, at), state, handed, batch, at)
 
     def bare(state, handed, batch, at):
         left = handed._replace(masks=ghosts.strip(handed.masks))
@@ -295,7 +325,7 @@ def step(
 
     def one(state, handed, images, labels, at):
         args = state, handed, (images, labels), at
-        end = ends(recipe)
+        end = ends(timed(recipe, handed.times))
         if not (recipe.neurons or recipe.skips):
             return update(model, *args)
         if end is None:

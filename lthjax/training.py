@@ -59,9 +59,33 @@ def begin(tx: optax.GradientTransformation, ticket: Any, *, points: int = 0) -> 
     params = masks_lib.apply(ticket.params, ticket.masks)
     opt_state = ticket.opt_state
     if opt_state is None:
-        opt_state = optimizers.at_step(tx.init(params), ticket.step)
+        given = {"tx": tx, "params": params}
+        opt_state = optimizers.at_step(tx.init(params), ticket.step, **given)
     curve = jnp.full((points, len(METRICS)), jnp.nan, jnp.float32)
     return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
+
+
+def starter(tx: optax.GradientTransformation, *, points: int) -> Callable:
+    """Returns ticket -> State, `begin` compiled; what moves schedules is not.
+
+    One program serves tickets of all steps, and an optimizer whose schedule cannot be
+    moved may still start at step 0.
+
+    Args:
+      tx: The optimizer.
+      points: As for `begin`.
+    """
+    compiled = jax.jit(lambda ticket: begin(tx, ticket._replace(step=0), points=points))
+
+    def start(ticket):
+        state = compiled(ticket)
+        if ticket.opt_state is not None:
+            return state
+        given = {"tx": tx, "params": ticket.params}
+        moved = optimizers.at_step(state.opt_state, ticket.step, **given)
+        return state._replace(opt_state=moved)
+
+    return start
 
 
 def supervised(apply_fn: Callable, loss_fn: Callable = losses.cross_entropy):

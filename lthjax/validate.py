@@ -42,6 +42,7 @@ RANGES = {
     "schedule.drops": POSITIVE,
     "schedule.factor": POSITIVE,
     "schedule.warmup": COUNT,
+    "schedule.tune": AMOUNT,
     "search.rounds": Range(0, 100_000, "[]"),
     "search.batches": SIZE,
     "search.examples": COUNT,

@@ -17,6 +17,7 @@ from lthjax import (
     recipes,
     records,
     results,
+    spans,
     training,
     workdir,
 )
@@ -199,7 +200,7 @@ def test_the_published_milestones_are_their_steps():
         (47_520, 1e-3),
     ):
         np.testing.assert_allclose(rate(step), expected, rtol=1e-6)
-    found = recipes.recipe(config, plan, 100, "tost_paper", 7)
+    found = recipes.recipe(config, spans.span(config, plan, 7), 100, "tost_paper")
     assert found.neurons_fade == found.skips_fade == (3 * 352, 31_680, "linear")
 
 

@@ -53,7 +53,9 @@ TABLE = {
     "sparsities": "pruning",
     "losses": "",
     "dynamic.amounts": "masks pruning",
-    "dynamic.base": "masks dynamic.amounts",
+    "schedules": "",
+    "zeros": "masks",
+    "dynamic.base": "masks dynamic.amounts schedules zeros",
     "dynamic.growing": "masks scores pruning sparsities dynamic.amounts dynamic.base",
     "dynamic.shrinking": "masks scores pruning dynamic.amounts dynamic.base",
     "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
@@ -61,7 +63,7 @@ TABLE = {
     "costs": "masks",
     "rescaling": "masks",
     "curvature": "masks",
-    "optimizers": "names masks",
+    "optimizers": "names masks schedules zeros",
     "training": "meshes data.batches masks losses optimizers",
     "streaming": "meshes data.splits data.streams training",
     "retraining": "names models.ghosts models masks losses rescaling training",
@@ -105,8 +107,9 @@ TABLE = {
     "pruning losses channels layerwise defaults tickets.detection "
     "tickets.early_bird tickets.forward tickets",
     "models.checking": "names models.applying masks",
+    "spans": "dynamic tickets.iterative tickets.continuous learnt",
     "planning": "data.splits data.sources data.batches models masks sparsities "
-    "learnt structured models.checking",
+    "learnt structured models.checking spans",
     "examples": "names data.splits data.augment data.batches",
     "flowing": "data.splits data.sources models.layers models masks cuts flows "
     "planning",
@@ -115,12 +118,15 @@ TABLE = {
     "programs": "cpu meshes data.splits data.augment data.batches models dynamic "
     "training streaming planning",
     "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
+    "rates": "spans",
     "assembly": "names data.splits masks scores pruning dynamic optimizers "
     "training tickets.iterative tickets.changing tickets.controls tickets learnt "
-    "examining structured models.checking planning criteria programs rehearsal",
-    "recipes": "losses dynamic rescaling retraining tickets.iterative",
+    "examining structured models.checking spans planning criteria programs "
+    "rehearsal rates",
+    "recipes": "losses rescaling retraining",
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
-    "training retraining tickets.storage tickets planning programs assembly recipes",
+    "training retraining tickets.storage tickets spans planning programs assembly "
+    "recipes",
     "workdir": "processes checkpoints config origin results tickets progress",
     "chains": "masks results tickets learnt assembly workdir",
     "missing": "dynamic training checkpoints results tickets learnt structured "
@@ -137,14 +143,14 @@ TABLE = {
     "report": "processes results figures gains",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
     "losses optimizers retraining layerwise config tickets.detection structured "
-    "planning assembly recipes studies",
+    "spans planning assembly recipes studies",
     "data.fingerprints": "data.splits",
     "source": "data.splits data.balance data.sources data.lazy",
     "experiment": "memory meshes training retraining config results "
     "tickets.storage learnt examining progress planning programs assembly arms "
     "workdir chains missing studies records populations report checks "
     "data.fingerprints source",
-    "dry_run": "data.sources training learnt progress planning assembly recipes "
+    "dry_run": "data.sources training learnt progress spans planning assembly "
     "checks experiment",
     "marks": "checksums results",
     "sweeps": "names config results learnt checks experiment marks",

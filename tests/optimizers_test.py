@@ -1,6 +1,7 @@
 """Zero is zero whatever the optimizer, and a schedule goes where it is told."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +149,7 @@ def test_keep_needs_the_parameters_and_the_masks():
     state = tx.init(PARAMS)
     with pytest.raises(ValueError, match="needs the parameters, got params = None"):
         tx.update(PARAMS, state, masks=masks(1))
-    with pytest.raises(TypeError, match="masks"):
+    with pytest.raises(ValueError, match="needs the masks, got none.*outermost"):
         tx.update(PARAMS, state, PARAMS)
 
 
@@ -193,6 +194,91 @@ def test_moving_changes_nothing_but_the_counts_of_schedules():
     assert moved[1] == optax.ScaleByScheduleState(9)
     jax.tree.map(np.testing.assert_array_equal, moved[0], state[0])
     assert jax.tree.structure(moved) == jax.tree.structure(state)
+
+
+def test_inside_multisteps_a_step_is_not_an_update():
+    inner = optax.chain(optax.add_decayed_weights(falling), optax.sgd(falling))
+    tx = optimizers.keep(optax.MultiSteps(inner, 2))
+    fresh, given = tx.init(PARAMS), {"tx": tx, "params": PARAMS}
+    state = optimizers.at_step(fresh, 10, **given)
+    assert (state.mini_step, state.gradient_step) == (0, 5)
+    found = optax.tree.get_all_with_path(state.inner_opt_state, "count")
+    assert [int(count) for _, count in found] == [5, 5]
+    with pytest.raises(ValueError, match="its optimizer; call at_step.*tx=tx"):
+        optimizers.at_step(fresh, 10)
+    with pytest.raises(
+        ValueError, match="between two updates of MultiSteps.*step = 11"
+    ):
+        optimizers.at_step(fresh, 11, **given)
+
+
+class Counting(NamedTuple):
+    """The state of somebody's own optimizer."""
+
+    count: jax.Array
+
+
+class Declared(NamedTuple):
+    """Another, which says what it counts."""
+
+    count: jax.Array
+    others: jax.Array
+
+    schedule_counts = ("count",)
+
+
+def test_a_count_of_an_unknown_kind_is_refused_and_a_declared_one_moves():
+    zero = jnp.int32(0)
+    assert optimizers.at_step((Counting(zero),), 0) == (Counting(0),)
+    for state in (Counting(zero), {"n": zero}, zero, Counting(jnp.int32(3))):
+        step = 0 if state == Counting(jnp.int32(3)) else 7
+        with pytest.raises(ValueError, match="of no schedule.*schedule_counts"):
+            optimizers.at_step(state, step)
+    moved = optimizers.at_step(Declared(zero, zero), 7)
+    assert (moved.count, moved.others) == (7, 0)
+
+
+def test_the_evaluation_weights_of_schedule_free_are_those_of_the_pruned_network():
+    tx, tree = optimizers.keep(optax.contrib.schedule_free_sgd(0.1)), masks(1)
+    params, state = PARAMS, tx.init(PARAMS)
+    for _ in range(2):
+        updates, state = tx.update(GOAL, state, params, masks=tree)
+        params = optax.apply_updates(params, updates)
+    found = optax.contrib.schedule_free_eval_params(state, params)["kernel"]
+    np.testing.assert_array_equal(found != 0.0, tree["kernel"])
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda tx: optax.partition({"a": tx}, {"kernel": "a", "bias": "a"}),
+        lambda tx: optax.masked(tx, {"kernel": True, "bias": False}),
+        lambda tx: optax.lookahead(tx, 5, 0.5),
+        lambda tx: optax.contrib.schedule_free(tx, 0.1),
+        lambda tx: optax.MultiSteps(tx, 2),
+        lambda tx: optax.chain(optax.clip(1.0), tx),
+    ],
+)
+def test_keep_inside_of_another_optimizer_says_that_it_goes_outermost(around):
+    tx, params = around(optimizers.keep(optax.sgd(0.1))), PARAMS
+    if "fast" in str(jax.eval_shape(tx.init, PARAMS)):
+        params = optax.LookaheadParams.init_synced(PARAMS)
+    with pytest.raises(ValueError, match="outermost"):
+        tx.update(PARAMS, tx.init(params), params)
+
+
+def test_keep_around_lookahead_a_factory_or_hidden_weights_is_refused():
+    pair = optax.LookaheadParams.init_synced(PARAMS)
+    tx = optimizers.keep(optax.lookahead(optax.sgd(0.1), 5, 0.5))
+    for params in (pair, PARAMS):
+        with pytest.raises(ValueError, match="of one network.*prune without"):
+            tx.init(params)
+    with pytest.raises(ValueError, match="call its factory first"):
+        optimizers.keep(optax.contrib.schedule_free_sgd)
+    tx = optimizers.keep(optax.sgd(0.1))
+    hidden = PARAMS | {"kernel": optax.MaskedNode()}
+    with pytest.raises(ValueError, match="masks of its parameters.*around optax.part"):
+        tx.update(hidden, tx.init(hidden), hidden, masks=masks(1))
 
 
 SPAN = {"steps": 10, "drops": (4, 8), "factor": 0.5}
@@ -267,7 +353,7 @@ def test_adam_normalises_its_decay_and_adamw_does_not(name, factor):
 
 def test_a_users_own_optimizer_is_called_with_the_rate_and_wrapped():
     tx = optimizers.build("optax:lion", 0.5)
-    assert tx.update.__module__ == "lthjax.optimizers"
+    assert tx.update.__module__ == "lthjax.zeros"
     params, tree = {"kernel": jnp.ones(2)}, {"kernel": jnp.array([True, False])}
     updates, _ = tx.update(params, tx.init(params), params, masks=tree)
     assert optax.apply_updates(params, updates)["kernel"][1] == 0.0

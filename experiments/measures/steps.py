@@ -97,7 +97,7 @@ def moving(name: str, options) -> Callable:
     """Returns steps -> seconds of RigL's steps between two changes, 90 % sparse."""
     config, source = setting(network(name, options), options, False)
     config.search.update(method="rigl", sparsities=(0.9,), scope="erdos_renyi_kernel")
-    config.dynamic.every = END
+    config.dynamic.every = END // 2
     parts, key = assembly.build(config, source), jax.random.key(0)
     params, model_state = parts.init_fn(key)
     found = parts.search.init(key, params, model_state, parts.masks_fn(params))

@@ -9,14 +9,9 @@ import optax
 from jax import lax
 
 from lthjax import masks as masks_lib
+from lthjax import schedules, zeros
 from lthjax.dynamic import amounts
 from lthjax.masks import Masks, Params
-
-# What counts steps for a schedule: of the updates, and of `optax.inject_hyperparams`.
-_SCHEDULE_STATES = (
-    optax.ScaleByScheduleState,
-    type(jax.eval_shape(optax.WrappedSchedule(optax.constant_schedule(0.0)).init)),
-)
 
 
 class State(NamedTuple):
@@ -37,6 +32,8 @@ class State(NamedTuple):
     clock: optax.ScaleByScheduleState
     key: jax.Array | None
     inner: Any
+
+    schedule_counts = ()  # of its own; the clock and the inner state have theirs
 
 
 class StraightThroughState(State):
@@ -75,8 +72,8 @@ def carrying(
         u, slot = inner.update(where(stay, g, 0), state.inner, w)
         updates = where(stay, u, -w);  slot = where(stay, slot, 0)
 
-    A step between two changes is that of `keep`. What is off has no momentum, so that
-    what grows starts with none.
+    A step is that of `keep`. What is off has no momentum, so that what grows starts
+    with none.
 
     Args:
       inner: Any optax optimizer.
@@ -96,12 +93,11 @@ def carrying(
         at, grads = now(state, step), updates
 
         def stepped(masks):
-            masked = masks_lib.apply(grads, masks)
-            return extended.update(masked, state.inner, params, **extra)
+            return zeros.stepped(extended, grads, state.inner, params, masks, **extra)
 
         def still():
             u, slots = stepped(state.masks)
-            return _cancel(u, params, state.masks), slots, state.masks
+            return zeros.cancelled(u, params, state.masks), slots, state.masks
 
         def changed():
             masks = change(state, at, params, grads, stepped)
@@ -110,9 +106,8 @@ def carrying(
             u, slots = stepped(stay)
             if grows == "replace":
                 u, slots = _paused(moved, state.inner, u, slots)
-            if grows:
-                slots = _cleared(inner, slots, stay)
-            return _cancel(u, params, stay), slots, masks
+                slots = zeros.cleared(extended, slots, params, stay)
+            return zeros.cancelled(u, params, stay), slots, masks
 
         u, slots, masks = lax.cond(due(at), changed, still)
         return u, follow(state, at, masks, slots)
@@ -145,47 +140,15 @@ def _sparse(masks):
     return jnp.any(jnp.stack([jnp.any(~mask) for mask in jax.tree.leaves(masks)]))
 
 
-def _cancel(updates, params, masks):
-    """Puts -param at every entry that is off."""
-    return jax.tree.map(
-        lambda u, w, mask: u if mask is None else jnp.where(mask, u, -w),
-        updates,
-        params,
-        masks,
-    )
-
-
 def _paused(pause, before, updates, after):
     """Returns updates of zero and the inner state as before, but for its schedules."""
 
-    def scheduled(node):
-        return isinstance(node, _SCHEDULE_STATES)
-
-    def choose(new, old):
-        return new if scheduled(new) else jnp.where(pause, old, new)
+    def choose(mark, new, old):
+        return new if mark else jnp.where(pause, old, new)
 
     updates = jax.tree.map(lambda u: jnp.where(pause, jnp.zeros_like(u), u), updates)
-    return updates, jax.tree.map(choose, after, before, is_leaf=scheduled)
-
-
-def _cleared(inner, slots, masks):
-    """Sets what the inner state holds of each weight that is off to zero.
-
-    A statistic that rows or columns share (Adafactor's) has no place for one weight,
-    and stays; one with leading axes of its own (the memory of L-BFGS) is cleared along
-    them.
-    """
-
-    def clear(slot, mask):
-        if mask is None or isinstance(slot, optax.MaskedNode):
-            return slot
-        if slot.shape[slot.ndim - mask.ndim :] != mask.shape:
-            return slot
-        return jnp.where(jnp.broadcast_to(mask, slot.shape), slot, jnp.zeros_like(slot))
-
-    return optax.tree.map_params(
-        inner, clear, slots, masks, is_leaf=lambda n: isinstance(n, optax.MaskedNode)
-    )
+    marks = schedules.unambiguous(after, "rigl, whose changes are no steps of its own")
+    return updates, jax.tree.map(choose, marks, after, before)
 
 
 def forward(params: Params, opt_state: Any) -> Params:

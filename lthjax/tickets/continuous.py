@@ -83,7 +83,7 @@ def continuous(
       step 0 of the schedule ("zero") and keeps multiplying its weights by the constant
       c; ours do not: with a norm after every pruned layer that is the same training.
     """
-    span = _span(steps, rewind_to, restart, start)
+    trained_span = span(steps, rewind_to, restart, start)
 
     def init(key, params, model_state, masks):
         first = rounds.open(key, params, model_state, masks)
@@ -103,7 +103,7 @@ def continuous(
             return state, None
         pruned = found.params, found.model_state
         point = state[:2] if restart == "weights" else pruned
-        return state, Ticket(ticket.level, *span, *point, found.masks)
+        return state, Ticket(ticket.level, *trained_span, *point, found.masks)
 
     def _open(key, state, level):
         if level >= levels:
@@ -116,8 +116,20 @@ def continuous(
     return Search(init, step)
 
 
-def _span(steps, rewind_to, restart, start):
-    """Returns (from step, until step) of a ticket."""
+def span(
+    steps: int, rewind_to: int, restart: str, start: str = "zero"
+) -> tuple[int, int]:
+    """Returns the (first step, step after the last) of a ticket's training.
+
+    Args:
+      steps: T, the length of a round.
+      rewind_to: k, in [0, T).
+      restart: As for `continuous`.
+      start: As there.
+
+    Raises:
+      ValueError: As there.
+    """
     if not 0 <= rewind_to < steps:
         raise ValueError(
             f"rewind_to must be in [0, {steps}), the steps of the dense training, got "
