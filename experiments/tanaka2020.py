@@ -69,7 +69,8 @@ def densities(options) -> list[float]:
 def by_fifths(asked: list[float]) -> tuple[float, ...]:
     """Returns the sparsities of levels that each prune a fifth of what is left.
 
-    A density that was asked for is met on the way, by a smaller cut than a fifth.
+    A density that was asked for is met on the way, by what cut it takes: less than a
+    fifth, or a hundredth more where a level for that would be next to none.
 
     Args:
       asked: Densities, falling.

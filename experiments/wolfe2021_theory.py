@@ -147,8 +147,8 @@ def membership(options, x, y):
     Cross-entropy and batches of one example, as in the paper's Appendix B. The margin
     is that of the labels in the hull, as a part of the largest answer; the accuracy
     that of the whole network on the same examples. The network is a point of the hull,
-    and so the margin is positive once it classifies all of them; before, training can
-    lose a margin that the random neurons had.
+    and so the margin is positive once it classifies all of them; before, training at a
+    large rate can lose a margin that the random neurons had.
     """
     targets, size = (y > 0).astype(jnp.float32), len(y)
     start = two_layer.initialise(
@@ -254,7 +254,7 @@ def parser() -> argparse.ArgumentParser:
     for name, value in numbers.items():
         found.add_argument(f"--{name}", type=int, default=value)
     found.add_argument("--rate", type=float, default=1.0, help="times the width")
-    found.add_argument("--margin_rate", type=float, default=0.1, help="the same")
+    found.add_argument("--margin_rate", type=float, default=0.01, help="the same")
     return found
 
 
