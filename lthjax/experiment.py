@@ -37,6 +37,7 @@ from lthjax import (
 from lthjax import config as config_lib
 from lthjax.assembly import Parts
 from lthjax.data import balance, lazy, sources
+from lthjax.data.known import FACTS
 from lthjax.populations import Job
 from lthjax.tickets.storage import save_trained
 from lthjax.workdir import Member
@@ -89,7 +90,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     source = load(config)
     parts, own = arms.build(config, source, assembly.build(config, source))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
-    counted = _counted(source)
+    counted = _counted(config.data.name, source)
     claimed, reported = workdir.claimed(root, config), _reported(root)
     with claimed, reported, progress.interruption() as asked:
         results.write(root / report.CLASSES, counted)
@@ -112,12 +113,12 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     return results.read(root / results.RESULTS)
 
 
-def _counted(source):
+def _counted(name, source):
     """Returns the images of each class as JSON text, having said what they are."""
     found = balance.counts(source)
     if found is None:
         log.info("images by class: not counted, as all of them had to be read for it")
-        return "{}\n"
+        return balance.known(FACTS[name].majority)
     log.info("%s", balance.text(found))
     for sentence in balance.warnings(found):
         log.warning("%s", sentence)

@@ -125,7 +125,7 @@ TABLE = {
     "gains": "results",
     "report": "processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
-    "experiment": "data.lazy data.balance "
+    "experiment": "data.lazy data.balance data.known "
     "memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt examining chains",
