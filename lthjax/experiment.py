@@ -103,7 +103,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         log.info("%s", alone)
     parts, own = arms.build(config, found, assembly.build(config, found))
     log.info("%s%s", planning.summary(config, parts.plan), meshes.idle(parts.mesh))
-    counted = source.counted(found)
+    counted = source.counted(config.data.name, found)
     claimed = workdir.claimed(root, config, fingerprints.fingerprint(found))
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / report.CLASSES, counted)

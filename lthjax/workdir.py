@@ -65,7 +65,8 @@ def with_own_cut(root: pathlib.Path, config) -> Any:
     """Returns a config whose data are cut as a folder's run cut them before.
 
     Where `data.cut` is left to the set, that is what `config.json` says of it; one
-    without that key is of a time when any set's first images were cut.
+    without that key is of a time when any set's first images were cut. Of a damaged
+    one nothing is taken: `claimed` says so.
 
     Args:
       root: The folder, which need not exist.
@@ -75,7 +76,8 @@ def with_own_cut(root: pathlib.Path, config) -> Any:
     if not held:
         return config
     found = copy.deepcopy(config)
-    found.data.cut = held["data"]["cut"]
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        found.data.cut = held["data"]["cut"]
     return found
 
 

@@ -145,7 +145,7 @@ TABLE = {
     "losses optimizers retraining layerwise config tickets.detection structured "
     "spans planning assembly recipes studies",
     "data.fingerprints": "data.splits",
-    "source": "data.splits data.balance data.sources data.lazy",
+    "source": "data.known data.splits data.balance data.sources data.lazy",
     "experiment": "memory meshes training retraining config results "
     "tickets.storage learnt examining progress planning programs assembly arms "
     "workdir chains missing studies records populations report checks "

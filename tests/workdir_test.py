@@ -80,6 +80,9 @@ def test_room_that_is_there_is_no_error(tmp_path):
 def test_an_old_folder_keeps_the_cut_of_its_time(tmp_path):
     config = tiny.config()
     assert workdir.with_own_cut(tmp_path, config).data.cut == ""
+    (tmp_path / workdir.CONFIG).write_text('{"data": {"cu')
+    assert workdir.with_own_cut(tmp_path, config).data.cut == ""
+    (tmp_path / workdir.CONFIG).unlink()
     with workdir.claimed(tmp_path, config):
         saved = json.loads((tmp_path / workdir.CONFIG).read_text())
     assert saved["data"]["cut"] == ""

@@ -67,6 +67,11 @@ def to_json(found: dict[str, np.ndarray]) -> str:
     return json.dumps({"images": rows, "majority": majority(found)}) + "\n"
 
 
+def known(share: float) -> str:
+    """Returns the same of a set that was not counted, but whose test split is known."""
+    return json.dumps({"majority": {"test": share}}) + "\n"
+
+
 def _row(n):
     if len(n) <= SHOWN:
         return ", ".join(f"{int(x):,}" for x in n)

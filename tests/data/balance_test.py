@@ -81,6 +81,12 @@ def test_even_numbers_are_those_of_a_division_by_odd_numbers():
     assert sorted(labels[order[:12]]) == sorted(seats)
 
 
+def test_the_order_never_changes():
+    # What runs are cut by today they are cut by when they go on.
+    assert splits.even(np.repeat([0, 1], (4, 2))).tolist() == [2, 5, 1, 3, 4, 0]
+    assert splits.even(np.zeros(0, int)).tolist() == []
+
+
 def test_the_first_of_the_set_are_cut_where_that_is_asked_for():
     source = load(validation=80, limit=9, how="first")
     assert numbers(source.validation) == list(range(80))

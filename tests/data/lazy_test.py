@@ -4,7 +4,7 @@ import numpy as np
 import on_disk
 import pytest
 
-from lthjax.data import lazy, sources, splits
+from lthjax.data import balance, lazy, sources, splits
 
 
 @pytest.fixture
@@ -170,6 +170,13 @@ def test_a_class_without_images_is_refused(photographs):
 def test_only_photographs_have_a_size_to_choose(fashion):
     with pytest.raises(ValueError, match="images of one size, got data.size = 16"):
         lazy.load("fashion_mnist", data_dir=fashion, crop=(16, False))
+
+
+def test_labels_that_had_to_be_read_are_neither_counted_nor_cut_by(fashion):
+    given = {"data_dir": fashion, "validation": 3}
+    assert balance.counts(lazy.load("fashion_mnist", **given)) is None
+    with pytest.raises(ValueError, match="known before images are read, .* give ''"):
+        lazy.load("fashion_mnist", **given, how="stratified")
 
 
 def test_options_that_a_set_does_not_have_are_refused(fashion):
