@@ -118,12 +118,16 @@ def _write(path, arguments):
 
 
 def _check_written(path, like, expected):
-    """Checks that what was written can be read; else it is removed."""
+    """Checks that what was written can be read; else it is removed.
+
+    The checksum that is expected is the first process's, whose metadata were written.
+    """
     try:
         _, _, found = _read(path, like)
+        wrong = processes.first() and found != expected
     except DamagedError as error:
-        found = error
-    (wrong,) = processes.largest(found != expected)
+        found, wrong = error, True
+    (wrong,) = processes.largest(wrong)
     if wrong:
         _remove(path)
         raise OSError(

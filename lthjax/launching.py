@@ -209,8 +209,8 @@ def _new(folder):
     """
     if "%" in str(folder):
         raise ValueError(
-            f"SLURM reads % in a path as a pattern, got a sweep in {str(folder)!r}; "
-            "take another folder"
+            "a path that jobs write to must be without %, a pattern to SLURM, got "
+            f"{str(folder)!r}; take another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     return pathlib.Path(

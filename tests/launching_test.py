@@ -103,6 +103,12 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_starts_nothing(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_jobs_read_no_file_of_others_and_write_where_they_are_told(tmp_path):
+    assert launching._new(tmp_path) != launching._new(tmp_path)
+    with pytest.raises(ValueError, match="without %, a pattern to SLURM, got .*lr_1%"):
+        launching._new(tmp_path / "lr_1%")
+
+
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """A folder of the path where SLURM's commands are, one of which keeps a script."""
