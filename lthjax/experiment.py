@@ -62,6 +62,7 @@ class Run(NamedTuple):
       done: {member: the trainings that its search had done at the start}.
       behind: {member: how far its search is gone through again, for lost records}.
       again: (level, arm, member) of what was trained since the start.
+      together: Whether what a member trains to depends, in rounding, on the others.
     """
 
     config: Any
@@ -74,6 +75,7 @@ class Run(NamedTuple):
     done: dict
     behind: dict
     again: set
+    together: bool
 
 
 def run(config, root: str | pathlib.Path) -> list[dict]:
@@ -98,16 +100,17 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     claimed = workdir.claimed(root, config, fingerprints.fingerprint(source))
     with claimed as run, _reported(root), progress.interruption() as asked:
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
-        this = Run(config, root, parts, {}, own, stay, run, {}, {}, set())
+        known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
+        this = Run(config, root, parts, {}, own, *known)
         _begin(this)
-        if missing.missing(this):
+        if missing.absent(this):
             needed = planning.bytes_to_write(config, parts.plan, len(this.chains))
             workdir.check_space(root, needed)
         else:
             _check_left(this)
             workdir.check_tickets(root, this.chains, len(parts.plan.targets))
             log.info("finished: %s has all that was asked for; nothing to do", root)
-        while absent := missing.missing(this):
+        while absent := missing.absent(this):
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
         if config.studies:
@@ -128,10 +131,10 @@ def _begin(this):
         lost = missing.lost(root, plan, one, this.done[one])
         missing.say(one, lost)
         ready = functools.partial(missing.from_its_ticket, root, config, plan, one)
-        anew |= {
-            (None if missing.together(this) else one, r) for r in lost if not ready(r)
-        }
-    for one, stand in stands.items():
+        who = None if this.together else one
+        anew |= {(who, row) for row in lost if not ready(row)}
+    for one in list(stands):
+        stand = stands.pop(one)
         own = [r for r in this.done[one] if {(one, r), (None, r)} & anew]
         this.behind.update({one: max(map(missing.place, own))} if own else {})
         stand = None if own else stand
@@ -284,6 +287,7 @@ def _record(this, parts, population):
         ]
         rows = records.rows(population, masks, results.read(drawn), best_by, more)
         rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
+        missing.say_changes(this.root, rows)
         results.append(this.root / results.RESULTS, rows, run=this.run)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)

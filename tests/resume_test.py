@@ -143,6 +143,25 @@ def test_a_search_for_channels_killed_after_whatever_it_writes_ends_the_same(
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
+@pytest.mark.parametrize(
+    "whole, name",
+    [("rigl", "results"), ("early_bird", "curves"), ("forward", "results")],
+)
+def test_what_a_search_has_lost_of_its_records_is_trained_again(
+    whole, name, request, tmp_path, caplog
+):
+    config, root = request.getfixturevalue(whole)
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    searches = {p: p.stat().st_mtime_ns for p in (tmp_path / "search").glob("*/*")}
+    rows = (tmp_path / f"{name}.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / f"{name}.jsonl").write_text("".join(rows[1:]))
+    experiment.run(config, tmp_path)
+    assert "have lost is trained again: level" in caplog.text
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)
+    # Where the search stands is not forgotten for it.
+    assert searches == {p: p.stat().st_mtime_ns for p in searches}
+
+
 def counted_picks(monkeypatch, stop_at=None):
     """Returns a list that gets the layer of every pick; one of them brings SIGTERM."""
     found, growth = [], layerwise.growth
