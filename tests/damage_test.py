@@ -64,13 +64,10 @@ def flip_digit(path):
 
 LOSSES = [
     (results.RESULTS, empty),
-    (results.CURVES, empty),
-    (results.RESULTS, lambda path: path.unlink()),
     (results.CURVES, halve),
     (results.RESULTS, lambda path: rewrite(path, lambda rows: rows[1:])),
-    (results.CURVES, lambda path: rewrite(path, lambda rows: rows[:2] + rows[3:])),
     (results.RESULTS, flip_digit),
-    (results.CURVES, flip_digit),
+    (results.CURVES, lambda path: path.unlink()),
 ]
 
 
