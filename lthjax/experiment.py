@@ -65,6 +65,7 @@ class Run(NamedTuple):
       done: {member: the trainings that its search had done at the start}.
       behind: {member: how far its search is gone through again, for lost records}.
       again: (level, arm, member) of what was trained since the start.
+      together: Whether what a member trains to depends, in rounding, on the others.
     """
 
     config: Any
@@ -77,6 +78,7 @@ class Run(NamedTuple):
     done: dict
     behind: dict
     again: set
+    together: bool
 
 
 def run(config, root: str | pathlib.Path) -> list[dict]:
@@ -108,9 +110,10 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / report.CLASSES, counted)
         stay = workdir.stay(root, config.logging.checkpoint_seconds, asked)
-        this = Run(config, root, parts, {}, own, stay, run, {}, {}, set())
+        known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
+        this = Run(config, root, parts, {}, own, *known)
         _begin(this)
-        absent = missing.missing(this)
+        absent = missing.absent(this)
         workdir.drop_stale(root, {level for level, _, _ in absent})
         if absent:
             needed = planning.bytes_to_write(config, parts.plan, len(this.chains))
@@ -119,7 +122,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             _check_left(this)
             workdir.check_tickets(root, this.chains, len(parts.plan.targets))
             log.info("finished: %s has all that was asked for; nothing to do", root)
-        while absent := missing.missing(this):
+        while absent := missing.absent(this):
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
         if config.studies:
@@ -140,10 +143,10 @@ def _begin(this):
         lost = missing.lost(root, plan, one, this.done[one])
         missing.say(one, lost)
         ready = functools.partial(missing.from_its_ticket, root, config, plan, one)
-        anew |= {
-            (None if missing.together(this) else one, r) for r in lost if not ready(r)
-        }
-    for one, stand in stands.items():
+        who = None if this.together else one
+        anew |= {(who, row) for row in lost if not ready(row)}
+    for one in list(stands):
+        stand = stands.pop(one)
         own = [r for r in this.done[one] if {(one, r), (None, r)} & anew]
         this.behind.update({one: max(map(missing.place, own))} if own else {})
         stand = None if own else stand
@@ -300,6 +303,7 @@ def _record(this, parts, population):
         ]
         rows = records.rows(population, masks, results.read(drawn), best_by, more)
         rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
+        missing.say_changes(this.root, rows)
         results.append(this.root / results.RESULTS, rows, run=this.run)
         if population.seconds > REPORT_SECONDS:
             report.write(this.root)

@@ -59,6 +59,7 @@ def markdown(found: list[dict]) -> str:
 def _of_run(root, cell: Cell, columns) -> list[dict]:
     values = sweeps.shown(cell.config, columns)
     found = results.read(root / cell.folder / results.RESULTS)
+    results.warn_of_lacking(root / cell.folder, found)
     found = [row for row in found if row["seed"] in cell.config.seeds]
     state = {"state": _state(root, cell), "folder": cell.folder}
     groups = {}

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import pathlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -150,7 +150,7 @@ def place(row: Training | Ticket) -> tuple[int, ...]:
 
 
 def with_companions(
-    wanted: list[Row], absent: list[Row], current: Collection, arms: Collection
+    wanted: list[Row], found: list[Row], current: Collection, arms: Collection
 ) -> list[Row]:
     """Returns what is absent, with what it was trained together with if it is lost.
 
@@ -159,21 +159,21 @@ def with_companions(
 
     Args:
       wanted: (level, arm, member) of all that should be there, in order.
-      absent: Those of them that are not, and that have not been trained just now.
+      found: Those of them that are not, and that have not been trained just now.
       current: (level, member) of what the searches have to train next: is not lost.
       arms: (arm, level) of the other ways to retrain, which are trained apart.
     """
-    there = {row[:2] for row in set(wanted) - set(absent)}
+    there = {row[:2] for row in set(wanted) - set(found)}
     lost = {
         (level, (arm, level) in arms)
-        for level, arm, one in absent
+        for level, arm, one in found
         if (level, one) not in current and ((level, arm) in there or arm == "ticket")
     }
-    absent = set(absent)
-    return [r for r in wanted if r in absent or (r[0], (r[1], r[0]) in arms) in lost]
+    found = set(found)
+    return [r for r in wanted if r in found or (r[0], (r[1], r[0]) in arms) in lost]
 
 
-def missing(this: Any) -> list[Row]:
+def absent(this: Any) -> list[Row]:
     """Returns all trainings of a run that are to be done with a known ticket.
 
     Args:
@@ -193,12 +193,12 @@ def missing(this: Any) -> list[Row]:
         wanted += [(n, arm) for arm, n in this.arms if n < after]
         rows += [(level, arm, one) for level, arm in dict.fromkeys(wanted)]
     rows = [row for row in rows if _is_next(this, row) or row not in this.again]
-    absent = [r for r in rows if _is_next(this, r) or _identity(r) not in present]
-    if not together(this):
-        return absent
+    found = [r for r in rows if _is_next(this, r) or _identity(r) not in present]
+    if not this.together:
+        return found
     pairs = [(one, ticket) for one, (_, ticket) in this.chains.items()]
     current = {(ticket.level, one) for one, ticket in pairs if ticket is not None}
-    return with_companions(rows, absent, current, this.arms)
+    return with_companions(rows, found, current, this.arms)
 
 
 def _trained(this, one):
@@ -221,9 +221,13 @@ def _identity(row):
     return results.identity({"level": level, "arm": arm, **one.identity})
 
 
-def together(this: Any) -> bool:
-    """Says whether what a member trains to depends, in rounding, on the others."""
-    params, _ = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
+def together(init_fn: Callable) -> bool:
+    """Says whether what a member trains to depends, in rounding, on the others.
+
+    Args:
+      init_fn: key -> (params, model_state).
+    """
+    params, _ = jax.eval_shape(init_fn, jax.random.key(0))
     return training.together(params) != 1
 
 
@@ -243,3 +247,26 @@ def say(one: Member, rows: list[Training]) -> None:
             results.CURVES,
             ", ".join(dict.fromkeys(names)),
         )
+
+
+def say_changes(root: pathlib.Path, rows: list[dict]) -> None:
+    """Says which records of what was trained again would be others; the first stay.
+
+    Args:
+      root: The workdir.
+      rows: The new ones.
+    """
+    recorded = {results.identity(r): r for r in results.read(root / results.RESULTS)}
+    for row in rows:
+        old = recorded.get(results.identity(row), row)
+        other = [k for k in ("kept", *training.METRICS) if old.get(k) != row.get(k)]
+        if other:
+            log.warning(
+                "level %d, seed %d (%s), trained again, has other values than its "
+                "record, which stays: %s; another machine or version rounds "
+                "differently",
+                row["level"],
+                row["seed"],
+                row["arm"],
+                ", ".join(f"{k} {row.get(k)} for {old.get(k)}" for k in other),
+            )

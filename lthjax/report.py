@@ -253,19 +253,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _again(root):
     """Draws and prints a run's report; returns what went wrong, if anything did."""
-    rows, failed = [], ""
+    failed = ""
     try:
-        rows = results.read(root / results.RESULTS)
-        results.warn_of_lacking(root, rows)
-        write(root)
+        rows = write(root)
     except OSError as error:
+        rows = _readable(root)
         failed = (
             f"a workdir must be readable, and writable for its figures, got {root} "
             f"({error})"
         )
     if rows:
+        results.warn_of_lacking(root, rows)
         show(root, rows)
     return failed or ("" if rows else _without_records(root))
+
+
+def _readable(root):
+    try:
+        return results.read(root / results.RESULTS)
+    except OSError:
+        return []
 
 
 def _without_records(root):

@@ -204,7 +204,8 @@ def _why(study):
 def _measure(root, name, jobs, asked):
     """Appends the rows that are not there yet, one by one, and returns all."""
     file = root / FOLDER / f"{name.replace(':', '.')}.jsonl"
-    present = {results.identity(row, IDENTITY) for row in results.read(file)}
+    rows = results.mend(file).records.values()
+    present = {results.identity(row, IDENTITY) for row in rows}
     new = [j for j in jobs if results.identity(j[0], IDENTITY) not in present]
     if new:
         log.info("study %s: %d rows to be measured", name, len(new))
@@ -226,7 +227,8 @@ def _show(stem, draw, rows):
         return
     table, figure = stem.with_suffix(".csv"), stem.with_suffix(".png")
     text = results.to_csv(rows)
-    if figure.exists() and table.exists() and table.read_text() == text:
+    there = figure.exists() and table.exists()
+    if there and table.read_bytes() == text.encode():
         return
     partial = figure.with_name(f".{figure.name}")
     draw(rows).savefig(partial, dpi=150)

@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
+import shutil
 
 import pytest
 import tiny
 
-from lthjax import assembly, experiment, populations
+from lthjax import assembly, experiment, populations, results
 from lthjax.chains import CollapsedError
 
 LAST = -3.0  # no gate that begins there opens in a few steps
@@ -93,3 +94,17 @@ def test_a_run_whose_chains_all_lose_everything_names_them_each_time(tmp_path):
         with pytest.raises(CollapsedError, match=r"0: none of 592 .*; seed 1: none of"):
             experiment.run(settings, tmp_path)
     assert {row["kept"] for row in tiny.records(tmp_path).values()} == {0, TOTAL}
+
+
+@pytest.mark.parametrize("arm", ["search", "ticket"])
+def test_a_round_that_has_lost_its_record_is_trained_again(
+    whole, tmp_path, arm, caplog
+):
+    settings, root = whole
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / results.RESULTS
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(row for row in rows if f'"arm": "{arm}"' not in row))
+    experiment.run(settings, tmp_path)
+    assert f"level 1 ({arm})" in caplog.text
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)

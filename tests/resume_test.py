@@ -113,8 +113,8 @@ def test_a_run_killed_after_whatever_it_writes_ends_the_same(
 def lives(config, root, monkeypatch):
     """Runs to the end, killed again and again, and returns after what writes."""
     died_at = []
-    # Every life is of one, two or three writes, so that all kinds are a last one.
-    for number in itertools.cycle((1, 2, 3)):
+    # Every life is of one, two or three writes, most of one: all kinds are a last one.
+    for number in itertools.cycle((1, 2, 1, 1, 3)):
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             die_after_writes(patch, number, died_at)
             experiment.run(config, root)
@@ -141,6 +141,25 @@ def test_a_search_for_channels_killed_after_whatever_it_writes_ends_the_same(
     died_at = lives(config, tmp_path, monkeypatch)
     assert set(died_at) == {name for _, name in WRITES}
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
+
+
+@pytest.mark.parametrize(
+    "whole, name",
+    [("rigl", "results"), ("early_bird", "curves"), ("forward", "results")],
+)
+def test_what_a_search_has_lost_of_its_records_is_trained_again(
+    whole, name, request, tmp_path, caplog
+):
+    config, root = request.getfixturevalue(whole)
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    searches = {p: p.stat().st_mtime_ns for p in (tmp_path / "search").glob("*/*")}
+    rows = (tmp_path / f"{name}.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / f"{name}.jsonl").write_text("".join(rows[1:]))
+    experiment.run(config, tmp_path)
+    assert "have lost is trained again: level" in caplog.text
+    assert tiny.outcome(tmp_path) == tiny.outcome(root)
+    # Where the search stands is not forgotten for it.
+    assert searches == {p: p.stat().st_mtime_ns for p in searches}
 
 
 def counted_picks(monkeypatch, stop_at=None):
@@ -235,7 +254,7 @@ def test_a_population_that_lost_a_seed_on_its_way_goes_on_without(
 ):
     config, root = mlp
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        die_after_writes(patch, 10, [])
+        die_after_writes(patch, 11, [])
         experiment.run(config, tmp_path)
     caplog.set_level(logging.INFO)
     experiment.run(tiny.changed(config, {"seeds": (1,)}), tmp_path)

@@ -40,7 +40,7 @@ def _of_stored(split: Stored) -> dict:
         "records": _hash(part for data, label, _ in rows for part in (data, label))
     }
     given = getattr(split.fetch_fn, "args", ())
-    lists = [repr(list(x)).encode() for x in given if isinstance(x, list | tuple)]
+    lists = [repr(list(x)).encode() for x in given if type(x) in (list, tuple)]
     return found | ({"files": _hash(lists)} if lists else {})
 
 
