@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lthjax import thresholds
+from lthjax import commands, thresholds
 from lthjax.thresholds import Rate, Setting
 
 LISTS = ("steps", "dense", "first", "greedy", "diameter", "hull")
@@ -177,7 +177,9 @@ def _fitted(run) -> Rate:
 
 def _parser():
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=form, allow_abbrev=False
+    )
     for name in Setting._fields:
         kind = str if name == "activation" else int
         parser.add_argument(f"--{name}", type=kind, help="by default the run's")
@@ -194,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the bound of the flags; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
     try:
+        commands.check_once(sys.argv[1:] if arguments is None else arguments)
         print("\n".join(_parts(options)))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -6,12 +6,14 @@ import jax
 
 from lthjax import (
     assembly,
+    criteria,
     gates,
     layerwise,
     losses,
     names,
     optimizers,
     planning,
+    pruning,
     recipes,
     retraining,
     structured,
@@ -70,8 +72,8 @@ def check(
     plan = planning.plan(config, facts, train)
     _check_crop(config.data.crop, facts.image_shape)
     _check_times(config, plan)
-    assembly.check(config, plan)
     _check_levels(config, plan)
+    assembly.check(config, plan)
     _check_draw(config, facts, plan)
     for arm, level in itertools.product(
         config.retraining.arms, recipes.levels(config, plan)
@@ -182,6 +184,25 @@ def _check_levels(config, plan):
                 f"{name} = {value}; give fewer levels, or others"
             )
         before = sum(counts)
+    _check_groups(config.search.pattern, plan)
+
+
+def _check_groups(pattern, plan):
+    """Checks the same of channels and blocks, of which levels keep whole ones."""
+    leaves = {n: jax.ShapeDtypeStruct(s, bool) for n, s in plan.shapes.items()}
+    before = None
+    for level, target in enumerate([sum(plan.sizes.values()), *plan.targets]):
+        if target is None:
+            continue
+        found = criteria.grouped(pattern, leaves, target)
+        now = sum(found) if isinstance(found, list) else found
+        if now < 1 or now == before:
+            raise ValueError(
+                "every level must keep a group of weights, and fewer than the one "
+                f"before, got level {level}, which keeps {now:,} after {before:,}, "
+                f"with search.pattern = {pattern!r}; give fewer levels, or others"
+            )
+        before = now
 
 
 def _check_draw(config, facts, plan):
@@ -196,4 +217,11 @@ def _check_draw(config, facts, plan):
         full = planning.masks_fn(config, facts)(params)
         return search.init(key, params, model_state, full)
 
-    jax.eval_shape(begin, jax.random.key(0))
+    state, _ = jax.eval_shape(begin, jax.random.key(0))
+    watched, share = state.watch.ticket.size, [*config.search.sparsities]
+    share = [*share, config.search.rate][0]
+    if pruning.kept_count(watched, share) == watched:
+        raise ValueError(
+            f"an early-bird ticket must lose one of its {watched:,} "
+            f"{config.early_bird.watch}, got a sparsity of {share}"
+        )

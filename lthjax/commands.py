@@ -28,6 +28,7 @@ def prepare(**joining) -> None:
 
     Raises:
       ValueError: The others cannot be joined so.
+      SystemExit: JAX cannot use the platform that it is told to; in one sentence.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", force=True
@@ -39,8 +40,37 @@ def prepare(**joining) -> None:
         jax.config.update("jax_compilation_cache_dir", cache)
     cpu.lower_convolutions()
     processes.start(**joining)
+    with plain_errors():
+        check_devices()
     if not processes.first():
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def leave_accelerators() -> None:
+    """Makes JAX stay on the CPU: a command that only reads and writes files needs it.
+
+    So it takes no accelerator from a run, and goes where there is none.
+    """
+    jax.config.update("jax_platforms", "cpu")
+
+
+def check_devices() -> None:
+    """Checks that JAX finds devices of the platform that it is told to use.
+
+    Raises:
+      ValueError: It does not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms or "those that it finds"
+        told = " ".join(str(error).split())
+        raise ValueError(
+            "JAX must find devices of the platform that it is told to use, got "
+            f"JAX_PLATFORMS = {asked!r}{f' ({told})' * bool(told)}; set "
+            "JAX_PLATFORMS=cpu, or install what drives it, as pip install '.[cuda]' "
+            "does for NVIDIA's GPUs and '.[tpu]' for TPUs"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -180,7 +180,7 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         found = first(key, trained, trained.masks, examples)
         scores.check(found, trained.masks)
         if criterion.rounds == 1:
-            target = _groups(search.pattern, trained.masks, target)
+            target = grouped(search.pattern, trained.masks, target)
             return choose(trained.masks, found, jax.tree.map(jnp.int32, target))
         now = int(masks_lib.count(trained.masks)[0])
         counts = sparsities.exponential(now, target, criterion.rounds)
@@ -207,7 +207,7 @@ def check(config, shapes: dict[str, tuple[int, ...]], targets: list) -> None:
     found = {n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in shapes.items()}
     total = sum(math.prod(shape) for shape in shapes.values())
     for target in targets:
-        given = _groups(config.search.pattern, leaves, target)
+        given = grouped(config.search.pattern, leaves, target)
         choose = functools.partial(_chooser(config.search), target=given)
         jax.eval_shape(choose, leaves, found)
         kept = sum(target) if isinstance(target, list) else target
@@ -237,7 +237,7 @@ def _pattern(name):
     )
 
 
-def _groups(pattern, masks, target):
+def grouped(pattern, masks, target):
     """Returns a target in groups of weights, in the same proportion."""
     kind, numbers = _pattern(pattern)
     leaves = jax.tree.leaves(masks)

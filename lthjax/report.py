@@ -9,10 +9,10 @@ import rich.table
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import gains, processes, results
+from lthjax import commands, gains, processes, results
+from lthjax.axes import colours
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
-COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
 
@@ -98,9 +98,9 @@ def curve(rows: list[dict], value: str = "test_accuracy") -> Figure:
         axes.axhline(
             np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
         )
-    for arm in dict.fromkeys(row["arm"] for row in rows):
+    for arm, colour in colours(row["arm"] for row in rows).items():
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
-        _line(axes, arm, own, value)
+        _line(axes, own, value, label=arm, color=colour)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -155,15 +155,14 @@ def _numbers(rows):
     return "n = " + " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
 
 
-def _line(axes, arm, rows, value):
+def _line(axes, rows, value, **style):
     groups = results.aggregate(rows, value, by=("level",))
     kept = results.aggregate(rows, "sparsity", by=("level",))
     x = np.array([100 * (1 - kept[level].mean) for level in groups])
     mean = np.array([100 * spread.mean for spread in groups.values()])
     std = np.array([100 * spread.std for spread in groups.values()])
-    colour = COLOURS.get(arm)
-    axes.plot(x, mean, marker="o", ms=3, color=colour, label=arm)
-    axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+    axes.plot(x, mean, marker="o", ms=3, **style)
+    axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.2, lw=0)
 
 
 def _cells(group):
@@ -199,5 +198,6 @@ def show(root: str | pathlib.Path, rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
+    commands.leave_accelerators()
     for argument in sys.argv[1:]:
         show(argument, write(argument))

@@ -20,8 +20,6 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import jax
-
 from lthjax import commands, launching, merged, sweeps
 from lthjax import config as config_lib
 
@@ -32,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Does what is missing of a sweep; what is wrong ends it with a sentence."""
     options, more = _parser().parse_known_args(arguments)
     if options.executor != "here" or options.table:
-        jax.config.update("jax_platforms", "cpu")  # accelerators are left to the jobs
+        commands.leave_accelerators()
     with commands.plain_errors():
+        commands.check_once(sys.argv[1:] if arguments is None else arguments, ("grid",))
         commands.prepare()
         failed = {} if options.table else sweep(options, more)
         print(merged.write(options.workdir))

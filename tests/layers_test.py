@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 TABLE = {
     "names": "",
     "values": "",
+    "axes": "",
     "cpu": "",
     "memory": "",
     "meshes": "",
@@ -68,7 +69,6 @@ TABLE = {
     "two_layer": "gram losses",
     "hull": "gram",
     "thresholds": "names",
-    "bound": "thresholds",
     "grafts": "channels masks models",
     "layerwise": "channels forward grafts losses masks names",
     "checkpoints": "masks meshes processes",
@@ -94,6 +94,7 @@ TABLE = {
     "soft_threshold tickets tickets.continuous",
     "examining": "gates gating learnt masks",
     "progress": "processes",
+    "commands": "cpu processes progress",
     "structured": "data.splits "
     "channels defaults layerwise losses masks models names pruning scores "
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
@@ -114,7 +115,7 @@ TABLE = {
     "assembly planning programs costs dynamic masks models models.ghosts "
     "retraining recipes training cpu data.batches tickets tickets.storage",
     "workdir": "checkpoints processes progress results tickets config",
-    "figures": "results",
+    "figures": "axes results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "data.splits "
     "names data.batches data.sources masks analysis costs training results "
@@ -122,12 +123,12 @@ TABLE = {
     "records": "masks training",
     "populations": "meshes processes dynamic training tickets progress assembly "
     "records workdir",
-    "gains": "results",
-    "report": "processes results gains",
+    "gains": "axes results",
+    "report": "axes commands processes results gains",
     "chains": "assembly learnt masks results tickets workdir",
     "checks": "data.lazy data.sources data.splits "
-    "assembly config gates layerwise losses models.ghosts names optimizers planning "
-    "recipes retraining structured studies tickets.detection values",
+    "assembly config criteria gates layerwise losses models.ghosts names optimizers "
+    "planning pruning recipes retraining structured studies tickets.detection values",
     "experiment": "data.lazy "
     "checks memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
@@ -136,10 +137,10 @@ TABLE = {
     "recipes experiment learnt",
     "sweeps": "config checks experiment learnt names results",
     "merged": "results sweeps",
-    "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
-    "export": "config data.sources findings masks models.pytorch planning tickets "
-    "tickets.storage tickets.travel workdir",
+    "bound": "commands thresholds",
+    "export": "commands config data.sources findings masks models.pytorch planning "
+    "tickets tickets.storage tickets.travel workdir",
     # The doors.
     "main": "report experiment dry_run commands config",
     "sweep": "commands config launching merged sweeps",
