@@ -10,7 +10,7 @@ are set aside for validation; batch norm scales start at one. Expected: 91.7 % d
 (Renda et al., 2020, arXiv:2003.02389, result files: 91.71 +- 0.23 on all 50,000
 images), matched down to about 20 % of the weights. Running time: 0.27 s a step on two
 cores, so that the whole of it takes a GPU (not measured); with `--config.seeds=0`,
-`--config.train.epochs=4` and two levels about an hour.
+`--config.train.epochs=4`, `--config.schedule.drops=2,3` and two levels about an hour.
 """
 
 from lthjax import config as lthjax_config

@@ -1,6 +1,7 @@
 """What a run refuses before it reads data, trains or writes anything."""
 
 import itertools
+import pathlib
 
 import jax
 
@@ -75,6 +76,7 @@ def check(
     _check_levels(config, plan)
     assembly.check(config, plan)
     _check_draw(config, facts, plan)
+    _check_read(config, train)
     for arm, level in itertools.product(
         config.retraining.arms, recipes.levels(config, plan)
     ):
@@ -203,6 +205,21 @@ def _check_groups(pattern, plan):
                 f"with search.pattern = {pattern!r}; give fewer levels, or others"
             )
         before = now
+
+
+def _check_read(config, train):
+    """Checks what else is read: a score's examples, and a teacher."""
+    count, batch = config.search.batches, config.train.batch_size
+    if count * batch > train and config.search.method not in structured.METHODS:
+        raise ValueError(
+            f"the examples that a score reads must be at most the {train} of the "
+            f"training set, got search.batches = {count} of {batch}"
+        )
+    name = "retraining.distillation.teacher"
+    teacher = config.retraining.distillation.teacher
+    taught = [arm for arm in config.retraining.arms if "distillation" in arm]
+    if taught and teacher and not pathlib.Path(teacher).is_dir():
+        raise ValueError(f"{name} must be a folder, got {name} = {teacher!r}")
 
 
 def _check_draw(config, facts, plan):

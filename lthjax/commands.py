@@ -122,6 +122,13 @@ def _is_ours(error):
     return source.is_relative_to(pathlib.Path(__file__).parent)
 
 
+def folder(text: str) -> pathlib.Path:
+    """Returns the path of a flag's value, which is not empty: that would be here."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must name a folder, got ''")
+    return pathlib.Path(text)
+
+
 def arguments(documentation: str) -> argparse.ArgumentParser:
     """Returns a parser with the three options that every experiment takes.
 
@@ -130,7 +137,7 @@ def arguments(documentation: str) -> argparse.ArgumentParser:
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=documentation, formatter_class=form)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--workdir", type=folder, required=True)
     parser.add_argument("--data_dir", default="", help="where prepared sets lie")
     parser.add_argument(
         "--smoke",

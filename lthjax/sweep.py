@@ -14,7 +14,6 @@ the table of what there is, at any time.
 
 import argparse
 import logging
-import pathlib
 import re
 import signal
 import sys
@@ -52,6 +51,8 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
       ValueError: A flag, a key, or one of the runs is impossible; nothing was started.
     """
     settings, slurm = _settings(more)
+    if options.jobs < 0:
+        raise ValueError(f"--jobs must be at least 0, got jobs = {options.jobs}")
     if slurm and options.executor != "slurm":
         raise ValueError(
             f"--slurm.{next(iter(slurm))} goes with --executor=slurm, got "
@@ -113,7 +114,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=form, allow_abbrev=False
     )
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--workdir", type=commands.folder, required=True)
     parser.add_argument("--config", help="the config file")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=A,B,...")
     executors = ("here", "local", "slurm")

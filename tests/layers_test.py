@@ -133,12 +133,12 @@ TABLE = {
     "checks memory meshes data.sources training results tickets config progress "
     "planning assembly workdir records populations report programs studies arms "
     "retraining tickets.storage learnt examining chains",
-    "dry_run": "data.sources training progress planning assembly checks "
+    "dry_run": "data.sources training progress planning programs assembly checks "
     "recipes experiment learnt",
     "sweeps": "config checks experiment learnt names results",
     "merged": "results sweeps",
     "launching": "commands config progress sweeps",
-    "bound": "commands thresholds",
+    "bound": "commands thresholds values",
     "export": "commands config data.sources findings masks models.pytorch planning "
     "tickets tickets.storage tickets.travel workdir",
     # The doors.
