@@ -16,15 +16,17 @@ References:
 
 import argparse
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from lthjax import thresholds
+from lthjax import commands, thresholds, values
 from lthjax.thresholds import Rate, Setting
 
+FIELDS = Setting._fields
 LISTS = ("steps", "dense", "first", "greedy", "diameter", "hull")
 COLUMNS = {
     "steps": "steps",
@@ -148,19 +150,37 @@ def _needed(picks, rows, rate):
     )
 
 
+def _read(path):
+    """Returns the JSON of a run."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--run must be JSON, got run = {path} ({error})") from error
+
+
 def _columns(run):
     """Returns the lists of a run as arrays of finite numbers, all of one length."""
+    if not isinstance(run, dict):
+        raise ValueError(f"a run must be a dict, got run = {run!r}")
     wanted = (*LISTS, "zero", "setting")
     absent = [name for name in wanted if name not in run]
     if absent:
         raise ValueError(f"a run must have all of {wanted}, got none of {absent}")
-    if {*run["setting"]} != {*Setting._fields}:
+    setting = run["setting"] if isinstance(run["setting"], dict) else {}
+    like = [values.like(setting.get(n), "" if n == "activation" else 1) for n in FIELDS]
+    if {*setting} != {*FIELDS} or not all(like):
         raise ValueError(
-            f"a run's setting must have {Setting._fields}, got {run['setting']}"
+            f"a run's setting must have {FIELDS}, whole numbers and the name of an "
+            f"activation, got {run['setting']}"
         )
+    for name in (*LISTS, "zero"):
+        if not values.like(run[name], 1.0 if name == "zero" else (1.0,)):
+            raise ValueError(f"{name} of a run must be of numbers, got {run[name]!r}")
     rows = {name: np.asarray(run[name], float) for name in LISTS}
-    for name, values in rows.items():
-        if values.shape != rows["steps"].shape or not np.isfinite(values).all():
+    if not (np.diff(rows["steps"]) > 0).all():
+        raise ValueError(f"the steps of a run must rise, got steps = {run['steps']}")
+    for name, row in rows.items():
+        if row.shape != rows["steps"].shape or not np.isfinite(row).all():
             raise ValueError(
                 f"a run must have a finite number for each of its {rows['steps'].size} "
                 f"steps, got {name} = {run[name]}"
@@ -177,7 +197,9 @@ def _fitted(run) -> Rate:
 
 def _parser():
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=form, allow_abbrev=False
+    )
     for name in Setting._fields:
         kind = str if name == "activation" else int
         parser.add_argument(f"--{name}", type=kind, help="by default the run's")
@@ -194,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the bound of the flags; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
     try:
+        commands.check_once(sys.argv[1:] if arguments is None else arguments)
         print("\n".join(_parts(options)))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -201,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parts(options):
     """Returns the texts to print."""
-    run = json.loads(options.run.read_text(encoding="utf-8")) if options.run else None
+    run = _read(options.run) if options.run else None
     if run is not None:
         _columns(run)
     setting = _setting(options, run["setting"] if run else {})
@@ -209,8 +232,10 @@ def _parts(options):
     constant, origin = _constant(setting, options, run)
     parts = [report(setting, options.optimizer, constant, origin)]
     rate = options.learning_rate
-    if rate is not None and not rate > 0:
-        raise ValueError(f"learning_rate must be positive, got learning_rate = {rate}")
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(
+            f"learning_rate must be positive, and finite, got learning_rate = {rate}"
+        )
     if rate is not None and origin is not ASSUMED:
         parts.append(f"c by the learning rate {rate:g}: {constant / rate:.4g}")
     return [*parts, measured(setting, run)] if run else parts

@@ -1,17 +1,20 @@
 """What a run refuses before it reads data, trains or writes anything."""
 
 import itertools
+import pathlib
 
 import jax
 
 from lthjax import (
     assembly,
+    criteria,
     gates,
     layerwise,
     losses,
     names,
     optimizers,
     planning,
+    pruning,
     recipes,
     retraining,
     spans,
@@ -71,10 +74,11 @@ def check(
     plan = planning.plan(config, facts, train)
     _check_crop(config.data.crop, facts.image_shape)
     _check_times(config, plan)
+    _check_levels(config, plan)
     init_fn = planning.initialiser(config, facts)
     assembly.check(config, plan, jax.eval_shape(init_fn, jax.random.key(0))[0])
-    _check_levels(config, plan)
     _check_draw(config, facts, plan)
+    _check_read(config, train)
     for arm, level in itertools.product(
         config.retraining.arms, spans.levels(config, plan)
     ):
@@ -196,6 +200,40 @@ def _check_levels(config, plan):
                 f"{name} = {value}; give fewer levels, or others"
             )
         before = sum(counts)
+    _check_groups(config.search.pattern, plan)
+
+
+def _check_groups(pattern, plan):
+    """Checks the same of channels and blocks, of which levels keep whole ones."""
+    leaves = {n: jax.ShapeDtypeStruct(s, bool) for n, s in plan.shapes.items()}
+    before = None
+    for level, target in enumerate([sum(plan.sizes.values()), *plan.targets]):
+        if target is None:
+            continue
+        found = criteria.grouped(pattern, leaves, target)
+        now = sum(found) if isinstance(found, list) else found
+        if now < 1 or now == before:
+            raise ValueError(
+                "every level must keep a group of weights, and fewer than the one "
+                f"before, got level {level}, which keeps {now:,} after {before:,}, "
+                f"with search.pattern = {pattern!r}; give fewer levels, or others"
+            )
+        before = now
+
+
+def _check_read(config, train):
+    """Checks what else is read: a score's examples, and a teacher."""
+    count, batch = config.search.batches, config.train.batch_size
+    if count * batch > train and config.search.method not in structured.METHODS:
+        raise ValueError(
+            f"the examples that a score reads must be at most the {train} of the "
+            f"training set, got search.batches = {count} of {batch}"
+        )
+    name = "retraining.distillation.teacher"
+    teacher = config.retraining.distillation.teacher
+    taught = [arm for arm in config.retraining.arms if "distillation" in arm]
+    if taught and teacher and not pathlib.Path(teacher).is_dir():
+        raise ValueError(f"{name} must be a folder, got {name} = {teacher!r}")
 
 
 def _check_draw(config, facts, plan):
@@ -210,4 +248,11 @@ def _check_draw(config, facts, plan):
         full = planning.masks_fn(config, facts)(params)
         return search.init(key, params, model_state, full)
 
-    jax.eval_shape(begin, jax.random.key(0))
+    state, _ = jax.eval_shape(begin, jax.random.key(0))
+    watched, share = state.watch.ticket.size, [*config.search.sparsities]
+    share = [*share, config.search.rate][0]
+    if pruning.kept_count(watched, share) == watched:
+        raise ValueError(
+            f"an early-bird ticket must lose one of its {watched:,} "
+            f"{config.early_bird.watch}, got a sparsity of {share}"
+        )

@@ -27,6 +27,7 @@ def prepare(**joining) -> None:
 
     Raises:
       ValueError: The others cannot be joined so.
+      SystemExit: JAX cannot use the platform that it is told to; in one sentence.
     """
     processes.print_utf8()
     logging.basicConfig(
@@ -39,8 +40,37 @@ def prepare(**joining) -> None:
         jax.config.update("jax_compilation_cache_dir", cache)
     cpu.lower_convolutions()
     processes.start(**joining)
+    with plain_errors():
+        check_devices()
     if not processes.first():
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def leave_accelerators() -> None:
+    """Makes JAX stay on the CPU: a command that only reads and writes files needs it.
+
+    So it takes no accelerator from a run, and goes where there is none.
+    """
+    jax.config.update("jax_platforms", "cpu")
+
+
+def check_devices() -> None:
+    """Checks that JAX finds devices of the platform that it is told to use.
+
+    Raises:
+      ValueError: It does not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms or "those that it finds"
+        told = " ".join(str(error).split())
+        raise ValueError(
+            "JAX must find devices of the platform that it is told to use, got "
+            f"JAX_PLATFORMS = {asked!r}{f' ({told})' * bool(told)}; set "
+            "JAX_PLATFORMS=cpu, or install what drives it, as pip install '.[cuda]' "
+            "does for NVIDIA's GPUs and '.[tpu]' for TPUs"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -88,6 +118,13 @@ def check_once(words: Sequence[str], several: Sequence[str] = ()) -> None:
             )
 
 
+def folder(text: str) -> pathlib.Path:
+    """Returns the path of a flag's value, which is not empty: that would be here."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must name a folder, got ''")
+    return pathlib.Path(text)
+
+
 def arguments(documentation: str) -> argparse.ArgumentParser:
     """Returns a parser with the three options that every experiment takes.
 
@@ -96,7 +133,7 @@ def arguments(documentation: str) -> argparse.ArgumentParser:
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=documentation, formatter_class=form)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--workdir", type=folder, required=True)
     parser.add_argument("--data_dir", default="", help="where prepared sets lie")
     parser.add_argument(
         "--smoke",

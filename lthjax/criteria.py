@@ -208,7 +208,7 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         scores.check(found, trained.masks)
         by_layer = isinstance(target, list)
         if criterion.rounds == 1:
-            target = _groups(search.pattern, trained.masks, target)
+            target = grouped(search.pattern, trained.masks, target)
             target = jax.tree.map(jnp.int32, target)
             masks, cut = choose(trained.masks, found, target)
         else:
@@ -244,7 +244,7 @@ def check(config, shapes: dict[str, tuple[int, ...]], targets: list) -> None:
     found = {n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in shapes.items()}
     total = sum(math.prod(shape) for shape in shapes.values())
     for target in targets:
-        given = _groups(config.search.pattern, leaves, target)
+        given = grouped(config.search.pattern, leaves, target)
         choose = functools.partial(_chooser(config.search), target=given)
         jax.eval_shape(choose, leaves, found)
         kept = sum(target) if isinstance(target, list) else target
@@ -284,7 +284,7 @@ def _check_numbers(name, kind, one, other):
         raise ValueError(f"a pattern must be {form}, got search.pattern = {name!r}")
 
 
-def _groups(pattern, masks, target):
+def grouped(pattern, masks, target):
     """Returns a target in groups of weights, in the same proportion."""
     kind, numbers = _pattern(pattern)
     leaves = jax.tree.leaves(masks)

@@ -14,6 +14,7 @@ from lthjax import (
     experiment,
     learnt,
     planning,
+    programs,
     progress,
     spans,
     training,
@@ -36,6 +37,7 @@ def show(config) -> None:
       ValueError: What a run of it would refuse before it trains.
     """
     facts, held_out, plan = checks.check(config)
+    programs.mesh(config)
     console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
     console.print(_levels(plan))
     console.print(planning.summary(config, plan))
@@ -121,6 +123,7 @@ def _seconds_per_image(config, facts, plan):
     config = copy.deepcopy(config)
     batch = min(config.train.batch_size, _BATCH)
     config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
+    config.search.batches = 1  # scored with: here there are no more
     config.eval_every = plan.eval_every
     config.eval_batch = chunk = min(config.eval_batch, _CHUNK)
     train, held_out = (_blank(facts, size) for size in (batch, chunk))

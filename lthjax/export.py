@@ -17,8 +17,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from lthjax import commands, findings, names, origin, planning, tickets, workdir
 from lthjax import config as config_lib
-from lthjax import findings, names, origin, planning, tickets, workdir
 from lthjax import masks as masks_lib
 from lthjax.data import sources
 from lthjax.models import pytorch
@@ -163,7 +163,9 @@ def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:
 
 def _parser():
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=form, allow_abbrev=False
+    )
     parser.add_argument("workdir", type=pathlib.Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--level", type=int, required=True)
@@ -190,8 +192,10 @@ def _parser():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports what the flags ask for; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
+    commands.leave_accelerators()
     where = options.workdir, Member(options.seed, options.initial), options.level
     try:
+        commands.check_once(sys.argv[1:] if arguments is None else arguments)
         if options.layout == "lthjax":
             export(*where, options.to, arm=options.trained)
             written = [options.to]

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lthjax import results
+from lthjax.axes import COLOURS
 
 KEPT = "weights kept, % of the prunable ones"
 SEEDS, LEVELS = "seed", "level"
@@ -105,7 +106,8 @@ def flops(rows: list[dict]) -> Figure:
     left.set_title(f"cost of a forward pass, {_size(rows, 'seeds')}", fontsize=10)
     left.legend(fontsize=8)
     left.grid(alpha=0.3)
-    _line(right, rows, "test_accuracy", by="flops_share", label="ticket", marker="o")
+    style = {"label": "ticket", "color": COLOURS["ticket"], "marker": "o"}
+    _line(right, rows, "test_accuracy", by="flops_share", **style)
     dense = [100 * row["test_accuracy"] for row in rows if row["level"] == 0]
     if dense:
         right.axhline(np.mean(dense), color="0.5", ls="--", lw=1, label="dense")

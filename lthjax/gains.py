@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from lthjax import figures, results
+from lthjax.axes import colours
 
 VANILLA = "ticket"
 
@@ -121,14 +122,15 @@ def figure(rows: list[dict]) -> Figure:
     kept = {row["level"]: 100 * (1 - row["sparsity"]) for row in rows}
     levels = sorted({level for _, level in found})
     arms = list(dict.fromkeys(arm for arm, _ in found))
+    shade = colours(row["arm"] for row in rows)
     for i, arm in enumerate(arms):
         own = [level for level in levels if (arm, level) in found]
         x = np.array([levels.index(level) for level in own])
         x = x + 0.5 * (i + 0.5) / len(arms) - 0.25
         mean = [found[arm, level].mean for level in own]
         half = np.nan_to_num([found[arm, level].half for level in own])
-        style = {"marker": "o", "ls": "", "capsize": 3, "label": figures.plain(arm)}
-        axes.errorbar(x, mean, half, **style)
+        style = {"marker": "o", "ls": "", "capsize": 3, "color": shade[arm]}
+        axes.errorbar(x, mean, half, label=figures.plain(arm), **style)
     axes.axhline(0, color="0.3", lw=1)
     axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
     axes.set_xlabel("weights kept, % of the prunable ones")

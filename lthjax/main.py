@@ -51,12 +51,13 @@ def _parse(argv):
         _check_given(argv[1:])
     try:
         return FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, OSError) as reason:
+    except Exception as reason:  # ml_collections raises what it meets
         while reason.args and isinstance(reason.args[0], Exception):
             reason = reason.args[0]
         text = " ".join(str(reason.args[0] if reason.args else reason).split())
-        text = text.rpartition("Error: ")[2]  # of a config file that raised
-        sys.exit(f"error: every flag, config file and config key must be known: {text}")
+        sys.exit(
+            f"error: every flag must be known, its value of the right kind: {text}"
+        )
 
 
 def _check_given(words):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import tensorboardX
 
 from lthjax import masks as masks_lib
@@ -40,7 +41,7 @@ def scalars(
             for index, metric, i in triples if wanted else ():
                 tag = f"{_tag(population.jobs[i])}/{METRICS[metric]}"
                 writer.add_scalar(tag, curve[i, index, metric], steps[index])
-            return _text(curve, indices)
+            return _text(population.jobs, curve, indices)
 
         yield add
 
@@ -49,11 +50,17 @@ def _tag(job):
     return f"{job.arm}/{job.member.folder}/level_{job.ticket.level}"
 
 
-def _text(curve, indices):
+def _text(jobs, curve, indices):
+    """Returns "validation accuracy: ticket 90.12 %, reinit 71.00 %", means by arm."""
     if not indices:
         return ""
-    accuracy = curve[:, indices[-1], METRICS.index("validation_accuracy")]
-    return f"validation accuracy {100 * accuracy.mean():.2f} %"
+    last = 100 * curve[:, indices[-1], METRICS.index("validation_accuracy")]
+    groups = {}
+    for job, value in zip(jobs, last, strict=True):
+        dense = job.arm == "ticket" and not job.ticket.level
+        groups.setdefault("dense" if dense else job.arm, []).append(value)
+    means = [f"{name} {np.mean(own):.2f} %" for name, own in groups.items()]
+    return f"validation accuracy: {', '.join(means)}"
 
 
 def curves(population: Any, steps: list[int]) -> list[dict]:

@@ -13,10 +13,10 @@ import rich.table
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import figures, gains, processes, results
+from lthjax import commands, figures, gains, processes, results
+from lthjax.axes import colours
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
-COLOURS = dict(zip(ARMS, ("C0", "C1", "C2", "C3"), strict=True))
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
 CLASSES = "classes.json"  # images of each class, and the share of the largest
@@ -127,9 +127,9 @@ def curve(
         axes.axhline(
             np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
         )
-    for arm in dict.fromkeys(row["arm"] for row in rows):
+    for arm, colour in colours(row["arm"] for row in rows).items():
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
-        _line(axes, arm, own, value)
+        _line(axes, own, value, label=figures.plain(arm), color=colour)
     if majority is not None:
         _draw_majority(axes, 100 * majority)
     axes.set_xscale("log")
@@ -186,15 +186,14 @@ def _numbers(rows):
     return "n = " + " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
 
 
-def _line(axes, arm, rows, value):
+def _line(axes, rows, value, **style):
     groups = results.aggregate(rows, value, by=("level",))
     kept = results.aggregate(rows, "sparsity", by=("level",))
     x = np.array([100 * (1 - kept[level].mean) for level in groups])
     mean = np.array([100 * spread.mean for spread in groups.values()])
     std = np.array([100 * spread.std for spread in groups.values()])
-    colour = COLOURS.get(arm)
-    axes.plot(x, mean, marker="o", ms=3, color=colour, label=figures.plain(arm))
-    axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+    axes.plot(x, mean, marker="o", ms=3, **style)
+    axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.2, lw=0)
 
 
 def _draw_majority(axes, share):
@@ -246,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("workdir", nargs="+", type=pathlib.Path)
     processes.print_utf8()
+    commands.leave_accelerators()
     found = [_again(root) for root in parser.parse_args(arguments).workdir]
     if any(found):
         sys.exit("\n".join(f"error: {text}" for text in found if text))

@@ -14,13 +14,10 @@ the table of what there is, at any time.
 
 import argparse
 import logging
-import pathlib
 import re
 import signal
 import sys
 from collections.abc import Sequence
-
-import jax
 
 from lthjax import commands, launching, merged, sweeps
 from lthjax import config as config_lib
@@ -32,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Does what is missing of a sweep; what is wrong ends it with a sentence."""
     options, more = _parser().parse_known_args(arguments)
     if options.executor != "here" or options.table:
-        jax.config.update("jax_platforms", "cpu")  # accelerators are left to the jobs
+        commands.leave_accelerators()
     with commands.plain_errors():
+        commands.check_once(sys.argv[1:] if arguments is None else arguments, ("grid",))
         commands.prepare()
         failed = {} if options.table else sweep(options, more)
         print(merged.write(options.workdir))
@@ -53,6 +51,8 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
       ValueError: A flag, a key, or one of the runs is impossible; nothing was started.
     """
     settings, slurm = _settings(more)
+    if options.jobs < 0:
+        raise ValueError(f"--jobs must be at least 0, got jobs = {options.jobs}")
     if slurm and options.executor != "slurm":
         raise ValueError(
             f"--slurm.{next(iter(slurm))} goes with --executor=slurm, got "
@@ -114,7 +114,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=form, allow_abbrev=False
     )
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--workdir", type=commands.folder, required=True)
     parser.add_argument("--config", help="the config file")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=A,B,...")
     executors = ("here", "local", "slurm")

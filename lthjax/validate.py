@@ -124,7 +124,7 @@ def flat(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
     rows = {}
     for key, value in config.items():
         nested = isinstance(value, ConfigDict | dict) and len(value)
-        inner = flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+        inner = flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
         rows |= inner
     return rows
 
@@ -291,11 +291,12 @@ def _check_options(name, config):
         raise ValueError(
             f"config.{name} must be a dict of options, got config.{name} = {found!r}"
         )
-    for option, value in flat(found).items():
-        if not values.plain(value):
+    found = found.to_dict() if isinstance(found, ConfigDict) else found
+    for option, value in found.items():
+        if not values.plain({option: value}):
             raise ValueError(
                 f"config.{name} must hold texts, finite numbers, None, and tuples and "
-                f"dicts of them, got {option} = {value!r}"
+                f"dicts of them by name, got {option} = {value!r}"
             )
 
 

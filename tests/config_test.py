@@ -1,12 +1,13 @@
 """A config is complete, refuses what nobody reads, and knows what may change later."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lthjax import config
+from lthjax import config, validate, values
 
 
 def valid(**changes):
@@ -111,14 +112,23 @@ def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple():
         ("optimizer.learning_rate", 0.0),
         ("best_by", "speed"),
         ("search.scope", "local"),
+        ("mesh.ticket", 0),
+        ("schedule.drops", (2, 1)),
+        ("schedule.warmup", 3),
+        ("controls", ("reinit", "reinit")),
+        ("retraining.levels", (1, 1)),
+        ("search.exclude", ("head", "head")),
+        ("search.layer_rates", (("head", 0.1), ("head", 0.2))),
+        ("search.gates.initial", (0.1, 0.10000001)),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_key_and_value(key, value):
     found = valid(**{key.replace(".", "__"): value})
     with pytest.raises(ValueError) as error:
         config.validate(found)
-    assert f"got {key} = " in str(error.value)
-    assert str(value) in str(error.value)
+    assert f"got {key} = " in str(error.value) or f"got mesh.{key}" in str(error.value)
+    shown = ("head", "head") if key == "search.layer_rates" else value
+    assert str(shown) in str(error.value)
 
 
 def test_a_config_is_unchanged_by_json():
@@ -189,3 +199,149 @@ def test_a_schedule_by_rate_is_not_exchanged_for_a_list_in_an_old_workdir():
     longer = config.default()
     longer.search.sparsities = (0.5, 0.9, 0.95)
     assert not config.changed(json.loads(config.to_json(new)), longer)
+
+
+DEFAULTS = config.flat(config.default())
+NUMBERS = {
+    name: value
+    for name, value in DEFAULTS.items()
+    if isinstance(validate.ELEMENTS.get(name, value), int | float)
+    and not isinstance(value, bool)
+}
+NUMBERS["search.layer_rates"] = ()
+
+
+def test_every_number_has_its_range_and_every_tuple_its_elements():
+    assert validate.RANGES.keys() == NUMBERS.keys()
+    tuples = {name for name, value in DEFAULTS.items() if isinstance(value, tuple)}
+    assert validate.ELEMENTS.keys() == tuples
+    for name, element in validate.ELEMENTS.items():
+        assert values.like(DEFAULTS[name], (element,))
+
+
+def in_place(name, number):
+    """Returns a value of a key that holds a number, alone or in its tuple."""
+    element = validate.ELEMENTS.get(name)
+    if isinstance(element, tuple):
+        return ((element[0], number),)
+    return number if element is None else (number,)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_refused_outside_of_its_range_and_where_it_is_none(name):
+    limits, example = validate.RANGES[name], NUMBERS[name]
+    whole = isinstance(validate.ELEMENTS.get(name, example), int)
+    wrong = [limits.high + (whole and limits.ends[1] == "]"), limits.low - 1]
+    wrong += [] if whole else [float("nan"), float("inf"), -float("inf"), 1e39]
+    wrong += [limits.low] if limits.ends[0] == "(" else []
+    for number in wrong:
+        if number == 1 and limits.ends[1] == "]":
+            continue  # a share that may be one
+        value = in_place(name, number)
+        with pytest.raises(ValueError, match=re.escape(f"got {name} = {value}")):
+            config.validate(valid(**{name.replace(".", "__"): value}))
+    for word in ("1", None, True):
+        value = in_place(name, word)
+        with pytest.raises(ValueError, match=f"{name} must be of type"):
+            config.validate(with_value(name, value))
+
+
+def with_value(name, value):
+    """The config with a value of any type, which ConfigDict might make another one."""
+    found = valid()
+    *parents, key = name.split(".")
+    part = found
+    for parent in parents:
+        part = part[parent]
+    with part.unlocked():
+        if key in part:
+            del part[key]
+        part[key] = value
+    return found
+
+
+@pytest.mark.parametrize("name", validate.ELEMENTS)
+def test_a_text_or_a_number_where_a_tuple_belongs_is_refused(name):
+    for value in ("abc", "", 1, 0.5, ((),), ([1], 2), {"a": 1}.keys()):
+        with pytest.raises(ValueError, match=f"config.{name} must be of type tuple of"):
+            config.validate(with_value(name, value))
+
+
+@pytest.mark.parametrize("expression", ["(", "*", "[a", "a{2,1}", "(?P<1>)", "\\"])
+@pytest.mark.parametrize("name", validate.EXPRESSIONS)
+def test_what_is_no_regular_expression_is_refused(name, expression):
+    given = (expression, 0.1) if name.endswith("rates") else expression
+    with pytest.raises(ValueError, match=f"{name} must hold regular expressions, got"):
+        config.validate(valid(**{name.replace(".", "__"): (given,)}))
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("train.batch_size", "absent", "every key .* got none of train.batch_size"),
+        ("model.options", 5, "must be a dict of options, got config.model.options = 5"),
+        ("data.options", {"a": len}, "must hold texts, .* got a = <built-in"),
+        ("data.options", {"a": {"b": float("nan")}}, "got a = {'b': nan}"),
+        ("model.options", {1: 2}, "by name, got 1 = 2"),
+        ("model.optionsx", {}, "got config.model.optionsx, did you mean"),
+        ("search", 3, "every config key must be known, got config.search"),
+        ("schedule.name", "piecewise", "needs schedule.drops"),
+    ],
+)
+def test_a_config_of_another_form_is_refused(key, value, message):
+    found = with_value(key, value)
+    if value == "absent":
+        with found.unlocked():
+            del found.train.batch_size
+    with pytest.raises(ValueError, match=message):
+        config.validate(found)
+
+
+def test_no_config_at_all_is_refused():
+    with pytest.raises(ValueError, match="must be a ConfigDict, .* got dict"):
+        config.validate({})
+    with pytest.raises(ValueError, match="got none of best_by, controls"):
+        config.validate(ConfigDict())
+
+
+def test_drops_and_warmup_end_before_the_epochs_do():
+    given = {"schedule__name": "piecewise", "train__epochs": 9}
+    config.validate(valid(**given, schedule__drops=(3, 8.5), schedule__warmup=9))
+    for wrong in ({"schedule__drops": (3, 9)}, {"schedule__warmup": 10}):
+        with pytest.raises(ValueError, match="train.epochs = 9, got schedule"):
+            config.validate(valid(**{"schedule__drops": (3,), **given, **wrong}))
+
+
+FILES = {
+    "raises": ("1 / 0", "ZeroDivisionError: .*'{}' stopped at line 1"),
+    "torn": ("def get_config(:", "SyntaxError: .*'{}' stopped at line 1"),
+    "leaves": ("\nraise SystemExit(3)", "SystemExit: 3; .* stopped at line 2"),
+    "lacks": ("x = 1", r"must define get_config\(\), .* get_config = None"),
+    "names": ("get_config = 1", r"must define get_config\(\), .* get_config = 1"),
+    "inside": ("def get_config():\n  return y", "NameError: .* stopped at line 2"),
+    "none": ("def get_config(): pass", "must return a config, .* got None from '{}'"),
+    "dict": ("def get_config(): return {{}}", r"must return a config, .* got \{{\}}"),
+    "more": ("def get_config(a): pass", "variant after the colon .* variant = None"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_file_that_gives_none_is_named(tmp_path, name):
+    text, message = FILES[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(text.format())
+    with pytest.raises(ValueError, match=message.format(path)):
+        config.load(path)
+
+
+def test_a_config_has_its_variants_and_no_others(tmp_path):
+    path = tmp_path / "variants.py"
+    head = "from lthjax import config\ndef get_config(name='one'):\n"
+    refuse = "  if name != 'one': raise ValueError(f'no {name!r}')\n"
+    path.write_text(head + refuse + "  return config.default()\n")
+    config.named(str(path)), config.named(f"{path}:one")
+    for wrong in ("two", ""):
+        with pytest.raises(ValueError, match=f"no '{wrong}'; the config file .* 3$"):
+            config.named(f"{path}:{wrong}")
+    with pytest.raises(ValueError, match="read from a file, got 'nowhere.py'"):
+        config.named("nowhere.py:one")

@@ -24,7 +24,10 @@ def run(tmp_path_factory):
 
 
 def call(run, to, *more):
-    export.main([str(run), "--seed=0", "--level=1", f"--to={to}", *more])
+    given = {flag.partition("=")[0] for flag in more}
+    whole = {"--seed": 0, "--level": 1, "--to": to}
+    start = [f"{flag}={value}" for flag, value in whole.items() if flag not in given]
+    export.main([str(run), *start, *more])
 
 
 def same(a, b):

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 TABLE = {
     "names": "",
     "values": "",
+    "axes": "",
     "cpu": "",
     "memory": "",
     "meshes": "",
@@ -75,7 +76,9 @@ TABLE = {
     "two_layer": "losses gram",
     "hull": "gram",
     "thresholds": "names",
-    "bound": "thresholds",
+    "progress": "processes",
+    "commands": "names cpu processes progress",
+    "bound": "values thresholds commands",
     "grafts": "models masks channels",
     "layerwise": "names masks losses channels forward grafts",
     "checkpoints": "meshes processes masks",
@@ -102,7 +105,6 @@ TABLE = {
     "learnt": "masks gates concrete slimming pruning optimizers defaults "
     "tickets.continuous tickets gating soft_threshold",
     "examining": "masks gates gating learnt",
-    "progress": "processes",
     "structured": "names data.splits data.augment data.batches models masks scores "
     "pruning losses channels layerwise defaults tickets.detection "
     "tickets.early_bird tickets.forward tickets",
@@ -127,40 +129,39 @@ TABLE = {
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
     "training retraining tickets.storage tickets spans planning programs assembly "
     "recipes",
-    "workdir": "processes checkpoints config origin results tickets progress",
+    "workdir": "processes progress checkpoints config origin results tickets",
     "chains": "masks results tickets learnt assembly workdir",
     "missing": "dynamic training checkpoints results tickets learnt structured "
     "workdir chains",
-    "figures": "results",
+    "figures": "axes results",
     "findings": "masks analysis costs results tickets.storage workdir",
     "studies": "names processes data.splits data.sources data.batches masks "
-    "analysis costs training results tickets.storage tickets progress figures "
+    "analysis costs training progress results tickets.storage tickets figures "
     "findings",
     "records": "masks training",
-    "populations": "meshes processes dynamic training tickets progress assembly "
+    "populations": "meshes processes dynamic training progress tickets assembly "
     "workdir records",
-    "gains": "results figures",
-    "report": "processes results figures gains",
+    "gains": "axes results figures",
+    "report": "axes processes commands results figures gains",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
-    "losses optimizers retraining layerwise config tickets.detection structured "
-    "spans planning assembly recipes studies",
+    "pruning losses optimizers retraining layerwise config tickets.detection "
+    "structured spans planning criteria assembly recipes studies",
     "data.fingerprints": "data.splits",
     "source": "data.known data.splits data.balance data.sources data.lazy",
-    "experiment": "memory meshes training retraining config results "
-    "tickets.storage learnt examining progress planning programs assembly arms "
-    "workdir chains missing studies records populations report checks "
-    "data.fingerprints source",
-    "dry_run": "data.sources training learnt progress spans planning assembly "
-    "checks experiment",
+    "experiment": "memory meshes training retraining progress config results "
+    "tickets.storage learnt examining planning programs assembly arms workdir "
+    "chains missing studies records populations report checks data.fingerprints "
+    "source",
+    "dry_run": "data.sources training progress learnt spans planning programs "
+    "assembly checks experiment",
     "marks": "checksums results",
     "sweeps": "names config results learnt checks experiment marks",
     "merged": "results sweeps",
-    "commands": "names cpu processes progress",
-    "launching": "config progress sweeps commands",
-    "export": "names data.sources masks models.pytorch config origin "
+    "launching": "progress commands config sweeps",
+    "export": "names data.sources masks models.pytorch commands config origin "
     "tickets.storage tickets.travel tickets planning workdir findings",
-    "main": "config report experiment dry_run commands",
-    "sweep": "config sweeps merged commands launching",
+    "main": "commands config report experiment dry_run",
+    "sweep": "commands config sweeps merged launching",
     "lthjax": "cpu models masks gates scores pruning patterns sparsities losses "
     "dynamic analysis costs optimizers training channels compact forward two_layer "
     "hull thresholds layerwise results tickets",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 import tiny
 
@@ -52,9 +53,30 @@ BAD = [
         "1200 images, got train.batch_size = 1201",
     ),
     ("--wrkdir=x", "'wrkdir'. Did you mean: workdir"),
-    ("--config=configs/none.py", "configs/none.py"),
-    (f"--config={ROOT}/configs/mnist.py:long", "'paper' or 'short', got 'long'"),
     ("also", "flags only, got also"),
+    ("--config.seeds=-1", r"seeds must be in \[0, 4294967296\), got seeds = \(-1,\)"),
+    ("--config.seeds=one", "tuple of whole numbers, got config.seeds = ..one"),
+    ("--config.search.sparsities=half", "tuple of numbers, .* = ..half"),
+    ("--config.search.layer_rates=('head',0.1)", "tuple of pairs such as"),
+    ("--config.search.exclude=(", "must hold regular expressions, .* = '.'"),
+    ("--config.train.steps=3e9", "invalid literal for int"),
+    ("--config.train.steps=3000000000", "got train.steps = 3000000000"),
+    ("--config.model.width=inf", "got model.width = inf"),
+    ("--config.model.options={'hidden':'a'}", "like .300, 100., got hidden = 'a'"),
+    ("--config.search.levels=1000", r"level \d+, which keeps \d+ weights after"),
+    ("--config.search.rate=1e-5", "level 1, which keeps 11,900 weights after 11,900"),
+    ("--config.data.crop=20", "below the 8 pixels of an image, got data.crop = 20"),
+    ("--config.retraining.arms=neurons+nurons", "got .*, did you mean 'neurons'"),
+]
+ALONE = [
+    ("--config=configs/none.py", "from a file, got 'configs/none.py'"),
+    ("--config=", "from a file, got ''"),
+    (f"--config={ROOT}/configs", "from a file, got '.*/configs'"),
+    (f"--config={ROOT}/README.md", "SyntaxError: .*README.md' stopped at line"),
+    (f"--config={ROOT}/lthjax/names.py", r"must define get_config\(\)"),
+    (f"--config={ROOT}/configs/mnist.py:long", "'paper' or 'short', got 'long'"),
+    (f"--config={ROOT}/configs/mnist.py:", "'paper' or 'short', got ''"),
+    (f"--config={ROOT}/configs/digits.py:x", "digits.py' takes, got variant = 'x'"),
 ]
 
 
@@ -66,6 +88,51 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_makes_no_workdir(
     assert re.match(f"error: (.|\n)*{message}", found)
     assert "Traceback" not in found
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argument, message", ALONE)
+def test_a_config_that_is_none_ends_the_command_with_a_sentence(
+    command, tmp_path, argument, message
+):
+    found = command(argument, f"--workdir={tmp_path / 'workdir'}")
+    assert re.match(f"error: [^\n]*{message}", found)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config.seeds=0", "--config.seeds=1"], "--config.seeds 2 times; several"),
+        (["--config.seeds", "0", "--config.seeds=1"], "--config.seeds 2 times"),
+        (["--dry_run", "--nodry_run"], "--dry_run 2 times"),
+        (["--noconfig.data.flip", "--config.data.flip"], "--config.data.flip 2 times"),
+        ([DIGITS], "--config 2 times"),
+        (
+            ["--workdir", "--dry_run"],
+            "got --workdir before --dry_run; write --workdir=",
+        ),
+        (["--config.data_dir", "--dry_run"], "got --config.data_dir before --dry_run"),
+    ],
+)
+def test_a_flag_is_given_once_and_with_its_value(command, words, message):
+    assert re.match(f"error: every flag must [^\n]*{message}", command(DIGITS, *words))
+
+
+def test_what_is_no_flag_and_what_may_come_again_is_left():
+    commands.check_once(["--grid", "a=1", "--grid", "b=2", "--seed", "-1"], ("grid",))
+    commands.check_once(["--a", "--", "--a", "x=--a"])
+
+
+def test_a_platform_without_devices_is_said_in_a_sentence(monkeypatch):
+    def none():
+        raise RuntimeError("Unable to initialize backend 'cuda':\n no GPU")
+
+    monkeypatch.setattr(jax, "devices", none)
+    expected = (
+        r"error: JAX must find devices .* 'cuda': no GPU\); set JAX_PLATFORMS=cpu"
+    )
+    with pytest.raises(SystemExit, match=expected), commands.plain_errors():
+        commands.check_devices()
 
 
 def test_a_run_needs_a_workdir(command):

@@ -173,6 +173,12 @@ RUN = {
 }
 
 
+def once(arguments, others):
+    """Returns arguments without those that are given otherwise."""
+    given = {flag.partition("=")[0] for flag in others}
+    return [flag for flag in arguments if flag.partition("=")[0] not in given]
+
+
 def written(folder, **changes):
     path = folder / "run.json"
     path.write_text(json.dumps(RUN | changes))
@@ -215,8 +221,18 @@ def test_a_run_brings_its_setting_and_its_rate_and_the_threshold_that_follows(
     [
         ({}, ["--picks=50"], "of the setting asked for, got .*'picks': 200"),
         ({"first": [1, 1]}, [], r"each of its 3 steps, got first = \[1, 1\]"),
-        ({"hull": [0, None, 0]}, [], "finite number for each"),
+        (
+            {"hull": [0, None, 0]},
+            [],
+            r"hull of a run must be of numbers, got \[0, None",
+        ),
+        ({"hull": [0, float("inf"), 0]}, [], "finite number for each"),
+        ({"dense": {"a": 1}}, [], "dense of a run must be of numbers"),
+        ({"zero": "0"}, [], "zero of a run must be of numbers, got '0'"),
+        ({"steps": [0, 10, 10]}, [], r"steps of a run must rise, got .*10, 10\]"),
         ({"setting": {}}, [], "a run's setting must have"),
+        ({"setting": 3}, [], "a run's setting must have .* got 3"),
+        ({"setting": RUN["setting"] | {"width": 5.5}}, [], "whole numbers .* 5.5"),
         ({"first": [0, 0, 0], "diameter": [0, 0, 0]}, [], "got first = 0.0"),
     ],
 )
@@ -235,15 +251,27 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_printed(
         (["--anyway", "--width=0"], "width must be at least 1"),
         (["--anyway", "--activation=sigmiod"], "did you mean 'sigmoid'"),
         (["--constant=nan"], "c d must be positive"),
-        (["--learning_rate=-1"], "must be positive, got learning_rate = -1"),
+        (
+            ["--learning_rate=-1"],
+            "must be positive, and finite, got learning_rate = -1",
+        ),
+        (["--width=5000"] * 2, "every flag must be given once, got --width 2 times"),
         (["--constant=1", "--rate=0.5"], "one of --constant and --rate"),
     ],
 )
 def test_the_command_ends_with_one_sentence_on_what_makes_no_sense(flags, words):
     with pytest.raises(SystemExit, match=words):
-        bound.main([*INSIDE, *flags])
+        bound.main([*once(INSIDE, flags), *flags])
     with pytest.raises(SystemExit, match="got no --examples --width"):
         bound.main(ARGUMENTS)
+
+
+@pytest.mark.parametrize("content", ["", '{"a":', "[]", "3", "\xff"])
+def test_a_file_that_holds_no_run_is_named(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_text(content, encoding="latin1")
+    with pytest.raises(SystemExit, match="--run must be JSON|a run must be a dict"):
+        bound.main([f"--run={path}"])
 
 
 def test_the_command_refuses_outside_the_assumptions_unless_told_to_go_on(capsys):
