@@ -122,26 +122,33 @@ def judged(names: list[str], cut: Cut, *, by_layer: bool = False) -> str:
     )
 
 
-def check_flow(
-    names: list[str], cut: Cut, degree: float = 1.0, *, inverted: bool = False
-) -> None:
-    """Refuses a network that SynFlow is not made for; for the host, outside `jit`.
+def check_linear(degree: float) -> None:
+    """Refuses a network that SynFlow is not made for.
 
     Args:
-      names: Of the layers.
-      cut: Of one choice or of several.
       degree: What `flows.degree` found.
-      inverted: Whether the scores were turned round.
 
     Raises:
-      ValueError: The degree is not 1 to a tenth, or a score is below zero, but for
-        rounding.
+      ValueError: It is not 1 to a tenth.
     """
     if not abs(degree - 1) < LINEAR:
         raise ValueError(
             f"{ASSUMPTION}, got an output that grows with degree {degree:.3g}, not 1, "
             "where all inputs grow; take another search.score"
         )
+
+
+def check_flow(names: list[str], cut: Cut, *, inverted: bool = False) -> None:
+    """Refuses scores of SynFlow that are negative; for the host, outside `jit`.
+
+    Args:
+      names: Of the layers.
+      cut: Of one choice or of several.
+      inverted: Whether the scores were turned round.
+
+    Raises:
+      ValueError: There is a score below zero, but for rounding.
+    """
     low, high = (np.atleast_2d(jax.device_get(f)) for f in (cut.low, cut.high))
     low, high = (-high, -low) if inverted else (low, high)
     for lowest, highest in zip(low, high, strict=True):

@@ -18,6 +18,7 @@ from lthjax import (
     costs,
     figures,
     findings,
+    models,
     names,
     processes,
     progress,
@@ -106,7 +107,7 @@ def network(
         batches.chunks(test, min(chunk, images)),
         len(test.labels),
         _batches(prepare_fn, _first(source.train, images).images, chunk)
-        if jax.tree.leaves(model_state)
+        if jax.tree.leaves(models.statistics(model_state))
         else None,
     )
 

@@ -37,7 +37,7 @@ TABLE = {
     "models": "models.applying models.catalogue",
     "masks": "",
     "models.checking": "masks names models.applying",
-    "models.pytorch": "masks models.mlp models.mobilenet models.resnet models.vgg",
+    "models.pytorch": "masks models.applying models.mlp models.mobilenet models.resnet models.vgg",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
@@ -120,9 +120,9 @@ TABLE = {
     "retraining recipes training cpu data.batches tickets tickets.storage",
     "workdir": "checkpoints processes progress results tickets config",
     "figures": "results",
-    "findings": "masks analysis costs results tickets.storage workdir",
+    "findings": "masks analysis costs models results tickets.storage workdir",
     "studies": "data.splits "
-    "names data.batches data.sources masks analysis costs training results "
+    "names data.batches data.sources masks analysis costs models training results "
     "tickets tickets.storage processes progress figures findings",
     "records": "masks training",
     "populations": "meshes processes dynamic training tickets progress assembly "
