@@ -37,7 +37,8 @@ TABLE = {
     "models": "models.applying models.catalogue",
     "masks": "",
     "models.checking": "masks names models.applying",
-    "models.pytorch": "masks models.applying models.mlp models.mobilenet models.resnet models.vgg",
+    "models.pytorch": "masks models.applying models.mlp models.mobilenet "
+    "models.resnet models.vgg",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
@@ -103,7 +104,8 @@ TABLE = {
     "structured data.batches data.sources models models.checking masks sparsities "
     "learnt",
     "examples": "names data.augment data.batches data.splits",
-    "flowing": "cuts data.sources data.splits flows masks models models.layers planning",
+    "flowing": "cuts data.sources data.splits flows masks models models.layers "
+    "planning",
     "criteria": "data.splits "
     "cuts examples flowing names data.sources losses masks patterns "
     "pruning scores sparsities",
