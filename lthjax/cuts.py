@@ -214,10 +214,11 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
         lacking = ", ".join(name for name in wanted if name not in found)
         unknown = ", ".join(name for name in found if name not in wanted)
         rows = [f"none for {lacking}"] * bool(lacking)
-        rows += [f"scores of {unknown or 'no layer'}"] * (unknown != "" or not rows)
+        rows += [f"scores of {unknown}, which is not pruned"] * bool(unknown)
+        rows = rows or [f"{jax.tree.structure(scores)} for {structure}"]
         raise ValueError(
             "scores must have the structure of masks (None where nothing is pruned), "
-            f"got {' and '.join(rows)}: {jax.tree.structure(scores)} for {structure}"
+            f"got {' and '.join(rows)}"
         )
     found = list(zip(jax.tree.leaves(masks), jax.tree.leaves(scores), strict=True))
     for name, (mask, score) in zip(masks_lib.names(masks), found, strict=True):
