@@ -268,12 +268,13 @@ def schedule(config, numbers) -> Callable:
     """Returns the learning rate as a function of the step, epochs turned into steps."""
     factory = names.resolve(config.schedule.name, optimizers.SCHEDULES, "schedule")
     epoch = numbers.steps_per_epoch
-    rate = factory(
-        config.optimizer.learning_rate,
-        steps=numbers.steps,
-        drops=[round(drop * epoch) for drop in config.schedule.drops],
-        factor=config.schedule.factor,
-    )
+    with names.calling("schedule", config.schedule.name):
+        rate = factory(
+            config.optimizer.learning_rate,
+            steps=numbers.steps,
+            drops=[round(drop * epoch) for drop in config.schedule.drops],
+            factor=config.schedule.factor,
+        )
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
     found = optimizers.held(warm, numbers.steps, config.schedule.tune)
     if config.search.method != "forward":

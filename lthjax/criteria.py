@@ -199,10 +199,12 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
 
     first = jax.jit(scored)
     choose = jax.jit(functools.partial(_chosen, search))
-    check_flow = flowing.checker(config, network, source)
+    check_linear = flowing.checker(config, network, source)
 
     def prune_fn(key, trained, target):
         trained = trained._replace(opt_state=None)
+        if criterion.flows:
+            check_linear(trained)
         examples = draw(key) if criterion.reads else None
         found = first(key, trained, trained.masks, examples)
         scores.check(found, trained.masks)
@@ -217,7 +219,7 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
             counts = jnp.asarray(counts, jnp.int32)
             masks, cut = select(key, trained, counts, examples)
         if criterion.flows:
-            check_flow(trained, cut)
+            flowing.judge(config, trained, cut, source)
         said = cuts.judged(masks_lib.names(masks), cut, by_layer=by_layer)
         if said and _pattern(search.pattern)[0] != "n_of_m":
             log.warning("search.score = %r: %s", search.score, said)

@@ -122,26 +122,33 @@ def judged(names: list[str], cut: Cut, *, by_layer: bool = False) -> str:
     )
 
 
-def check_flow(
-    names: list[str], cut: Cut, degree: float = 1.0, *, inverted: bool = False
-) -> None:
-    """Refuses a network that SynFlow is not made for; for the host, outside `jit`.
+def check_linear(degree: float) -> None:
+    """Refuses a network that SynFlow is not made for.
 
     Args:
-      names: Of the layers.
-      cut: Of one choice or of several.
       degree: What `flows.degree` found.
-      inverted: Whether the scores were turned round.
 
     Raises:
-      ValueError: The degree is not 1 to a tenth, or a score is below zero, but for
-        rounding.
+      ValueError: It is not 1 to a tenth.
     """
     if not abs(degree - 1) < LINEAR:
         raise ValueError(
             f"{ASSUMPTION}, got an output that grows with degree {degree:.3g}, not 1, "
             "where all inputs grow; take another search.score"
         )
+
+
+def check_flow(names: list[str], cut: Cut, *, inverted: bool = False) -> None:
+    """Refuses scores of SynFlow that are negative; for the host, outside `jit`.
+
+    Args:
+      names: Of the layers.
+      cut: Of one choice or of several.
+      inverted: Whether the scores were turned round.
+
+    Raises:
+      ValueError: There is a score below zero, but for rounding.
+    """
     low, high = (np.atleast_2d(jax.device_get(f)) for f in (cut.low, cut.high))
     low, high = (-high, -low) if inverted else (low, high)
     for lowest, highest in zip(low, high, strict=True):
@@ -207,10 +214,11 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
         lacking = ", ".join(name for name in wanted if name not in found)
         unknown = ", ".join(name for name in found if name not in wanted)
         rows = [f"none for {lacking}"] * bool(lacking)
-        rows += [f"scores of {unknown or 'no layer'}"] * (unknown != "" or not rows)
+        rows += [f"scores of {unknown}, which is not pruned"] * bool(unknown)
+        rows = rows or [f"{jax.tree.structure(scores)} for {structure}"]
         raise ValueError(
             "scores must have the structure of masks (None where nothing is pruned), "
-            f"got {' and '.join(rows)}: {jax.tree.structure(scores)} for {structure}"
+            f"got {' and '.join(rows)}"
         )
     found = list(zip(jax.tree.leaves(masks), jax.tree.leaves(scores), strict=True))
     for name, (mask, score) in zip(masks_lib.names(masks), found, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from lthjax import analysis, costs, results, workdir
+from lthjax import analysis, costs, models, results, workdir
 from lthjax import masks as masks_lib
 from lthjax.tickets import storage
 
@@ -137,9 +137,23 @@ def _along(apply_fn, evaluate_fn, ends, data):
     def error(params, model_state):
         return 1 - evaluate_fn(params, model_state, examples)[1]
 
-    recompute = None if images is None else analysis.recomputed(apply_fn, images)
+    recompute = None if images is None else _recomputed(apply_fn, images)
     found = analysis.barrier(error, *ends, points=POINTS, recompute_fn=recompute)
     return found.height, found.errors
+
+
+def _recomputed(apply_fn, images):
+    """Returns `analysis.recomputed`, which leaves what the network draws from."""
+
+    def recompute(params, model_state):
+        def passed(params, state, images, train):
+            logits, after = apply_fn(params, {**model_state, **state}, images, train)
+            return logits, models.statistics(after)
+
+        moving = models.statistics(model_state)
+        return {**model_state, **analysis.recomputed(passed, images)(params, moving)}
+
+    return recompute
 
 
 def _kept_trained(root: pathlib.Path) -> dict[int, list[int]]:

@@ -15,7 +15,7 @@ from lthjax.models.layers import Network
 
 
 def checker(config, network: Callable, source: sources.Source) -> Callable:
-    """Returns (trained, cut) -> None, which refuses what SynFlow is not made for.
+    """Returns trained -> None, which refuses a network that SynFlow is not made for.
 
     Args:
       config: A validated config.
@@ -23,11 +23,11 @@ def checker(config, network: Callable, source: sources.Source) -> Callable:
       source: The data set, for the shape of its images.
 
     Raises:
-      ValueError: In a call: `cuts.check_flow`, and of a user's network that nothing was
-        pruned of yet, `cuts.check_dead`.
+      ValueError: In a call: a user's own network is not linear above zero.
     """
-    shape, inverted = splits_lib.image_shape(source.train), config.search.invert
-    ours = models.is_ours(planning.model(config, planning.kind(source)))
+    shape = splits_lib.image_shape(source.train)
+    if models.is_ours(planning.model(config, planning.kind(source))):
+        return lambda trained: None
 
     @jax.jit
     def degree(trained):
@@ -36,14 +36,27 @@ def checker(config, network: Callable, source: sources.Source) -> Callable:
 
         return flows.degree(logits_fn, trained.params, trained.masks, shape)
 
-    def check(trained, cut):
-        grown = 1.0 if ours else float(degree(trained))
-        cuts.check_flow(masks_lib.names(trained.masks), cut, grown, inverted=inverted)
-        whole = masks_lib.sparsity(trained.masks) == 0
-        if whole and not ours:
-            cuts.check_dead(cut)
+    return lambda trained: cuts.check_linear(float(degree(trained)))
 
-    return check
+
+def judge(config, trained: Any, cut: cuts.Cut, source: sources.Source) -> None:
+    """Refuses where SynFlow cut.
+
+    Args:
+      config: A validated config.
+      trained: What was pruned: its masks.
+      cut: Where.
+      source: The data set.
+
+    Raises:
+      ValueError: Scores are negative, or the first choice in a user's own network fell
+        among weights that nothing flows through.
+    """
+    names, inverted = masks_lib.names(trained.masks), config.search.invert
+    cuts.check_flow(names, cut, inverted=inverted)
+    ours = models.is_ours(planning.model(config, planning.kind(source)))
+    if not ours and masks_lib.sparsity(trained.masks) == 0:
+        cuts.check_dead(cut)
 
 
 def linear(config, network: Callable, source: sources.Source) -> Callable:

@@ -174,7 +174,8 @@ def unwrapped(
         "nesterov": nesterov,
         "weight_decay": weight_decay,
     }
-    inner = factory(learning_rate, **(options if name in OPTIMIZERS else {}))
+    with names.calling("optimizer", name):
+        inner = factory(learning_rate, **(options if name in OPTIMIZERS else {}))
     if norm_l1:
         inner = optax.chain(shrunk_norms(norm_l1), inner)
     if clip:

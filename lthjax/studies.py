@@ -4,6 +4,7 @@ A study is a list of rows, each of a level and a seed, or of two networks, and a
 of them. Rows are kept as they are measured, so that a study that was stopped goes on.
 """
 
+import inspect
 import logging
 import pathlib
 import threading
@@ -18,6 +19,7 @@ from lthjax import (
     costs,
     figures,
     findings,
+    models,
     names,
     processes,
     progress,
@@ -106,7 +108,7 @@ def network(
         batches.chunks(test, min(chunk, images)),
         len(test.labels),
         _batches(prepare_fn, _first(source.train, images).images, chunk)
-        if jax.tree.leaves(model_state)
+        if jax.tree.leaves(models.statistics(model_state))
         else None,
     )
 
@@ -128,10 +130,18 @@ def check(wanted: Sequence[str]) -> None:
     """Checks the names of studies.
 
     Raises:
-      ValueError: One is unknown, with the choices and the nearest.
+      ValueError: One is unknown, with the choices and the nearest, or is no `Study`.
     """
     for name in wanted:
-        names.resolve(name, STUDIES, "study")
+        found = names.resolve(name, STUDIES, "study")
+        if not isinstance(found, Study):
+            raise ValueError(
+                "a study must be a studies.Study of (jobs, draw, needs_trained), got "
+                f"study = {name!r}, which is {found!r}"
+            )
+        with names.calling("study", name):
+            inspect.signature(found.jobs).bind(None, None)
+            inspect.signature(found.draw).bind(None)
 
 
 def keep(

@@ -1,21 +1,26 @@
 """What a config's names choose: every score, pattern and control of the data."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from flax import linen as nn
 
 from lthjax import (
     assembly,
     criteria,
     experiment,
+    flowing,
     planning,
     programs,
     results,
     scores,
 )
 from lthjax import masks as masks_lib
+from lthjax.models import mlp
 from lthjax.tickets import Trained, load
 
 AT_INIT = {"search.method": "at_init", "search.rounds": 2, "train.steps": 2}
@@ -172,6 +177,79 @@ def test_a_score_of_ones_own_is_taken_and_one_that_is_not_finite_refused(source)
     assert first[:, -1].all() and not first[:, 0].any()
     with pytest.raises(ValueError, match="dense1/kernel"):
         chosen(source, {"search.score": "criteria_test:blind"})
+
+
+def halves(view):
+    """A user's own score: the even rows of every layer before the odd ones."""
+    return jax.tree.map(lambda m: jnp.zeros(m.shape).at[::2].set(1.0), view.masks)
+
+
+def of_layers(view):
+    """A user's own score: one for all weights."""
+    return jax.tree.map(lambda m: jnp.ones(m.shape), view.masks)
+
+
+def test_ties_at_the_cut_are_said_and_one_score_for_all_is_refused(source, caplog):
+    found = chosen(source, {"search.score": "criteria_test:halves"}, target=270)
+    assert masks_lib.count(found)[0] == 270
+    said = (
+        "'criteria_test:halves': 296 of 592 scores are equal at the cut, at 1: 270 of"
+    )
+    assert said in caplog.text
+    caplog.clear()
+    chosen(source, {"search.score": "criteria_test:halves"}, target=296)
+    assert "equal" not in caplog.text
+    with pytest.raises(ValueError, match="would be emptied: head/kernel"):
+        chosen(source, {"search.score": "criteria_test:halves"}, target=200)
+    layered = {"search.score": "criteria_test:halves", "search.scope": "layer"}
+    chosen(source, layered, target=[100, 20])
+    assert "and so 1 times more" in caplog.text
+    with pytest.raises(ValueError, match="got the same one, 1, for all 592 of"):
+        chosen(source, {"search.score": "criteria_test:of_layers"})
+
+
+def test_ties_of_groups_are_those_of_their_means(source, caplog):
+    changes = {"search.score": "criteria_test:halves", "search.pattern": "2x2"}
+    with pytest.raises(ValueError, match="got the same one, 0.5, for all 148 of"):
+        chosen(source, changes)
+    chosen(source, changes | {"search.pattern": "1x2"})
+    assert "148 of 296 scores are equal at the cut, at 0: 2 of these" in caplog.text
+
+
+class Bounded(mlp.MLP):
+    """A network of ours but for its activation."""
+
+    activation: Callable = nn.relu6
+
+
+def flows(source, name):
+    """Returns the sums of SynFlow's scores by layer, of the network of a config."""
+    config = tiny.config({"search.score": "synflow", "model.name": name})
+    network, facts = programs.network(config, source), planning.kind(source)
+    params, state = planning.initialiser(config, facts)(jax.random.key(0))
+    trained = Trained(params, state, masks_lib.full(params))
+    scored = jax.jit(criteria.scorer(config, network, source))
+    found = scored(jax.random.key(0), trained, trained.masks, None)
+    return [float(leaf.sum()) for leaf in jax.tree.leaves(found)]
+
+
+def test_a_bounded_activation_of_ours_is_linear_where_synflow_scores(source):
+    np.testing.assert_allclose(flows(source, "criteria_test:Bounded"), 1, rtol=1e-5)
+
+
+def test_mobilenet_v2_is_scored_with_relu_and_what_has_relu_as_it_is(source):
+    config = tiny.config({"model.name": "mobilenet_v2", "model.options": {}})
+    network = programs.network(config, source)
+    assert flowing.linear(config, network, source) is not network
+    config = tiny.config()
+    network = programs.network(config, source)
+    assert flowing.linear(config, network, source) is network
+
+
+@pytest.mark.parametrize("pattern", ["0x0", "0x2", "2x0", "0:4", "4:4", "5:4"])
+def test_patterns_of_nothing_are_refused(pattern):
+    with pytest.raises(ValueError, match=f"got search.pattern = '{pattern}'"):
+        criteria.resolve(tiny.config({"search.pattern": pattern}))
 
 
 @pytest.mark.parametrize("method", ["gradual", "set", "rigl", "straight_through"])

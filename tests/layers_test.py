@@ -41,7 +41,8 @@ TABLE = {
     "models.mobilenet models.applying",
     "models": "models.applying models.catalogue",
     "masks": "",
-    "models.pytorch": "models.mlp models.vgg models.resnet models.mobilenet masks",
+    "models.pytorch": "models.mlp models.vgg models.resnet models.mobilenet "
+    "models.applying masks",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
@@ -134,8 +135,8 @@ TABLE = {
     "missing": "dynamic training checkpoints results tickets learnt structured "
     "workdir chains",
     "figures": "axes results",
-    "findings": "masks analysis costs results tickets.storage workdir",
-    "studies": "names processes data.splits data.sources data.batches masks "
+    "findings": "models masks analysis costs results tickets.storage workdir",
+    "studies": "names processes data.splits data.sources data.batches models masks "
     "analysis costs training progress results tickets.storage tickets figures "
     "findings",
     "records": "masks training",

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax import masks
+from lthjax import masks, scores
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -174,3 +174,23 @@ def test_masks_of_another_network_are_refused_by_name(params):
     soft = jax.tree.map(lambda mask: mask.astype(jnp.float32), masks.full(params))
     with pytest.raises(ValueError, match="must be bool, .* got .*kernel = float32"):
         masks.compatible(params, soft)
+
+
+def test_masks_that_lack_a_leaf_are_named_everywhere(params):
+    lacking, more = masks.full(params), masks.full(params)
+    del lacking["head"]["bias"]
+    more["tail"] = None
+    functions = [masks.apply, masks.alike, scores.magnitude]
+    functions += [lambda *trees: scores.random(jax.random.key(0), *trees)]
+    for fn in functions:
+        with pytest.raises(ValueError, match="got masks without head/bias; masks.full"):
+            fn(params, lacking)
+        with pytest.raises(ValueError, match="masks of tail, which is no parameter"):
+            fn(params, more)
+
+
+def test_a_mask_of_another_shape_is_not_spread_over_its_parameter(params):
+    tree = masks.full(params)
+    tree["head"]["kernel"] = jnp.ones((4, 1), bool)
+    with pytest.raises(ValueError, match=r"head/kernel = \(4, 1\) for \(4, 5\)"):
+        masks.apply(params, tree)

@@ -37,3 +37,22 @@ def test_nothing_is_suggested_for_what_is_like_nothing():
 def test_what_cannot_be_imported_is_refused_by_its_name(name):
     with pytest.raises(ValueError, match=f"importable from here, got model = '{name}'"):
         names.resolve(name, CHOICES, "model")
+
+
+def test_what_a_users_function_raises_becomes_a_sentence_with_their_lines():
+    def faulty():
+        return {}["nothing"]
+
+    expected = pytest.raises(ValueError, match="'my:f', which raised KeyError")
+    with expected as e, names.calling("score", "my:f"):
+        faulty()
+    text = names.own_traceback(e.value.__cause__)
+    assert "in faulty" in text and text.endswith("KeyError: 'nothing'")
+    assert names.is_ours(e.value) and not names.is_ours(e.value.__cause__)
+    assert names.own_traceback(None) == ""
+
+
+def test_a_sentence_of_ours_stays_as_it_is():
+    expected = pytest.raises(ValueError, match="^the model must be one of")
+    with expected, names.calling("model", "my:f"):
+        names.resolve("x", {}, "model")

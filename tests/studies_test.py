@@ -305,3 +305,26 @@ def test_an_unknown_study_is_refused_before_anything_is_done(tmp_path, act):
     with pytest.raises(ValueError, match=expected):
         act(tmp_path)
     assert tiny.contents(tmp_path) == before
+
+
+def of_one(root):
+    """Jobs that take no network."""
+    return []
+
+
+SHORT = studies.Study(of_one, lambda rows: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("os:path", "must be a studies.Study .* got study = 'os:path'"),
+        (
+            "studies_test:SHORT",
+            "'studies_test:SHORT', which raised TypeError: too many",
+        ),
+    ],
+)
+def test_a_study_of_ones_own_is_called_as_ours_are(name, message):
+    with pytest.raises(ValueError, match=message):
+        studies.check((name,))

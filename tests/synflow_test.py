@@ -181,3 +181,40 @@ def test_in_many_rounds_synflow_keeps_every_layer_where_the_others_lose_some():
     found = pruning.in_rounds(lambda masks: score(masks, 784), full, counts)
     assert masks.count(found) == (kept, total)
     assert masks.collapsed(found) == []
+
+
+def squashed(activation):
+    """A perceptron with another activation, for two kernels."""
+
+    def apply_fn(params, x):
+        x = activation(x @ params["layer00"]["kernel"])
+        return x @ params["layer01"]["kernel"]
+
+    return apply_fn
+
+
+def normalised(x):
+    return (x - x.mean()) / (x.std() + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("activation", "degree"),
+    [
+        (nn.relu, 1),
+        (nn.leaky_relu, 1),
+        (lambda x: nn.relu6(100 * x), 0),
+        (normalised, 0),
+        (jnp.square, 2),
+    ],
+)
+def test_the_degree_of_a_flow_is_one_where_the_network_is_linear(activation, degree):
+    params = multilayer((5, 8, 3))
+    fn = squashed(activation)
+    found = jax.jit(lambda p: scores.degree(fn, p, masks.full(p), (5,)))(params)
+    assert abs(found - degree) < 1e-3
+
+
+def test_negative_flows_are_refused_outside_of_jit():
+    params = multilayer((5, 8, 3))
+    with pytest.raises(ValueError, match="linear above zero .* in layer0"):
+        scores.synflow(squashed(normalised), params, masks.full(params), (5,))

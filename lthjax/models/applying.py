@@ -67,7 +67,7 @@ def apply(
         keeps for its derivative only what it marks (`layers.kept`).
     """
     told, mode = _told(model, train)
-    state = {name: value for name, value in model_state.items() if name != DRAWS}
+    state = statistics(model_state)
     variables = {"params": params, **state}
     if not train:
         return told.apply(variables, images, **mode), model_state
@@ -84,6 +84,11 @@ def apply(
     if draws is not None:
         after = {**after, DRAWS: {**draws, "step": draws["step"] + 1}}
     return logits, after
+
+
+def statistics(model_state: dict) -> dict:
+    """Returns the model state without what a network draws from."""
+    return {name: value for name, value in model_state.items() if name != DRAWS}
 
 
 def is_ours(model: nn.Module) -> bool:
@@ -108,11 +113,17 @@ def modes(parameters: Mapping[str, inspect.Parameter]) -> tuple[str, ...]:
 def _told(model, train):
     """Returns the module and the arguments by which it knows its mode."""
     called = modes(inspect.signature(type(model).__call__).parameters)
-    if called:
-        return model, {name: MODES[name] == train for name in called}
-    fields = {field.name for field in dataclasses.fields(model)}
-    own = [n for n in MODES if n in fields and _is_mode(getattr(model, n))]
-    return model.clone(**{n: MODES[n] == train for n in own}) if own else model, {}
+    fields = {field.name: getattr(model, field.name) for field in _fields(model)}
+    if called:  # one that the constructor has set may not be passed too
+        own = [name for name in called if isinstance(fields.get(name), bool)]
+    else:
+        own = [n for n in MODES if n in fields and _is_mode(fields[n])]
+    told = model.clone(**{n: MODES[n] == train for n in own}) if own else model
+    return told, {n: MODES[n] == train for n in called if n not in own}
+
+
+def _fields(model):
+    return [f for f in dataclasses.fields(model) if hasattr(model, f.name)]
 
 
 def _is_mode(value):

@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from lthjax.masks import path_name
+from lthjax.models import applying
 from lthjax.models.mlp import MLP, ConvNet, LeNet5
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
@@ -93,7 +94,7 @@ def state_dict(
         one name, a layer of `form.flattened` does not exist, or its inputs are no
         multiple of the channels.
     """
-    statistics = dict(model_state or {})
+    statistics = applying.statistics(model_state or {})
     norms = statistics.pop("batch_stats", {})
     if jax.tree.leaves(statistics):
         raise ValueError(
