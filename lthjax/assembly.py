@@ -162,12 +162,15 @@ def check(config, numbers: Plan, shapes: Any) -> Any:
     _check_controls(config)
     targets = [target for target in numbers.targets if target is not None]
     criteria.check(config, numbers.shapes, targets)
+    if config.search.method in dynamic.METHODS:
+        _check_from_the_start(config)
     tx = optimizer(config, numbers)
     search(config, numbers, None, tx)
     rates.check(config, numbers, schedule(config, numbers))
-    own = config.optimizer.name not in optimizers.OPTIMIZERS
-    if own:
-        again = config.search.method in learnt.GATED and len(numbers.targets) > 1
+    gated = config.search.method in learnt.GATED
+    given = {config.optimizer.name, *(config.search.gates.optimizer,) * gated}
+    if given - optimizers.OPTIMIZERS.keys():
+        again = gated and len(numbers.targets) > 1
         optimizers.check(tx, shapes, spans.starts(config, numbers), again=again)
     return tx
 

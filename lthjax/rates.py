@@ -37,7 +37,8 @@ def check(config, plan, schedule: Callable) -> None:
         where nothing is tuned by it.
     """
     _check_read(config)
-    found = {row[2:]: row for row in spans.timed(config, plan)}
+    rows = spans.timed(config, plan)
+    found = {(row.start, row.until): row for row in reversed(rows)}
     rates = {span: highest(schedule, *span) for span in found}
     for span, rate in rates.items():
         if not rate > 0:

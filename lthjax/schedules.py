@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 # Fields of optax's states that a schedule alone counts by.
@@ -100,7 +99,7 @@ def at_step(
         otherwise than steps, and `tx` is not given, or an update is half done.
     """
     marks, doubts, paced = marked(opt_state)
-    zero = isinstance(step, int | np.integer) and step == 0
+    zero = _concrete(step) and int(step) == 0
     for text, count, first in doubts:
         if not (zero and _fresh(count, first)):
             raise ValueError(f"{text}, got step = {_shown(step)}; {_APART}")

@@ -142,8 +142,8 @@ def after(config, plan, ticket) -> tuple[int, int]:
 
 
 def longest(config, plan) -> int:
-    """Returns the steps of the longest training of a chain."""
-    return max(row.until - row.start for row in trainings(config, plan))
+    """Returns the steps of the longest training of a chain, T at the least."""
+    return max(plan.steps, *(row.until - row.start for row in trainings(config, plan)))
 
 
 def starts(config, plan) -> set[int]:

@@ -11,16 +11,18 @@ from lthjax.masks import Masks, Params
 
 # States that hold their moments in other coordinates than the parameters'.
 ROTATED = ("GaLoreState",)
+# Moments that start at zero, and that masked gradients alone move, weight by weight.
+FED = ("TraceState", "ScaleByAdamState")
 
 
 def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Wraps an optimizer so that pruned weights stay exactly zero.
 
     `update(grads, state, params, masks=masks)` masks what goes into `inner` (the
-    gradients), what comes out of it (the updates), and what it remembers:
+    gradients), what comes out of it (the updates), and what it copies of the weights:
 
         u, state = inner.update(where(mask, grads, 0), state, params)
-        updates  = where(mask, u, -params);  slot = where(mask, slot, 0)
+        updates  = where(mask, u, -params);  copy = where(mask, copy, 0)
 
     so that `params + updates == 0.0` at every pruned weight that is finite (apply the
     masks first), whatever momentum, weight decay or noise `inner` has, and so that the
@@ -139,6 +141,8 @@ def stepped(
 
     Its gradients are masked. Of every weight that is off its state has what `init` has
     of a zero before the update (a scale, for one, may not be zero), and zeros after it.
+    The moments of SGD and Adam are left alone: they are zero there from the beginning,
+    and decay to zero where a weight is switched off later.
 
     Args:
       inner: The optimizer.
@@ -149,13 +153,15 @@ def stepped(
       **extra: What else `inner.update` takes.
     """
     grads = masks_lib.apply(grads, masks)
-    marks = mirrors(inner, state, params)
+    marks = mirrors(inner, state, params, apart=FED)
+    if all(at is None for at in marks):
+        return inner.update(grads, state, params, **extra)
     fresh = inner.init(jax.tree.map(jnp.zeros_like, params))
     if jax.tree.structure(fresh) == jax.tree.structure(state):
         state = _put(marks, params, masks, state, fresh)
     updates, after = inner.update(grads, state, params, **extra)
     if jax.tree.structure(after) != jax.tree.structure(state):
-        marks = mirrors(inner, after, params)
+        marks = mirrors(inner, after, params, apart=FED)
     return updates, _put(marks, params, masks, after)
 
 
@@ -185,7 +191,9 @@ def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
     return _put(mirrors(inner, state, params), params, masks, state)
 
 
-def mirrors(inner: Any, state: Any, params: Params) -> list[int | None]:
+def mirrors(
+    inner: Any, state: Any, params: Params, *, apart: tuple[str, ...] = ()
+) -> list[int | None]:
     """Returns which parameter each leaf of an optimizer state mirrors, by position.
 
     A leaf mirrors the parameter whose path its own ends with, if its last axes are the
@@ -196,18 +204,27 @@ def mirrors(inner: Any, state: Any, params: Params) -> list[int | None]:
       inner: The optimizer.
       state: Its state.
       params: The parameters, or their shapes.
+      apart: Names of types of states that are taken to mirror nothing.
     """
+    apart = (*apart, *ROTATED)
+
+    def hidden(node):
+        return type(node).__name__ in apart
+
     rows = jax.tree_util.tree_leaves_with_path(params)
     index = {tuple(path): i for i, (path, _) in enumerate(rows)}
     shapes = [jnp.shape(w) for _, w in rows]
     total = sum(w.size for _, w in rows)
     found, doubtful = [], False
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=_rotated):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=hidden):
+        if hidden(leaf):
+            found += [None] * len(jax.tree.leaves(leaf))
+            continue
         at = _mirrored(path, leaf, index, shapes)
-        if at is None and not _rotated(leaf) and jnp.shape(leaf) == (total,):
+        if at is None and jnp.shape(leaf) == (total,):
             at = -1
         doubtful |= at is not None and (at == -1 or not rows[at][0])
-        found += [at] * (len(jax.tree.leaves(leaf)) if _rotated(leaf) else 1)
+        found.append(at)
     if doubtful:
         grows = _growing(inner, params, len(found))
         sure = [at is None or (at >= 0 and rows[at][0]) for at in found]
@@ -218,13 +235,9 @@ def mirrors(inner: Any, state: Any, params: Params) -> list[int | None]:
     return found
 
 
-def _rotated(node):
-    return type(node).__name__ in ROTATED
-
-
 def _mirrored(path, leaf, index, shapes):
     """Returns the position of the parameter with the longest path that fits, if any."""
-    if _rotated(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
         return None
     for start in range(len(path) + 1):
         at = index.get(tuple(path[start:]))

@@ -1,7 +1,6 @@
 """Zero is zero whatever the optimizer, and a schedule goes where it is told."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -196,89 +195,35 @@ def test_moving_changes_nothing_but_the_counts_of_schedules():
     assert jax.tree.structure(moved) == jax.tree.structure(state)
 
 
-def test_inside_multisteps_a_step_is_not_an_update():
-    inner = optax.chain(optax.add_decayed_weights(falling), optax.sgd(falling))
-    tx = optimizers.keep(optax.MultiSteps(inner, 2))
-    fresh, given = tx.init(PARAMS), {"tx": tx, "params": PARAMS}
-    state = optimizers.at_step(fresh, 10, **given)
-    assert (state.mini_step, state.gradient_step) == (0, 5)
-    found = optax.tree.get_all_with_path(state.inner_opt_state, "count")
-    assert [int(count) for _, count in found] == [5, 5]
-    with pytest.raises(ValueError, match="its optimizer; call at_step.*tx=tx"):
-        optimizers.at_step(fresh, 10)
-    with pytest.raises(
-        ValueError, match="between two updates of MultiSteps.*step = 11"
-    ):
-        optimizers.at_step(fresh, 11, **given)
+OWN = [  # what is called with the rate alone, the starts of tickets, what is wrong
+    (optax.contrib.prodigy, (0, 4), "ProdigyState.*got step = 4"),
+    (lambda rate: optax.MultiSteps(optax.sgd(rate), 2), (0, 3), "between two updates"),
+    (optax.contrib.momo, (0,), "gradients, its state and the parameters alone.*value"),
+    (lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5), (0,), "prune without it"),
+]
 
 
-class Counting(NamedTuple):
-    """The state of somebody's own optimizer."""
-
-    count: jax.Array
-
-
-class Declared(NamedTuple):
-    """Another, which says what it counts."""
-
-    count: jax.Array
-    others: jax.Array
-
-    schedule_counts = ("count",)
+@pytest.mark.parametrize("factory, starts, message", OWN)
+def test_an_optimizer_that_cannot_serve_is_refused_before_training(
+    factory, starts, message
+):
+    with pytest.raises(ValueError, match=message):
+        optimizers.check(optimizers.keep(factory(falling)), PARAMS, starts)
 
 
-def test_a_count_of_an_unknown_kind_is_refused_and_a_declared_one_moves():
-    zero = jnp.int32(0)
-    assert optimizers.at_step((Counting(zero),), 0) == (Counting(0),)
-    for state in (Counting(zero), {"n": zero}, zero, Counting(jnp.int32(3))):
-        step = 0 if state == Counting(jnp.int32(3)) else 7
-        with pytest.raises(ValueError, match="of no schedule.*schedule_counts"):
-            optimizers.at_step(state, step)
-    moved = optimizers.at_step(Declared(zero, zero), 7)
-    assert (moved.count, moved.others) == (7, 0)
+@pytest.mark.parametrize("factory", [row[0] for row in OWN[:2]])
+def test_an_optimizer_that_starts_where_it_can_is_taken(factory):
+    tx = optimizers.keep(factory(falling))
+    optimizers.check(tx, PARAMS, (0,))
+    with pytest.raises(ValueError, match="ProdigyState|nothing"):
+        optimizers.check(tx, PARAMS, (0,), again=True)
+        raise ValueError("nothing is wrong with MultiSteps")
 
 
-def test_the_evaluation_weights_of_schedule_free_are_those_of_the_pruned_network():
-    tx, tree = optimizers.keep(optax.contrib.schedule_free_sgd(0.1)), masks(1)
-    params, state = PARAMS, tx.init(PARAMS)
-    for _ in range(2):
-        updates, state = tx.update(GOAL, state, params, masks=tree)
-        params = optax.apply_updates(params, updates)
-    found = optax.contrib.schedule_free_eval_params(state, params)["kernel"]
-    np.testing.assert_array_equal(found != 0.0, tree["kernel"])
-
-
-@pytest.mark.parametrize(
-    "around",
-    [
-        lambda tx: optax.partition({"a": tx}, {"kernel": "a", "bias": "a"}),
-        lambda tx: optax.masked(tx, {"kernel": True, "bias": False}),
-        lambda tx: optax.lookahead(tx, 5, 0.5),
-        lambda tx: optax.contrib.schedule_free(tx, 0.1),
-        lambda tx: optax.MultiSteps(tx, 2),
-        lambda tx: optax.chain(optax.clip(1.0), tx),
-    ],
-)
-def test_keep_inside_of_another_optimizer_says_that_it_goes_outermost(around):
-    tx, params = around(optimizers.keep(optax.sgd(0.1))), PARAMS
-    if "fast" in str(jax.eval_shape(tx.init, PARAMS)):
-        params = optax.LookaheadParams.init_synced(PARAMS)
-    with pytest.raises(ValueError, match="outermost"):
-        tx.update(PARAMS, tx.init(params), params)
-
-
-def test_keep_around_lookahead_a_factory_or_hidden_weights_is_refused():
-    pair = optax.LookaheadParams.init_synced(PARAMS)
-    tx = optimizers.keep(optax.lookahead(optax.sgd(0.1), 5, 0.5))
-    for params in (pair, PARAMS):
-        with pytest.raises(ValueError, match="of one network.*prune without"):
-            tx.init(params)
-    with pytest.raises(ValueError, match="call its factory first"):
-        optimizers.keep(optax.contrib.schedule_free_sgd)
-    tx = optimizers.keep(optax.sgd(0.1))
-    hidden = PARAMS | {"kernel": optax.MaskedNode()}
-    with pytest.raises(ValueError, match="masks of its parameters.*around optax.part"):
-        tx.update(hidden, tx.init(hidden), hidden, masks=masks(1))
+@pytest.mark.parametrize("name", ["optax:lookahead", "optax.contrib:schedule_free"])
+def test_a_factory_that_asks_for_more_than_a_rate_says_so(name):
+    with pytest.raises(ValueError, match=f"alone.*'{name}', which raises TypeError"):
+        optimizers.build(name, falling)
 
 
 SPAN = {"steps": 10, "drops": (4, 8), "factor": 0.5}

@@ -72,8 +72,8 @@ def carrying(
         u, slot = inner.update(where(stay, g, 0), state.inner, w)
         updates = where(stay, u, -w);  slot = where(stay, slot, 0)
 
-    A step is that of `keep`. What is off has no momentum, so that what grows starts
-    with none.
+    A step between two changes is that of `keep`. What grows starts with no momentum:
+    where weights come back, a change clears that of all that are off.
 
     Args:
       inner: Any optax optimizer.

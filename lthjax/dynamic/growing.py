@@ -52,7 +52,7 @@ def set_(
         then has no say in.
       key: A PRNG key, for the first masks and for what grows.
       every: Steps between two changes.
-      until: The step from which on the masks stay.
+      until: The step from which on the masks stay, after `every`.
       fraction: The share of a layer's weights that moves at first, in [0, 1].
       distribution: "erk", "er" or "uniform": what sparsity each layer has.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
@@ -110,7 +110,7 @@ def rigl(
         then has no say in.
       key: A PRNG key, for the first masks.
       every: Steps between two changes.
-      until: The step from which on the masks stay.
+      until: The step from which on the masks stay, after `every`.
       fraction: The share of a layer's weights that moves at first, in [0, 1].
       distribution: "erk", "er" or "uniform": what sparsity each layer has.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
@@ -149,7 +149,8 @@ def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
 def _redistributing(inner, init, growth, schedule, *, replaces):
     """Wraps an optimizer so that kept weights move to where `growth` is largest."""
     every, until, fraction = schedule.values()
-    amounts.check_steps(1, every=every, until=until)
+    amounts.check_steps(1, every=every)
+    amounts.check_steps(every + 1, until=until)  # or the masks would never change
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must be in [0, 1], got fraction = {fraction}")
 

@@ -46,7 +46,7 @@ def iterative(
         restart          weights                  schedule        trains
         "weights"        of step k, dense run     from step k     k to T
         "learning_rate"  end of the last level    from step k     k to T
-        "fine_tune"      end of the last level    last rate       T to T + (T - k)
+        "fine_tune"      end of the last level    held            T to T + (T - k)
         "continue"       end of the last level    from step 0     0 to T
 
     Batch statistics go with the weights. Momentum starts from zero at every level but

@@ -254,6 +254,7 @@ BAD = [
     ("rigl", 0.5, {"every": 1.5}, "every must be a whole .* got every = 1.5"),
     ("set", 0.5, {"every": NAN}, "every must be a whole .* got every = nan"),
     ("rigl", 0.5, {"until": 0}, "until must be a whole .* got until = 0"),
+    ("set", 0.5, {"until": 50}, "until must be .* at least 51, got until = 50"),
     ("rigl", 0.5, {"until": float("inf")}, "until must be .* got until = inf"),
     ("gradual", 0.5, {"begin": -1}, "begin must be .* at least 0, got begin = -1"),
     ("gradual", 0.5, {"begin": 5}, "end must be .* at least 6, got end = 5"),
