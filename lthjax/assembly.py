@@ -93,7 +93,7 @@ def build(config, source) -> Parts:
     numbers = planning.plan(config, facts, splits_lib.size(source.train))
     plain = programs.network(config, source)
     tx = check(config, numbers)
-    prune_fn = _selector(config, plain, source)
+    prune_fn = _selector(config, plain, source, numbers.views)
     found = search(config, numbers, prune_fn, tx)
     init_fn = jax.jit(planning.initialiser(config, facts))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
@@ -123,12 +123,12 @@ def build(config, source) -> Parts:
     )
 
 
-def _selector(config, network, source):
+def _selector(config, network, source, views):
     """Returns what prunes, of weights or of channels."""
     if config.search.method in structured.METHODS:
         module = planning.model(config, planning.kind(source))
         return structured.selector(config, module, source)
-    return criteria.selector(config, network, source)
+    return criteria.selector(config, network, source, views=views)
 
 
 def check(config, numbers: Plan) -> Any:
@@ -139,7 +139,7 @@ def check(config, numbers: Plan) -> Any:
     """
     _check_controls(config)
     targets = [target for target in numbers.targets if target is not None]
-    criteria.check(config, numbers.shapes, targets)
+    criteria.check(config, numbers.shapes, targets, numbers.views)
     tx = optimizer(config, numbers)
     search(config, numbers, None, tx)
     return tx
@@ -298,6 +298,7 @@ def _wrapper(config, numbers):
         del options["every"]
     elif method in ("set", "rigl"):
         options |= {"until": end, "fraction": given.fraction, "key": jax.random.key(0)}
+        options["distribution"] = "uniform"  # of a sparsity of 0.0: any keeps all
     else:
         options |= {"begin": begin, "end": end}
     if method == "straight_through":

@@ -35,19 +35,22 @@ TABLE = {
     "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
-    "models.pytorch": "masks models.mlp models.mobilenet models.resnet models.vgg",
+    "views": "masks",
+    "models.pytorch": "masks views "
+    "models.mlp models.mobilenet models.resnet models.vgg",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
     "slimming": "masks",
     "scores": "masks scaled",
     "pruning": "masks scores",
-    "patterns": "masks pruning",
-    "sparsities": "pruning",
+    "patterns": "masks pruning views",
+    "sparsities": "pruning views",
     "losses": "",
     "dynamic.amounts": "masks pruning",
     "dynamic.base": "masks dynamic.amounts",
-    "dynamic.growing": "masks pruning scores sparsities dynamic.amounts dynamic.base",
+    "dynamic.growing": "masks pruning scores sparsities views dynamic.amounts "
+    "dynamic.base",
     "dynamic.shrinking": "masks pruning scores dynamic.amounts dynamic.base",
     "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
     "analysis": "masks",
@@ -96,10 +99,10 @@ TABLE = {
     "data.augment data.batches tickets tickets.detection tickets.early_bird "
     "tickets.forward",
     "planning": "data.splits "
-    "structured data.batches data.sources models masks sparsities learnt",
+    "structured data.batches data.sources models masks sparsities learnt views",
     "criteria": "data.splits "
     "names data.augment data.batches data.sources losses masks scores "
-    "pruning patterns sparsities",
+    "pruning patterns sparsities views",
     "programs": "data.splits streaming "
     "cpu meshes data.augment data.batches models dynamic training planning",
     "assembly": "data.splits "
@@ -140,7 +143,7 @@ TABLE = {
     "sweep": "commands config launching merged sweeps",
     "lthjax": "analysis channels compact costs cpu dynamic forward gates hull "
     "layerwise losses masks models optimizers patterns pruning results scores "
-    "sparsities thresholds tickets training two_layer",
+    "sparsities thresholds tickets training two_layer views",
 }
 
 
