@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from lthjax import config as config_lib
 from lthjax import findings, planning, tickets, workdir
 from lthjax import masks as masks_lib
+from lthjax import views as views_lib
 from lthjax.data import sources
 from lthjax.models import pytorch
 from lthjax.tickets import travel
@@ -59,6 +60,7 @@ def export_torch(
     *,
     arm: str | None = None,
     flattened: dict[str, int] | None = None,
+    rules: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Writes a network of a run in PyTorch's layout, and its masks to a second file.
 
@@ -69,14 +71,15 @@ def export_torch(
       to: The file of the weights; the masks go to `masks_path(to)`.
       arm: That of a trained network; `None` for the ticket.
       flattened: As `pytorch.Layout` has it, for a network of one's own.
+      rules: What the axes of leaves are, as for `views.of`; besides `model.views`.
 
     Raises:
       ValueError: As for `export`; or the network is a user's own, and `flattened` is
-        not given.
+        not given, or it has a layer that PyTorch has not the like of.
     """
     root = pathlib.Path(root)
     network, config = load(root, one, level, arm), read(root)
-    form = _layout(config, network.params, flattened)
+    form = _layout(config, network.params, flattened, rules)
     params = masks_lib.apply(network.params, network.masks)
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
     identity |= {"config": config.to_dict(), "versions": travel.versions()}
@@ -135,13 +138,17 @@ def _kept(root):
     ]
 
 
-def _layout(config, params, flattened) -> pytorch.Layout:
+def _layout(config, params, flattened, rules) -> pytorch.Layout:
     data = config.data
     options = data.options.to_dict()
     facts = sources.facts(data.name, data_dir=config.data_dir or None, **options)
+    said = views_lib.ruled(params, rules)
     if flattened is not None:
-        return pytorch.Layout(flattened)
-    return pytorch.layout(planning.model(config, facts), params, facts.image_shape[-1])
+        views = planning.views(config, facts)[1] | said
+        return pytorch.Layout(flattened, views=views)
+    model = planning.model(config, facts)
+    form = pytorch.layout(model, params, facts.image_shape[-1])
+    return form._replace(views=form.views | said)
 
 
 def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:
@@ -154,6 +161,11 @@ def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:
             f"--flattened must be layer:channels or none, got {' '.join(texts)}"
         )
     return {layer: int(channels) for layer, _, channels in rows}
+
+
+def _rules(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the rules of "pattern:in out"."""
+    return [(text.rpartition(":")[0], text.rpartition(":")[2]) for text in texts]
 
 
 def _parser():
@@ -173,6 +185,15 @@ def _parser():
         help="for --layout=torch and a network of your own: its dense layers that read "
         "a flattened feature map, with the channels of that map, or none",
     )
+    parser.add_argument(
+        "--views",
+        nargs="+",
+        default=(),
+        metavar="PATTERN:AXES",
+        help="for --layout=torch and layers of your own: what the axes of the leaves "
+        "are in whose names the pattern is found, such as 'kernel$:space in out', or "
+        "plain",
+    )
     return parser
 
 
@@ -186,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             written = [options.to]
         else:
             flattened = _flattened(options.flattened)
-            export_torch(*where, options.to, arm=options.trained, flattened=flattened)
+            given = {"flattened": flattened, "rules": _rules(options.views)}
+            export_torch(*where, options.to, arm=options.trained, **given)
             written = [options.to, masks_path(options.to)]
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -35,7 +35,8 @@ TABLE = {
     "models.catalogue": "names models.mlp models.vgg models.resnet models.mobilenet",
     "models": "models.applying models.catalogue",
     "masks": "",
-    "views": "masks",
+    "axes": "",
+    "views": "axes masks",
     "models.pytorch": "masks views "
     "models.mlp models.mobilenet models.resnet models.vgg",
     "scaled": "",
@@ -138,6 +139,7 @@ TABLE = {
     "commands": "cpu processes progress",
     "launching": "commands config progress sweeps",
     "export": "config data.sources findings masks models.pytorch planning tickets "
+    "views "
     "tickets.storage tickets.travel workdir",
     # The doors.
     "main": "report experiment dry_run commands",
