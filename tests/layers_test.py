@@ -58,7 +58,7 @@ TABLE = {
     "origins": "",
     "costs": "masks origins",
     "rescaling": "masks",
-    "curvature": "masks",
+    "curvature": "masks views",
     "optimizers": "masks names",
     "training": "masks losses meshes optimizers data.batches",
     "streaming": "data.splits data.streams meshes training",

@@ -6,153 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from flax import linen as nn
 
-from lthjax import patterns, sparsities, views
+from lthjax import (
+    assembly,
+    channels,
+    compact,
+    curvature,
+    grafts,
+    patterns,
+    planning,
+    slimming,
+    sparsities,
+    views,
+)
 
 KEY = jax.random.key(0)
-
-
-def words(found, shape):
-    """Returns a view as a word an axis."""
-    text = [""] * len(shape)
-    for word, field in views.WORDS.items():
-        for axis in getattr(found, field):
-            text[axis] = word
-    return " ".join(text)
-
-
-def seen(layer, shape, leaf="kernel"):
-    """Returns the words of one leaf of a layer that is called on a shape."""
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    params, found = views.traced(layer.init, KEY, images)
-    name = next(name for name in found if name.endswith(leaf))
-    leaves = {"/".join(str(k.key) for k in path): x for path, x in _rows(params)}
-    return words(found[name], leaves[name].shape)
-
-
-def _rows(tree):
-    return jax.tree_util.tree_leaves_with_path(tree)
-
-
-class Own(nn.Dense):
-    """A layer of one's own, with another kernel than the one that it inherits from."""
-
-    @nn.compact
-    def __call__(self, x):
-        """Returns the product."""
-        return x @ self.param("kernel", self.kernel_init, (self.features, 3)).T
-
-
-class Twice(nn.Dense):
-    """A layer of one's own that calls the one it inherits from."""
-
-    @nn.compact
-    def __call__(self, x):
-        """Returns twice the product."""
-        return 2 * super().__call__(x)
-
-
-class Block(nn.Module):
-    """A residual block of attention, as it is scanned over."""
-
-    @nn.compact
-    def __call__(self, x, _=None):
-        """Returns the block's result as what is carried."""
-        x = x + nn.MultiHeadDotProductAttention(num_heads=2)(x)
-        return x + nn.Dense(4)(nn.LayerNorm()(x)), None
-
-
-def scanned(axis):
-    return nn.scan(
-        Block, variable_axes={"params": axis}, split_rngs={"params": True}, length=3
-    )()
-
-
-MAPPED = nn.vmap(
-    nn.Conv, variable_axes={"params": -1}, split_rngs={"params": True}, axis_size=2
-)
-
-
-@pytest.mark.parametrize(
-    "layer, shape, expected",
-    [
-        (nn.Dense(5), (1, 3), "in out"),
-        (Twice(5), (1, 3), "in out"),
-        (nn.remat(nn.Dense)(5), (1, 3), "in out"),
-        (nn.DenseGeneral((4, 16)), (1, 5, 64), "in out out"),
-        (nn.DenseGeneral(64, axis=(-2, -1)), (1, 5, 4, 16), "in in out"),
-        (nn.DenseGeneral(6, axis=-1, batch_dims=(0,)), (2, 5, 3), "copies in out"),
-        (nn.Einsum((5, 2, 3), "bnd,dhk->bnhk"), (1, 4, 5), "in out out"),
-        (nn.Einsum((2, 5, 3), "bhd,hdk->bhk"), (1, 2, 5), "copies in out"),
-        (nn.Conv(6, (3,)), (1, 8, 4), "space in out"),
-        (nn.Conv(6, (3, 3), feature_group_count=2), (1, 8, 8, 4), "space space in out"),
-        (nn.Conv(6, (2, 2, 2)), (1, 4, 4, 4, 1), "space space space in out"),
-        (nn.ConvLocal(6, (3,)), (1, 8, 4), "copies in out"),
-        (nn.ConvTranspose(6, (3, 3)), (1, 4, 4, 2), "space space in out"),
-        (
-            nn.ConvTranspose(6, (3, 3), transpose_kernel=True),
-            (1, 4, 4, 2),
-            "space space out in",
-        ),
-        (MAPPED(6, (3,)), (2, 1, 8, 4), "space in out copies"),
-    ],
-)
-def test_the_axes_of_a_kernel_are_those_of_its_layer(layer, shape, expected):
-    assert seen(layer, shape) == expected
-
-
-@pytest.mark.parametrize("axis, place", [(0, 0), (1, 1), (-1, 3)])
-def test_stacked_kernels_have_their_copies_wherever_they_are_put(axis, place):
-    shape = (1, 5, 4)
-    params, found = views.traced(scanned(axis).init, KEY, jnp.zeros(shape))
-    kernel = found["MultiHeadDotProductAttention_0/query/kernel"]
-    assert kernel.copies == (place,) and len(kernel.outputs) == 2
-    assert found["LayerNorm_0/scale"].copies == (min(place, 1),)
-    query = params["MultiHeadDotProductAttention_0"]["query"]["kernel"]
-    assert views.sizes(query.shape, kernel) == (3, 1, 4, 4)
-
-
-def test_recurrent_cells_and_embeddings_are_known():
-    cell = nn.OptimizedLSTMCell(5)
-    carry = (jnp.zeros((1, 5)), jnp.zeros((1, 5)))
-    found = views.of(cell.init, KEY, carry, jnp.zeros((1, 3)))
-    kernels = {name for name in found if name.endswith("kernel")}
-    assert len(kernels) == 8
-    assert {found[name] for name in kernels} == {views.view(["in", "out"], "Dense")}
-    images = jnp.zeros((1, 4), int)
-    assert views.of(nn.Embed(7, 3).init, KEY, images)["embedding"].kind == "Embed"
-
-
-def test_a_layer_of_ones_own_has_no_view_but_that_of_a_rule():
-    own, x = Own(5), jnp.zeros((1, 3))
-    assert views.of(own.init, KEY, x) == {}
-    found = views.of(own.init, KEY, x, rules=[("kernel$", "out in")])
-    assert found == {"kernel": views.View((1,), (0,))}
-
-
-def test_a_network_makes_plain_leaves_after_it_was_looked_at():
-    init, x = jax.jit(nn.Dense(5).init), jnp.zeros((1, 3))
-    assert views.of(init, KEY, x)
-    assert jax.tree.structure(init(KEY, x)) == jax.tree.structure(
-        {"params": {"kernel": 0, "bias": 0}}
-    )
-
-
-@pytest.mark.parametrize(
-    "rules, message",
-    [
-        ([("kernel", "in out out")], r"got kernel of shape \(3, 5\) for a view of 3"),
-        ([("kernel", "in height")], "one of in, out, space, copies.*'in height'"),
-        ([("nothing", "in out")], "must find a leaf, got 'nothing'; the leaves are b"),
-        ([("(", "in out")], "must be a regular expression, got '\\('"),
-        (["kernel"], "a pair of texts"),
-        ([("kernel", 2)], "a pair of texts"),
-    ],
-)
-def test_a_rule_that_cannot_be_meant_is_refused(rules, message):
-    with pytest.raises(ValueError, match=message):
-        views.of(nn.Dense(5).init, KEY, jnp.zeros((1, 3)), rules=rules)
 
 
 @pytest.mark.parametrize("text", ["in out", "out in space space", "in copies out out"])
@@ -269,3 +139,106 @@ def test_what_has_no_view_is_refused_by_name_where_axes_matter(shape):
     ):
         with pytest.raises(ValueError, match="w of shape .*"):
             call()
+
+
+class Attention(nn.Module):
+    """A user's network: attention over rows, and a layer of its own beside it."""
+
+    num_classes: int
+    own: bool = False
+
+    @nn.compact
+    def __call__(self, images):
+        """Returns the logits."""
+        x = nn.Dense(8, name="rows")(images[..., 0])
+        x = nn.MultiHeadDotProductAttention(num_heads=2, name="attention")(x)
+        if self.own:
+            kernel = self.param("kernel", nn.initializers.normal(), (2, 8, 4))
+            x = jnp.einsum("bti,nio->bto", x, kernel)
+        return nn.Dense(self.num_classes, name="head")(x.mean(1))
+
+
+FACTS = planning.Kind((8, 8, 1), 10)
+OWN = {"model.name": "views_test:Attention", "search.sparsities": (0.5,)}
+
+
+def plan(changes):
+    config = tiny.config(OWN | {"model.options": {}} | changes)
+    numbers = planning.plan(config, FACTS, 48)
+    assembly.check(config, numbers)
+    return numbers
+
+
+def test_a_run_shares_over_the_layers_of_attention_as_matrices():
+    found = plan({"search.scope": "erdos_renyi_kernel"})
+    matrices = {
+        name: views.sizes(shape, found.views[name])[-2:]
+        for name, shape in found.shapes.items()
+    }
+    assert matrices["attention/query/kernel"] == (8, 8)
+    assert found.targets == [sparsities.erdos_renyi(matrices, sum(found.targets[0]))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"search.scope": "erdos_renyi"},
+        {"search.pattern": "channels"},
+        {"search.pattern": "2x2"},
+        {"search.pattern": "2:4"},
+    ],
+)
+def test_a_run_refuses_a_layer_of_ones_own_where_axes_matter_until_it_is_ruled(changes):
+    own = changes | {"model.options": {"own": True}}
+    with pytest.raises(ValueError, match=r"got kernel of shape \(2, 8, 4\); say it"):
+        plan(own)
+    plan(own | {"model.views": (("^kernel$", "copies in out"),)})
+    with pytest.raises(ValueError, match="must find a leaf, got 'kernal'"):
+        plan(own | {"model.views": (("kernal", "copies in out"),)})
+
+
+def test_where_axes_do_not_matter_every_shape_is_taken():
+    assert plan({"model.options": {"own": True}}).shapes["kernel"] == (2, 8, 4)
+    set_ = {"search.method": "set", "model.options": {"own": True}}
+    plan(set_ | {"dynamic.end": 1.0, "dynamic.every": 1})
+
+
+def test_channels_of_kernels_that_cannot_be_cut_are_refused_by_name():
+    params = {"a": {"kernel": jnp.zeros((8, 2, 4))}, "b": {"kernel": jnp.zeros((8, 3))}}
+    for size, name in ((4, "a"), (8, "a")):
+        group = channels.Group("a", ("a",), "b", size)
+        with pytest.raises(ValueError, match=f"{size} channels for {name}/kernel"):
+            channels.full(params, (group,))
+    grouped = {"a": {"kernel": jnp.zeros((3, 4))}}
+    grouped["b"] = {"kernel": jnp.zeros((3, 3, 2, 6))}
+    with pytest.raises(ValueError, match="4 channels for b/kernel"):
+        channels.full(grouped, (channels.Group("a", ("a",), "b", 4),))
+    norm = {"a_norm": {"scale": jnp.ones(4)}, "head": {"kernel": jnp.ones((4, 2, 4))}}
+    with pytest.raises(ValueError, match="got head/kernel of shape"):
+        slimming.check(norm)
+
+
+def test_a_layer_that_cannot_be_narrowed_or_cut_open_is_refused_by_name():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            """Returns the map."""
+            x = nn.ConvTranspose(4, (3, 3), name="up")(images)
+            return nn.Conv(3, (3, 3), kernel_dilation=2, name="wide")(x)
+
+    slim, images = compact.Slim(Net(), (("up", 2),)), jnp.zeros((1, 4, 4, 1))
+    with pytest.raises(ValueError, match="got up, of ConvTranspose"):
+        jax.eval_shape(slim.init, KEY, images)
+    params = jax.eval_shape(Net().init, KEY, images)["params"]
+    found = grafts.geometry(Net(), params, {}, (4, 4, 1))
+    with pytest.raises(ValueError, match="without groups or dilation.*got wide"):
+        grafts.place(found, channels.Group("up", ("up",), "wide", 4))
+
+
+def test_the_filters_of_a_surface_are_those_of_a_view():
+    params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(5, 2, 3)))}
+    masks = {"w": jnp.ones((5, 2, 3), bool)}
+    draw = jax.jit(lambda p: curvature._filters(KEY, p, masks, {"w": VIEWS["query"]}))
+    found = draw(params)
+    norms = [np.linalg.norm(tree["w"], axis=0) for tree in (found, params)]
+    np.testing.assert_allclose(*norms, rtol=1e-5)
