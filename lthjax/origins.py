@@ -1,5 +1,6 @@
 """Of which leaves each element of a traced value is computed."""
 
+import functools
 import itertools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def followed(equation: Any, given: Sequence[Origin]) -> list[Origin]:
     if kind in MOVES:
         ids, known = _aligned(given)
         moved = MOVES[kind](ids, params, shapes)
-        return [_compact(Origin(found, known)) for found in moved]
+        return [_compact(found, known.__getitem__) for found in moved]
     if kind.startswith("reduce_") and "axes" in params:
         return [_over(_join(given), params["axes"], union)] * len(shapes)
     if kind in PUTS and (kind == "scatter-add") <= (given[0].kinds == (CONSTANT,)):
@@ -141,13 +142,13 @@ def _renumbered(origin, known):
     return numbers[origin.ids]
 
 
-def _compact(origin):
-    """Returns an origin without the kinds that none of its elements is of."""
-    used = np.unique(origin.ids) if origin.ids.size else np.zeros(1, np.int32)
-    if len(used) == 1:
-        return uniform(origin.kinds[used[0]], origin.ids.shape)
-    kinds = tuple(origin.kinds[i] for i in used)
-    return Origin(np.searchsorted(used, origin.ids).astype(np.int32), kinds)
+def _compact(ids, kind_of):
+    """Returns the origin of ids, with the kinds only that an element is of."""
+    used = np.flatnonzero(np.bincount(ids.ravel())) if ids.size else np.zeros(1, int)
+    kinds = tuple(kind_of(int(i)) for i in used)
+    if len(set(kinds)) == 1:
+        return uniform(kinds[0], ids.shape)
+    return Origin(np.searchsorted(used, ids).astype(np.int32), kinds)
 
 
 def _put(into, update):
@@ -169,10 +170,18 @@ def _join(given):
     """Returns the origin of what is computed element by element."""
     total = given[0]
     for other in given[1:]:
-        ids = total.ids * len(other.kinds) + other.ids
-        pairs = itertools.product(total.kinds, other.kinds)
-        total = _compact(Origin(ids, tuple(union(pair) for pair in pairs)))
+        shape = np.broadcast_shapes(total.ids.shape, other.ids.shape)
+        if len(total.kinds) == len(other.kinds) == 1:
+            total = uniform(union((*total.kinds, *other.kinds)), shape)
+        else:
+            ids = total.ids * len(other.kinds) + other.ids
+            total = _compact(ids, functools.partial(_pair, total.kinds, other.kinds))
     return total
+
+
+def _pair(kinds, others, i):
+    """Returns the union of the two kinds that a number of a pair stands for."""
+    return union((kinds[i // len(others)], others[i % len(others)]))
 
 
 def _over(origin, axes, combine: Callable):
@@ -184,10 +193,8 @@ def _over(origin, axes, combine: Callable):
         return uniform(origin.kinds[0], shape)
     rows = origin.ids.transpose(*rest, *axes).reshape(np.prod(shape, dtype=int), -1)
     columns, places = np.unique(rows, axis=0, return_inverse=True)
-    kinds = tuple(combine([origin.kinds[i] for i in column]) for column in columns)
-    merged = Origin(places.reshape(shape), tuple(dict.fromkeys(kinds)))
-    numbers = np.int32([merged.kinds.index(kind) for kind in kinds])
-    return _compact(merged._replace(ids=numbers[merged.ids]))
+    kinds = [combine([origin.kinds[i] for i in column]) for column in columns]
+    return _compact(places.reshape(shape), kinds.__getitem__)
 
 
 def _slice(ids, params, shapes):
