@@ -5,7 +5,7 @@ window) or "copies" (of kernels that have nothing to do with one another).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax
@@ -30,21 +30,62 @@ class Leaf(NamedTuple):
 
 
 def traced(init_fn: Callable, *args) -> Any:
-    """Returns the tree of a flax network's variables, each a `Leaf`; computes nothing.
+    """Returns the parameters of a flax network, each a `Leaf`; computes nothing.
 
     Args:
-      init_fn: From `args` to the variables.
+      init_fn: From `args` to the parameters, or to variables with "params".
       *args: A key and images, or their shapes.
     """
     # The metadata sets what is traced here apart in JAX's caches: `init_fn`, or a layer
     # in it, may be compiled, and must not give boxed leaves ever after.
-    with nn.intercept_methods(_boxed), xla_metadata.set_xla_metadata(lthjax="axes"):
-        found = jax.eval_shape(init_fn, *args)
+    try:
+        with nn.intercept_methods(_boxed), xla_metadata.set_xla_metadata(lthjax="axes"):
+            found = jax.eval_shape(init_fn, *args)
+    except Exception:  # what maps over variables may take no box for an array
+        return _recorded(init_fn, *args)
 
     def leaf(x):
         return Leaf(x.value, x.words, x.kind) if _is_box(x) else Leaf(x)
 
-    return jax.tree.map(leaf, found, is_leaf=_is_box)
+    return jax.tree.map(leaf, _params(found), is_leaf=_is_box)
+
+
+def _recorded(init_fn, *args):
+    """Returns what `traced` does, but for leaves that have axes put in.
+
+    Without boxes nothing tells where those axes are.
+    """
+    known = {}
+
+    def watch(call, args, options, context):
+        result = call(*args, **options)
+        layer, rule = context.module, _rule(context)
+        for name, what in (rule(layer, *args, **options) if rule else {}).items():
+            known[*layer.path, name.removesuffix("_init")] = what
+        if type(layer) in WRAPPERS and context.method_name == "__call__":
+            inner, kind = layer.layer_instance.path, type(layer).__name__
+            within = [path for path in known if path[: len(inner)] == inner]
+            known.update({path: (known[path][0], kind) for path in within})
+        return result
+
+    metadata = xla_metadata.set_xla_metadata(lthjax=f"recorded {id(known)}")
+    with nn.intercept_methods(watch), metadata:
+        found = meta.unbox(jax.eval_shape(init_fn, *args))
+
+    def leaf(path, x):
+        keys = tuple(str(getattr(key, "key", key)) for key in path)
+        words, kind = known.get(keys, (None, ""))
+        whole = words is not None and len(words) == len(x.shape)
+        return Leaf(x, tuple(words), kind) if whole else Leaf(x)
+
+    return jax.tree_util.tree_map_with_path(leaf, _params(found))
+
+
+def _params(found):
+    """Returns the parameters among variables, or what are parameters themselves."""
+    return (
+        found["params"] if isinstance(found, Mapping) and "params" in found else found
+    )
 
 
 class _Box(flax.struct.PyTreeNode, meta.AxisMetadata):
@@ -82,10 +123,9 @@ def _boxed(call, args, options, context):
 
     A flax module is frozen against assignment; it is as before after the call.
     """
-    layer = context.module
-    method = getattr(context.orig_method, "func", None)
-    ours = getattr(method, "__module__", "").startswith("flax.linen.")
-    rule = LAYERS.get(method.__qualname__) if ours else None
+    layer, rule = context.module, _rule(context)
+    if type(layer) in WRAPPERS and context.method_name == "__call__":
+        raise TypeError(f"{type(layer).__name__} takes no boxes")
     if rule is None:
         return call(*args, **options)
     leaves = rule(layer, *args, **options)
@@ -97,6 +137,13 @@ def _boxed(call, args, options, context):
     finally:
         for name, init in before.items():
             object.__setattr__(layer, name, init)
+
+
+def _rule(context):
+    """Returns the rule of the method that is called, or `None`."""
+    method = getattr(context.orig_method, "func", None)
+    of_flax = getattr(method, "__module__", "").startswith("flax.linen.")
+    return LAYERS.get(method.__qualname__) if of_flax else None
 
 
 def _boxing(init_fn, words, kind):
@@ -172,16 +219,12 @@ def _norm(layer, *args, **options):
     return {name: vector for name in names if hasattr(layer, name)}
 
 
-def _weight_norm(layer, *args, **options):
-    del args, options
-    axes = layer.feature_axes
-    words = () if axes is None else ("out",) * len(_tuple(axes))
-    return {"scale_init": (words, "WeightNorm")}
-
-
 def _tuple(value):
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
+
+# Whose layer computes with another kernel than its leaf, which has their kind.
+WRAPPERS = (nn.WeightNorm, nn.SpectralNorm)
 
 # What makes leaves in flax: the method, and (layer, what it is called with) -> {the
 # initialiser of a leaf: (a word an axis, kind)}.
@@ -198,5 +241,4 @@ LAYERS = {
     "RMSNorm.__call__": _norm,
     "GroupNorm.__call__": _norm,
     "InstanceNorm.__call__": _norm,
-    "WeightNorm.__call__": _weight_norm,
 }

@@ -69,8 +69,6 @@ def traced(
       ValueError: A rule is none, finds no leaf or has not a word for each axis.
     """
     found = axes.traced(init_fn, *args)
-    if isinstance(found, Mapping) and "params" in found:
-        found = found["params"]
     rows = jax.tree_util.tree_leaves_with_path(found, is_leaf=_is_leaf)
     known = {
         masks_lib.path_name(path): view(leaf.words, leaf.kind)

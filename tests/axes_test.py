@@ -121,6 +121,37 @@ def test_recurrent_cells_and_embeddings_are_known():
     assert views.of(nn.Embed(7, 3).init, KEY, images)["embedding"].kind == "Embed"
 
 
+class Mapped(nn.Module):
+    """Layers whose variables are mapped over, which takes arrays."""
+
+    spectral: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns the result."""
+        x = nn.DenseGeneral((2, 2), name="first")(x).reshape(1, 4)
+        if self.spectral:
+            return nn.SpectralNorm(nn.Dense(3, name="inner"))(x, update_stats=False)
+        halved = nn.map_variables(
+            nn.Dense,
+            "params",
+            lambda tree: jax.tree.map(lambda w: jax.lax.mul(w, w), tree),
+            init=True,
+        )
+        return nn.WeightNorm(nn.Dense(3, name="inner"))(halved(4)(x))
+
+
+@pytest.mark.parametrize("spectral", [True, False])
+def test_layers_whose_variables_are_mapped_over_are_looked_at_too(spectral):
+    model, x = Mapped(spectral), jnp.zeros((1, 4))
+    shapes, found = views.traced(model.init, KEY, x)
+    plain = jax.eval_shape(model.init, KEY, x)["params"]
+    assert jax.tree.structure(shapes) == jax.tree.structure(plain)
+    assert found["first/kernel"] == views.view(["in", "out", "out"], "Dense")
+    kind = "SpectralNorm" if spectral else "WeightNorm"
+    assert found["inner/kernel"] == views.view(["in", "out"], kind)
+
+
 def test_a_layer_of_ones_own_has_no_view_but_that_of_a_rule():
     own, x = Own(5), jnp.zeros((1, 3))
     assert views.of(own.init, KEY, x) == {}
