@@ -23,3 +23,4 @@ from lthjax import thresholds as thresholds
 from lthjax import tickets as tickets
 from lthjax import training as training
 from lthjax import two_layer as two_layer
+from lthjax import views as views

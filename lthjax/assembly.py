@@ -100,7 +100,7 @@ def build(config, source) -> Parts:
     init_fn = jax.jit(planning.initialiser(config, facts))
     shapes, _ = jax.eval_shape(init_fn, jax.random.key(0))
     tx = check(config, numbers, shapes)
-    prune_fn = _selector(config, plain, source)
+    prune_fn = _selector(config, plain, source, numbers.views)
     _rehearse(config, source, init_fn, (plain, prune_fn, numbers.targets))
     found = search(config, numbers, prune_fn, tx)
     room = spans.longest(config, numbers) // numbers.eval_every + 2
@@ -138,12 +138,12 @@ def _rehearse(config, source, init_fn, functions):
         rehearsal.score(config, apply_fn, source, given)
 
 
-def _selector(config, network, source):
+def _selector(config, network, source, views):
     """Returns what prunes, of weights or of channels."""
     if config.search.method in structured.METHODS:
         module = planning.model(config, planning.kind(source))
         return structured.selector(config, module, source)
-    return criteria.selector(config, network, source)
+    return criteria.selector(config, network, source, views=views)
 
 
 def check(config, numbers: Plan, shapes: Any) -> Any:
@@ -161,7 +161,7 @@ def check(config, numbers: Plan, shapes: Any) -> Any:
     """
     _check_controls(config)
     targets = [target for target in numbers.targets if target is not None]
-    criteria.check(config, numbers.shapes, targets)
+    criteria.check(config, numbers.shapes, targets, numbers.views)
     if config.search.method in dynamic.METHODS:
         _check_from_the_start(config)
     tx = optimizer(config, numbers)
@@ -355,6 +355,7 @@ def _wrapper(config, numbers):
         del options["every"]
     elif method in ("set", "rigl"):
         options |= {"until": end, "fraction": given.fraction, "key": jax.random.key(0)}
+        options["distribution"] = "uniform"  # of a sparsity of 0.0: any keeps all
     else:
         options |= {"begin": begin, "end": end}
     if method == "straight_through":

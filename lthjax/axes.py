@@ -1,39 +1,244 @@
-"""What all figures share: the colour of an arm, which is the same in each."""
+"""The axes of the leaves that flax's layers make, a word for each.
 
-from collections.abc import Iterable
+A word is "in" (a product sums over the axis), "out", "space" (of a convolution's
+window) or "copies" (of kernels that have nothing to do with one another).
+"""
 
-# Far apart for the eye, none of them the grey of "dense".
-COLOURS = {
-    "ticket": "#1f77b4",
-    "reinit": "#ff7f0e",
-    "shuffle": "#2ca02c",
-    "random": "#d62728",
-    "search": "#9467bd",
-    "neurons": "#8c564b",
-    "skips": "#e377c2",
-    "rescaling": "#bcbd22",
-    "smoothing": "#17becf",
-    "distillation": "#000000",
-    "tost_paper": "#ffbb00",
-    "all_tweaks": "#00c957",
-    "tost_code": "#5500ff",
-    "vanilla": "#98df8a",
-}
-OTHERS = ("#ff00aa", "#006400", "#7b0000", "#00ffcc", "#003f7f", "#c5b0d5", "#ff9896")
-OTHERS += ("#5f5f00", "#9edae5", "#b15928", "#4b0082", "#cab2d6", "#33ff33")
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax
+import jax
+from flax import linen as nn
+from flax.core import meta
+from jax.experimental import xla_metadata
 
 
-def colours(arms: Iterable[str]) -> dict[str, str]:
-    """Returns {arm: colour} of the arms of a run, no two alike.
+class Leaf(NamedTuple):
+    """What a leaf is.
 
-    An arm that has none of its own, "neurons+smoothing", gets the next of the others,
-    in alphabetical order (from the fourteenth on, again the first): to be given all
-    arms of a run, whatever a figure shows.
+    Attributes:
+      shape: Its shape and dtype.
+      words: Of its axes, `None` where no layer of flax made it.
+      kind: The layer that did.
+    """
+
+    shape: jax.ShapeDtypeStruct
+    words: tuple[str, ...] | None = None
+    kind: str = ""
+
+
+def traced(init_fn: Callable, *args) -> Any:
+    """Returns the parameters of a flax network, each a `Leaf`; computes nothing.
 
     Args:
-      arms: Their names.
+      init_fn: From `args` to the parameters, or to variables with "params".
+      *args: A key and images, or their shapes.
     """
-    arms = list(arms)
-    unnamed = sorted({arm for arm in arms if arm not in COLOURS})
-    more = {arm: OTHERS[i % len(OTHERS)] for i, arm in enumerate(unnamed)}
-    return {arm: more.get(arm) or COLOURS[arm] for arm in arms}
+    # The metadata sets what is traced here apart in JAX's caches: `init_fn`, or a layer
+    # in it, may be compiled, and must not give boxed leaves ever after.
+    try:
+        with nn.intercept_methods(_boxed), xla_metadata.set_xla_metadata(lthjax="axes"):
+            found = jax.eval_shape(init_fn, *args)
+    except Exception:  # what maps over variables may take no box for an array
+        return _recorded(init_fn, *args)
+
+    def leaf(x):
+        return Leaf(x.value, x.words, x.kind) if _is_box(x) else Leaf(x)
+
+    return jax.tree.map(leaf, _params(found), is_leaf=_is_box)
+
+
+def _recorded(init_fn, *args):
+    """Returns what `traced` does, but for leaves that have axes put in.
+
+    Without boxes nothing tells where those axes are.
+    """
+    known = {}
+
+    def watch(call, args, options, context):
+        result = call(*args, **options)
+        layer, rule = context.module, _rule(context)
+        for name, what in (rule(layer, *args, **options) if rule else {}).items():
+            known[*layer.path, name.removesuffix("_init")] = what
+        if type(layer) in WRAPPERS and context.method_name == "__call__":
+            inner, kind = layer.layer_instance.path, type(layer).__name__
+            within = [path for path in known if path[: len(inner)] == inner]
+            known.update({path: (known[path][0], kind) for path in within})
+        return result
+
+    metadata = xla_metadata.set_xla_metadata(lthjax=f"recorded {id(known)}")
+    with nn.intercept_methods(watch), metadata:
+        found = meta.unbox(jax.eval_shape(init_fn, *args))
+
+    def leaf(path, x):
+        keys = tuple(str(getattr(key, "key", key)) for key in path)
+        words, kind = known.get(keys, (None, ""))
+        whole = words is not None and len(words) == len(x.shape)
+        return Leaf(x, tuple(words), kind) if whole else Leaf(x)
+
+    return jax.tree_util.tree_map_with_path(leaf, _params(found))
+
+
+def _params(found):
+    """Returns the parameters among variables, or what are parameters themselves."""
+    return (
+        found["params"] if isinstance(found, Mapping) and "params" in found else found
+    )
+
+
+class _Box(flax.struct.PyTreeNode, meta.AxisMetadata):
+    """A leaf with what its axes are; flax tells it of every axis that it puts in."""
+
+    value: Any
+    words: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    kind: str = flax.struct.field(pytree_node=False)
+
+    def unbox(self):
+        return self.value
+
+    def replace_boxed(self, val):
+        return self.replace(value=val)
+
+    def add_axis(self, index, params):
+        del params
+        words = list(self.words)
+        words.insert(index % (len(words) + 1), "copies")
+        return self.replace(words=tuple(words))
+
+    def remove_axis(self, index, params):
+        del params
+        words = list(self.words)
+        del words[index]
+        return self.replace(words=tuple(words))
+
+
+def _is_box(x):
+    return isinstance(x, _Box)
+
+
+def _boxed(call, args, options, context):
+    """Calls a flax layer so that it makes its leaves with their axes around them.
+
+    A flax module is frozen against assignment; it is as before after the call.
+    """
+    layer, rule = context.module, _rule(context)
+    if type(layer) in WRAPPERS and context.method_name == "__call__":
+        raise TypeError(f"{type(layer).__name__} takes no boxes")
+    if rule is None:
+        return call(*args, **options)
+    leaves = rule(layer, *args, **options)
+    before = {name: getattr(layer, name) for name in leaves}
+    for name, (words, kind) in leaves.items():
+        object.__setattr__(layer, name, _boxing(before[name], words, kind))
+    try:
+        return call(*args, **options)
+    finally:
+        for name, init in before.items():
+            object.__setattr__(layer, name, init)
+
+
+def _rule(context):
+    """Returns the rule of the method that is called, or `None`."""
+    method = getattr(context.orig_method, "func", None)
+    of_flax = getattr(method, "__module__", "").startswith("flax.linen.")
+    return LAYERS.get(method.__qualname__) if of_flax else None
+
+
+def _boxing(init_fn, words, kind):
+    """Returns an initialiser whose results come in a box."""
+
+    def init(*args, **options):
+        return _Box(meta.unbox(init_fn(*args, **options)), words, kind)
+
+    return init
+
+
+def _leaves(kernel, bias, kind):
+    vector = tuple(bias), "bias"
+    return {"kernel_init": (tuple(kernel), kind), "bias_init": vector}
+
+
+def _dense(layer, *args, **options):
+    del layer, args, options
+    return _leaves(["in", "out"], ["out"], "Dense")
+
+
+def _dense_general(layer, *args, **options):
+    del args, options
+    copies = ["copies"] * len(_tuple(layer.batch_dims))
+    outputs = ["out"] * len(_tuple(layer.features))
+    inputs = ["in"] * len(_tuple(layer.axis))
+    return _leaves([*copies, *inputs, *outputs], [*copies, *outputs], "Dense")
+
+
+def _einsum(layer, *args, **options):
+    text = options.get("einsum_str") or (args[1:] or (None,))[0] or layer.einsum_str
+    given, kernel, result = re.split(r",|->", text.replace(" ", ""))
+    words = [
+        {(True, False): "in", (False, True): "out", (True, True): "copies"}.get(
+            (axis in given, axis in result), "space"
+        )
+        for axis in kernel
+    ]
+    return {"kernel_init": (tuple(words), "Einsum")} if "." not in kernel else {}
+
+
+def _conv(layer, *args, **options):
+    del args, options
+    size = len(_tuple(layer.kernel_size))
+    masked = "masked " if layer.mask is not None else ""
+    if layer.shared_weights:
+        words = [*["space"] * size, "in", "out"]
+        return _leaves(words, ["out"], f"{masked}Conv")
+    copies = ["copies"] * size
+    return _leaves([*copies, "in", "out"], [*copies, "out"], f"{masked}ConvLocal")
+
+
+def _conv_transpose(layer, *args, **options):
+    del args, options
+    ends = ["out", "in"] if layer.transpose_kernel else ["in", "out"]
+    masked = "masked " if layer.mask is not None else ""
+    kind = "ConvTranspose with transpose_kernel"
+    kind = masked + (kind if layer.transpose_kernel else "ConvTranspose")
+    space = ["space"] * len(_tuple(layer.kernel_size))
+    return _leaves([*space, *ends], ["out"], kind)
+
+
+def _embed(layer, *args, **options):
+    del layer, args, options
+    return {"embedding_init": (("in", "out"), "Embed")}
+
+
+def _norm(layer, *args, **options):
+    del args, options
+    axes = getattr(layer, "axis", getattr(layer, "feature_axes", -1))
+    vector = ("out",) * len(_tuple(axes)), "norm"
+    names = ("scale_init", "bias_init")
+    return {name: vector for name in names if hasattr(layer, name)}
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+# Whose layer computes with another kernel than its leaf, which has their kind.
+WRAPPERS = (nn.WeightNorm, nn.SpectralNorm)
+
+# What makes leaves in flax: the method, and (layer, what it is called with) -> {the
+# initialiser of a leaf: (a word an axis, kind)}.
+LAYERS = {
+    "Dense.__call__": _dense,
+    "DenseParams.__call__": _dense,
+    "DenseGeneral.__call__": _dense_general,
+    "Einsum.__call__": _einsum,
+    "_Conv.__call__": _conv,
+    "ConvTranspose.__call__": _conv_transpose,
+    "Embed.setup": _embed,
+    "BatchNorm.__call__": _norm,
+    "LayerNorm.__call__": _norm,
+    "RMSNorm.__call__": _norm,
+    "GroupNorm.__call__": _norm,
+    "InstanceNorm.__call__": _norm,
+}

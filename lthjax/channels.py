@@ -124,14 +124,36 @@ def leaves(params: Params, group: Group) -> tuple[list[str], str]:
 
     The channels are the last axis of all of the former, the last but one of the latter,
     which has them height x width times over after a feature map was flattened.
+
+    Raises:
+      ValueError: A kernel is none of two or four axes with the group's channels there.
     """
     names = named(params)
+    _check_kernels(names, group)
     wanted = [
         f"{layer}{leaf}"
         for layer in group.producers
         for leaf in ("/kernel", "/bias", "_norm/scale", "_norm/bias")
     ]
     return [name for name in wanted if name in names], f"{group.consumer}/kernel"
+
+
+def _check_kernels(leaves, group):
+    """Refuses kernels that have not the channels of a group where they must be."""
+    rows = [(f"{layer}/kernel", -1) for layer in group.producers]
+    for name, axis in [*rows, (f"{group.consumer}/kernel", -2)]:
+        shape = leaves[name].shape if leaves.get(name) is not None else None
+        if shape is None:
+            continue
+        known = len(shape) in (2, 4) and shape[axis]
+        fits = known and known % group.size == 0 and (axis == -2 or known == group.size)
+        if not fits:
+            raise ValueError(
+                "channels must be the last axis of the kernels that make them and the "
+                "last but one of the kernel that reads them, [in, out] or [height, "
+                f"width, in, out], got {group.size} channels for {name} of shape "
+                f"{shape}; of attention, of stacked and grouped layers none can be cut"
+            )
 
 
 def repeats(params: Params, group: Group) -> int:

@@ -7,12 +7,12 @@ import jax
 
 from lthjax import (
     assembly,
-    criteria,
     gates,
     layerwise,
     losses,
     names,
     optimizers,
+    pattern_names,
     planning,
     pruning,
     recipes,
@@ -210,7 +210,7 @@ def _check_groups(pattern, plan):
     for level, target in enumerate([sum(plan.sizes.values()), *plan.targets]):
         if target is None:
             continue
-        found = criteria.grouped(pattern, leaves, target)
+        found = pattern_names.target(pattern, leaves, target, plan.views)
         now = sum(found) if isinstance(found, list) else found
         if now < 1 or now == before:
             raise ValueError(
@@ -223,7 +223,8 @@ def _check_groups(pattern, plan):
 
 def _check_read(config, train):
     """Checks what else is read: a score's examples, and a teacher."""
-    count, batch = config.search.batches, config.train.batch_size
+    count = config.search.batches
+    batch = config.search.examples or config.train.batch_size
     if count * batch > train and config.search.method not in structured.METHODS:
         raise ValueError(
             f"the examples that a score reads must be at most the {train} of the "

@@ -54,6 +54,11 @@ def _resize(layer, size):
 
     A flax module is frozen against assignment; this one lives for one call.
     """
+    if not isinstance(layer, nn.Dense | nn.Conv):
+        raise ValueError(
+            "only dense layers and convolutions can lose channels, got "
+            f"{'/'.join(layer.path)}, of {type(layer).__name__}"
+        )
     object.__setattr__(layer, "features", size)
     if getattr(layer, "feature_group_count", 1) > 1:
         object.__setattr__(layer, "feature_group_count", size)

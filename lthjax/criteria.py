@@ -7,7 +7,6 @@ what is selected by it: single weights, channels, blocks, n of every m.
 import functools
 import logging
 import math
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from lthjax import (
     flowing,
     losses,
     names,
-    patterns,
+    pattern_names,
     pruning,
     scores,
     sparsities,
@@ -29,12 +28,12 @@ from lthjax.data import sources
 from lthjax.data import splits as splits_lib
 from lthjax.examples import CORRUPTIONS, drawing
 from lthjax.masks import Masks, Params
+from lthjax.views import Views
 
 NORMS = {"batch": True, "running": False}  # is it as in training?
 log = logging.getLogger(__name__)
 
 GRASP_TEMPERATURE = 200.0  # that the logits are divided by
-FORMS = {"blocks": r"(\d+)x(\d+)", "n_of_m": r"(\d+):(\d+)"}
 
 
 class View(NamedTuple):
@@ -129,7 +128,7 @@ def resolve(config) -> Criterion:
             "corrupted data goes with a score that reads data, got search.corrupt = "
             f"{search.corrupt!r} with search.score = {search.score!r}"
         )
-    _pattern(search.pattern)
+    pattern_names.parse(search.pattern)
     if found.rounds > 1 and (search.pattern != "weights" or search.scope != "global"):
         raise ValueError(
             f"a score that is taken {found.rounds} times prunes single weights over "
@@ -169,7 +168,13 @@ def scorer(config, network: Callable, source: sources.Source) -> Callable:
     return scored
 
 
-def selector(config, network: Callable, source: sources.Source) -> Callable:
+def selector(
+    config,
+    network: Callable,
+    source: sources.Source,
+    *,
+    views: Views | None = None,
+) -> Callable:
     """Returns (key, trained, target) -> masks, which prunes to a level's target.
 
     A target is what is kept, in all or by layer.
@@ -179,6 +184,7 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
       network: (params, model_state, images, train) -> (logits, model_state).
       source: The data set; scores that read data take training examples of it, as they
         are, without augmentation.
+      views: Which axes of a leaf are what, for the patterns.
 
     Raises:
       ValueError: As `resolve`. In a call: scores that are not finite, or do not tell
@@ -198,7 +204,14 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         )
 
     first = jax.jit(scored)
-    choose = jax.jit(functools.partial(_chosen, search))
+    select_fn = pattern_names.chooser(search.pattern, search.minimum, views)
+
+    @jax.jit
+    def choose(masks, found, target):
+        chosen, by_layer = select_fn(masks, found, target), isinstance(target, list)
+        how = {"by_layer": by_layer, "views": views}
+        return chosen, pattern_names.cut(search.pattern, masks, found, chosen, **how)
+
     check_linear = flowing.checker(config, network, source)
 
     def prune_fn(key, trained, target):
@@ -210,7 +223,7 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         scores.check(found, trained.masks)
         by_layer = isinstance(target, list)
         if criterion.rounds == 1:
-            target = grouped(search.pattern, trained.masks, target)
+            target = pattern_names.target(search.pattern, trained.masks, target, views)
             target = jax.tree.map(jnp.int32, target)
             masks, cut = choose(trained.masks, found, target)
         else:
@@ -221,116 +234,51 @@ def selector(config, network: Callable, source: sources.Source) -> Callable:
         if criterion.flows:
             flowing.judge(config, trained, cut, source)
         said = cuts.judged(masks_lib.names(masks), cut, by_layer=by_layer)
-        if said and _pattern(search.pattern)[0] != "n_of_m":
+        if said and pattern_names.parse(search.pattern)[0] != "n_of_m":
             log.warning("search.score = %r: %s", search.score, said)
         return masks
 
     return prune_fn
 
 
-def check(config, shapes: dict[str, tuple[int, ...]], targets: list) -> None:
+def check(
+    config,
+    shapes: dict[str, tuple[int, ...]],
+    targets: list,
+    views: Views | None = None,
+) -> None:
     """Checks that every level's target can be met, before anything is trained.
 
     Args:
       config: A validated config.
       shapes: {name: shape} of the prunable layers.
       targets: What each level keeps, in all or by layer.
+      views: Which axes of a layer are what.
 
     Raises:
       ValueError: As `resolve`; a pattern does not divide a layer, or cannot have the
-        sparsity asked for; the minima of the layers exceed a target.
+        sparsity asked for; nothing says what the axes are that it goes along; the
+        minima of the layers exceed a target.
     """
     resolve(config)
-    kind, numbers = _pattern(config.search.pattern)
+    search = config.search
+    kind, numbers = pattern_names.parse(search.pattern)
+    select = pattern_names.chooser(search.pattern, search.minimum, views)
     leaves = {n: jax.ShapeDtypeStruct(s, bool) for n, s in shapes.items()}
     found = {n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in shapes.items()}
     total = sum(math.prod(shape) for shape in shapes.values())
     for target in targets:
-        given = grouped(config.search.pattern, leaves, target)
-        choose = functools.partial(_chooser(config.search), target=given)
+        given = pattern_names.target(search.pattern, leaves, target, views)
+        choose = functools.partial(select, target=given)
         jax.eval_shape(choose, leaves, found)
         kept = sum(target) if isinstance(target, list) else target
         if kind == "n_of_m" and kept * numbers[1] != total * numbers[0]:
             raise ValueError(
-                f"the pattern {config.search.pattern!r} keeps {numbers[0]} of every "
+                f"the pattern {search.pattern!r} keeps {numbers[0]} of every "
                 f"{numbers[1]} weights, {total * numbers[0] // numbers[1]:,} of "
                 f"{total:,}, got a level that keeps {kept:,}; give search.sparsities = "
                 f"({1 - numbers[0] / numbers[1]},)"
             )
-
-
-def _pattern(name):
-    """Returns (kind, numbers) of a pattern's name: ("blocks", (4, 4)) of "4x4".
-
-    Raises:
-      ValueError: It is none.
-    """
-    if name in ("weights", "channels"):
-        return name, ()
-    for kind, form in FORMS.items():
-        if match := re.fullmatch(form, name):
-            numbers = tuple(int(number) for number in match.groups())
-            _check_numbers(name, kind, *numbers)
-            return kind, numbers
-    raise ValueError(
-        "search.pattern must be 'weights', 'channels', blocks such as '4x4' (inputs "
-        f"and outputs), or n of every m inputs such as '2:4', got {name!r}"
-    )
-
-
-def _check_numbers(name, kind, one, other):
-    """Refuses blocks of nothing, and n of m that keeps nothing or all."""
-    fine = 0 < one < other if kind == "n_of_m" else one > 0 and other > 0
-    if not fine:
-        form = "'n:m' with 0 < n < m" if kind == "n_of_m" else "'axb' of at least '1x1'"
-        raise ValueError(f"a pattern must be {form}, got search.pattern = {name!r}")
-
-
-def grouped(pattern, masks, target):
-    """Returns a target in groups of weights, in the same proportion."""
-    kind, numbers = _pattern(pattern)
-    leaves = jax.tree.leaves(masks)
-    if kind == "channels":
-        groups = [leaf.shape[-1] for leaf in leaves]
-    elif kind == "blocks":
-        groups = [leaf.size // math.prod(numbers) for leaf in leaves]
-    else:
-        return target
-    if isinstance(target, list):
-        sizes = [leaf.size for leaf in leaves]
-        rows = zip(groups, target, sizes, strict=True)
-        return [round(g * kept / size) for g, kept, size in rows]
-    return round(sum(groups) * target / sum(leaf.size for leaf in leaves))
-
-
-def _chooser(search):
-    """Returns (masks, scores, target) -> masks, by the config's pattern."""
-    kind, numbers = _pattern(search.pattern)
-    if kind == "n_of_m":
-        return lambda masks, found, target: patterns.n_of_m(masks, found, *numbers)
-    select = {
-        "weights": pruning.prune,
-        "channels": patterns.channels,
-        "blocks": lambda *given, **how: patterns.blocks(*given, numbers, **how),
-    }[kind]
-    return lambda masks, found, target: select(
-        masks, found, kept=target, minimum=search.minimum
-    )
-
-
-def _chosen(search, masks, found, target):
-    """Returns the masks of a choice, and where it cut, through weights or groups."""
-    kind, numbers = _pattern(search.pattern)
-    chosen = _chooser(search)(masks, found, target)
-    by_layer = isinstance(target, list)
-    if kind in ("weights", "n_of_m"):
-        layered = by_layer or kind == "n_of_m"
-        return chosen, cuts.cut(masks, found, chosen, by_layer=layered)
-    total = {
-        "channels": patterns.channel_total,
-        "blocks": functools.partial(patterns.block_total, shape=numbers),
-    }[kind]
-    return chosen, patterns.cut(masks, found, chosen, total, by_layer=by_layer)
 
 
 def _loss(forward, model_state, examples):

@@ -15,6 +15,7 @@ from jax import lax
 
 from lthjax import masks as masks_lib
 from lthjax.masks import Masks, Params
+from lthjax.views import View, Views
 
 LossFn = Callable[[Params], jax.Array]
 
@@ -124,6 +125,7 @@ def surface(
     *,
     radius: float = 1.0,
     points: int = 11,
+    views: Views | None = None,
 ) -> Surface:
     """Returns the loss over two random directions through the weights.
 
@@ -137,12 +139,15 @@ def surface(
       masks: Their masks.
       radius: The farthest step along either direction, 1 being the weights' own norm.
       points: Along either, odd for the weights themselves to be one.
+      views: Which axes of a leaf are its filters, from `views.of`: an output of a copy
+        is one; without, the last axis of leaves of two or more.
 
     References:
       Li et al., 2018, arXiv:1712.09913.
     """
     start = masks_lib.apply(params, masks)
-    directions = [_filters(k, start, masks) for k in jax.random.split(key)]
+    keys = jax.random.split(key)
+    directions = [_filters(k, start, masks, views or {}) for k in keys]
     steps = jnp.linspace(-radius, radius, points)
 
     def loss_at(pair):
@@ -192,15 +197,17 @@ def _unit(tree):
     return jax.tree.map(lambda w: w / jnp.where(norm > 0, norm, 1), tree)
 
 
-def _filters(key, params, masks):
+def _filters(key, params, masks, views):
     """Returns a direction whose filters have the norms of the weights' filters."""
     drawn = masks_lib.apply(_draw(jax.random.normal, key, params), masks)
 
-    def scaled(w, d):
-        if w.ndim < 2:
+    def scaled(path, w, d):
+        known = views.get(masks_lib.path_name(path), View(outputs=(w.ndim - 1,)))
+        filters = {*known.outputs, *known.copies}
+        axes = tuple(axis for axis in range(w.ndim) if axis not in filters)
+        if not axes:
             return jnp.zeros_like(w)
-        axes = tuple(range(w.ndim - 1))
         own, its = (jnp.sqrt(jnp.sum(x * x, axes, keepdims=True)) for x in (w, d))
         return d * own / jnp.where(its > 0, its, 1)
 
-    return jax.tree.map(scaled, params, drawn)
+    return jax.tree_util.tree_map_with_path(scaled, params, drawn)

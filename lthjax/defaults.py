@@ -28,6 +28,7 @@ def default() -> ConfigDict:
                 "name": "mlp",
                 "width": 1.0,
                 "dtype": "float32",  # bfloat16: of activations, parameters stay float32
+                "views": (),  # ((regular expression, "in out"), ...): axes of leaves
                 "remat": False,  # compute the forward pass again, for less memory
                 "frozen_statistics": False,  # may batch statistics stay, in your own?
                 "options": {},

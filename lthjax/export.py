@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from lthjax import commands, findings, names, origin, planning, tickets, workdir
 from lthjax import config as config_lib
 from lthjax import masks as masks_lib
+from lthjax import views as views_lib
 from lthjax.data import sources
 from lthjax.models import pytorch
 from lthjax.tickets import travel
@@ -61,6 +62,7 @@ def export_torch(
     *,
     arm: str | None = None,
     flattened: dict[str, int] | None = None,
+    rules: Sequence[tuple[str, str]] = (),
     trust: bool = False,
 ) -> None:
     """Writes a network of a run in PyTorch's layout, and its masks to a second file.
@@ -73,16 +75,18 @@ def export_torch(
       arm: That of a trained network; `None` for the ticket.
       flattened: As `pytorch.Layout` has it, for a network of one's own; nothing that
         the config names is then imported.
+      rules: What the axes of leaves are, as for `views.of`; besides `model.views`.
       trust: Whether a model and data that are not built in may be imported.
 
     Raises:
       ValueError: As for `export`; or the network is a user's own, and `flattened` is
-        not given; or a part is not built in, and neither `flattened` nor `trust` is.
+        not given, or it has a layer that PyTorch has not the like of; or a part is
+        not built in, and neither `flattened` nor `trust` is.
     """
     root = pathlib.Path(root)
     network, config = load(root, one, level, arm), read(root)
     with names.read_in(root / workdir.CONFIG, trust=trust):
-        form = _layout(config, network.params, flattened)
+        form = _layout(config, network.params, flattened, rules, trust=trust)
     params = masks_lib.apply(network.params, network.masks)
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
     identity |= {"config": config.to_dict(), "versions": travel.versions()}
@@ -140,13 +144,21 @@ def _kept(root):
     ]
 
 
-def _layout(config, params, flattened) -> pytorch.Layout:
-    if flattened is not None:
-        return pytorch.Layout(flattened)
+def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
+    """Returns the layout; of parts that may not be imported, by rules and matrices."""
+    said = views_lib.ruled(params, rules)
+    own = ":" in config.model.name or ":" in config.data.name
+    if flattened is not None and own and not trust:
+        return pytorch.Layout(flattened, views=pytorch.matrices(params) | said)
     data = config.data
     options = data.options.to_dict()
-    facts = sources.facts(data.name, data_dir=config.data_dir or None, **options)
-    return pytorch.layout(planning.model(config, facts), params, facts.image_shape[-1])
+    facts = sources.facts(data.name, data_dir=config.data_dir or None, options=options)
+    if flattened is not None:
+        views = planning.views(config, facts)[1] | said
+        return pytorch.Layout(flattened, views=views)
+    model = planning.model(config, facts)
+    form = pytorch.layout(model, params, facts.image_shape[-1])
+    return form._replace(views=form.views | said)
 
 
 def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:
@@ -159,6 +171,11 @@ def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:
             f"--flattened must be layer:channels or none, got {' '.join(texts)}"
         )
     return {layer: int(channels) for layer, _, channels in rows}
+
+
+def _rules(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the rules of "pattern:in out"."""
+    return [(text.rpartition(":")[0], text.rpartition(":")[2]) for text in texts]
 
 
 def _parser():
@@ -186,6 +203,15 @@ def _parser():
         help="for --layout=torch: import and call the model and the data that the "
         "workdir names, if they are not built in",
     )
+    parser.add_argument(
+        "--views",
+        nargs="+",
+        default=(),
+        metavar="PATTERN:AXES",
+        help="for --layout=torch and layers of your own: what the axes of the leaves "
+        "are in whose names the pattern is found, such as 'kernel$:space in out', or "
+        "plain",
+    )
     return parser
 
 
@@ -201,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             written = [options.to]
         else:
             own = {"flattened": _flattened(options.flattened), "trust": options.trust}
+            own["rules"] = _rules(options.views)
             export_torch(*where, options.to, arm=options.trained, **own)
             written = [options.to, masks_path(options.to)]
     except (ValueError, OSError) as error:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from lthjax import figures, results
-from lthjax.axes import colours
+from lthjax.palette import colours
 
 VANILLA = "ticket"
 

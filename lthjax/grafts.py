@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
@@ -110,6 +111,9 @@ def after(model: nn.Module, layer: str) -> Callable:
 def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -> dict:
     """Returns {layer: (strides, padding)} of every convolution, for images of a shape.
 
+    Convolutions whose window is dilated, in groups, not of two axes or padded by a name
+    are left out, as `patches` cannot cut what they see; `None` stands at dense layers.
+
     Args:
       model: The network.
       params: Its parameters.
@@ -120,7 +124,10 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
 
     def watch(call, args, options, context):
         module = context.module
-        if isinstance(module, nn.Conv) and context.method_name == "__call__":
+        called = context.method_name == "__call__"
+        if isinstance(module, nn.Dense) and called:
+            found["/".join(module.path)] = None
+        if isinstance(module, nn.Conv) and called and _plain(module):
             strides = module.strides
             pair = (
                 (strides,) * 2 if isinstance(strides, int) else tuple(strides or (1, 1))
@@ -135,6 +142,30 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
 
     jax.eval_shape(run, params, model_state)
     return found
+
+
+def place(found: dict, group: channels.Group) -> tuple | None:
+    """Returns the place of the layer that reads a group, of what `geometry` found.
+
+    Raises:
+      ValueError: It is none whose input can be cut into what each weight sees.
+    """
+    if group.consumer not in found:
+        raise ValueError(
+            "the layer that reads a group's channels must be a dense layer or a "
+            "convolution of two axes, without groups or dilation, its padding in "
+            f"pixels, got {group.consumer}"
+        )
+    return found[group.consumer]
+
+
+def _plain(conv):
+    """Returns whether `patches` cuts what a convolution's window sees."""
+    dilations = conv.kernel_dilation, conv.input_dilation
+    ones = all(np.all(np.asarray(d or 1) == 1) for d in dilations)
+    pairs = not isinstance(conv.padding, str) and len(np.shape(conv.padding)) == 2
+    whole = conv.feature_group_count == 1 and conv.mask is None
+    return ones and pairs and whole and len(conv.kernel_size) == 2
 
 
 def patches(x: jax.Array, kernel: jax.Array, place: tuple | None) -> jax.Array:

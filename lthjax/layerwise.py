@@ -96,7 +96,7 @@ def stepper(
     number = group.size if candidates == "all" else min(number, group.size)
     enter = grafts.before(network.model, group.consumer)
     follow = grafts.after(network.model, group.consumer)
-    place = grafts.geometry(*network, shape).get(group.consumer)
+    place = grafts.place(grafts.geometry(*network, shape), group)
 
     @jax.jit
     def step(params, key, counts, batch):
@@ -194,7 +194,7 @@ def local(
     """
     params, state = network.params, network.model_state
     entry = grafts.before(network.model, group.consumer)(params, state, images)
-    place = grafts.geometry(*network, images.shape[1:]).get(group.consumer)
+    place = grafts.place(grafts.geometry(*network, images.shape[1:]), group)
     maps = grafts.maps(params, group, entry.layer, place)
     shape = jax.eval_shape(grafts.total, maps, jnp.ones(group.size))
     seen = maps.seen.reshape(len(maps.seen), -1, group.size)

@@ -1,5 +1,6 @@
 """The numbers of a run, known before any data is read."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from lthjax import learnt, models, spans, sparsities, structured
 from lthjax import masks as masks_lib
+from lthjax import views as views_lib
 from lthjax.data import batches, sources
 from lthjax.data import splits as splits_lib
 from lthjax.models import checking
@@ -28,6 +30,7 @@ class Plan(NamedTuple):
       sizes: {name: number of weights} of the prunable layers.
       shapes: {name: shape} of them.
       targets: What each level keeps, in all or by layer; `None`: as many as it learns.
+      views: {name: which axes are what} of all leaves of which it is known.
     """
 
     train: int
@@ -38,6 +41,7 @@ class Plan(NamedTuple):
     sizes: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     targets: list
+    views: dict[str, views_lib.View] = {}  # noqa: RUF012
 
 
 class Kind(NamedTuple):
@@ -78,6 +82,13 @@ def initialiser(config, facts) -> Callable:
     return lambda key: models.initialise(network, key, images)
 
 
+def views(config, facts) -> tuple[Any, dict[str, views_lib.View]]:
+    """Returns `views.traced` of a config's network, by its `model.views` too."""
+    init_fn = initialiser(config, facts)
+    key = jax.random.key(0)
+    return views_lib.traced(lambda k: init_fn(k)[0], key, rules=config.model.views)
+
+
 def plan(config, facts, train: int) -> Plan:
     """Returns the numbers of a run, and refuses what cannot work.
 
@@ -88,8 +99,9 @@ def plan(config, facts, train: int) -> Plan:
 
     Raises:
       ValueError: The batch is larger than the set, a pattern matches no layer, a
-        sparsity or rate is out of range, a name is unknown, or a user's network cannot
-        be trained (`models.checking.shapes`).
+        sparsity or rate is out of range, a name is unknown; a user's network cannot be
+        trained (`models.checking.shapes`); nothing says what the axes of a layer are,
+        and the config asks for something that depends on them.
     """
     batch = config.train.batch_size
     if batch > train:
@@ -100,7 +112,7 @@ def plan(config, facts, train: int) -> Plan:
     epoch = batches.steps_per_epoch(train, batch)
     steps = config.train.steps or config.train.epochs * epoch
     checking.shapes(model(config, facts), config.model.name, facts)
-    params, _ = jax.eval_shape(initialiser(config, facts), jax.random.key(0))
+    params, found = views(config, facts)
     learnt.check_network(config, params)
     masks = jax.eval_shape(masks_fn(config, facts), params)
     leaves = jax.tree.leaves(masks)
@@ -108,8 +120,8 @@ def plan(config, facts, train: int) -> Plan:
     params = sum(w.size for w in jax.tree.leaves(params))
     every = config.eval_every or epoch
     shapes = dict(zip(sizes, (m.shape for m in leaves), strict=True))
-    targets = _targets(config, sizes, shapes)
-    return Plan(train, epoch, steps, every, params, sizes, shapes, targets)
+    targets = _targets(config, sizes, shapes, found)
+    return Plan(train, epoch, steps, every, params, sizes, shapes, targets, found)
 
 
 def bytes_to_write(config, numbers: Plan, chains: int) -> int:
@@ -172,7 +184,7 @@ def masks_fn(config, facts) -> Callable:
     return lambda params: masks_lib.full(params, tuple(config.search.exclude))
 
 
-def _targets(config, sizes, shapes):
+def _targets(config, sizes, shapes, views):
     search = config.search
     if learnt.learns_count(config):
         return [None] * (len(search.sparsities) or search.levels)
@@ -199,5 +211,6 @@ def _targets(config, sizes, shapes):
         )
     if search.scope in SHARED:
         kernel = SHARED[search.scope]
-        return [sparsities.erdos_renyi(shapes, n, kernel=kernel) for n in found]
+        share = functools.partial(sparsities.erdos_renyi, kernel=kernel, views=views)
+        return [share(shapes, n) for n in found]
     return found

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lthjax import commands, figures, gains, processes, results
-from lthjax.axes import colours
+from lthjax.palette import colours
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"

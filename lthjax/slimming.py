@@ -97,6 +97,12 @@ def check(params: Params) -> None:
     rows = jax.tree_util.tree_leaves_with_path(params)
     named = {masks_lib.path_name(path): leaf.shape for path, leaf in rows}
     kernels = {n.removesuffix(KERNEL): s for n, s in named.items() if KERNEL in n}
+    for layer, shape in kernels.items():
+        if len(shape) not in (2, 4):
+            raise ValueError(
+                "slimming goes through dense layers and convolutions, [in, out] or "
+                f"[height, width, in, out], got {layer}{KERNEL} of shape {shape}"
+            )
     chain = [*sorted(sizes), "head"]
     if others := sorted(kernels.keys() ^ set(chain)):
         raise ValueError(

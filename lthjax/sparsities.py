@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from lthjax import views as views_lib
 from lthjax.pruning import kept_count
+from lthjax.views import Views
 
 Target = int | list[int]
 
@@ -129,24 +131,34 @@ def uniform(sizes: Mapping[str, int], kept: int) -> list[int]:
 
 
 def erdos_renyi(
-    shapes: Mapping[str, tuple[int, ...]], kept: int, *, kernel: bool = True
+    shapes: Mapping[str, tuple[int, ...]],
+    kept: int,
+    *,
+    kernel: bool = True,
+    views: Views | None = None,
 ) -> list[int]:
     """Returns counts by layer whose densities follow the layers' shapes.
 
-        density[l] = min(1, eps * sum(shape) / prod(shape))
+        density[l] = min(1, eps * sum(sides) / prod(sides))
 
-    eps is such that `kept` weights stay in all: where the largest density would exceed
-    one, all layers that share it are dense, and eps is solved again for the rest, in
-    rational numbers. Counts are rounded as in `uniform`, so that their sum is exact.
+    of sides (inputs, outputs, height, width): the query of an attention, [64, 4, 16],
+    is a matrix of 64 x 64. Kernels that are stacked have the density of each one of
+    them. eps is such that `kept` weights stay in all: where the largest density would
+    exceed one, all layers that share it are dense, and eps is solved again for the
+    rest, in rational numbers. Counts are rounded as in `uniform`, so that their sum is
+    exact.
 
     Args:
-      shapes: {name: shape} of the prunable layers, inputs and outputs last.
+      shapes: {name: shape} of the prunable layers.
       kept: How many weights stay.
       kernel: Whether height and width of a convolution are in sum and product (ERK), or
         the inputs and outputs only (ER).
+      views: {name: which axes are what}, from `views.of`; of the others with two or
+        four axes the last are inputs and outputs.
 
     Raises:
-      ValueError: `kept` is outside [0, total].
+      ValueError: `kept` is outside [0, total], or nothing says what the axes of a layer
+        are.
 
     References:
       Mocanu et al., 2018, arXiv:1707.04780 (ER); Evci et al., 2020, arXiv:1911.11134
@@ -155,9 +167,16 @@ def erdos_renyi(
     """
     sizes = [math.prod(shape) for shape in shapes.values()]
     _check_kept(sum(sizes), kept)
-    sides = [shape if kernel else shape[-2:] for shape in shapes.values()]
+    sides = [_sides(*row, views, kernel) for row in shapes.items()]
     ratios = [Fraction(sum(side), math.prod(side)) for side in sides]
     return _rounded(_capped(sizes, ratios, kept), kept)
+
+
+def _sides(name, shape, views, kernel):
+    """Returns (inputs, outputs), and the window's sides where they count."""
+    view = views_lib.one(name, shape, views)
+    window = [shape[axis] for axis in view.space] if kernel else []
+    return [*views_lib.sizes(shape, view)[-2:], *window]
 
 
 def _capped(sizes, ratios, kept):

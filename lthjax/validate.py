@@ -102,6 +102,7 @@ ELEMENTS = {
     "controls": "",
     "data.mean": 0.0,
     "data.std": 0.0,
+    "model.views": ("kernel$", "in out"),
     "schedule.drops": 0.0,
     "search.layer_rates": ("^head/", 0.1),
     "search.sparsities": 0.0,
@@ -112,7 +113,7 @@ ELEMENTS = {
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
-EXPRESSIONS = ("search.layer_rates", "search.exclude")
+EXPRESSIONS = ("model.views", "search.layer_rates", "search.exclude")
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 OPTIONS = ("data.options", "model.options")
 CUTS = ("", "first", "stratified")

@@ -183,6 +183,108 @@ def test_a_loop_of_unknown_length_is_refused_with_the_weight():
         costs.uses(forward, {"w": jnp.zeros((3, 3))}, (3,))
 
 
+def joined(params, x):
+    return x @ jnp.concatenate([params["a"], params["b"]], axis=1)
+
+
+def sliced(params, x):
+    a, b = jnp.split(jnp.stack([params["a"], params["b"]]), 2)
+    return x @ a[0] + jnp.tanh(x) @ a[0] + x @ b[0]
+
+
+def padded(params, x):
+    wide = jnp.pad(params["a"], ((0, 0), (1, 5)))
+    return x @ wide + x @ jnp.tile(params["b"], (1, 2))
+
+
+def filled(params, x):
+    wide = jnp.zeros((8, 12)).at[:4, :6].set(params["a"]).at[4:, 6:].set(params["b"])
+    return jnp.tile(x, (1, 2)) @ lax.optimization_barrier((wide, params["a"]))[0]
+
+
+def normalised(params, x):
+    both = jnp.concatenate([params["a"], params["b"]], axis=1)
+    return x @ (both / jnp.sum(both, 0, keepdims=True))
+
+
+def stacked(params, x):
+    def turn(x, w):
+        return jnp.pad(jnp.tanh(x @ w)[:, :4], ((0, 0), (0, 0))), None
+
+    layers = jnp.stack([params["a"], params["b"], params["a"]])
+    return lax.scan(turn, x, layers)[0]
+
+
+def picked(params, x):
+    layers = jnp.stack([params["a"], params["b"]])
+
+    def turn(i, x):
+        w = lax.dynamic_index_in_dim(layers, i, keepdims=False)
+        return (x @ w)[:, :4]
+
+    return lax.fori_loop(0, 4, turn, x)
+
+
+def gated(params, x):
+    both = jnp.concatenate([params["a"] * 0.5, params["b"]], axis=1)
+    return x @ (both * jax.nn.sigmoid(jnp.concatenate([params["a"], params["b"]], 1)))
+
+
+@pytest.mark.parametrize(
+    "forward, a, b",
+    [
+        (joined, 1, 1),
+        (sliced, 2, 1),
+        (padded, 1, 2),
+        (filled, 1, 1),
+        (normalised, 1, 1),
+        (stacked, 2, 1),
+        (picked, 2, 2),
+        (gated, 1, 1),
+    ],
+)
+def test_of_kernels_put_together_each_has_its_own_part(forward, a, b):
+    params = {"a": jnp.zeros((4, 6)), "b": jnp.zeros((4, 6))}
+    found = costs.uses(forward, params, (4,))
+    assert found == pytest.approx({"a": a, "b": b})
+
+
+def test_one_of_two_kernels_put_together_that_is_pruned_halves_the_operations():
+    params = {"a": jnp.zeros((4, 6)), "b": jnp.zeros((4, 6))}
+    kept = {"a": jnp.zeros((4, 6), bool), "b": jnp.ones((4, 6), bool)}
+    found = costs.uses(joined, params, (4,))
+    assert costs.flops(params, None, found) == 96
+    assert costs.flops(params, kept, found) == 48
+
+
+def test_the_gates_of_a_recurrent_cell_are_used_once_a_step():
+    network = nn.RNN(nn.OptimizedLSTMCell(5))
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 7, 3)))
+    found = costs.uses(network.apply, params, (7, 3))
+    kernels = [found[name] for name in found if name.endswith("kernel")]
+    assert kernels == [7] * 8
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("transpose_kernel", [True, False])
+def test_a_transposed_kernel_is_used_once_for_every_pixel_of_its_input(
+    padding, transpose_kernel
+):
+    conv = nn.ConvTranspose(
+        3, (3, 3), (2, 2), padding=padding, transpose_kernel=transpose_kernel
+    )
+    params = jax.eval_shape(conv.init, jax.random.key(0), jnp.zeros((1, 8, 8, 2)))
+    found = costs.uses(conv.apply, params, (8, 8, 2))
+    assert found == {"params/kernel": 64, "params/bias": 0}
+
+
+def test_what_a_convolution_dilates_is_no_pixel_and_no_weight():
+    for options, by in (({"input_dilation": 2}, 1), ({"kernel_dilation": 2}, 2)):
+        conv = nn.Conv(3, (3, 3), padding=[(by, by)] * 2, **options)
+        params = jax.eval_shape(conv.init, jax.random.key(0), jnp.zeros((1, 8, 8, 2)))
+        assert costs.uses(conv.apply, params, (8, 8, 2))["params/kernel"] == 64
+
+
 @pytest.fixture(scope="module")
 def small():
     params, uses = traced("conv2", (8, 8, 1), width=0.1)

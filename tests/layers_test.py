@@ -41,8 +41,9 @@ TABLE = {
     "models.mobilenet models.applying",
     "models": "models.applying models.catalogue",
     "masks": "",
+    "views": "axes masks",
     "models.pytorch": "models.mlp models.vgg models.resnet models.mobilenet "
-    "models.applying masks",
+    "models.applying masks views",
     "scaled": "",
     "gates": "masks",
     "concrete": "gates",
@@ -51,20 +52,22 @@ TABLE = {
     "flows": "masks scaled cuts",
     "scores": "masks cuts flows",
     "pruning": "masks cuts",
-    "patterns": "masks cuts pruning",
-    "sparsities": "pruning",
+    "patterns": "masks views pruning",
+    "sparsities": "views pruning",
     "losses": "",
     "dynamic.amounts": "masks pruning",
     "schedules": "",
     "zeros": "masks",
     "dynamic.base": "masks dynamic.amounts schedules zeros",
-    "dynamic.growing": "masks scores pruning sparsities dynamic.amounts dynamic.base",
+    "dynamic.growing": "masks views scores pruning sparsities dynamic.amounts "
+    "dynamic.base",
     "dynamic.shrinking": "masks scores pruning dynamic.amounts dynamic.base",
     "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
     "analysis": "masks",
-    "costs": "masks",
+    "origins": "",
+    "costs": "masks origins",
     "rescaling": "masks",
-    "curvature": "masks",
+    "curvature": "masks views",
     "optimizers": "names masks schedules zeros",
     "training": "meshes data.batches masks losses optimizers",
     "streaming": "meshes data.splits data.streams training",
@@ -111,13 +114,14 @@ TABLE = {
     "tickets.early_bird tickets.forward tickets",
     "models.checking": "names models.applying masks",
     "spans": "dynamic tickets.iterative tickets.continuous learnt",
-    "planning": "data.splits data.sources data.batches models masks sparsities "
-    "learnt structured models.checking spans",
+    "planning": "data.splits data.sources data.batches models masks views "
+    "sparsities learnt structured models.checking spans",
     "examples": "names data.splits data.augment data.batches",
     "flowing": "data.splits data.sources models.layers models masks cuts flows "
     "planning",
-    "criteria": "names data.splits data.sources masks cuts scores pruning patterns "
-    "sparsities losses examples flowing",
+    "pattern_names": "masks views cuts pruning patterns",
+    "criteria": "names data.splits data.sources masks views cuts scores pruning "
+    "sparsities losses examples flowing pattern_names",
     "programs": "cpu meshes data.splits data.augment data.batches models dynamic "
     "training streaming planning",
     "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
@@ -142,11 +146,12 @@ TABLE = {
     "records": "masks training",
     "populations": "meshes processes dynamic training progress tickets assembly "
     "workdir records",
-    "gains": "axes results figures",
-    "report": "axes processes commands results figures gains",
+    "palette": "",
+    "gains": "results figures palette",
+    "report": "processes commands results figures palette gains",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
     "pruning losses optimizers retraining layerwise config tickets.detection "
-    "structured spans planning criteria assembly recipes studies",
+    "structured spans planning pattern_names assembly recipes studies",
     "data.fingerprints": "data.splits",
     "source": "data.known data.splits data.balance data.sources data.lazy",
     "experiment": "memory meshes training retraining progress config results "
@@ -159,13 +164,13 @@ TABLE = {
     "sweeps": "names config results learnt checks experiment marks",
     "merged": "results sweeps",
     "launching": "progress commands config sweeps",
-    "export": "names data.sources masks models.pytorch commands config origin "
-    "tickets.storage tickets.travel tickets planning workdir findings",
+    "export": "names data.sources masks views models.pytorch commands config "
+    "origin tickets.storage tickets.travel tickets planning workdir findings",
     "main": "commands config report experiment dry_run",
     "sweep": "commands config sweeps merged launching",
-    "lthjax": "cpu models masks gates scores pruning patterns sparsities losses "
-    "dynamic analysis costs optimizers training channels compact forward two_layer "
-    "hull thresholds layerwise results tickets",
+    "lthjax": "cpu models masks views gates scores pruning patterns sparsities "
+    "losses dynamic analysis costs optimizers training channels compact forward "
+    "two_layer hull thresholds layerwise results tickets",
 }
 
 

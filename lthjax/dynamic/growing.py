@@ -12,6 +12,7 @@ import optax
 from lthjax import masks as masks_lib
 from lthjax import pruning, scores, sparsities
 from lthjax.dynamic import amounts, base
+from lthjax.views import Views
 
 
 def set_(
@@ -24,6 +25,7 @@ def set_(
     fraction: float = 0.3,
     distribution: str = "erk",
     exclude: Sequence[str] = (),
+    views: Views | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Trains sparse from the start, connections growing at random: SET.
 
@@ -56,6 +58,7 @@ def set_(
       fraction: The share of a layer's weights that moves at first, in [0, 1].
       distribution: "erk", "er" or "uniform": what sparsity each layer has.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
+      views: Which axes of a leaf are what, from `views.of`, for "erk" and "er".
 
     Raises:
       ValueError: A number or the distribution is out of its range; in `init`, nothing
@@ -74,7 +77,7 @@ def set_(
         return scores.random(jax.random.fold_in(carried, at), grads, state.masks)
 
     schedule = {"every": every, "until": until, "fraction": fraction}
-    init = _initialiser(inner, sparsity, key, distribution, exclude)
+    init = _initialiser(inner, sparsity, key, distribution, exclude, views=views)
     return _redistributing(inner, init, growth, schedule, replaces=False)
 
 
@@ -88,6 +91,7 @@ def rigl(
     fraction: float = 0.3,
     distribution: str = "erk",
     exclude: Sequence[str] = (),
+    views: Views | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Trains sparse from the start, connections growing where the gradient is large.
 
@@ -114,6 +118,7 @@ def rigl(
       fraction: The share of a layer's weights that moves at first, in [0, 1].
       distribution: "erk", "er" or "uniform": what sparsity each layer has.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
+      views: Which axes of a leaf are what, from `views.of`, for "erk" and "er".
 
     Raises:
       ValueError: As `set_`.
@@ -129,7 +134,7 @@ def rigl(
         return scores.magnitude(grads, state.masks)
 
     schedule = {"every": every, "until": until, "fraction": fraction}
-    init = _initialiser(inner, sparsity, key, distribution, exclude)
+    init = _initialiser(inner, sparsity, key, distribution, exclude, views=views)
     return _redistributing(inner, init, growth, schedule, replaces=True)
 
 
@@ -178,7 +183,7 @@ def _redistributing(inner, init, growth, schedule, *, replaces):
     )
 
 
-def _initialiser(inner, sparsity, key, distribution, exclude):
+def _initialiser(inner, sparsity, key, distribution, exclude, *, views):
     """Returns params -> the state of step 0, its masks random."""
     amounts.check_sparsity(sparsity=sparsity)
     if distribution not in DISTRIBUTIONS:
@@ -190,7 +195,7 @@ def _initialiser(inner, sparsity, key, distribution, exclude):
 
     def init(params):
         full = masks_lib.full(params, exclude)
-        kept = _counts(full, sparsity, distribution)
+        kept = _counts(full, sparsity, distribution, views)
         masks = pruning.prune(full, scores.random(drawing, params, full), kept=kept)
         params = masks_lib.apply(params, masks)
         return base.begin(masks, None, growing, inner.init(params))
@@ -198,17 +203,18 @@ def _initialiser(inner, sparsity, key, distribution, exclude):
     return init
 
 
-def _counts(full, sparsity, distribution):
+def _counts(full, sparsity, distribution, views):
     """Returns the counts of the layers: of their own sparsities, or by distribution."""
     kept = amounts.counts(full, sparsity, "global")
     if isinstance(kept, list):
         return kept
     shapes = [mask.shape for mask in jax.tree.leaves(full)]
     named = dict(zip(masks_lib.names(full), shapes, strict=True))
-    return DISTRIBUTIONS[distribution](named, kept)
+    return DISTRIBUTIONS[distribution](named, kept, views=views)
 
 
-def _uniform(shapes, kept):
+def _uniform(shapes, kept, *, views):
+    del views
     return sparsities.uniform({n: math.prod(s) for n, s in shapes.items()}, kept)
 
 

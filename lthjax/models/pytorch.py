@@ -8,12 +8,14 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from lthjax import views as views_lib
 from lthjax.masks import path_name
 from lthjax.models import applying
 from lthjax.models.mlp import MLP, ConvNet, LeNet5
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
 from lthjax.models.vgg import VGG
+from lthjax.views import Views
 
 # What PyTorch calls the leaves of a layer, where it has another name for them.
 LEAVES = {
@@ -23,6 +25,13 @@ LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+KERNEL = "kernel"
+# The kinds of `views.View` that have the like in PyTorch; "" is what a rule said.
+USUAL = {KERNEL: "Dense", "embedding": "Embed"}  # of two axes, where nothing is said
+AS_THEY_ARE = ("norm", views_lib.PLAIN, "Embed")
+KINDS = ("", "Dense", "Conv", "ConvTranspose", "ConvTranspose with transpose_kernel")
+KINDS += ("Einsum", "bias", *AS_THEY_ARE)
+STATISTICS = ("mean", "var")
 # (regular expression, what replaces it), in turn, on the path of a layer.
 TORCHVISION = (
     (r"^stem$", "conv1"),
@@ -43,10 +52,13 @@ class Layout(NamedTuple):
         map, with the channels of that map: here the channels vary fastest, in PyTorch
         slowest, so that their inputs are put in another order.
       renames: (regular expression, replacement) for the paths of layers.
+      views: Of which layer each leaf is and what its axes are, from `views.of`. `None`:
+        every kernel is a dense one; kernels of more axes are refused.
     """
 
     flattened: Mapping[str, int]
     renames: tuple[tuple[str, str], ...] = ()
+    views: Views | None = None
 
 
 def layout(model: nn.Module, params: Any, channels: int) -> Layout:
@@ -71,7 +83,25 @@ def layout(model: nn.Module, params: Any, channels: int) -> Layout:
             f"map, got a network of your own, model = {type(model).__name__}; say it: "
             "Layout({'Dense_0': channels of that map}), or Layout({}) for none"
         )
-    return found(params, channels)
+    names = views_lib.USUAL
+    kinds = {2: names[2]._replace(kind="Dense"), 4: names[4]._replace(kind="Conv")}
+    rows = [(f"{layer}/{name}", x.ndim) for (layer, name), x in _rows(params)]
+    views = {name: kinds[ndim] for name, ndim in rows if ndim in kinds}
+    return found(params, channels)._replace(views=views)
+
+
+def matrices(params: Any) -> dict[str, views_lib.View]:
+    """Returns the views of what has two axes, all that a name and a shape can say.
+
+    Args:
+      params: The parameters of a network whose layers are not known.
+    """
+    rows = [(layer, name) for (layer, name), x in _rows(params) if x.ndim == 2]
+    return {
+        f"{layer}/{name}".lstrip("/"): views_lib.USUAL[2]._replace(kind=USUAL[name])
+        for layer, name in rows
+        if name in USUAL
+    }
 
 
 def state_dict(
@@ -101,7 +131,8 @@ def state_dict(
             "PyTorch's layout has batch statistics only, got model_state with "
             f"{', '.join(statistics)}"
         )
-    _check_flattened(form.flattened, _rows(params))
+    _check_statistics(norms)
+    _check_flattened(form, _rows(params))
     counters = [
         (_name(form, layer, "num_batches_tracked"), np.zeros((), np.int64))
         for (layer, name), _ in _rows(norms)
@@ -129,15 +160,33 @@ def _by_name(rows):
 
 
 def _laid_out(form, tree):
-    """Returns (name, array) of every leaf.
+    """Returns (name, array) of every leaf, as `_tensor` has it."""
+    rows = []
+    for (layer, name), x in _rows(tree):
+        view = _view(form, f"{layer}/{name}".lstrip("/"), x.shape)
+        tensor = _tensor(x, view, form.flattened.get(layer) if name == KERNEL else None)
+        rows.append((_name(form, layer, name), tensor))
+    return rows
 
-    kernel [*size, in, out] -> weight [out, in, *size],  [in, out] -> weight [out, in];
-    scale, bias, mean, var -> weight, bias, running_mean, running_var
-    """
-    return [
-        (_name(form, layer, name), _tensor(x, name, form.flattened.get(layer)))
-        for (layer, name), x in _rows(tree)
-    ]
+
+def _view(form, name, shape):
+    """Returns the view of a leaf, or refuses one of a layer that PyTorch has not."""
+    found = None if form.views is None else form.views.get(name)
+    if found is None and len(shape) < 2:
+        return views_lib.View(kind=views_lib.PLAIN)
+    if found is None and form.views is None and len(shape) == 2:
+        kind = USUAL.get(name.rpartition("/")[2])
+        found = views_lib.USUAL[2]._replace(kind=kind) if kind else None
+    summed = found is not None and found.kind == "Einsum" and found.space
+    if found is None or found.kind not in KINDS or summed:
+        layer = found.kind if found else "a layer of which no view is known"
+        raise ValueError(
+            "PyTorch's layout must know a layer's kind and have the like of it, got "
+            f"{name} of shape {shape}, of {layer}; give the layout's views = "
+            "views.of(model.init, key, images), or say the axes of the leaf by a rule, "
+            f"({name!r}, 'out in space space'), or 'plain' to write it as it is"
+        )
+    return found
 
 
 def _rows(tree) -> list[tuple[tuple[str, str], np.ndarray]]:
@@ -148,9 +197,22 @@ def _rows(tree) -> list[tuple[tuple[str, str], np.ndarray]]:
     return [((n[0], n[2]), leaf) for n, leaf in zip(names, arrays, strict=True)]
 
 
-def _check_flattened(flattened, rows):
-    inputs = {layer: x.shape[0] for (layer, n), x in rows if n == "kernel"}
-    for layer, channels in flattened.items():
+def _check_statistics(norms):
+    for (layer, name), x in _rows(norms):
+        if name not in STATISTICS or x.ndim != 1:
+            raise ValueError(
+                "PyTorch's layout has the mean and variance of batch norm only, got "
+                f"{layer}/{name} of shape {x.shape} in batch_stats"
+            )
+
+
+def _check_flattened(form, rows):
+    kernels = [(layer, n, x.shape) for (layer, n), x in rows if n == KERNEL]
+    inputs = {
+        layer: views_lib.sizes(shape, _view(form, f"{layer}/{n}".lstrip("/"), shape))[2]
+        for layer, n, shape in kernels
+    }
+    for layer, channels in form.flattened.items():
         if layer not in inputs or inputs[layer] % channels:
             raise ValueError(
                 "the inputs of a layer behind a flattened map must be a multiple of "
@@ -166,12 +228,31 @@ def _name(form, layer, leaf):
     return ".".join(part for part in parts if part)
 
 
-def _tensor(x, name, channels):
-    if name != "kernel":
-        return x
+def _tensor(x, view, channels):
+    """Returns a leaf as PyTorch lays it out, copies first.
+
+    inputs and outputs of a product -> [out, in, *space], of a transposed convolution
+    -> [in, out, *space], turned about, which PyTorch does itself; an embedding
+    -> [in, out]; a bias -> [out]. Several axes of inputs, or of outputs, become one.
+    """
+    copies = [x.shape[axis] for axis in view.copies]
+    if view.kind in AS_THEY_ARE:
+        order = [axis for axis in range(x.ndim) if axis not in view.copies]
+        return np.ascontiguousarray(x.transpose(*view.copies, *order))
+    if view.kind == "ConvTranspose":
+        x = np.flip(x, view.space)
+    space = [x.shape[axis] for axis in view.space]
+    _, _, inputs, outputs = views_lib.sizes(x.shape, view)
+    x = x.transpose(*view.copies, *view.outputs, *view.inputs, *view.space)
+    if view.kind == "bias":
+        return np.ascontiguousarray(x.reshape(*copies, outputs))
+    x = x.reshape(*copies, outputs, inputs, *space)
     if channels:
-        x = x.reshape(-1, channels, x.shape[-1]).swapaxes(0, 1).reshape(x.shape)
-    return np.ascontiguousarray(np.moveaxis(x, (-1, -2), (0, 1)))
+        shape, x = x.shape, x.reshape(*copies, outputs, -1, channels)
+        x = x.swapaxes(-1, -2).reshape(shape)
+    if view.kind.startswith("ConvTranspose"):
+        x = x.swapaxes(len(copies), len(copies) + 1)
+    return np.ascontiguousarray(x)
 
 
 def _first_dense(params):

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from lthjax import masks, models
+from lthjax import masks, models, views
 from lthjax.models import pytorch
 from lthjax.models.mlp import MLP, ConvNet, LeNet5
 from lthjax.models.resnet import ResNet
@@ -165,7 +165,8 @@ def test_a_network_of_ones_own_says_what_it_flattens():
     params, _ = models.initialise(model, jax.random.key(1), images)
     with pytest.raises(ValueError, match=r"got a network of your own, model = Own"):
         pytorch.layout(model, params, 1)
-    tensors = pytorch.state_dict(pytorch.Layout({"Dense_0": 4}), params)
+    found = views.of(model.init, jax.random.key(1), images)
+    tensors = pytorch.state_dict(pytorch.Layout({"Dense_0": 4}, views=found), params)
     x = conv(tensors, "Conv_0", images.transpose(0, 3, 1, 2)).reshape(2, -1)
     expected, _ = models.apply(model, params, {}, images, train=False)
     found = linear(tensors, "Dense_0", x)
@@ -176,7 +177,8 @@ def test_a_kernel_of_channels_by_themselves_is_laid_out_too():
     model = nn.Conv(6, (3, 3), feature_group_count=3)
     images = jax.random.normal(jax.random.key(0), (1, 5, 4, 3))
     params, _ = models.initialise(model, jax.random.key(1), images)
-    weight = pytorch.state_dict(pytorch.Layout({}), params)["weight"]
+    form = pytorch.Layout({}, views=views.of(model.init, jax.random.key(1), images))
+    weight = pytorch.state_dict(form, params)["weight"]
     assert weight.shape == (6, 1, 3, 3)
     found = lax.conv_general_dilated(
         images.transpose(0, 3, 1, 2),
@@ -191,6 +193,126 @@ def test_a_kernel_of_channels_by_themselves_is_laid_out_too():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def scattered(x, weight, stride):
+    """Returns a transposed convolution as PyTorch defines it [batch, out, h, w].
+
+    y[b, o, stride i + k, stride j + l] += x[b, c, i, j] weight[c, o, k, l]
+    """
+    (batch, _, height, width), (_, out, h, w) = x.shape, weight.shape
+    y = np.zeros((batch, out, (height - 1) * stride + h, (width - 1) * stride + w))
+    for i, j in np.ndindex(height, width):
+        put = np.einsum("bc,cokl->bokl", x[:, :, i, j], weight)
+        y[:, :, i * stride : i * stride + h, j * stride : j * stride + w] += put
+    return y
+
+
+@pytest.mark.parametrize("transpose_kernel", [True, False])
+def test_a_transposed_convolution_is_turned_about(transpose_kernel):
+    model = nn.ConvTranspose(
+        3, (3, 2), (2, 2), padding="VALID", transpose_kernel=transpose_kernel
+    )
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 2)).astype(np.float32)
+    variables = model.init(jax.random.key(1), x)
+    form = pytorch.Layout({}, views=views.of(model.init, jax.random.key(1), x))
+    found = pytorch.state_dict(form, variables["params"])
+    assert found["weight"].shape == (2, 3, 3, 2)
+    expected = np.asarray(model.apply(variables, x)).transpose(0, 3, 1, 2)
+    y = scattered(x.transpose(0, 3, 1, 2), found["weight"], 2)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+class Mixed(nn.Module):
+    """A network of layers that PyTorch has as others: all matrices are of two axes."""
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns the result for `x` [batch, words]."""
+        x = nn.Embed(7, 8, name="embed")(x)
+        x = nn.MultiHeadDotProductAttention(num_heads=2, name="attention")(x)
+        x = nn.Conv(4, (3,), name="conv")(x)
+        scan = nn.scan(_Step, variable_axes={"params": 1}, split_rngs={"params": True})
+        return scan(name="layers")(x, jnp.zeros((3, 1)))[0]
+
+
+class _Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.Dense(4, name="dense")(nn.LayerNorm(name="norm")(x)), None
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Returns the parameters of `Mixed`, drawn on the host, and their views."""
+    words = jnp.zeros((1, 5), jnp.int32)
+    shapes, found = views.traced(Mixed().init, jax.random.key(0), words)
+    draw = np.random.default_rng(0).normal
+    return jax.tree.map(lambda x: np.float32(draw(size=x.shape)), shapes), found
+
+
+def test_every_matrix_is_written_as_inputs_and_outputs_whatever_its_axes(mixed):
+    params, found = mixed
+    tensors = pytorch.state_dict(pytorch.Layout({}, views=found), params)
+    query, out = (params["attention"][name]["kernel"] for name in ("query", "out"))
+    assert query.shape == (8, 2, 4) and out.shape == (2, 4, 8)
+    same = np.testing.assert_array_equal
+    same(tensors["attention.query.weight"], query.reshape(8, 8).T)
+    same(tensors["attention.out.weight"], out.reshape(8, 8).T)
+    bias = params["attention"]["query"]["bias"]
+    same(tensors["attention.query.bias"], bias.reshape(8))
+    same(tensors["embed.weight"], params["embed"]["embedding"])
+    same(tensors["conv.weight"], params["conv"]["kernel"].transpose(2, 1, 0))
+    # Stacked layers lie on the first axis, as in torch.func.stack_module_state.
+    stack = params["layers"]["dense"]["kernel"]
+    same(tensors["layers.dense.weight"], stack.transpose(1, 2, 0))
+    same(tensors["layers.norm.weight"], params["layers"]["norm"]["scale"].T)
+
+
+def test_torch_loads_what_was_written_and_computes_the_same(mixed):
+    torch = pytest.importorskip("torch")
+    params, found = mixed
+    tensors = pytorch.state_dict(pytorch.Layout({}, views=found), params)
+    layer = torch.nn.Linear(8, 8)
+    own = {n: torch.tensor(tensors[f"attention.out.{n}"]) for n in ("weight", "bias")}
+    layer.load_state_dict(own, strict=True)
+    x = np.float32(np.random.default_rng(1).normal(size=(3, 2, 4)))
+    kernel, bias = params["attention"]["out"].values()
+    kernel, bias = (kernel, bias) if kernel.ndim == 3 else (bias, kernel)
+    expected = np.einsum("bhd,hdo->bo", x, kernel) + bias[None]
+    y = layer(torch.tensor(x.reshape(3, 8))).detach().numpy()
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer, shape, kind",
+    [
+        (nn.ConvLocal(3, (3,)), (1, 8, 4), "ConvLocal"),
+        (nn.Conv(3, (3,), mask=np.ones((3, 4, 3))), (1, 8, 4), "masked Conv"),
+        (nn.WeightNorm(nn.Dense(3)), (1, 4), "WeightNorm"),
+    ],
+)
+def test_a_layer_that_pytorch_has_not_is_refused_by_its_kind(layer, shape, kind):
+    shapes, found = views.traced(layer.init, jax.random.key(0), jnp.zeros(shape))
+    params = jax.tree.map(lambda x: np.zeros(x.shape), shapes)
+    with pytest.raises(ValueError, match=f"must know a layer's kind.*{kind}"):
+        pytorch.state_dict(pytorch.Layout({}, views=found), params)
+
+
+def test_a_kernel_of_no_known_layer_is_refused_until_a_rule_says_its_axes():
+    params = {"own": {"kernel": np.zeros((3, 4, 5, 6))}}
+    for known in (None, {}):
+        with pytest.raises(ValueError, match=r"got own/kernel of shape \(3, 4, 5, 6\)"):
+            pytorch.state_dict(pytorch.Layout({}, views=known), params)
+    said = views.ruled(jax.tree.map(jnp.asarray, params), [("own", "out in space in")])
+    found = pytorch.state_dict(pytorch.Layout({}, views=said), params)
+    assert found["own.weight"].shape == (3, 24, 5)
+    said = views.ruled(jax.tree.map(jnp.asarray, params), [("own", "plain")])
+    found = pytorch.state_dict(pytorch.Layout({}, views=said), params)
+    assert found["own.weight"].shape == (3, 4, 5, 6)
+
+
+OWN = views.of(Own().init, jax.random.key(0), jnp.zeros((1, 4, 5, 1)))
+
+
 @pytest.mark.parametrize(
     "form, state, message",
     [
@@ -202,5 +324,6 @@ def test_a_kernel_of_channels_by_themselves_is_laid_out_too():
 )
 def test_what_does_not_fit_is_refused(form, state, message):
     params, _ = models.initialise(Own(), jax.random.key(0), jnp.zeros((1, 4, 5, 1)))
+    form = form._replace(views=OWN)
     with pytest.raises(ValueError, match=message):
         pytorch.state_dict(form, params, state)

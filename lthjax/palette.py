@@ -1,0 +1,39 @@
+"""What all figures share: the colour of an arm, which is the same in each."""
+
+from collections.abc import Iterable
+
+# Far apart for the eye, none of them the grey of "dense".
+COLOURS = {
+    "ticket": "#1f77b4",
+    "reinit": "#ff7f0e",
+    "shuffle": "#2ca02c",
+    "random": "#d62728",
+    "search": "#9467bd",
+    "neurons": "#8c564b",
+    "skips": "#e377c2",
+    "rescaling": "#bcbd22",
+    "smoothing": "#17becf",
+    "distillation": "#000000",
+    "tost_paper": "#ffbb00",
+    "all_tweaks": "#00c957",
+    "tost_code": "#5500ff",
+    "vanilla": "#98df8a",
+}
+OTHERS = ("#ff00aa", "#006400", "#7b0000", "#00ffcc", "#003f7f", "#c5b0d5", "#ff9896")
+OTHERS += ("#5f5f00", "#9edae5", "#b15928", "#4b0082", "#cab2d6", "#33ff33")
+
+
+def colours(arms: Iterable[str]) -> dict[str, str]:
+    """Returns {arm: colour} of the arms of a run, no two alike.
+
+    An arm that has none of its own, "neurons+smoothing", gets the next of the others,
+    in alphabetical order (from the fourteenth on, again the first): to be given all
+    arms of a run, whatever a figure shows.
+
+    Args:
+      arms: Their names.
+    """
+    arms = list(arms)
+    unnamed = sorted({arm for arm in arms if arm not in COLOURS})
+    more = {arm: OTHERS[i % len(OTHERS)] for i, arm in enumerate(unnamed)}
+    return {arm: more.get(arm) or COLOURS[arm] for arm in arms}
