@@ -8,6 +8,7 @@ Groups are chosen as `pruning.prune` chooses weights, by the mean score of what 
 in them; a group goes or stays as one, and what was pruned in it stays pruned.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
