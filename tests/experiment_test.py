@@ -116,7 +116,7 @@ def test_a_finished_run_leaves_nothing_half_written(full):
     names = {path.name for path in root.iterdir()} - {".lock"}
     assert names == {
         *("config.json", "results.jsonl", "curves.jsonl", "results.csv", "curve.png"),
-        *("layers.png", "tickets", "search", "tensorboard"),
+        *("run.json", "layers.png", "tickets", "search", "tensorboard"),
     }
     assert not [path for path in root.rglob("*") if "tmp" in path.name]
 
