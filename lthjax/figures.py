@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lthjax import results
-from lthjax.axes import COLOURS
+from lthjax.palette import COLOURS
 
 KEPT = "weights kept, % of the prunable ones"
 SEEDS, LEVELS = "seed", "level"

@@ -138,7 +138,8 @@ TABLE = {
     "chains": "masks results tickets learnt assembly workdir",
     "missing": "dynamic training checkpoints results tickets learnt structured "
     "workdir chains",
-    "figures": "axes results",
+    "palette": "",
+    "figures": "results palette",
     "findings": "models masks analysis costs results tickets.storage workdir",
     "studies": "names processes data.splits data.sources data.batches models masks "
     "analysis costs training progress results tickets.storage tickets figures "
@@ -146,9 +147,8 @@ TABLE = {
     "records": "masks training",
     "populations": "meshes processes dynamic training progress tickets assembly "
     "workdir records",
-    "palette": "",
-    "gains": "results figures palette",
-    "report": "processes commands results figures palette gains",
+    "gains": "results palette figures",
+    "report": "processes commands results palette figures gains",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
     "pruning losses optimizers retraining layerwise config tickets.detection "
     "structured spans planning pattern_names assembly recipes studies",
