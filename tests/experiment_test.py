@@ -155,8 +155,8 @@ def test_levels_and_late_rewinding_compile_nothing_and_controls_once(tmp_path):
 
 
 RATES = {"search.layer_rates": (("head", 0.1),), "search.rate": 0.2}
-LISTED = {"search.sparsities": (0.0, 0.5, 0.905)}
-AT_THOSE = [TOTAL, TOTAL // 2, round(TOTAL * (1 - 0.905))]
+LISTED = {"search.sparsities": (0.25, 0.5, 0.905)}
+AT_THOSE = [round(TOTAL * 0.75), TOTAL // 2, round(TOTAL * (1 - 0.905))]
 
 
 def by_layer(level, shares):

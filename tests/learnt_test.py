@@ -228,20 +228,29 @@ VGG = {
     "data.options": {"train": 48, "test": 16, "image_shape": (16, 16, 1)},
     "search.method": "slimming",
 }
+RESNET = {"model.name": "resnet20", "model.width": 0.05}
+RESNET |= {"model.options": {"shortcut_norm": False}}
+
 BAD = [
-    ({"search.gates.final_temperature": 1.0}, "end above 1, .* final_temperature = 1"),
+    (
+        {"search.gates.final_temperature": 1.0},
+        r"in \(1, inf\), got .*final_temperature = 1",
+    ),
     ({"search.gates.initial": (20.0,)}, "between 0 and 1 in float32, got initial = 20"),
-    ({"search.gates.initial": ()}, "one logit or different ones, got search.gates"),
-    ({"search.gates.initial": (0.1, 0.1)}, "one logit or different ones, got"),
-    ({"search.gates.reset": "none"}, "paper, code, got reset = 'none'"),
-    ({"search.gates.start": "k"}, "zero, rewind_to, got start = 'k'"),
-    ({"search.gates.penalty": -1.0}, "at least 0, got search.gates.penalty = -1"),
+    ({"search.gates.initial": ()}, "one logit or different ones, .* got search.gates"),
+    (
+        {"search.gates.initial": (0.1, 0.1)},
+        "one logit or different ones, .* got",
+    ),
+    ({"search.gates.reset": "none"}, "paper, code, got search.gates.reset = 'none'"),
+    ({"search.gates.start": "k"}, "zero, rewind_to, got search.gates.start = 'k'"),
+    ({"search.gates.penalty": -1.0}, "got search.gates.penalty = -1"),
     ({"search.restart": "continue"}, "fine_tune, got restart = 'continue'"),
     ({"search.method": "contnuous"}, "did you mean 'continuous'"),
     (VGG, r"one share .* got search.sparsities = \(\)"),
     ({"search.method": "slimming"}, "scales of batch norm, got a network without any"),
     (
-        {**VGG, "model.name": "resnet20", "model.options": {"shortcut_norm": False}},
+        {**VGG, **RESNET},
         "one chain, .* got stage2_block0/shortcut, .* outside of it",
     ),
     ({"train.steps": 3}, r"two periods .*period = 0 \(an epoch, 3\) in 3 steps"),
@@ -249,9 +258,15 @@ BAD = [
         {"search.gates.period": 4},
         "two periods .*period = 4 in 4 steps; give",
     ),
-    ({"search.gates.final_temperature": float("inf")}, "finite, got .* = inf"),
-    ({"search.gates.initial": ("a",)}, r"must be numbers, got .* = \('a',\)"),
-    ({"search.gates.initial": ((0.1,),)}, "must be numbers, got search.gates.initial"),
+    (
+        {"search.gates.final_temperature": float("inf")},
+        "final_temperature must be in .* = inf",
+    ),
+    ({"search.gates.initial": ("a",)}, r"tuple of numbers, got .* = \('a',\)"),
+    (
+        {"search.gates.initial": ((0.1,),)},
+        "tuple of numbers, got config.search.gates.initial",
+    ),
     ({"search.pattern": "channels"}, "no use for search.pattern, got .* = 'channels'"),
     ({"search.scope": "layer"}, "scope without search.sparsities, got .* = 'layer'"),
     ({"search.minimum": 2}, "minimum without search.sparsities, got .* = 2; leave"),
