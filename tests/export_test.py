@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import safetensors
 import tiny
+from flax import linen as nn
 from safetensors.numpy import load_file
 
 from lthjax import config as config_lib
@@ -82,6 +83,32 @@ def test_a_network_of_ones_own_needs_to_be_told_what_it_flattens(run, tmp_path):
     call(run, tmp_path / "y", "--layout=torch", "--flattened", "dense1:4")
     a, b = (load_file(tmp_path / name)["dense1.weight"] for name in "xy")
     np.testing.assert_array_equal(a.reshape(8, 16, 4).swapaxes(1, 2).reshape(8, 64), b)
+
+
+class Turned(nn.Module):
+    """A user's network: a transposed convolution, and a layer of its own."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        """Returns the logits."""
+        x = nn.ConvTranspose(4, (2, 2), name="up")(images).mean((1, 2))
+        return x @ self.param("own", nn.initializers.normal(), (self.num_classes, 4)).T
+
+
+def test_layers_of_a_network_of_ones_own_are_written_by_their_kind():
+    changes = {"model.name": "export_test:Turned", "model.options": {}}
+    config = tiny.config(changes)
+    params = {"up": {"kernel": np.arange(16.0).reshape(2, 2, 1, 4), "bias": np.ones(4)}}
+    params["own"] = np.ones((10, 4))
+    with pytest.raises(ValueError, match=r"got own of shape \(10, 4\)"):
+        pytorch.state_dict(export._layout(config, params, {}, ()), params)
+    rules = export._rules(["^own$:out in"])
+    found = pytorch.state_dict(export._layout(config, params, {}, rules), params)
+    turned = params["up"]["kernel"][::-1, ::-1].transpose(2, 3, 0, 1)
+    same(found["up.weight"], turned)
+    same(found["own"], params["own"])
 
 
 @pytest.mark.parametrize(
