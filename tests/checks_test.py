@@ -44,7 +44,6 @@ BAD = [
     ({"model.options": {"activation": "relu"}}, "activation like a function of arrays"),
     ({"model.options": {"beside": 1}}, "beside like None, got beside = 1"),
     ({**RES, "model.options": {"blocks": (1, 1, 1, 1)}}, "channels for each, got blo"),
-    ({**RES, "model.options": {"blocks": ()}}, "a stage at least"),
     ({**RES, "model.options": {"blocks": (1, 0)}}, "from 1 to 1,000, got blocks"),
     ({**RES, "model.options": {"channels": (16,)}}, r"got blocks = \(3, 3, 3\)"),
     ({**RES, "model.options": {"bottleneck": 1}}, "bottleneck like False, got"),

@@ -106,6 +106,7 @@ def carrying(
             u, slots = stepped(stay)
             if grows == "replace":
                 u, slots = _paused(moved, state.inner, u, slots)
+            if grows:
                 slots = zeros.cleared(extended, slots, params, stay)
             return zeros.cancelled(u, params, stay), slots, masks
 

@@ -133,10 +133,11 @@ def _check_values(name: str, parameters: Mapping, options: Mapping[str, Any]) ->
                 f"{value!r}"
             )
     for stages in STAGES:
-        if stages in given and not 1 <= len(given[stages]) <= len(given["channels"]):
+        least = max(1, len(given.get(stages, ())))
+        if stages in given and len(given["channels"]) < least:
             raise ValueError(
-                f"model {name!r} must have a stage at least, and channels for each, "
-                f"got {stages} = {given[stages]}, channels = {given['channels']}"
+                f"model {name!r} must have channels for its stem and each stage, got "
+                f"{stages} = {given[stages]}, channels = {given['channels']}"
             )
 
 
