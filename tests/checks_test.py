@@ -28,6 +28,9 @@ BAD = [
     ({**EARLY, "search.sparsities": (0.1,)}, "must lose one of its 4 channels, got"),
     ({**EARLY, "search.sparsities": (0.9,)}, "1 layers must keep a channel"),
     ({"data.crop": 8}, "below the 8 pixels of an image, got data.crop = 8"),
+    ({"data.size": 10}, "goes with data.stream = True, got data.size = 10"),
+    ({"data.mean": (0.5,) * 3}, "data.mean must be 1 finite numbers, one a channel"),
+    ({"data.mean": (127.0,)}, r"data.mean must be in \[0, 1\], got data.mean ="),
     ({**STEPPED, "schedule.drops": (1.3334,)}, "from 1 to 3, .* which are the steps 4"),
     ({**STEPPED, "schedule.drops": (0.1,)}, "which are the steps 0"),
     ({**STEPPED, "schedule.drops": (0.3, 0.4)}, "which are the steps 1, 1"),
@@ -88,7 +91,8 @@ def test_arms_that_differ_are_allowed_and_their_times_are_checked():
 
 TEXTS = {name for name, v in config.flat(config.default()).items() if type(v) is str}
 # Checked where they are used, and always used; or free.
-ELSEWHERE = {"best_by", "data.name", "data_dir", "model.dtype", "model.name"}
+ELSEWHERE = {"best_by", "data.cut", "data.name", "data_dir", "model.dtype"}
+ELSEWHERE |= {"model.name", "search.norms"}
 ELSEWHERE |= {"optimizer.name", "retraining.distillation.teacher", "schedule.name"}
 ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")}
 ELSEWHERE |= {"search.scope", "search.score"}
