@@ -184,8 +184,8 @@ def _view(form, name, shape):
         raise ValueError(
             "PyTorch's layout must know a layer's kind and have the like of it, got "
             f"{name} of shape {shape}, of {layer}; give the layout's views = "
-            "views.of(model.init, key, images), as a command --trust, or say the axes of "
-            "the leaf by a rule, as a command --views, such as "
+            "views.of(model.init, key, images), as a command --trust, or say the axes "
+            "of the leaf by a rule, as a command --views, such as "
             f"({name!r}, 'out in space space'), or 'plain' to write it as it is"
         )
     return found
