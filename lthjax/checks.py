@@ -7,6 +7,7 @@ import jax
 
 from lthjax import (
     assembly,
+    criteria,
     gates,
     layerwise,
     losses,
@@ -29,6 +30,7 @@ from lthjax.values import LARGEST
 
 # Names that keys may have, those too that a run does not read.
 CHOICES = {
+    "search.norms": criteria.NORMS,
     "search.gates.reset": gates.RESETS,
     "search.gates.start": ("zero", "rewind_to"),
     "search.gates.gradient": ("sigmoid", "identity"),

@@ -23,6 +23,7 @@ DEVICES = Range(-1, LARGEST)
 
 # Every number of a config, and of its tuples; floats are finite, in float32.
 RANGES = {
+    "seeds": Range(0, 2**32),
     "data.validation": COUNT,
     "data.limit": COUNT,
     "data.crop": COUNT,

@@ -91,8 +91,14 @@ def test_arms_that_differ_are_allowed_and_their_times_are_checked():
 
 TEXTS = {name for name, v in config.flat(config.default()).items() if type(v) is str}
 # Checked where they are used, and always used; or free.
-ELSEWHERE = {"best_by", "data.cut", "data.name", "data_dir", "model.dtype"}
-ELSEWHERE |= {"model.name", "search.norms"}
+ELSEWHERE = {
+    "best_by",
+    "data.cut",
+    "data.name",
+    "data_dir",
+    "model.dtype",
+    "model.name",
+}
 ELSEWHERE |= {"optimizer.name", "retraining.distillation.teacher", "schedule.name"}
 ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")}
 ELSEWHERE |= {"search.scope", "search.score"}

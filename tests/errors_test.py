@@ -45,7 +45,7 @@ BAD = [
     ({"data.validation": 0}, "validation split .* got 0 .*; give data.validation"),
     ({"data.options": {"train": 48, "test": 0}}, "test split must have at least one"),
     ({"data.validation": 48}, "validation must be below the 48 training images"),
-    ({"data.limit": 99}, "limit must be from 1 to the 32 train images"),
+    ({"data.limit": 99}, "limit must be from 1 to the 32 training images"),
     ({"data.options": {"like": "digit"}}, "did you mean 'digits'"),
     ({"data.options": {"sise": 1}}, "the options of the data set 'synthetic' must be"),
     ({"model.options": {"hiden": (3,)}}, "got option = 'hiden', did you mean 'hidden'"),

@@ -151,7 +151,7 @@ TABLE = {
     "report": "processes commands results palette figures gains",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
     "pruning losses optimizers retraining layerwise config tickets.detection "
-    "structured spans planning pattern_names assembly recipes studies",
+    "structured spans planning pattern_names criteria assembly recipes studies",
     "data.fingerprints": "data.splits",
     "source": "data.known data.splits data.balance data.sources data.lazy",
     "experiment": "memory meshes training retraining progress config results "
