@@ -133,7 +133,11 @@ def _check_values(name: str, parameters: Mapping, options: Mapping[str, Any]) ->
                 f"{value!r}"
             )
     for stages in STAGES:
-        if stages in given and not 1 <= len(given[stages]) <= len(given["channels"]):
+        channels = len(given.get("channels", ()))
+        least = 0 if stages == "blocks" else 1  # a residual network may end at its stem
+        if stages in given and not (
+            channels and least <= len(given[stages]) <= channels
+        ):
             raise ValueError(
                 f"model {name!r} must have a stage at least, and channels for each, "
                 f"got {stages} = {given[stages]}, channels = {given['channels']}"
