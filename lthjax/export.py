@@ -7,8 +7,8 @@ it (with `retraining.arms`, or with a study that reads weights), `--trained=ARM`
 that was retrained. `lthjax.tickets.travel.read` brings the file back. `--layout=torch`
 writes what PyTorch's `load_state_dict(strict=True)` takes, pruned weights at zero, and
 the masks, named alike, to `ticket.masks.safetensors` beside it. A run with a model or
-data of one's own needs `--flattened` for that, or `--trust`, which imports and calls
-what the workdir names, and says so.
+data of one's own needs `--flattened` for that, and `--trust`, which imports and calls
+what the workdir names and says so, unless its layers are dense or `--views` says them.
 """
 
 import argparse
