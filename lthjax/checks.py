@@ -74,6 +74,7 @@ def check(
     retraining.check_arms(config.retraining.arms)
     facts, train, held_out = _facts(config) if source is None else _measured(source)
     plan = planning.plan(config, facts, train)
+    splits.check_scale(facts.image_shape[-1], config.data.mean, config.data.std)
     _check_crop(config.data.crop, facts.image_shape)
     _check_times(config, plan)
     _check_levels(config, plan)
@@ -109,6 +110,11 @@ def _facts(config):
         facts = lazy.facts(data.name, data_dir=where, side=data.size, options=options)
     else:
         facts = sources.facts(data.name, data_dir=where, options=options)
+    if data.size and not data.stream:
+        raise ValueError(
+            "data.size is the side of a photograph's crop, and goes with data.stream "
+            f"= True, got data.size = {data.size}; give 0"
+        )
     own = facts.validation
     if own and data.validation not in (0, own):
         raise ValueError(

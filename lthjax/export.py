@@ -7,12 +7,13 @@ it (with `retraining.arms`, or with a study that reads weights), `--trained=ARM`
 that was retrained. `lthjax.tickets.travel.read` brings the file back. `--layout=torch`
 writes what PyTorch's `load_state_dict(strict=True)` takes, pruned weights at zero, and
 the masks, named alike, to `ticket.masks.safetensors` beside it. A run with a model or
-data of one's own needs `--flattened` for that, or `--trust`, which imports and calls
-what the workdir names, and says so.
+data of one's own needs `--flattened` for that, and `--trust`, which imports and calls
+what the workdir names and says so, unless its layers are dense or `--views` says them.
 """
 
 import argparse
 import json
+import logging
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from lthjax.models import pytorch
 from lthjax.tickets import travel
 from lthjax.tickets.storage import load_trained
 from lthjax.workdir import Member
+
+log = logging.getLogger(__name__)
 
 
 def export(
@@ -149,16 +152,37 @@ def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
     said = views_lib.ruled(params, rules)
     own = ":" in config.model.name or ":" in config.data.name
     if flattened is not None and own and not trust:
+        _check_windows(said)
         return pytorch.Layout(flattened, views=pytorch.matrices(params) | said)
     data = config.data
     options = data.options.to_dict()
     facts = sources.facts(data.name, data_dir=config.data_dir or None, options=options)
     if flattened is not None:
-        views = planning.views(config, facts)[1] | said
+        views = views_lib.joined(planning.views(config, facts)[1], said)
         return pytorch.Layout(flattened, views=views)
     model = planning.model(config, facts)
     form = pytorch.layout(model, params, facts.image_shape[-1])
     return form._replace(views=form.views | said)
+
+
+def _check_windows(said):
+    """Says which leaves are taken for convolutions, or refuses what is called another.
+
+    A transposed one has the same axes and is written turned about.
+    """
+    windows = [name for name, view in said.items() if view.space]
+    turned = [name for name in windows if views_lib.TRANSPOSED in name]
+    if turned:
+        raise ValueError(
+            "a rule must not be all that is known of a transposed convolution, which "
+            f"is written turned about, got {turned[0]}; give --trust"
+        )
+    if windows:
+        log.warning(
+            "written as convolutions, none of them a transposed one: %s; with one of "
+            "these, give --trust",
+            ", ".join(windows),
+        )
 
 
 def _flattened(texts: Sequence[str] | None) -> dict[str, int] | None:

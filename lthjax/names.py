@@ -26,6 +26,7 @@ class Origin(NamedTuple):
 
 _ORIGIN = contextvars.ContextVar("origin", default=None)  # None: what the user typed
 OURS = pathlib.Path(__file__).parent
+WORKS = "run on the arrays of this experiment, under jax.jit"
 STANDARD = pathlib.Path(contextlib.__file__).parent
 # What a user's function calls and is called by: no place to look for its fault.
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -100,7 +101,7 @@ def _check_origin(name, kind):
 
 
 @contextlib.contextmanager
-def calling(kind: str, name: str) -> Iterator[None]:
+def calling(kind: str, name: str, must: str = WORKS) -> Iterator[None]:
     """Turns what a user's own function raises into one sentence.
 
     What it raised is the cause of that, with its own traceback (`own_traceback`). What
@@ -109,6 +110,7 @@ def calling(kind: str, name: str) -> Iterator[None]:
     Args:
       kind: What the function is, for the sentence: "model", "score", ...
       name: What the config calls it.
+      must: What it must do, for the sentence.
 
     Raises:
       ValueError: Something was raised.
@@ -119,8 +121,8 @@ def calling(kind: str, name: str) -> Iterator[None]:
         if isinstance(error, ValueError) and is_ours(error):
             raise
         raise ValueError(
-            f"the {kind} must run on the arrays of this experiment, under jax.jit, got "
-            f"{kind} = {name!r}, which raised {_first_line(error)}"
+            f"the {kind} must {must}, got {kind} = {name!r}, which raised "
+            f"{_first_line(error)}"
         ) from error
 
 

@@ -29,7 +29,7 @@ RANGES = {
     "data.crop": COUNT,
     "data.workers": Range(0, 1024, "[]"),
     "data.size": Range(0, 8192, "[]"),
-    "data.mean": Range(float("-inf"), ends="()"),
+    "data.mean": Range(0, 1, "[]"),
     "data.std": POSITIVE,
     "model.width": POSITIVE,
     "train.epochs": COUNT,

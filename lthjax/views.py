@@ -37,6 +37,7 @@ class View(NamedTuple):
 
 Views = Mapping[str, View]
 WORDS = {"in": "inputs", "out": "outputs", "space": "space", "copies": "copies"}
+TRANSPOSED = "ConvTranspose"  # how the kinds of transposed convolutions begin
 PLAIN = "plain"  # a leaf whose axes are nothing of these, such as a position's vector
 
 
@@ -76,7 +77,25 @@ def traced(
         if leaf.words is not None
     }
     shapes = jax.tree.map(lambda leaf: leaf.shape, found, is_leaf=_is_leaf)
-    return shapes, known | ruled(shapes, rules)
+    return shapes, joined(known, ruled(shapes, rules))
+
+
+def joined(known: Views, said: Views) -> dict[str, View]:
+    """Returns views with those of rules before them.
+
+    A convolution stays a transposed one, which is no matter of its axes.
+
+    Args:
+      known: Those of layers.
+      said: Those of `ruled`.
+    """
+    kinds = {
+        name: known[name].kind
+        for name, one in said.items()
+        if name in known and known[name].kind.startswith(TRANSPOSED) and not one.kind
+    }
+    more = {name: said[name]._replace(kind=kind) for name, kind in kinds.items()}
+    return {**known, **said, **more}
 
 
 def view(words: Sequence[str], kind: str = "") -> View:

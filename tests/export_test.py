@@ -97,18 +97,39 @@ class Turned(nn.Module):
         return x @ self.param("own", nn.initializers.normal(), (self.num_classes, 4)).T
 
 
-def test_layers_of_a_network_of_ones_own_are_written_by_their_kind():
+UP = {"kernel": np.arange(16.0).reshape(2, 2, 1, 4), "bias": np.ones(4)}
+TURNED = UP["kernel"][::-1, ::-1].transpose(2, 3, 0, 1)
+
+
+def written(params, rules, *, trust):
+    """A user's network in PyTorch's layout."""
     changes = {"model.name": "export_test:Turned", "model.options": {}}
-    config = tiny.config(changes)
-    params = {"up": {"kernel": np.arange(16.0).reshape(2, 2, 1, 4), "bias": np.ones(4)}}
-    params["own"] = np.ones((10, 4))
+    found = tiny.config(changes), params, {}, export._rules(rules)
+    return pytorch.state_dict(export._layout(*found, trust=trust), params)
+
+
+def test_layers_of_a_network_of_ones_own_are_written_by_their_kind():
+    params = {"up": UP, "own": np.ones((10, 4))}
     with pytest.raises(ValueError, match=r"got own of shape \(10, 4\)"):
-        pytorch.state_dict(export._layout(config, params, {}, ()), params)
-    rules = export._rules(["^own$:out in"])
-    found = pytorch.state_dict(export._layout(config, params, {}, rules), params)
-    turned = params["up"]["kernel"][::-1, ::-1].transpose(2, 3, 0, 1)
-    same(found["up.weight"], turned)
+        written(params, [], trust=True)
+    found = written(params, ["^own$:out in"], trust=True)
+    same(found["up.weight"], TURNED)
     same(found["own"], params["own"])
+
+
+def test_a_rule_leaves_a_transposed_convolution_one_and_says_where_it_cannot_tell(
+    caplog,
+):
+    params, rule = {"up": UP, "own": np.ones((10, 4))}, "up/kernel:space space in out"
+    found = written(params, ["^own$:out in", rule], trust=True)
+    same(found["up.weight"], TURNED)
+    assert not caplog.text
+    found = written({"up": UP}, [rule], trust=False)
+    same(found["up.weight"], UP["kernel"].transpose(3, 2, 0, 1))
+    assert "none of them a transposed one: up/kernel; with one" in caplog.text
+    named = {"ConvTranspose_0": UP}
+    with pytest.raises(ValueError, match="got ConvTranspose_0/kernel; give --trust"):
+        written(named, ["kernel:space space in out"], trust=False)
 
 
 @pytest.mark.parametrize(

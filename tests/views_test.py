@@ -165,7 +165,8 @@ OWN = {"model.name": "views_test:Attention", "search.sparsities": (0.5,)}
 def plan(changes):
     config = tiny.config(OWN | {"model.options": {}} | changes)
     numbers = planning.plan(config, FACTS, 48)
-    assembly.check(config, numbers)
+    init_fn = planning.initialiser(config, FACTS)
+    assembly.check(config, numbers, jax.eval_shape(init_fn, jax.random.key(0))[0])
     return numbers
 
 

@@ -118,9 +118,10 @@ def _check_range(name, labels, num_classes):
     low, high = int(labels.min()), int(labels.max())
     most = 2**31 - 1 if num_classes is None else num_classes
     if low < 0 or high >= most:
+        known = "" if num_classes is None else f" with num_classes = {num_classes}"
         raise ValueError(
-            f"labels of {name!r} must be from 0 to num_classes - 1, got labels from "
-            f"{low} to {high} with num_classes = {num_classes}"
+            f"labels of {name!r} must be the numbers of the classes, from 0 to "
+            f"num_classes - 1, got labels from {low} to {high}{known}"
         )
 
 
@@ -129,10 +130,12 @@ def _check_scale(name, source, channels):
         mean, std = (np.asarray(x, float) for x in (source.mean, source.std))
         right = mean.shape == std.shape == (channels,) and (std > 0).all()
         right = right and np.isfinite([mean, std]).all()
+        right = right and ((mean >= 0) & (mean <= 1)).all()
     except (TypeError, ValueError):
         right = False
     if not right:
         raise ValueError(
             f"mean and std of {name!r} must be {channels} finite numbers each, one a "
-            f"channel, std positive, got mean = {source.mean}, std = {source.std}"
+            "channel, of images / 255, so that mean is from 0 to 1, and std positive, "
+            f"got mean = {source.mean}, std = {source.std}"
         )

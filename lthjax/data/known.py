@@ -104,8 +104,8 @@ def check_classes(name: str, num_classes: int) -> None:
     """
     if not isinstance(num_classes, int | np.integer) or num_classes < 2:
         raise ValueError(
-            f"a data set must have at least two classes, got {name!r} with num_classes "
-            f"= {num_classes}"
+            "a data set must have at least two classes, a whole number, got "
+            f"{name!r} with num_classes = {num_classes!r}"
         )
 
 
@@ -114,7 +114,7 @@ def _check_sizes(shape, train, test):
     if not sides or not _is_count(train, 1) or not _is_count(test, 0):
         raise ValueError(
             "image_shape must be three positive integers, train at least 1 and test at "
-            f"least 0, got image_shape = {shape}, train = {train}, test = {test}"
+            f"least 0, got image_shape = {shape}, train = {train!r}, test = {test!r}"
         )
 
 

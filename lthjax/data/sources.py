@@ -1,5 +1,6 @@
 """Data sets: a train, a validation and a test split, and what is known of them."""
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -179,7 +180,10 @@ def synthetic(
 
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
     loader = names.resolve(name, SOURCES, "data set")
-    found = loader(**_taken(name, loader, data_dir, options))
+    taken = _taken(name, loader, data_dir, options)
+    own = names.calling("data set", name, "be made by its function from data.options")
+    with contextlib.nullcontext() if name in SOURCES else own:
+        found = loader(**taken)
     if not isinstance(found, Source):
         found = _describe(name, *_pairs(name, found))
     return checks.sound(name, found)

@@ -216,7 +216,17 @@ def normalised(
       ValueError: There is not one finite number for each channel, or one of `std` is
         not positive.
     """
-    channels = image_shape(source.train)[-1]
+    check_scale(image_shape(source.train)[-1], mean, std)
+    own = {"mean": tuple(mean) or source.mean, "std": tuple(std) or source.std}
+    return source._replace(**own)
+
+
+def check_scale(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Checks that a config's mean and std go with images of so many channels.
+
+    Raises:
+      ValueError: As `normalised`.
+    """
     for name, values in (("mean", mean), ("std", std)):
         sound = all(np.isfinite(v) and (v > 0 or name == "mean") for v in values)
         if len(values) not in (0, channels) or not sound:
@@ -224,8 +234,6 @@ def normalised(
                 f"data.{name} must be {channels} finite numbers, one a channel"
                 f"{', above 0' * (name == 'std')}, got data.{name} = {tuple(values)}"
             )
-    own = {"mean": tuple(mean) or source.mean, "std": tuple(std) or source.std}
-    return source._replace(**own)
 
 
 def of_facts(name: str, train: Split | Stored, test: Split | Stored) -> Source:

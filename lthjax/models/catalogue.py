@@ -133,11 +133,13 @@ def _check_values(name: str, parameters: Mapping, options: Mapping[str, Any]) ->
                 f"{value!r}"
             )
     for stages in STAGES:
-        least = max(1, len(given.get(stages, ())))
-        if stages in given and len(given["channels"]) < least:
+        channels = len(given.get("channels", ()))
+        least = 0 if stages == "blocks" else 1  # a residual network may end at its stem
+        fits = stages not in given or least <= len(given[stages]) <= channels
+        if not fits or (stages in given and not channels):
             raise ValueError(
-                f"model {name!r} must have channels for its stem and each stage, got "
-                f"{stages} = {given[stages]}, channels = {given['channels']}"
+                f"model {name!r} must have a stage at least, and channels for each, "
+                f"got {stages} = {given[stages]}, channels = {given['channels']}"
             )
 
 

@@ -81,7 +81,8 @@ def layout(model: nn.Module, params: Any, channels: int) -> Layout:
         raise ValueError(
             "PyTorch's layout must know which dense layers read a flattened feature "
             f"map, got a network of your own, model = {type(model).__name__}; say it: "
-            "Layout({'Dense_0': channels of that map}), or Layout({}) for none"
+            "Layout({'Dense_0': channels of that map}), or Layout({}) for none; as a "
+            "command, --flattened Dense_0:channels, or none"
         )
     names = views_lib.USUAL
     kinds = {2: names[2]._replace(kind="Dense"), 4: names[4]._replace(kind="Conv")}
@@ -183,7 +184,8 @@ def _view(form, name, shape):
         raise ValueError(
             "PyTorch's layout must know a layer's kind and have the like of it, got "
             f"{name} of shape {shape}, of {layer}; give the layout's views = "
-            "views.of(model.init, key, images), or say the axes of the leaf by a rule, "
+            "views.of(model.init, key, images), as a command --trust, or say the axes "
+            "of the leaf by a rule, as a command --views, such as "
             f"({name!r}, 'out in space space'), or 'plain' to write it as it is"
         )
     return found

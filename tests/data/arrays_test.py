@@ -69,6 +69,10 @@ BAD = {
     "paths": (source(train="a path"), "train split of .* must be a pair of arrays"),
     "mean": (source(mean=(0.5, 0.5, 0.5)), "must be 1 finite numbers each"),
     "std": (source(std=(0.0,)), "std positive, got .*0.0"),
+    "of 255": (
+        source(mean=(127.0,), std=(60.0,)),
+        "so that mean is from 0 to 1, .*127",
+    ),
     "validation": (
         source(validation=Split(IMAGES[:, 1:], LABELS)),
         "one shape, got train .4, 4, 1., validation .3, 4, 1., test",
@@ -80,6 +84,18 @@ BAD = {
 def test_what_is_no_data_set_is_refused_with_what_would_be(found, message):
     with pytest.raises(ValueError, match=message):
         load(found)
+
+
+def faulty(*, size):
+    """A user's own set, which is not there."""
+    raise FileNotFoundError(f"no such file: {size}.npz")
+
+
+def test_what_a_users_set_raises_becomes_a_sentence_with_its_cause():
+    said = "must be made by its function .*faulty', which raised FileNotFound.*3.npz"
+    with pytest.raises(ValueError, match=said) as found:
+        sources.facts(f"{__name__}:faulty", options={"size": 3})
+    assert isinstance(found.value.__cause__, FileNotFoundError)
 
 
 def test_what_is_a_data_set_is_taken():
