@@ -25,6 +25,13 @@ BAD = [
     ({"search.scope": "layer", "search.sparsities": (0.996,)}, "none of head/kernel"),
     ({"search.pattern": "channels", "search.rate": 0.01}, "keeps 18 after 18"),
     ({"search.pattern": "channels", "search.sparsities": (0.99,)}, "keeps 0 after 18"),
+    (
+        {"search.pattern": "999x1"},
+        r"must fit .* '999x1' for dense1/kernel \[64, 8\], h",
+    ),
+    ({"data.validation": 0}, "validation split must have at least one image, got 0"),
+    ({"data.options": {"train": 48, "test": 0}}, "test split must have at least one"),
+    ({"optimizer.norm_l1": 1e-4}, "needs scales of batch norm, .* dense1/bias"),
     ({**EARLY, "search.sparsities": (0.1,)}, "must lose one of its 4 channels, got"),
     ({**EARLY, "search.sparsities": (0.9,)}, "1 layers must keep a channel"),
     ({"data.crop": 8}, "below the 8 pixels of an image, got data.crop = 8"),
