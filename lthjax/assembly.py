@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lthjax import (
     criteria,
+    defaults,
     dynamic,
     examining,
     learnt,
@@ -254,6 +255,13 @@ def _check_from_the_start(config):
             f"search.rewind_to = {search.rewind_to}, search.restart = "
             f"{search.restart!r}; give 0 and 'weights'"
         )
+    for name in ("score", "pattern", "rounds", "minimum", "invert"):
+        value = defaults.default().search[name]
+        if search[name] != value:
+            raise ValueError(
+                f"search.{name} is not read by search.method = {search.method!r}, and "
+                f"must be its default, {value!r}, got search.{name} = {search[name]!r}"
+            )
 
 
 def _beginning(method, numbers, tx):
@@ -288,6 +296,7 @@ def schedule(config, numbers) -> Callable:
             drops=[round(drop * epoch) for drop in config.schedule.drops],
             factor=config.schedule.factor,
         )
+        rates.check_schedule(rate, config.schedule.name)
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
     found = optimizers.held(warm, numbers.steps, config.schedule.tune)
     if config.search.method != "forward":

@@ -126,7 +126,7 @@ TABLE = {
     "training streaming planning",
     "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
     "rates": "spans",
-    "assembly": "names data.splits masks scores pruning dynamic optimizers "
+    "assembly": "defaults names data.splits masks scores pruning dynamic optimizers "
     "training tickets.iterative tickets.changing tickets.controls tickets learnt "
     "examining structured models.checking spans planning criteria programs "
     "rehearsal rates",
