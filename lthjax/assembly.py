@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lthjax import (
     criteria,
+    defaults,
     dynamic,
     examining,
     learnt,
@@ -93,7 +94,8 @@ def build(config, source) -> Parts:
       ValueError: As `plan`, and where a search or a control is unknown, or a network or
         a score of a user's own cannot be used (`models.checking`, `rehearsal`).
     """
-    _check_held_out(source)
+    held_out = (splits_lib.size(split) for split in source[1:3])
+    check_held_out(*held_out)
     facts = planning.kind(source)
     numbers = planning.plan(config, facts, splits_lib.size(source.train))
     plain = programs.network(config, source)
@@ -168,6 +170,8 @@ def check(config, numbers: Plan, shapes: Any) -> Any:
     search(config, numbers, None, tx)
     rates.check(config, numbers, schedule(config, numbers))
     gated = config.search.method in learnt.GATED
+    if config.optimizer.norm_l1 and not gated:
+        jax.eval_shape(tx.init, shapes)  # refuses a network without batch norm
     given = {config.optimizer.name, *(config.search.gates.optimizer,) * gated}
     if given - optimizers.OPTIMIZERS.keys():
         again = gated and len(numbers.targets) > 1
@@ -191,10 +195,17 @@ def _check_controls(config):
             )
 
 
-def _check_held_out(source):
-    """Checks that there is something to validate and to test on."""
-    for name in ("validation", "test"):
-        size = splits_lib.size(getattr(source, name))
+def check_held_out(validation: int, test: int) -> None:
+    """Checks that there is something to validate and to test on.
+
+    Args:
+      validation: The number of images of that split.
+      test: The same of the test split.
+
+    Raises:
+      ValueError: There is nothing.
+    """
+    for name, size in (("validation", validation), ("test", test)):
         if not size:
             raise ValueError(
                 f"the {name} split must have at least one image, got {size} of them"
@@ -244,6 +255,13 @@ def _check_from_the_start(config):
             f"search.rewind_to = {search.rewind_to}, search.restart = "
             f"{search.restart!r}; give 0 and 'weights'"
         )
+    for name in ("score", "pattern", "rounds", "minimum", "invert"):
+        value = defaults.default().search[name]
+        if search[name] != value:
+            raise ValueError(
+                f"search.{name} is not read by search.method = {search.method!r}, and "
+                f"must be its default, {value!r}, got search.{name} = {search[name]!r}"
+            )
 
 
 def _beginning(method, numbers, tx):
@@ -278,6 +296,7 @@ def schedule(config, numbers) -> Callable:
             drops=[round(drop * epoch) for drop in config.schedule.drops],
             factor=config.schedule.factor,
         )
+        rates.check_schedule(rate, config.schedule.name)
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
     found = optimizers.held(warm, numbers.steps, config.schedule.tune)
     if config.search.method != "forward":

@@ -133,6 +133,7 @@ def _facts(config):
             f"leaves, got data.limit = {data.limit}"
         )
     train, held_out = data.limit or left, own or data.validation
+    assembly.check_held_out(held_out, facts.test)
     return facts._replace(train=train), train, held_out + facts.test
 
 
@@ -220,6 +221,11 @@ def _check_groups(pattern, plan):
             continue
         found = pattern_names.target(pattern, leaves, target, plan.views)
         now = sum(found) if isinstance(found, list) else found
+        if not level and not now:
+            raise ValueError(
+                "the blocks of a pattern must fit into a layer, got search.pattern = "
+                f"{pattern!r} for {_shapes(plan.shapes)}"
+            )
         if now < 1 or now == before:
             raise ValueError(
                 "every level must keep a group of weights, and fewer than the one "
@@ -227,6 +233,10 @@ def _check_groups(pattern, plan):
                 f"with search.pattern = {pattern!r}; give fewer levels, or others"
             )
         before = now
+
+
+def _shapes(shapes):
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
 
 
 def _check_read(config, train):

@@ -75,26 +75,44 @@ def tuned(
 
 
 def shrunk_norms(strength: float) -> optax.GradientTransformation:
-    """Adds `strength sign(scale)` to the gradient of every scale of batch norm.
+    """Adds `strength sign(scale)` to the gradient of every scale of our batch norms.
 
-    That is the gradient of `strength |scale|_1`; it goes before momentum and rate.
+    That is the gradient of `strength |scale|_1`; it goes before momentum and rate. The
+    scales are the leaves whose names end in "_norm/scale".
 
     Args:
       strength: The coefficient.
+
+    Raises:
+      ValueError: In `init`: there are none.
 
     References:
       Liu et al., 2017, arXiv:1708.06519; You et al., 2020, arXiv:1909.11957 (1e-4).
     """
 
+    def scale(path):
+        return masks_lib.path_name(path).endswith("_norm/scale")
+
+    def init(params):
+        rows = jax.tree_util.tree_leaves_with_path(params)
+        if not any(scale(path) for path, _ in rows):
+            raise ValueError(
+                "optimizer.norm_l1 needs scales of batch norm, leaves called "
+                f"..._norm/scale, got norm_l1 = {strength} and the leaves "
+                f"{', '.join(masks_lib.names(params))}; set it to 0, or name your "
+                "norms so"
+            )
+        return optax.EmptyState()
+
     def update(updates, state, params=None):
         def penalised(path, grad, w):
-            if not masks_lib.path_name(path).endswith("_norm/scale"):
+            if not scale(path):
                 return grad
             return grad + strength * jnp.sign(w)
 
         return jax.tree_util.tree_map_with_path(penalised, updates, params), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def sgd(learning_rate, *, momentum, nesterov, weight_decay):

@@ -24,8 +24,27 @@ def highest(schedule: Callable, start: int, until: int) -> float:
     return float(jnp.max(jax.vmap(schedule)(jnp.asarray(steps))))
 
 
+def check_schedule(schedule: Callable, name: str) -> None:
+    """Refuses what is no schedule; it is called on shapes.
+
+    Args:
+      schedule: step -> learning rate, which may raise what it likes.
+      name: What the config calls it.
+
+    Raises:
+      ValueError: It does not return one number for a step.
+    """
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    found = jax.eval_shape(schedule, step) if callable(schedule) else schedule
+    if getattr(found, "shape", None) != ():
+        raise ValueError(
+            "a schedule must be a function that returns one learning rate for a step, "
+            f"got schedule.name = {name!r}, which gives {found}"
+        )
+
+
 def check(config, plan, schedule: Callable) -> None:
-    """Refuses a training that would move batch statistics only.
+    """Refuses a training that would move batch statistics only, or end in infinity.
 
     Args:
       config: A validated config.
@@ -33,18 +52,18 @@ def check(config, plan, schedule: Callable) -> None:
       schedule: step -> learning rate.
 
     Raises:
-      ValueError: The rate of a training is zero throughout, or `schedule.tune` is given
-        where nothing is tuned by it.
+      ValueError: The rate of a training is zero throughout or infinite, or
+        `schedule.tune` is given where nothing is tuned by it.
     """
     _check_read(config)
     rows = spans.timed(config, plan)
     found = {(row.start, row.until): row for row in reversed(rows)}
     rates = {span: highest(schedule, *span) for span in found}
     for span, rate in rates.items():
-        if not rate > 0:
-            row = found[span]
+        if not 0 < rate < float("inf"):
+            row, most = found[span], "below infinity" if rate > 0 else "above zero"
             raise ValueError(
-                "every training must have a learning rate above zero, got rate = "
+                f"every training must have a learning rate {most}, got rate = "
                 f"{rate:g} in all steps {span[0]} to {span[1]} of level {row.level} "
                 f"({row.arm}); {_remedy(config)}"
             )

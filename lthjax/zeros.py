@@ -11,7 +11,8 @@ from lthjax.masks import Masks, Params
 
 # States that hold their moments in other coordinates than the parameters'.
 ROTATED = ("GaLoreState",)
-# Moments that start at zero, and that masked gradients alone move, weight by weight.
+# Moments that masked gradients alone move, weight by weight: they are zero at what is
+# off from the beginning (in Adamax and Yogi, an epsilon).
 FED = ("TraceState", "ScaleByAdamState")
 
 
@@ -27,7 +28,11 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
     so that `params + updates == 0.0` at every pruned weight that is finite (apply the
     masks first), whatever momentum, weight decay or noise `inner` has, and so that the
     copies of the weights in its state (of `optax.contrib.schedule_free`, for one) are
-    those of the pruned network; see `stepped`. It goes outermost: inside another
+    those of the pruned network; see `stepped`. The moments of SGD and Adam are left to
+    the masked gradients: where masks change from call to call, what goes leaves moments
+    behind that fade, that norms over a layer (`optax.lamb`) see, and that act if it
+    comes back; `state = zeros.cleared(tx, state, params, masks)` clears them at a
+    change. It goes outermost: inside another
     optimizer (`optax.partition`, `optax.masked`, `optax.lookahead`) nobody hands it the
     masks and it raises. flax's `TrainState.apply_gradients` does not pass `masks` on:
     call `tx.update` yourself.

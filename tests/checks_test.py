@@ -15,6 +15,24 @@ RES = {**NET, "model.name": "resnet20"}
 EARLY = {"model.options": {"blocks": (1,), "channels": (4,)}, "train.steps": 9}
 EARLY = {**RES, **EARLY, "search.method": "early_bird"}
 STEPPED = {"schedule.name": "piecewise"}  # of four steps, an epoch has three
+GRADUAL = {"search.method": "gradual", "dynamic.every": 1, "dynamic.end": 1.0}
+
+
+def infinite(rate, **options):
+    return lambda step: np.inf + 0.0 * step
+
+
+def nothing(rate, **options):
+    return None
+
+
+def rows(rate, **options):
+    return lambda step: rate * np.ones(3)
+
+
+def branching(rate, **options):
+    return lambda step: rate if step < 3 else 0.0
+
 
 BAD = [
     ({"search.sparsities": (0.99999,)}, r"level 1, which keeps none .* = \(0.99999,\)"),
@@ -25,6 +43,19 @@ BAD = [
     ({"search.scope": "layer", "search.sparsities": (0.996,)}, "none of head/kernel"),
     ({"search.pattern": "channels", "search.rate": 0.01}, "keeps 18 after 18"),
     ({"search.pattern": "channels", "search.sparsities": (0.99,)}, "keeps 0 after 18"),
+    (
+        {"search.pattern": "999x1"},
+        r"must fit .* '999x1' for dense1/kernel \[64, 8\], h",
+    ),
+    ({"schedule.name": "checks_test:infinite"}, "rate below infinity, got rate = inf"),
+    ({"schedule.name": "checks_test:nothing"}, "one learning rate for a step, got sch"),
+    ({"schedule.name": "checks_test:rows"}, "one learning rate for a step, got sched"),
+    ({"schedule.name": "checks_test:branching"}, "'checks_test:branching', which rais"),
+    ({**GRADUAL, "search.score": "snip"}, "search.score is not read by .*'gradual'"),
+    ({**GRADUAL, "search.pattern": "channels"}, "search.pattern is not read by"),
+    ({"data.validation": 0}, "validation split must have at least one image, got 0"),
+    ({"data.options": {"train": 48, "test": 0}}, "test split must have at least one"),
+    ({"optimizer.norm_l1": 1e-4}, "needs scales of batch norm, .* dense1/bias"),
     ({**EARLY, "search.sparsities": (0.1,)}, "must lose one of its 4 channels, got"),
     ({**EARLY, "search.sparsities": (0.9,)}, "1 layers must keep a channel"),
     ({"data.crop": 8}, "below the 8 pixels of an image, got data.crop = 8"),
@@ -102,7 +133,7 @@ ELSEWHERE = {
 }
 ELSEWHERE |= {"optimizer.name", "retraining.distillation.teacher", "schedule.name"}
 ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")}
-ELSEWHERE |= {"search.scope", "search.score"}
+ELSEWHERE |= {"search.scope", "search.score", "search.norms", "data.cut"}
 
 
 def test_every_text_of_a_config_is_checked_somewhere():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from lthjax import dry_run
+from lthjax import checks, dry_run
 from lthjax.data.splits import Source, Split
 
 
@@ -69,4 +69,4 @@ def test_an_own_set_is_counted_with_what_it_brings(capsys):
     assert "dry_run_test:brings_validation: 20 training images" in text
     assert "always saying the largest class: 75.00 % of the test images" in text
     with pytest.raises(ValueError, match="validation must be 8, as .* = 5"):
-        dry_run.check(tiny.config(changes | {"data.validation": 5}))
+        checks.check(tiny.config(changes | {"data.validation": 5}))

@@ -127,8 +127,8 @@ TABLE = {
     "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
     "rates": "spans",
     "assembly": "names data.splits masks scores pruning dynamic optimizers "
-    "training tickets.iterative tickets.changing tickets.controls tickets learnt "
-    "examining structured models.checking spans planning criteria programs "
+    "training defaults tickets.iterative tickets.changing tickets.controls tickets "
+    "learnt examining structured models.checking spans planning criteria programs "
     "rehearsal rates",
     "recipes": "losses rescaling retraining",
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "

@@ -40,7 +40,9 @@ def shapes(model: nn.Module, name: str, facts) -> None:
     images = jax.ShapeDtypeStruct((BATCH, *facts.image_shape), jnp.float32)
     init = functools.partial(initialise, model)
     with names.calling("model", name):
-        params, state = jax.eval_shape(init, jax.random.key(0), images)
+        # As a run initialises, so that weights by the size of a batch are found out.
+        one = jax.ShapeDtypeStruct((1, *facts.image_shape), jnp.float32)
+        params, state = jax.eval_shape(init, jax.random.key(0), one)
     _check_floating(params, name)
     for train in (False, True):
         logits, after = _called(model, name, train, (params, state, images))
