@@ -1,6 +1,7 @@
 """What a run refuses before it reads data, trains or writes anything."""
 
 import itertools
+import logging
 import pathlib
 
 import jax
@@ -27,6 +28,8 @@ from lthjax.data import lazy, sources, splits
 from lthjax.models import ghosts
 from lthjax.tickets import detection
 from lthjax.values import LARGEST
+
+log = logging.getLogger(__name__)
 
 # Names that keys may have, those too that a run does not read.
 CHOICES = {
@@ -196,12 +199,13 @@ def _check_levels(config, plan):
             continue
         counts = target if isinstance(target, list) else [target]
         empty = [n for n, kept in zip(plan.sizes, counts, strict=False) if not kept]
-        where = f"of {empty[0]}" if empty and isinstance(target, list) else "at all"
-        if empty:
+        if not sum(counts):
             raise ValueError(
-                f"every level must keep a weight, got level {level}, which keeps none "
-                f"{where}, with {name} = {value}; give fewer or less sparse levels"
+                f"every level must keep a weight, got level {level}, which keeps none, "
+                f"with {name} = {value}; give fewer or less sparse levels"
             )
+        if empty and isinstance(target, list):
+            log.warning("level %d keeps no weight of %s", level, ", ".join(empty))
         if sum(counts) >= before:
             raise ValueError(
                 "every level must keep less than the one before, got level "

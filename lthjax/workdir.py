@@ -72,12 +72,10 @@ def with_own_cut(root: pathlib.Path, config) -> Any:
       root: The folder, which need not exist.
       config: A config; it is not changed.
     """
-    held = {} if config.data.cut else origin.config(root)
-    if not held:
-        return config
     found = copy.deepcopy(config)
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        found.data.cut = held["data"]["cut"]
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # see `claimed`
+        held = {} if config.data.cut else origin.config(root)
+        found.data.cut = held["data"]["cut"] if held else config.data.cut
     return found
 
 

@@ -207,13 +207,13 @@ def test_the_published_milestones_are_their_steps():
 BAD = [
     ({"retraining.arms": ("tost",)}, "tost_paper, .* got 'tost'"),
     ({"retraining.arms": ("skips", "skips")}, "arms must all be different"),
-    ({"retraining.neurons.end": 1.5}, "neurons's fade must end .* got end = 6"),
+    ({"retraining.neurons.end": 1.5}, r"in \(0, 1\], got .*end = 1.5"),
     ({"retraining.skips.hold": 0.9}, "must begin before it ends at step 2"),
-    ({"retraining.law": "quadratic"}, "cosine, linear, switch, .* 'quadratic'"),
-    ({"retraining.smoothing": 1.0}, r"in \[0, 1\), got smoothing = 1.0"),
+    ({"retraining.law": "quadratic"}, "linear, cosine, switch, .* 'quadratic'"),
+    ({"retraining.smoothing": 1.0}, r"in \[0, 1\), got .*smoothing = 1.0"),
     ({"retraining.levels": (2,)}, "from 0, the dense network, to 1, got"),
     ({"retraining.neurons.kind": "swich"}, "mish, .* did you mean 'swish'"),
-    ({"retraining.skips.start": "one"}, "constant, he, zero_norm, .* 'one'"),
+    ({"retraining.skips.start": "one"}, "constant, zero_norm, he, .* 'one'"),
     (
         {"model.name": "mlp", "model.options": {"hidden": (4,)}},
         "3x3 convolutions with norms .* got MLP, which has none",

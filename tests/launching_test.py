@@ -92,7 +92,7 @@ def test_a_sweep_here_is_finished_once(call, tmp_path, monkeypatch):
         (["--config.train.steps", "1"], "every flag must be known, got --config.tr"),
         (["--sbatch.partition=x"], "every flag must be known, got --sbatch"),
         (["--slurm.partition=x"], "--slurm.partition goes with --executor=slurm"),
-        (["--config=none.py"], "none.py"),
+        (["--config=none.py"], "given once, got --config 2 times"),
     ],
 )
 def test_a_mistake_ends_the_command_with_a_sentence_and_starts_nothing(

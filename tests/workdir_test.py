@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from lthjax import config as config_lib
-from lthjax import populations, workdir
+from lthjax import origin, populations, workdir
 from lthjax.tickets import Ticket
 
 # The data may move, what is shown may change, and there may be more to train.
@@ -88,6 +88,7 @@ def test_an_old_folder_keeps_the_cut_of_its_time(tmp_path):
     assert saved["data"]["cut"] == ""
     del saved["data"]["cut"]
     (tmp_path / workdir.CONFIG).write_text(json.dumps(saved))
+    (tmp_path / origin.COPY).unlink()  # of this version
     for _ in range(2):
         assert workdir.with_own_cut(tmp_path, config).data.cut == "first"
         with workdir.claimed(tmp_path, config):
