@@ -90,7 +90,9 @@ def test_a_dense_network_trains_as_with_the_plain_optimizer(method, inner):
     tx = made(method, inner, 0.0)
     params, state = toy.train(tx, toy.begin(tx), 0, 6)
     assert toy.counts(dynamic.masks(state)) == toy.SIZES
-    toy.same(params, kept(inner, masks_lib.full(toy.PARAMS), 6))
+    plain = kept(inner, masks_lib.full(toy.PARAMS), 6)
+    # Six steps, of which a compiler may round one otherwise: Adafactor's by row.
+    toy.same(params, plain, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("method, inner", EACH_AND_ALL)
