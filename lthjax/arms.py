@@ -23,6 +23,7 @@ from lthjax import (
     retraining,
     spans,
     training,
+    update_rule,
 )
 from lthjax.assembly import Parts
 from lthjax.data import batches
@@ -144,7 +145,7 @@ def _check_network(network, found, source):
 def _group(config, source, parts, form, chosen):
     """Returns the functions of all arms of one form."""
     network = planning.model(config, planning.kind(source))
-    tx = assembly.optimizer(_sparing(config, form), parts.plan)
+    tx = update_rule.optimizer(_sparing(config, form), parts.plan)
     haunted = retraining.haunted(network, form, 0)
     images = jnp.zeros((1, *splits_lib.image_shape(source.train)))
     init = jax.jit(lambda key: models.initialise(haunted, key, images))

@@ -23,6 +23,7 @@ from lthjax import (
     spans,
     structured,
     training,
+    update_rule,
 )
 from lthjax import masks as masks_lib
 from lthjax.data import splits as splits_lib
@@ -166,9 +167,9 @@ def check(config, numbers: Plan, shapes: Any) -> Any:
     criteria.check(config, numbers.shapes, targets, numbers.views)
     if config.search.method in dynamic.METHODS:
         _check_from_the_start(config)
-    tx = optimizer(config, numbers)
+    tx = update_rule.optimizer(config, numbers)
     search(config, numbers, None, tx)
-    rates.check(config, numbers, schedule(config, numbers))
+    rates.check(config, numbers, update_rule.schedule(config, numbers))
     gated = config.search.method in learnt.GATED
     if config.optimizer.norm_l1 and not gated:
         jax.eval_shape(tx.init, shapes)  # refuses a network without batch norm
@@ -285,26 +286,6 @@ def _beginning(method, numbers, tx):
     return begin_fn
 
 
-def schedule(config, numbers) -> Callable:
-    """Returns the learning rate as a function of the step, epochs turned into steps."""
-    factory = names.resolve(config.schedule.name, optimizers.SCHEDULES, "schedule")
-    epoch = numbers.steps_per_epoch
-    with names.calling("schedule", config.schedule.name):
-        rate = factory(
-            config.optimizer.learning_rate,
-            steps=numbers.steps,
-            drops=[round(drop * epoch) for drop in config.schedule.drops],
-            factor=config.schedule.factor,
-        )
-        rates.check_schedule(rate, config.schedule.name)
-    warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
-    found = optimizers.held(warm, numbers.steps, config.schedule.tune)
-    if config.search.method != "forward":
-        return found
-    given = config.forward
-    return optimizers.tuned(found, numbers.steps, given.tune_rate, given.tune)
-
-
 def _controller(init_fn):
     """Returns (arm, key, ticket) -> ticket, compiled; its numbers stay Python's."""
     compiled = {
@@ -319,64 +300,3 @@ def _controller(init_fn):
         return drawn._replace(**numbers)
 
     return control
-
-
-def optimizer(config, numbers) -> Any:
-    """Returns the optimizer that holds pruned weights at zero, or moves the masks."""
-    if config.search.method in learnt.GATED:
-        return learnt.optimizer(config, schedule(config, numbers))
-    options = config.optimizer.to_dict()
-    del options["learning_rate"]
-    rate, wrap = schedule(config, numbers), _wrapper(config, numbers)
-    return optimizers.build(options.pop("name"), rate, wrap=wrap, **options)
-
-
-def _window(config, steps):
-    """Returns the steps between which masks change, the last of them the training's.
-
-    Raises:
-      ValueError: There is no change in between.
-    """
-    method, given = config.search.method, config.dynamic
-    begin, end = round(given.begin * steps), min(round(given.end * steps), steps - 1)
-    if method == "wirings":
-        return begin, end
-    moves = method in ("set", "rigl")
-    if moves and given.begin:
-        raise ValueError(
-            f"search.method = {method!r} changes masks from the start, got "
-            f"dynamic.begin = {given.begin}; set it to 0"
-        )
-    if not 0 < given.every <= end - begin - moves:
-        raise ValueError(
-            f"search.method = {method!r} must change masks more than once in its "
-            f"window, steps {begin} to {end} of {steps}, got dynamic.begin = "
-            f"{given.begin}, dynamic.end = {given.end}, dynamic.every = {given.every}; "
-            "take a longer window, or a smaller dynamic.every"
-        )
-    return begin, end
-
-
-def _wrapper(config, numbers):
-    """Returns what holds pruned weights at zero: `keep`, or a method that moves them.
-
-    How much a method prunes is data, put in when a level begins.
-    """
-    method, given, steps = config.search.method, config.dynamic, numbers.steps
-    if method not in dynamic.METHODS:
-        return optimizers.keep
-    layered = numbers.targets and isinstance(numbers.targets[0], list)
-    sparsity = [0.0] * len(numbers.sizes) if layered else 0.0
-    begin, end = _window(config, steps)
-    exclude = tuple(config.search.exclude)
-    options = {"every": given.every, "exclude": exclude}
-    if method == "wirings":
-        del options["every"]
-    elif method in ("set", "rigl"):
-        options |= {"until": end, "fraction": given.fraction, "key": jax.random.key(0)}
-        options["distribution"] = "uniform"  # of a sparsity of 0.0: any keeps all
-    else:
-        options |= {"begin": begin, "end": end}
-    if method == "straight_through":
-        options["until"] = end + 1
-    return lambda inner: dynamic.METHODS[method](inner, sparsity, **options)

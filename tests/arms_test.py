@@ -19,6 +19,7 @@ from lthjax import (
     results,
     spans,
     training,
+    update_rule,
     workdir,
 )
 from lthjax import config as config_lib
@@ -192,7 +193,7 @@ def test_a_run_killed_while_ghosts_live_ends_with_the_same_bits(
 def test_the_published_milestones_are_their_steps():
     config = config_lib.load(CONFIGS / "cifar100.py")
     plan = planning.plan(config, known.FACTS["cifar100"], 50_000 - 5_000)
-    rate = assembly.schedule(config, plan)
+    rate = update_rule.schedule(config, plan)
     for step, expected in (
         (31_679, 0.1),
         (31_680, 0.01),

@@ -126,14 +126,15 @@ TABLE = {
     "training streaming planning",
     "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
     "rates": "spans",
+    "update_rule": "names dynamic optimizers learnt rates",
     "assembly": "names data.splits masks scores pruning dynamic optimizers "
     "training defaults tickets.iterative tickets.changing tickets.controls tickets "
     "learnt examining structured models.checking spans planning criteria programs "
-    "rehearsal rates",
+    "rehearsal rates update_rule",
     "recipes": "losses rescaling retraining",
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
-    "training retraining tickets.storage tickets spans planning programs assembly "
-    "recipes",
+    "training retraining tickets.storage tickets spans planning programs "
+    "update_rule assembly recipes",
     "workdir": "processes progress checkpoints config origin results tickets",
     "chains": "masks results tickets learnt assembly workdir",
     "missing": "dynamic training checkpoints results tickets learnt structured "

@@ -5,7 +5,6 @@ import pytest
 import tiny
 
 from lthjax import (
-    assembly,
     dry_run,
     optimizers,
     planning,
@@ -13,6 +12,7 @@ from lthjax import (
     recipes,
     retraining,
     spans,
+    update_rule,
 )
 from lthjax.tickets import Ticket
 
@@ -79,7 +79,7 @@ def test_a_dense_network_that_is_not_trained_to_its_end_has_no_arms(method, chan
 def cosine(config, steps=496_600):
     """The schedule of a config with half a cosine, as `assembly` has it."""
     plan = PLAN._replace(steps=steps)
-    return plan, assembly.schedule(
+    return plan, update_rule.schedule(
         tiny.changed(config, {"schedule.name": "cosine"}), plan
     )
 
@@ -142,7 +142,7 @@ WINDOWS = [
 @pytest.mark.parametrize("method, changes, expected", WINDOWS)
 def test_the_last_change_is_one_of_the_training(method, changes, expected):
     config = configured(method, {"dynamic.every": 1, **changes})
-    assert assembly._window(config, 12) == expected
+    assert update_rule.window(config, 12) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_the_last_change_is_one_of_the_training(method, changes, expected):
 def test_a_window_without_a_change_is_refused(method, changes):
     config = configured(method, {"dynamic.every": 1, **changes})
     with pytest.raises(ValueError, match=r"search.method = '.*got dynamic.begin ="):
-        assembly._window(config, 12)
+        update_rule.window(config, 12)
 
 
 def test_a_dry_run_says_which_steps_are_trained():
