@@ -11,8 +11,8 @@ import jax
 from lthjax import assembly, learnt, results, workdir
 from lthjax import masks as masks_lib
 from lthjax.assembly import Parts
+from lthjax.member import Member
 from lthjax.tickets import Ticket, Trained
-from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 

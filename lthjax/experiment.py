@@ -41,10 +41,10 @@ from lthjax import (
 from lthjax import config as config_lib
 from lthjax.assembly import Parts
 from lthjax.data import fingerprints
+from lthjax.member import Member
 from lthjax.populations import Job
 from lthjax.source import load as load
 from lthjax.tickets.storage import save_trained
-from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from lthjax import config as config_lib
 from lthjax import masks as masks_lib
 from lthjax import views as views_lib
 from lthjax.data import sources
+from lthjax.member import Member
 from lthjax.models import pytorch
 from lthjax.tickets import travel
 from lthjax.tickets.storage import load_trained
-from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from lthjax import (
     training,
     workdir,
 )
+from lthjax.member import Member
 from lthjax.tickets import Ticket
-from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from lthjax import (
     workdir,
 )
 from lthjax.assembly import Parts
+from lthjax.member import Member
 from lthjax.tickets import Ticket, Trained
-from lthjax.workdir import Member
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax import losses, models, names, training
+from lthjax.fades import LAWS as LAWS
+from lthjax.fades import Fade, fade, largest
 from lthjax.masks import Masks
 from lthjax.models import ghosts
 from lthjax.models.ghosts import Knobs
@@ -28,20 +30,6 @@ PRESETS = {
     "tost_code": ("neurons", "skips", "smoothing", "kept"),
     **{tweak: (tweak,) for tweak in TWEAKS},
 }
-
-
-class Fade(NamedTuple):
-    """When ghosts fade: whole up to step `hold`, gone from step `end` on.
-
-    Attributes:
-      hold: The last step at which they are whole.
-      end: The first step without them; `None` if they stay for good.
-      law: A name in `LAWS`: how they go in between.
-    """
-
-    hold: int = 0
-    end: int | None = None
-    law: str = "linear"
 
 
 class Recipe(NamedTuple):
@@ -151,24 +139,6 @@ def check_arms(arms: Sequence[str]) -> None:
         seen[found] = arm
 
 
-def fade(step: jax.Array, times: Fade) -> jax.Array:
-    """Returns how far ghosts have faded at a step: lam, from 0 to exactly 1.
-
-    Args:
-      step: The optimizer step [], traced or not.
-      times: When.
-
-    Raises:
-      ValueError: The law is unknown.
-    """
-    law = names.resolve(times.law, LAWS, "law of fading")
-    if times.end is None:
-        return jnp.zeros(())
-    length = _largest(times.end - times.hold, 1)
-    part = jnp.clip((jnp.asarray(step) - times.hold) / length, 0, 1)
-    return jnp.where(jnp.asarray(step) >= times.end, 1.0, law(part))
-
-
 def knobs(recipe: Recipe, step: jax.Array) -> Knobs:
     """Returns how strong a recipe's ghosts are at a step, traced or not."""
     neurons = fade(step, recipe.neurons_fade) if recipe.neurons else jnp.ones(())
@@ -188,13 +158,7 @@ def ends(recipe: Recipe) -> int | None:
     found = [times.end for ghost, times in own if ghost]
     if any(end is None for end in found):
         return None
-    return functools.reduce(_largest, found, 0)
-
-
-def _largest(one, other):
-    """Returns the larger of two steps, which may be traced."""
-    traced = any(isinstance(x, jax.Array) for x in (one, other))
-    return jnp.maximum(one, other) if traced else max(one, other)
+    return functools.reduce(largest, found, 0)
 
 
 def times(recipe: Recipe) -> tuple:
@@ -359,14 +323,3 @@ def rescaled(
 
     masks, options = ticket.masks, recipe.rescaling
     return rescale(loss_fn, ticket.params, masks, batch_fn, options)
-
-
-def _cosine(part):
-    return (1 - jnp.cos(jnp.pi * part)) / 2
-
-
-LAWS = {
-    "linear": lambda part: part,
-    "cosine": _cosine,
-    "switch": functools.partial(jnp.multiply, 0.0),
-}

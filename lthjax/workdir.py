@@ -10,13 +10,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lthjax import checkpoints, origin, processes, progress, results, tickets
 from lthjax import config as config_lib
+from lthjax.member import Member, member
 from lthjax.tickets import Ticket, Trained
 
 log = logging.getLogger(__name__)
@@ -24,41 +25,6 @@ log = logging.getLogger(__name__)
 CONFIG = origin.CONFIG
 TRAINED = ("tickets", "search", "training")
 NUMBERS = ("level", "step", "until", "searching")
-
-
-class Member(NamedTuple):
-    """One chain of tickets of a run: its seed, and which first logit its gates have.
-
-    Attributes:
-      seed: The seed.
-      initial: The logit, `None` where there is but one for all.
-    """
-
-    seed: int
-    initial: float | None = None
-
-    @property
-    def folder(self) -> str:
-        """The name of its folders: "seed_0", "seed_0_initial_-0.1"."""
-        last = "" if self.initial is None else f"_initial_{self.initial:g}"
-        return f"seed_{self.seed}{last}"
-
-    @property
-    def text(self) -> str:
-        """What it is called in a log: "seed 0", "seed 0, first logit -0.1"."""
-        last = "" if self.initial is None else f", first logit {self.initial:g}"
-        return f"seed {self.seed}{last}"
-
-    @property
-    def identity(self) -> dict:
-        """What its records have: the seed, and the logit where there are several."""
-        own = {} if self.initial is None else {results.VARIANT: self.initial}
-        return {"seed": self.seed, **own}
-
-
-def member(seed: int | Member) -> Member:
-    """Returns the member of a seed, where there is but one."""
-    return seed if isinstance(seed, Member) else Member(seed)
 
 
 def with_own_cut(root: pathlib.Path, config) -> Any:

@@ -5,10 +5,10 @@ import pytest
 import tiny
 
 from lthjax import checks, config, planning, records
+from lthjax.member import Member
 from lthjax.populations import Job, Population
 from lthjax.tickets import Ticket
 from lthjax.training import METRICS
-from lthjax.workdir import Member
 
 NET = {"model.options": {}, "data.options": {"train": 48, "test": 16}}
 RES = {**NET, "model.name": "resnet20"}

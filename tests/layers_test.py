@@ -71,7 +71,8 @@ TABLE = {
     "optimizers": "names masks schedules zeros",
     "training": "meshes data.batches masks losses optimizers",
     "streaming": "meshes data.splits data.streams training",
-    "retraining": "names models.ghosts models masks losses rescaling training",
+    "fades": "names",
+    "retraining": "names models.ghosts models masks losses rescaling training fades",
     "channels": "models.mlp models.vgg models.resnet models.mobilenet masks pruning",
     "timing": "",
     "compact": "models masks channels timing",
@@ -135,10 +136,11 @@ TABLE = {
     "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
     "training retraining tickets.storage tickets spans planning programs "
     "update_rule assembly recipes",
-    "workdir": "processes progress checkpoints config origin results tickets",
-    "chains": "masks results tickets learnt assembly workdir",
+    "member": "results",
+    "workdir": "processes progress checkpoints config origin results tickets member",
+    "chains": "masks results tickets learnt assembly member workdir",
     "missing": "dynamic training checkpoints results tickets learnt structured "
-    "workdir chains",
+    "member workdir chains",
     "palette": "",
     "figures": "results palette",
     "findings": "models masks analysis costs results tickets.storage workdir",
@@ -147,7 +149,7 @@ TABLE = {
     "findings",
     "records": "masks training",
     "populations": "meshes processes dynamic training progress tickets assembly "
-    "workdir records",
+    "member workdir records",
     "gains": "results palette figures",
     "report": "processes commands results palette figures gains",
     "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
@@ -156,9 +158,9 @@ TABLE = {
     "data.fingerprints": "data.splits",
     "source": "data.known data.splits data.balance data.sources data.lazy",
     "experiment": "memory meshes training retraining progress config results "
-    "tickets.storage learnt examining planning programs assembly arms workdir "
-    "chains missing studies records populations report checks data.fingerprints "
-    "source",
+    "tickets.storage learnt examining planning programs assembly arms member "
+    "workdir chains missing studies records populations report checks "
+    "data.fingerprints source",
     "dry_run": "data.sources training progress learnt spans planning programs "
     "assembly checks experiment",
     "marks": "checksums results",
@@ -166,7 +168,7 @@ TABLE = {
     "merged": "results sweeps",
     "launching": "progress commands config sweeps",
     "export": "names data.sources masks views models.pytorch commands config "
-    "origin tickets.storage tickets.travel tickets planning workdir findings",
+    "origin tickets.storage tickets.travel tickets planning member workdir findings",
     "main": "commands config report experiment dry_run",
     "sweep": "commands config sweeps merged launching",
     "lthjax": "cpu models masks views gates scores pruning patterns sparsities "

@@ -26,8 +26,8 @@ from lthjax import (
     results,
     workdir,
 )
+from lthjax.member import Member
 from lthjax.tickets import load as load_ticket
-from lthjax.workdir import Member
 
 GATED = {
     "search.method": "continuous",

@@ -11,6 +11,7 @@ import tiny
 
 from lthjax import config as config_lib
 from lthjax import origin, populations, workdir
+from lthjax.member import Member
 from lthjax.tickets import Ticket
 
 # The data may move, what is shown may change, and there may be more to train.
@@ -141,6 +142,6 @@ def test_what_a_round_of_a_level_left_is_not_taken_for_damage_by_its_ticket(
     numbers = {"members": [["ticket", 0, None]], "span": [1, 2, 9, 1], "at": 3}
     workdir.save_training(tmp_path, 1, {"a": np.zeros(3)}, numbers | {"seconds": 1.0})
     parts = types.SimpleNamespace(begin=lambda ticket: {"b": jnp.zeros(4)})
-    job = populations.Job("ticket", workdir.Member(0), ticket())
+    job = populations.Job("ticket", Member(0), ticket())
     assert populations.restore(tmp_path, parts, [job]) is None
     assert not caplog.text

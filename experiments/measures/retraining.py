@@ -10,8 +10,8 @@ import lthjax
 from lthjax import arms, assembly, timing, training
 from lthjax import config as config_lib
 from lthjax.data import known, sources
+from lthjax.member import Member
 from lthjax.populations import Job
-from lthjax.workdir import Member
 from measures.rows import Row, row
 
 END = 10**8  # a step that no measurement comes to
