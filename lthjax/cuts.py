@@ -210,11 +210,9 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
     """
     structure = jax.tree.structure(masks)
     if jax.tree.structure(scores) != structure:
-        wanted, found = masks_lib.names(masks), masks_lib.names(scores)
-        lacking = ", ".join(name for name in wanted if name not in found)
-        unknown = ", ".join(name for name in found if name not in wanted)
-        rows = [f"none for {lacking}"] * bool(lacking)
-        rows += [f"scores of {unknown}, which is not pruned"] * bool(unknown)
+        names = masks_lib.names(masks), masks_lib.names(scores)
+        said = "none for {}", "scores of {}, which is not pruned"
+        rows = masks_lib.apart(*names, *said)
         rows = rows or [f"{jax.tree.structure(scores)} for {structure}"]
         raise ValueError(
             "scores must have the structure of masks (None where nothing is pruned), "

@@ -158,16 +158,28 @@ def alike(params: Params, masks: Masks) -> None:
     structures = [jax.tree.structure(t, is_leaf=_is_none) for t in (params, masks)]
     if structures[0] == structures[1]:
         return
-    wanted, found = (_all_names(tree) for tree in (params, masks))
-    lacking = ", ".join(name for name in wanted if name not in found)
-    unknown = ", ".join(name for name in found if name not in wanted)
-    rows = [f"masks without {lacking}"] * bool(lacking)
-    rows += [f"masks of {unknown}, which is no parameter"] * bool(unknown)
+    pair = [_all_names(tree) for tree in (params, masks)]
+    rows = apart(*pair, "masks without {}", "masks of {}, which is no parameter")
     rows = rows or [f"masks = {structures[1]} for params = {structures[0]}"]
     raise ValueError(
         "masks must have the structure of the parameters, a bool array or None for "
         f"each, got {' and '.join(rows)}; masks.full(params) makes them"
     )
+
+
+def apart(wanted: list[str], found: list[str], lacking: str, unknown: str) -> list[str]:
+    """Returns what to say of names that only one of two trees has, [] if of none.
+
+    Args:
+      wanted: The names that there should be.
+      found: Those that there are.
+      lacking: What to say of those that are not there, "{}" in their place.
+      unknown: The same of those that there should not be.
+    """
+    absent = ", ".join(name for name in wanted if name not in found)
+    beside = ", ".join(name for name in found if name not in wanted)
+    rows = ((lacking, absent), (unknown, beside))
+    return [text.format(names) for text, names in rows if names]
 
 
 def _all_names(tree):

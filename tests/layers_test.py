@@ -24,9 +24,10 @@ TABLE = {
     "data.splits": "data.known",
     "data.balance": "data.splits",
     "data.checks": "data.known data.splits",
-    "data.sources": "names data.files data.known data.splits data.checks",
+    "data.folders": "data.files",
+    "data.sources": "names data.files data.known data.splits data.checks data.folders",
     "data.lazy": "names data.pixels data.files data.known data.photographs "
-    "data.splits data.sources",
+    "data.splits data.folders data.sources",
     "data.augment": "meshes",
     "data.batches": "data.splits",
     "data.streams": "data.splits data.batches",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lthjax import names
-from lthjax.data import files, photographs, pixels, sources
+from lthjax.data import files, folders, photographs, pixels, sources
 from lthjax.data.known import FACTS, Facts
 from lthjax.data.splits import Source, Split, Stored, cut, of_facts, part, size
 
@@ -120,16 +120,16 @@ def _small(name, data_dir, crop, options) -> Source:
 def _tiny(data_dir, crop, options) -> Source:
     del crop
     _refuse("tiny_imagenet", options)
-    folder, shape = files.tiny_folder(data_dir), FACTS["tiny_imagenet"].image_shape
+    folder, shape = folders.tiny_folder(data_dir), FACTS["tiny_imagenet"].image_shape
     view = functools.partial(_fixed, shape)
 
     def stored(rows):
         paths = [str(path.relative_to(folder)) for path, _ in rows]
         return _listed(folder, paths, [label for _, label in rows], view, shape)
 
-    parts = stored(files.tiny_train(folder)), stored(files.tiny_val(folder))
+    parts = stored(folders.tiny_train(folder)), stored(folders.tiny_val(folder))
     source = of_facts("tiny_imagenet", *parts)
-    return source._replace(num_classes=len(files.tiny_classes(folder)))
+    return source._replace(num_classes=len(folders.tiny_classes(folder)))
 
 
 def _imagenet(data_dir, crop, options) -> Source:
@@ -141,9 +141,9 @@ def _imagenet(data_dir, crop, options) -> Source:
         given = data_dir, view, shape
         both = [_prepared("imagenet2012", s, *given) for s in ("train", "validation")]
         return of_facts("imagenet", *_augmented(both))
-    folder = files.photo_folder(data_dir)
-    classes = files.classes(folder / "train")
-    rows = {part: files.photos(folder / part, classes) for part in ("train", "val")}
+    folder = folders.photo_folder(data_dir)
+    classes = folders.classes(folder / "train")
+    rows = {part: folders.photos(folder / part, classes) for part in ("train", "val")}
     both = [_listed(folder / part, *rows[part], view, shape) for part in rows]
     source = of_facts("imagenet", *_augmented(both))
     return source._replace(num_classes=len(classes))

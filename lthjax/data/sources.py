@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lthjax import names
-from lthjax.data import checks, files
+from lthjax.data import checks, files, folders
 from lthjax.data.known import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import PARTS, Source, Split, cut, image_shape, of_facts, part
 
@@ -122,10 +122,10 @@ def tiny_imagenet(*, data_dir: Folder | None = None) -> Source:
     Raises:
       ValueError: The folder is not there, or a part of it is missing or damaged.
     """
-    folder = files.tiny_folder(data_dir)
-    parts = files.tiny_train(folder), files.tiny_val(folder)
+    folder = folders.tiny_folder(data_dir)
+    parts = folders.tiny_train(folder), folders.tiny_val(folder)
     source = of_facts("tiny_imagenet", *(Split(*files.read(p)) for p in parts))
-    return source._replace(num_classes=len(files.tiny_classes(folder)))
+    return source._replace(num_classes=len(folders.tiny_classes(folder)))
 
 
 def imagenet(*, data_dir: Folder | None = None) -> Source:
@@ -262,12 +262,12 @@ def _count_tiny(data_dir: Folder | None) -> Facts:
     """Returns the facts of Tiny-ImageNet, or of the part of it in `data_dir`."""
     known = FACTS["tiny_imagenet"]
     try:
-        folder = files.tiny_folder(data_dir)
+        folder = folders.tiny_folder(data_dir)
     except ValueError:
         return known
-    train, test = files.tiny_train(folder), files.tiny_val(folder)
+    train, test = folders.tiny_train(folder), folders.tiny_val(folder)
     return known._replace(
-        num_classes=len(files.tiny_classes(folder)),
+        num_classes=len(folders.tiny_classes(folder)),
         train=len(train),
         test=len(test),
         majority=_majority([label for _, label in test]),
@@ -280,11 +280,11 @@ def _count_imagenet(data_dir: Folder | None) -> Facts:
     if files.is_prepared("imagenet2012", data_dir):
         return known
     try:
-        folder = files.photo_folder(data_dir)
+        folder = folders.photo_folder(data_dir)
     except ValueError:
         return known
-    classes = files.classes(folder / "train")
-    train, test = (files.photos(folder / s, classes)[1] for s in ("train", "val"))
+    classes = folders.classes(folder / "train")
+    train, test = (folders.photos(folder / s, classes)[1] for s in ("train", "val"))
     return known._replace(
         num_classes=len(classes),
         train=len(train),
