@@ -35,8 +35,8 @@ def photo_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
     raise ValueError(
         "data_dir must hold ImageNet, as folders train/<class>/*.JPEG and "
         "val/<class>/*.JPEG or prepared as array_record, got data_dir = "
-        f"{str(top)!r}{files.absent(top)}; TFDS prepares it once, from the two archives "
-        "of image-net.org in its folder downloads/manual, by\n"
+        f"{str(top)!r}{files.absent(top)}; TFDS prepares it once, from the two "
+        "archives of image-net.org in its folder downloads/manual, by\n"
         "  pip install '.[prepare]'\n"
         '  python -c "import tensorflow_datasets as tfds; '
         f'{call}.download_and_prepare()"'
