@@ -1,8 +1,6 @@
 """A checkpoint is whole or refused; the newest whole one is found."""
 
-import contextlib
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from faulty_disk import files_of_at_most, flip
 
 from lthjax import checkpoints
 
@@ -37,26 +36,8 @@ def files(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
-def flip(path):
-    """Flips one bit in the middle of a file."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
 def truncate(path):
     os.truncate(path, path.stat().st_size // 2)
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """Lets the system refuse larger files, as a full disk would."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_tree_comes_back_with_its_metadata(tmp_path):

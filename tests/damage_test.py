@@ -10,7 +10,7 @@ import shutil
 import on_disk
 import pytest
 import tiny
-from checkpoints_test import flip
+from faulty_disk import flip
 
 from lthjax import assembly, checkpoints, experiment, origin, results, workdir
 from lthjax import config as config_lib

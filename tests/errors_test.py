@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from checkpoints_test import files_of_at_most, flip
+from faulty_disk import files_of_at_most, flip
 from flax import linen as nn
 
 from lthjax import assembly, checkpoints, experiment, progress, results, workdir

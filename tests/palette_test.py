@@ -1,6 +1,6 @@
 """One colour an arm, whatever else there is."""
 
-from report_test import ROWS, record
+from rows import ROWS, record
 
 from lthjax import gains, palette, report
 from lthjax.retraining import PRESETS

@@ -6,25 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import FULL, SHAPES, SIZES, TOTAL, flat, inside, tree
 
 from lthjax import masks as masks_lib
 from lthjax import pruning, scores, sparsities
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
-SHAPES = {"first": (3, 4), "second": (2, 3, 2), "third": (5,)}
-SIZES = [12, 12, 5]
-TOTAL = sum(SIZES)
-
-
-def tree(leaves):
-    """Puts one leaf a layer into the shape of parameters with unprunable biases."""
-    return {
-        name: {"kernel": leaf, "bias": None}
-        for name, leaf in zip(SHAPES, leaves, strict=True)
-    }
-
-
-FULL = tree([jnp.ones(shape, bool) for shape in SHAPES.values()])
 
 
 def draw(seed, kind):
@@ -38,10 +25,6 @@ def draw(seed, kind):
         "extreme": lambda shape: generator.choice(extremes, shape),
     }
     return tree([jnp.array(kinds[kind](s), jnp.float32) for s in SHAPES.values()])
-
-
-def flat(leaves):
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(leaves)])
 
 
 def reference(masks, scores, k):
@@ -58,13 +41,6 @@ def for_every_k():
     """The masks for k = 0 ... N at once, k and the scores batched and traced."""
     select = jax.vmap(lambda m, s, k: pruning.prune(m, s, kept=k), (None, None, 0))
     return jax.jit(select)
-
-
-def inside(masks, outer):
-    return all(
-        (~m | o).all()
-        for m, o in zip(jax.tree.leaves(masks), jax.tree.leaves(outer), strict=True)
-    )
 
 
 @pytest.mark.parametrize("kind", ["tied", "constant", "wide", "extreme"])

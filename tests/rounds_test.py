@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pruning_test import FULL, TOTAL, flat, inside, tree
+from trees import FULL, TOTAL, flat, inside, tree
 
 from lthjax import masks as masks_lib
 from lthjax import pruning

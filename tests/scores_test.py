@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from trees import flat, partly
 
 from lthjax import masks, pruning, scores
 
@@ -44,16 +45,6 @@ FUNCTIONS = {
     **{name: functools.partial(score, squares) for name, score in LOSSES.items()},
 }
 EXACT = ("magnitude", "random")
-
-
-def partly(params, kept):
-    """Returns masks that keep some weights, drawn at random."""
-    full = masks.full(params)
-    return pruning.prune(full, scores.random(KEY, params, full), kept=kept)
-
-
-def flat(tree):
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 @pytest.mark.usefixtures("strict_dtypes")

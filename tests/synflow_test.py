@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from scores_test import KEY, flat, partly
+from trees import flat, partly
 
 from lthjax import masks, pruning, scores, sparsities
 
@@ -67,7 +67,7 @@ def test_synflow_is_conserved_from_layer_to_layer_and_from_unit_to_unit():
 
 def test_synflow_is_conserved_through_batch_norm_and_pools():
     model = ConvNet()
-    variables = jax.jit(model.init)(KEY, jnp.ones((1, 4, 4, 2)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 4, 4, 2)))
     params, stats = variables["params"], variables["batch_stats"]
     params["BatchNorm_0"]["scale"] = jnp.array([0.5, -2.0, 1e-20, 1.0])
     params["BatchNorm_0"]["bias"] = jnp.full(4, 3.0)

@@ -1,8 +1,8 @@
-import json
 import math
 
 import numpy as np
 import pytest
+from bound_runs import RUN, written
 
 from lthjax import bound, losses, thresholds
 from lthjax.thresholds import Setting
@@ -161,28 +161,12 @@ def test_a_constant_that_rounds_the_rate_to_one_still_has_a_threshold():
 
 ARGUMENTS = ["--inputs=784", "--picks=200", "--activation=sigmoid"]
 INSIDE = [*ARGUMENTS, "--examples=1000", "--width=5000"]
-RUN = {
-    "setting": setting(1000, width=5000)._asdict(),
-    "zero": 0.5,
-    "steps": [0, 10, 20],
-    "dense": [0.5, 0.25, 0.125],
-    "first": [1, 1, 1],
-    "greedy": [0.2, 0.1, 0.1],
-    "diameter": [1, 1, 1],
-    "hull": [0, 0, 0],
-}
 
 
 def once(arguments, others):
     """Returns arguments without those that are given otherwise."""
     given = {flag.partition("=")[0] for flag in others}
     return [flag for flag in arguments if flag.partition("=")[0] not in given]
-
-
-def written(folder, **changes):
-    path = folder / "run.json"
-    path.write_text(json.dumps(RUN | changes))
-    return f"--run={path}"
 
 
 def test_the_command_prints_the_threshold_its_errata_and_what_is_assumed(capsys):

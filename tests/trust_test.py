@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
-from report_test import ROWS
-from thresholds_test import RUN, written
+from bound_runs import RUN, written
+from rows import ROWS
 
 from lthjax import (
     arms,
