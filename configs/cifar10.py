@@ -14,7 +14,7 @@ cores (`experiments/results/speed.md`), so that the whole of it takes a GPU (not
 measured).
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config():

@@ -15,7 +15,7 @@ no verified number for this exact protocol; their gains over vanilla retraining 
 to 4.93 points. Running time: not measured; it takes a GPU.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config():

@@ -15,7 +15,7 @@ Not run whole: it takes a GPU; shortened to 704 steps (the command is in
 other networks, whose exact settings are not known; conv6 trains by Adam 3e-4, batch 60.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config(variant: str = "resnet20"):

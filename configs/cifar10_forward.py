@@ -13,7 +13,7 @@ at 20, 40, 60, 80 thousand iterations and dense (arXiv:2108.00259, Table 1): Res
 Running time: not measured; it takes a GPU.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config(model: str = "resnet34"):

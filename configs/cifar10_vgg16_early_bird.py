@@ -13,7 +13,7 @@ draws in the first 10 to 35 epochs (arXiv:1909.11957; the table for VGG-16 on CI
 was not available). Running time: not measured; it takes a GPU.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config():

@@ -7,7 +7,7 @@ weights 90.1 +- 1.6 % for the ticket, 72.8 +- 5.0 % re-initialised, 30.7 +- 9.5 
 shuffled, 15.3 +- 3.0 % at random. Running time: under a minute on two cores.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config():

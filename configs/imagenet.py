@@ -13,7 +13,7 @@ accelerator, and the processor cores to feed it (`experiments/speed.py
 --only=streaming` measures how many photographs a second a machine reads).
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config():

@@ -16,7 +16,7 @@ at 90.23 %, 70.23 % at 95.15 %. D is as in `configs/imagenet.py`. Running time: 
 measured; it takes an accelerator.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 VARIANTS = ("tickets", "pruning", "gradual", "soft_threshold", "wirings")
 

@@ -18,7 +18,7 @@ selection reads training images in their middle, not augmented. Running time: no
 measured; it takes an accelerator.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config(model: str = "resnet34"):

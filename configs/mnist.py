@@ -16,7 +16,7 @@ and better than the same masks re-initialised. "short" trains 5,000 steps throug
 levels with three seeds. Running time: hours on two cores; `--dry_run` estimates it.
 """
 
-from lthjax import config as lthjax_config
+from lthjax.program.config import files as lthjax_config
 
 
 def get_config(variant: str = "paper"):

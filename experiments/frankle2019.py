@@ -17,8 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import commands, experiment, report, results
-from lthjax import config as config_lib
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.run import experiment
+from lthjax.program.workdir import results
 
 MNIST = pathlib.Path(__file__).parent.parent / "configs" / "mnist.py"
 PANELS = {
@@ -31,13 +34,13 @@ LABELS = {"ticket": "ticket", "reinit": "re-initialised"}
 
 def config(options):
     """Returns the config of the paper's protocol, as far as the options change it."""
-    found = config_lib.load(MNIST)
+    found = files.load(MNIST)
     found.data_dir = options.data_dir
     found.search.levels = options.levels or found.search.levels
     found.train.steps = options.steps or found.train.steps
     found.seeds = tuple(range(options.seeds or len(found.seeds)))
     if options.smoke:
-        found = config_lib.shrunk(found)
+        found = files.shrunk(found)
         found.search.levels = 2
     return found
 
@@ -183,21 +186,21 @@ def _cell(group, name, scale):
 
 def main():
     """Runs what is missing, and writes `frankle2019.md` and `frankle2019.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     for name in ("steps", "levels", "seeds"):
         parser.add_argument(f"--{name}", type=int, default=0)
     options = parser.parse_args()
-    commands.prepare()
-    with commands.plain_errors():
+    command_line.prepare()
+    with command_line.plain_errors():
         settings = config(options)
         records = experiment.run(settings, options.workdir)
         rows = [row for row in records if row["seed"] in settings.seeds]
         used = json.dumps(
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )
-        text = table(rows, f"Command: `{commands.typed()}`; {used}.")
+        text = table(rows, f"Command: `{command_line.typed()}`; {used}.")
         results.write(options.workdir / "frankle2019.md", text)
-        report.save(figure(rows), options.workdir / "frankle2019.png")
+        run_report.save(figure(rows), options.workdir / "frankle2019.png")
         print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")
 
 

@@ -27,22 +27,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich import console, markdown
 
-from lthjax import (
-    commands,
-    curvature,
-    experiment,
-    gains,
-    losses,
-    models,
-    planning,
-    programs,
-    report,
-    results,
-    workdir,
-)
-from lthjax import config as config_lib
-from lthjax.data import batches, known
-from lthjax.tickets.storage import load_trained
+from lthjax import models
+from lthjax.analysis import curvature
+from lthjax.data import batches, facts
+from lthjax.program import command_line
+from lthjax.program.build import compiled, plan
+from lthjax.program.config import files
+from lthjax.program.report import gains, run_report
+from lthjax.program.run import experiment
+from lthjax.program.workdir import layout, results
+from lthjax.saving.tickets import load_trained
+from lthjax.training import losses
 
 CIFAR100 = pathlib.Path(__file__).parent.parent / "configs" / "cifar100.py"
 DATA = ("cifar10", "cifar100", "tiny_imagenet")
@@ -64,7 +59,7 @@ PUBLISHED = {
 def config(cell, options):
     """Returns the config of a cell of the grid."""
     data, model, masks = cell.split("-")
-    found = config_lib.load(CIFAR100)
+    found = files.load(CIFAR100)
     found.data.name, found.data_dir = data, options.data_dir
     found.model.name = model
     found.seeds = tuple(range(options.seeds))
@@ -82,7 +77,7 @@ def config(cell, options):
         _small(found)
     _time(found)
     if options.smoke:
-        found = config_lib.shrunk(found)
+        found = files.shrunk(found)
         found.model.options = {"blocks": (1,), "channels": (8,)}
     return found
 
@@ -116,7 +111,7 @@ def _time(found):
     retraining, which starts where the tickets are rewound to.
     """
     data, epochs = found.data, found.train.epochs
-    images = data.limit or known.FACTS[data.name].train - data.validation
+    images = data.limit or facts.FACTS[data.name].train - data.validation
     start = REWOUND if found.search.method == "iterative" else 0
     steps = batches.steps_per_epoch(images, found.train.batch_size)
     found.search.rewind_to = start * steps
@@ -186,7 +181,7 @@ def analyses(cell, settings, root, examples):
         measure = _measurement(settings, source, examples)
         for row in wanted:
             arm, level, seed = results.identity(row, keys)
-            found = load_trained(workdir.trained_path(root, arm, seed, level))
+            found = load_trained(layout.trained_path(root, arm, seed, level))
             numbers = jax.device_get(measure(found))
             head = {"cell": cell, "arm": arm, "level": level, "seed": seed}
             values = {k: np.asarray(v).tolist() for k, v in numbers.items()}
@@ -196,8 +191,8 @@ def analyses(cell, settings, root, examples):
 
 def _measurement(settings, source, examples):
     """Returns trained network -> its numbers, compiled."""
-    network = planning.model(settings, planning.kind(source))
-    prepare, _ = programs.pipeline(settings, source)
+    network = plan.model(settings, plan.kind(source))
+    prepare, _ = compiled.pipeline(settings, source)
     images = prepare(jnp.asarray(source.train.images[:examples]))
     labels = jnp.asarray(source.train.labels[:examples])
 
@@ -264,14 +259,14 @@ def surfaces(rows):
 
 def main():
     """Runs what is missing of the cells asked for, and writes tables and figures."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--cells", default=",".join(GRID))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--analyses", type=int, default=0, help="of so many images")
     options = parser.parse_args()
-    commands.prepare()
-    with commands.plain_errors():
+    command_line.prepare()
+    with command_line.plain_errors():
         asked = [SMALL] if options.smoke else options.cells.split(",")
         wrong = sorted(set(asked) - {*GRID, SMALL})
         if wrong:
@@ -287,11 +282,11 @@ def _run(asked, options):
     for cell in asked:
         settings, root = config(cell, options), options.workdir / cell
         found[cell] = experiment.run(settings, root)
-        report.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
+        run_report.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
         text = f"{_setting(settings)}\n\n{table(found)}"
         if examples:
             measured += analyses(cell, settings, root, examples)
-            report.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
+            run_report.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
             text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
         results.write(options.workdir / "jaiswal2021.md", text)
     return text

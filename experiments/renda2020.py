@@ -12,8 +12,11 @@ Departures: means, not medians; 5,000 training images are set aside.
 
 from matplotlib.figure import Figure
 
-from lthjax import commands, report, results, sweeps
-from lthjax import config as config_lib
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.sweep import grid
+from lthjax.program.workdir import results
 
 WHOLE, RETRAINED, DROPS = 182, 170, (91, 136)  # epochs
 ARMS = {
@@ -35,7 +38,7 @@ DENSE = 91.71
 
 def configs(options) -> dict:
     """Returns {restart: config}."""
-    config = config_lib.default()
+    config = files.default()
     config.seeds = tuple(range(options.seeds))
     config.data_dir = options.data_dir
     config.data.update(name="cifar10", validation=5000, limit=options.limit)
@@ -52,7 +55,7 @@ def configs(options) -> dict:
     found = {}
     for restart in ARMS:
         own = (
-            config_lib.shrunk(config)
+            files.shrunk(config)
             if options.smoke
             else config.copy_and_resolve_references()
         )
@@ -119,20 +122,20 @@ def figure(rows: list[dict]) -> Figure:
 
 def main() -> None:
     """Runs what is missing, and writes `renda2020.md` and `renda2020.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     defaults = {"epochs": WHOLE, "levels": 10, "seeds": 3, "limit": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
     options = parser.parse_args()
-    commands.prepare()
-    with commands.plain_errors():
-        rows = sweeps.run(configs(options), options.workdir)
+    command_line.prepare()
+    with command_line.plain_errors():
+        rows = grid.run(configs(options), options.workdir)
         text = table(
-            rows, f"Command: `{commands.typed()}`; test accuracy in %, last step."
+            rows, f"Command: `{command_line.typed()}`; test accuracy in %, last step."
         )
         results.write(options.workdir / "renda2020.md", text)
-        report.save(figure(rows), options.workdir / "renda2020.png")
+        run_report.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")
 
 

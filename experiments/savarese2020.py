@@ -33,9 +33,12 @@ import sys
 
 from measures import efforts
 
-from lthjax import chains, commands, experiment, report, results
-from lthjax import config as config_lib
-from lthjax.data import batches, known
+from lthjax.data import batches, facts
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.run import experiment, search_progress
+from lthjax.program.workdir import results
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 NETWORKS = {
@@ -118,7 +121,7 @@ METHODS = (
 def config(options):
     """Returns the config of the network, as far as the options change it."""
     name, variant = NETWORKS[options.network]
-    found = config_lib.load(CONFIGS / name, variant)
+    found = files.load(CONFIGS / name, variant)
     found.data_dir = options.data_dir
     found.seeds = tuple(range(options.seeds or len(found.seeds)))
     found.logging.tensorboard = False
@@ -136,7 +139,7 @@ def shorten(found, steps):
 
     The drops of the schedule, in epochs, become fractions of them.
     """
-    images = known.FACTS[found.data.name].train - found.data.validation
+    images = facts.FACTS[found.data.name].train - found.data.validation
     epoch = batches.steps_per_epoch(images, found.train.batch_size)
     whole = found.train.steps or found.train.epochs * epoch
     found.schedule.drops = tuple(d * steps / whole for d in found.schedule.drops)
@@ -164,7 +167,7 @@ def changed(found, changes, *, smoke):
         for step in path:
             part = part[step]
         part[name] = value
-    return config_lib.shrunk(new) if smoke else new
+    return files.shrunk(new) if smoke else new
 
 
 def chosen(options, found):
@@ -217,7 +220,7 @@ def _records(new, root):
     """Returns the records of a run, of one that prunes everything too."""
     try:
         return experiment.run(new, root)
-    except chains.CollapsedError as error:
+    except search_progress.CollapsedError as error:
         logging.error("%s: %s", root, error)
         return results.read(root / results.RESULTS)
 
@@ -226,7 +229,7 @@ def write(options, found, everything):
     """Writes `savarese2020.md` and `savarese2020.png`, and returns the text."""
     used = {"seeds": found.seeds, **found.train.to_dict(), "model": found.model.name}
     used["gates"] = found.search.gates.to_dict()
-    parts = [f"Command: `{commands.typed()}`; {json.dumps(used, default=list)}.\n"]
+    parts = [f"Command: `{command_line.typed()}`; {json.dumps(used, default=list)}.\n"]
     parts += [efforts.table(name, methods) for name, methods in everything.items()]
     parts += [f"## Gates ({n})\n\n{efforts.gates(m)}" for n, m in everything.items()]
     text = "\n".join(parts)
@@ -235,13 +238,15 @@ def write(options, found, everything):
     length = f"{found.train.steps} steps" * bool(found.train.steps)
     length = length or f"{found.train.epochs} epochs"
     title = f"{title}, n = {len(found.seeds)}, {length} a training"
-    report.save(efforts.figure(everything, title), options.workdir / "savarese2020.png")
+    run_report.save(
+        efforts.figure(everything, title), options.workdir / "savarese2020.png"
+    )
     return text
 
 
 def main():
     """Runs what is missing, and writes `savarese2020.md` and `savarese2020.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--network", choices=list(NETWORKS), default="lenet")
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=TABLES)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
@@ -250,8 +255,8 @@ def main():
     for name in ("steps", "levels", "seeds"):
         parser.add_argument(f"--{name}", type=int, default=0)
     options = parser.parse_args()
-    commands.prepare()
-    with commands.plain_errors():
+    command_line.prepare()
+    with command_line.plain_errors():
         found = config(options)
         everything = run(options, found)
         text = write(options, found, everything)

@@ -32,7 +32,9 @@ from measures.rows import Row, met
 from rich import console, markdown
 
 import lthjax
-from lthjax import commands, names, report
+from lthjax import registry
+from lthjax.program import command_line
+from lthjax.program.report import run_report
 
 PARTS = (
     steps.PARTS
@@ -94,7 +96,7 @@ def figure(rows: list[Row]) -> Figure:
 
 def main() -> None:
     """Measures the parts asked for that the workdir does not hold, and shows them."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of a turn, about")
     parser.add_argument("--only", help="parts, by commas; else all, or a few to smoke")
@@ -105,7 +107,7 @@ def main() -> None:
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
     if options.only == "devices":  # virtual ones, of a CPU; before any is asked for
         jax.config.update("jax_num_cpu_devices", max(scaling.DEVICES))
-    lthjax.cpu.lower_convolutions()
+    lthjax.devices.cpu_convolutions.lower_convolutions()
     options.workdir.mkdir(parents=True, exist_ok=True)
     path, facts = options.workdir / "speed.json", setup(options)
     saved = (
@@ -118,14 +120,16 @@ def main() -> None:
     asked = [part for part in wanted if part not in saved]
     for part in asked:
         if len(asked) == 1 or options.smoke:
-            saved[part] = names.resolve(part, PARTS, "part")(options)
-            lthjax.results.write(path, json.dumps(saved, indent=1))
+            saved[part] = registry.resolve(part, PARTS, "part")(options)
+            lthjax.program.workdir.results.write(path, json.dumps(saved, indent=1))
         else:  # a process each: in one that ran others, half the speed was seen
             subprocess.run([sys.executable, *sys.argv, f"--only={part}"], check=True)
             saved = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(*r) for part in PARTS for r in saved.get(part, [])]
-    lthjax.results.write(options.workdir / "speed.md", text(facts, rows))
-    report.save(figure(rows), options.workdir / "speed.png")
+    lthjax.program.workdir.results.write(
+        options.workdir / "speed.md", text(facts, rows)
+    )
+    run_report.save(figure(rows), options.workdir / "speed.png")
     console.Console().print(markdown.Markdown(text(facts, rows)))
     print(f"the figure is {options.workdir / 'speed.png'}")
 

@@ -19,8 +19,11 @@ import math
 
 from matplotlib.figure import Figure
 
-from lthjax import commands, report, results, sweeps
-from lthjax import config as config_lib
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.sweep import grid
+from lthjax.program.workdir import results
 
 AT_INIT = {"search.method": "at_init"}
 ERK = {"search.scope": "erdos_renyi_kernel"}
@@ -87,7 +90,7 @@ def by_fifths(asked: list[float]) -> tuple[float, ...]:
 
 def base(options):
     """Returns the config that every method changes."""
-    config = config_lib.default()
+    config = files.default()
     config.seeds = tuple(range(options.seeds))
     config.data_dir = options.data_dir
     config.data.update(name=options.data, validation=5000, limit=options.limit)
@@ -124,7 +127,7 @@ def configs(options) -> dict:
         config.update_from_flattened_dict(METHODS[name])
         moves = config.search.method in ("set", "rigl", "gradual", "straight_through")
         config.controls = () if moves or not options.controls else CONTROLS
-        found[name] = config_lib.shrunk(config) if options.smoke else config
+        found[name] = files.shrunk(config) if options.smoke else config
         if config.search.method == "iterative":
             found[name].search.sparsities = by_fifths(densities(options))
     return found
@@ -237,7 +240,7 @@ def _marks(axes, rows, arm, names):
 
 def main() -> None:
     """Runs what is missing, and writes `tanaka2020.md` and `tanaka2020.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--model", default="")
     parser.add_argument("--methods", default="", help="by commas; all")
@@ -251,19 +254,18 @@ def main() -> None:
     if options.smoke:
         options.data, options.model, options.controls = "digits", "mlp", True
         options.methods = options.methods or "snip,rigl"
-    commands.prepare()
-    with commands.plain_errors():
+    command_line.prepare()
+    with command_line.plain_errors():
         found = configs(options)
-        rows = sweeps.run(found, options.workdir)
+        rows = grid.run(found, options.workdir)
         rows = shown(rows, found, densities(options))
         same = (options.data, options.model or "vgg16") == ("cifar10", "vgg16")
-        text = (
-            f"Command: `{commands.typed()}` ({setting(next(iter(found.values())))}); "
-        )
+        run = setting(next(iter(found.values())))
+        text = f"Command: `{command_line.typed()}` ({run}); "
         text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
         results.write(options.workdir / "tanaka2020.md", text)
-        report.save(figure(rows), options.workdir / "tanaka2020.png")
+        run_report.save(figure(rows), options.workdir / "tanaka2020.png")
         print(text, f"figure: {options.workdir / 'tanaka2020.png'}", sep="\n")
 
 

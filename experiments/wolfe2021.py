@@ -23,17 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from lthjax import (
-    checkpoints,
-    commands,
-    forward,
-    losses,
-    report,
-    results,
-    training,
-    two_layer,
-)
-from lthjax.data import sources
+from lthjax.data import in_memory
+from lthjax.forward_selection import neurons, two_layer
+from lthjax.program import command_line
+from lthjax.program.report import run_report
+from lthjax.program.workdir import results
+from lthjax.saving import checkpoints
+from lthjax.training import losses
+from lthjax.training import steps as steps_lib
 
 FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
 PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))
@@ -57,7 +54,7 @@ def load(options):
     like = {"like": "mnist", "train": 400, "test": 100}
     name, more = ("synthetic", like) if options.smoke else ("mnist", {})
     validation = 50 if options.smoke else 1
-    source = sources.load(
+    source = in_memory.load(
         name, data_dir=options.data_dir or None, validation=validation, **more
     )
     order = balanced(source.train.labels)
@@ -94,7 +91,7 @@ def programs(width, one_by_one):
             return answers, targets[indices]
 
         loss = losses.binary_cross_entropy
-        found = forward.select_batches(key, draw, PICKS, neurons=width, loss=loss)
+        found = neurons.select_batches(key, draw, PICKS, neurons=width, loss=loss)
         small = two_layer.Params(params.hidden[found.picks], params.output[found.picks])
         held_out = shared["test"]
         return {
@@ -106,8 +103,8 @@ def programs(width, one_by_one):
 
     mapped = {"together": 1 if one_by_one else None}
     return (
-        jax.jit(training.population(train, **mapped), donate_argnums=0),
-        jax.jit(training.population(prune, **mapped)),
+        jax.jit(steps_lib.population(train, **mapped), donate_argnums=0),
+        jax.jit(steps_lib.population(prune, **mapped)),
     )
 
 
@@ -150,7 +147,7 @@ def start(width, members, inputs):
     """Returns the population at step 0."""
     keys = [jax.random.fold_in(jax.random.key(seed), 0) for _, seed in members]
     networks = [two_layer.initialise(key, width, inputs) for key in keys]
-    return training.stack([two_layer.begin(params) for params in networks])
+    return steps_lib.stack([two_layer.begin(params) for params in networks])
 
 
 def heat(options, width, data):
@@ -321,7 +318,7 @@ def _curves(axes, rows, width, size):
 
 def main():
     """Runs what is missing, and writes `wolfe2021.md` and `wolfe2021.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     numbers = {"widths": "5000,10000,20000", "sizes": ",".join(map(str, SIZES))}
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", default=value, help="by commas")
@@ -333,16 +330,16 @@ def main():
     if options.smoke:
         options.widths, options.sizes, options.seeds = [210, 230], [100, 200], 1
         options.steps, options.every = 20, 10
-    commands.prepare()
+    command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
-    with commands.plain_errors():
+    with command_line.plain_errors():
         data = load(options)
         for width in options.widths:
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
-        text = table(rows, commands.typed())
+        text = table(rows, command_line.typed())
         results.write(options.workdir / "wolfe2021.md", text)
-        report.save(figure(rows), options.workdir / "wolfe2021.png")
+        run_report.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)
 
 

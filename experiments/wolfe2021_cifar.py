@@ -22,32 +22,30 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from lthjax import (
-    channels,
-    commands,
-    cpu,
-    experiment,
-    planning,
-    report,
-    results,
-    tickets,
-)
-from lthjax import config as config_lib
-from lthjax.compact import compact, speed_up
-from lthjax.data import known
+from lthjax.channels import layers_of
+from lthjax.channels.smaller import compact, speed_up
+from lthjax.data import facts
+from lthjax.devices import cpu_convolutions
+from lthjax.program import command_line
+from lthjax.program.build import plan
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.run import experiment
+from lthjax.program.workdir import results
+from lthjax.saving import tickets
 
 HERE = pathlib.Path(__file__).parent
 PUBLISHED = json.loads(
     (HERE / "published" / "wolfe2021.json").read_text(encoding="utf-8")
 )["cifar10"]
-WHOLE = known.FACTS["cifar10"].train
+WHOLE = facts.FACTS["cifar10"].train
 RECORDS, KEYS = "cifar.jsonl", ("model", "size", "draw_at")
 
 
 def config(options, model, size, draw_at):
     """Returns the config of a cell."""
     variant = model if model in ("resnet34", "mobilenet_v2") else "resnet34"
-    found = config_lib.load(HERE.parent / "configs" / "cifar10_forward.py", variant)
+    found = files.load(HERE.parent / "configs" / "cifar10_forward.py", variant)
     found.model.name, found.model.width = model, options.width
     found.data_dir, found.data.limit = options.data_dir, size
     found.data.validation = options.validation
@@ -59,7 +57,7 @@ def config(options, model, size, draw_at):
     if options.tolerance:
         found.forward.tolerance = options.tolerance
     if options.smoke:
-        found = config_lib.shrunk(found, steps=options.steps)
+        found = files.shrunk(found, steps=options.steps)
         found.model.width = 1.0
         found.model.options.update(depths=(1, 1), channels=(4, 6))
     return found
@@ -88,10 +86,10 @@ def cell(options, model, size, draw_at):
     ends = {level: 100 * row["test_accuracy"][-1] for level, row in curves.items()}
     ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
     source = experiment.load(settings)
-    network = planning.model(settings, planning.kind(source))
+    network = plan.model(settings, plan.kind(source))
     small = compact(network, ticket.params, ticket.masks, ticket.model_state)
-    found = channels.groups(network, ticket.params)
-    kept, total = channels.count(channels.kept(ticket.masks, found))
+    found = layers_of.groups(network, ticket.params)
+    kept, total = layers_of.count(layers_of.kept(ticket.masks, found))
     images = jnp.asarray(source.train.images[:64], jnp.float32) / 255
     whole = ticket.params, ticket.model_state
     rounds = {"rounds": 1, "seconds": 0.01} if options.smoke else {}
@@ -100,7 +98,7 @@ def cell(options, model, size, draw_at):
         whole,
         small,
         images,
-        compiler_options=cpu.compiler_options(ticket.params),
+        compiler_options=cpu_convolutions.compiler_options(ticket.params),
         **rounds,
     )
     return {
@@ -120,7 +118,7 @@ def _size(params):
 def table(rows, options):
     """Returns the cells as Markdown, the published ones beside them."""
     lines = [
-        f"Command: `{commands.typed()}`; schedule of {options.steps:,} steps, then "
+        f"Command: `{command_line.typed()}`; schedule of {options.steps:,} steps, then "
         f"{min(options.tune, options.steps)} of fine-tuning; dense: the network at the "
         "step of pruning; seed 0, n = 1; quartiles of the speed-up of 64 images.",
         "",
@@ -197,7 +195,7 @@ def figure(rows, options):
 
 def main():
     """Runs what is missing, and writes `cifar.md` and `cifar.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--models", default="resnet34,mobilenet_v2")
     parser.add_argument("--sizes", default="", help="by commas; 10000,30000 and all")
     parser.add_argument("--draws", default="20000,40000,60000,80000")
@@ -211,17 +209,17 @@ def main():
     if options.smoke:
         options.models, options.sizes, options.draws = "vgg11", "64", "2,4"
         options.steps = 4
-    commands.prepare()
+    command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
     path = options.workdir / RECORDS
-    with commands.plain_errors():
+    with command_line.plain_errors():
         present = {results.identity(row, KEYS) for row in results.read(path)}
         for name in (name for name in cells(options) if name not in present):
             results.append(path, [cell(options, *name)], KEYS)
         rows = results.read(path)
         text = table(rows, options)
         results.write(options.workdir / "cifar.md", text)
-        report.save(figure(rows, options), options.workdir / "cifar.png")
+        run_report.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)
 
 

@@ -23,21 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from lthjax import (
-    bound,
-    commands,
-    config,
-    forward,
-    hull,
-    losses,
-    pruning,
-    report,
-    results,
-    thresholds,
-    two_layer,
-)
-from lthjax.data import sources
-from lthjax.tickets import detection
+from lthjax import bound
+from lthjax.data import in_memory
+from lthjax.forward_selection import convex_hull, neurons, pretraining_bound, two_layer
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.workdir import results
+from lthjax.pruning import choose
+from lthjax.tickets import stability
+from lthjax.training import losses
 
 PUBLISHED = json.loads(
     (pathlib.Path(__file__).parent / "published" / "wolfe2021.json").read_text(
@@ -65,7 +60,9 @@ def load(options):
     """Returns (x of unit length [m, inputs], y of -1 and 1 [m])."""
     more = {"like": "mnist", "train": 300, "test": 50} if options.smoke else {}
     name = "synthetic" if options.smoke else "mnist"
-    source = sources.load(name, data_dir=options.data_dir or None, validation=1, **more)
+    source = in_memory.load(
+        name, data_dir=options.data_dir or None, validation=1, **more
+    )
     images, labels = source.train
     each = options.examples // 10
     chosen = np.concatenate([np.flatnonzero(labels == c)[:each] for c in range(10)])
@@ -78,15 +75,15 @@ def load(options):
 def measured(params, x, y, picks):
     """Returns what a checkpoint is worth, and the mask of its larger neurons."""
     features = two_layer.answers(params, x, jax.nn.sigmoid)
-    found = forward.select(features, y, picks)
-    near = hull.nearest(features, y, tolerance=1e-3, most=5000)
+    found = neurons.select(features, y, picks)
+    near = convex_hull.nearest(features, y, tolerance=1e-3, most=5000)
     norms = jnp.abs(params.output) * jnp.linalg.norm(params.hidden, axis=1)
-    mask = pruning.prune({"n": jnp.ones(norms.shape, bool)}, {"n": norms}, 0.5)
+    mask = choose.prune({"n": jnp.ones(norms.shape, bool)}, {"n": norms}, 0.5)
     values = {
         "dense": jnp.mean(losses.squared(jnp.mean(features, axis=0), y)),
         "first": found.losses[0],
         "greedy": found.losses[-1],
-        "diameter": hull.diameter(features),
+        "diameter": convex_hull.diameter(features),
         "hull": near.loss,
         "gap": near.gap,
     }
@@ -131,13 +128,13 @@ def run(options, x, y):
 
 def setting(options, x):
     """Returns the numbers of the bound."""
-    return thresholds.Setting(*x.shape, options.width, options.picks, "sigmoid")
+    return pretraining_bound.Setting(*x.shape, options.width, options.picks, "sigmoid")
 
 
 def _bounds(row, picks):
     known = {name: row[name] for name in ("first", "diameter", "dense")}
-    proved = thresholds.selection_bound(picks, **known)
-    stated = thresholds.selection_bound(picks, **known, rigorous=False)
+    proved = pretraining_bound.selection_bound(picks, **known)
+    stated = pretraining_bound.selection_bound(picks, **known, rigorous=False)
     return {**row, "bound": proved, "published": stated}
 
 
@@ -168,7 +165,7 @@ def membership(options, x, y):
                 activation=jax.nn.sigmoid,
             )
         features = np.asarray(two_layer.answers(state.params, x, jax.nn.sigmoid))
-        margin, _ = hull.margin(features, np.asarray(y))
+        margin, _ = convex_hull.margin(features, np.asarray(y))
         accuracy = np.mean((features.mean(0) > 0) == (np.asarray(y) > 0))
         found.append((margin / float(np.abs(features).max()), float(accuracy)))
         print(f"epoch {epoch}: margin {found[-1][0]:.3g} of the largest answer")
@@ -189,7 +186,7 @@ def figure(found, options):
         axes.legend(fontsize=7)
     distance, loss, near, _ = drawn.axes
     near.set_yscale("log")
-    distance.axhline(detection.THRESHOLD, color="0.4", ls="--", lw=1)
+    distance.axhline(stability.THRESHOLD, color="0.4", ls="--", lw=1)
     loss.set_yscale("log")
     drawn.suptitle(
         f"two-layer network, N = {options.width:,}, m = {options.examples:,}, n = 1"
@@ -202,15 +199,15 @@ THRESHOLD = "mask distance below 0.1 for five checkpoints"
 
 def table(found, masks, margins, options):
     """Returns what crossed its threshold when, and the bound's report, as Markdown."""
-    state = detection.watch(len(masks[0]))
+    state = stability.watch(len(masks[0]))
     for number, mask in enumerate(masks):
-        state = detection.update(state, jnp.asarray(mask), number)
+        state = stability.update(state, jnp.asarray(mask), number)
     fired = int(state.fired_at) * options.every if state.fired else "never"
     best = min(found["greedy"])
     pairs = zip(found["steps"], found["greedy"], strict=True)
     first = next(step for step, loss in pairs if loss <= 1.05 * best)
     lines = [
-        f"Command: `{commands.typed()}`",
+        f"Command: `{command_line.typed()}`",
         "",
         f"N = {options.width}, m = {options.examples}, k = {options.picks}, rate "
         f"{options.rate} N, seed {options.seed}, n = 1.",
@@ -223,7 +220,7 @@ def table(found, masks, margins, options):
     ]
     if margins:
         lines += memberships(margins, options)
-    rate = bound.measured(thresholds.Setting(**found["setting"]), found)
+    rate = bound.measured(pretraining_bound.Setting(**found["setting"]), found)
     return "\n".join([*lines, "```", rate, "```", ""])
 
 
@@ -248,7 +245,7 @@ def memberships(margins, options):
 
 def parser() -> argparse.ArgumentParser:
     """Returns the options."""
-    found = commands.arguments(__doc__)
+    found = command_line.arguments(__doc__)
     numbers = {"examples": 1000, "width": 1300, "picks": 200, "steps": 2000}
     numbers |= {"every": 100, "seed": 0, "margins": 0}
     for name, value in numbers.items():
@@ -264,9 +261,9 @@ def main():
     if options.smoke:
         options.examples, options.width, options.picks = 60, 40, 20
         options.steps, options.every, options.margins = 20, 2, 2
-    commands.prepare()
-    with commands.plain_errors():
-        config.check_seeds((options.seed, options.seed + 1))
+    command_line.prepare()
+    with command_line.plain_errors():
+        files.check_seeds((options.seed, options.seed + 1))
         options.workdir.mkdir(parents=True, exist_ok=True)
         x, y = load(options)
         margins = membership(options, x, y) if options.margins else []
@@ -276,7 +273,7 @@ def main():
         results.write(options.workdir / "run.json", json.dumps(found, indent=1))
         text = table(found, masks, margins, options)
         results.write(options.workdir / "theory.md", text)
-        report.save(figure(found, options), options.workdir / "theory.png")
+        run_report.save(figure(found, options), options.workdir / "theory.png")
         print(text)
 
 

@@ -18,19 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from lthjax import (
-    assembly,
-    commands,
-    experiment,
-    planning,
-    report,
-    results,
-    structured,
-    training,
-)
-from lthjax import config as config_lib
-from lthjax.tickets import Ticket, Trained, detection
-from lthjax.training import METRICS
+from lthjax.program import command_line
+from lthjax.program.build import assemble, by_channels, plan
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.run import experiment
+from lthjax.program.workdir import results
+from lthjax.tickets import Ticket, Trained, stability
+from lthjax.training import steps as steps_lib
+from lthjax.training.steps import METRICS
 
 HERE = pathlib.Path(__file__).parent
 PUBLISHED = json.loads(
@@ -41,7 +37,7 @@ RECORDS = "draws.jsonl"
 
 def config(options):
     """Returns the config, as far as the options change it."""
-    found = config_lib.load(HERE.parent / "configs" / "cifar10_vgg16_early_bird.py")
+    found = files.load(HERE.parent / "configs" / "cifar10_vgg16_early_bird.py")
     found.data_dir = options.data_dir
     found.search.sparsities = (options.sparsity,)
     found.data.name = options.data or found.data.name
@@ -55,7 +51,7 @@ def config(options):
     if options.batch_size:
         found.train.batch_size = options.batch_size
     if options.smoke:
-        found = config_lib.shrunk(found, steps=8)
+        found = files.shrunk(found, steps=8)
         found.model.options.update(depths=(1, 1), channels=(4, 6))
         found.model.width = 1.0
     found.eval_every = 0  # once an epoch, which is when a ticket is drawn
@@ -64,7 +60,7 @@ def config(options):
 
 def dense(parts, draw, seed):
     """Trains the whole network, and yields (epoch, trained, watched mask, masks)."""
-    params, model_state = parts.init_fn(assembly.key(seed, "init"))
+    params, model_state = parts.init_fn(assemble.key(seed, "init"))
     masks = parts.masks_fn(params)
     steps, epoch = parts.plan.steps, parts.plan.steps_per_epoch
     ticket = Ticket(0, 0, steps, params, model_state, masks)
@@ -72,15 +68,15 @@ def dense(parts, draw, seed):
     for at in range(0, steps, epoch):
         stop = min(at + epoch, steps)
         states = parts.run(states, fixed, (0, steps), at, stop)
-        state = training.member(states, 0)
+        state = steps_lib.member(states, 0)
         trained = Trained(state.params, state.model_state, masks)
         yield stop // epoch, trained, *draw(trained), _accuracy(state.curve)
 
 
 def _population(parts, ticket, seed):
-    states = training.stack([parts.begin(ticket)])
-    keys = jnp.stack([assembly.key(seed, "data")])
-    return states, (training.stack([ticket.masks]), keys)
+    states = steps_lib.stack([parts.begin(ticket)])
+    keys = jnp.stack([assemble.key(seed, "data")])
+    return states, (steps_lib.stack([ticket.masks]), keys)
 
 
 def _accuracy(curve):
@@ -96,17 +92,17 @@ def retrained(parts, trained, masks, epoch, seed):
     ticket = Ticket(1, start, steps, *weights, masks)
     states, fixed = _population(parts, ticket, seed)
     states = parts.run(states, fixed, (start, steps), start, steps)
-    return _accuracy(training.member(states, 0).curve)
+    return _accuracy(steps_lib.member(states, 0).curve)
 
 
 def fired(seen, settings):
     """Returns {rule: epoch at which the detector fires, or -1}."""
     found, options = {}, settings.early_bird
-    for rule in detection.RULES:
+    for rule in stability.RULES:
         given = {"queue": options.queue, "threshold": options.threshold}
-        state = detection.watch(seen.shape[1], rule, **given)
+        state = stability.watch(seen.shape[1], rule, **given)
         for epoch, mask in enumerate(seen, start=1):
-            state = detection.update(state, jnp.asarray(mask), epoch)
+            state = stability.update(state, jnp.asarray(mask), epoch)
         found[rule] = int(state.fired_at)
     return found
 
@@ -115,9 +111,9 @@ def run(settings, options):
     """Trains and draws what is missing; returns (records, masks [epochs, bits])."""
     path = options.workdir / RECORDS
     source = experiment.load(settings)
-    parts = assembly.build(settings, source)
-    network = planning.model(settings, planning.kind(source))
-    draw = structured.selector(settings, network)
+    parts = assemble.build(settings, source)
+    network = plan.model(settings, plan.kind(source))
+    draw = by_channels.selector(settings, network)
     seed, seen = settings.seeds[0], []
     done = {row["epoch"] for row in results.read(path)}
     epochs = parts.plan.steps // parts.plan.steps_per_epoch
@@ -196,7 +192,7 @@ def figure(rows, seen, settings):
 
 def main():
     """Runs what is missing, and writes `you2020.md` and `you2020.png`."""
-    parser = commands.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--sparsity", type=float, default=0.5)
     for name in ("model", "data"):
         parser.add_argument(f"--{name}", default="")
@@ -205,15 +201,15 @@ def main():
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--draws", type=int, default=1, help="epochs between two draws")
     options = parser.parse_args()
-    commands.prepare()
+    command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
-    with commands.plain_errors():
+    with command_line.plain_errors():
         settings = config(options)
-        config_lib.validate(settings)
+        files.validate(settings)
         rows, seen = run(settings, options)
         text = table(rows, seen, settings)
         results.write(options.workdir / "you2020.md", text)
-        report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
+        run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)
 
 

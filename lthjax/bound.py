@@ -23,8 +23,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lthjax import commands, thresholds, values
-from lthjax.thresholds import Rate, Setting
+from lthjax import values
+from lthjax.forward_selection import pretraining_bound
+from lthjax.forward_selection.pretraining_bound import Rate, Setting
+from lthjax.program import command_line
 
 FIELDS = Setting._fields
 LISTS = ("steps", "dense", "first", "greedy", "diameter", "hull")
@@ -68,9 +70,9 @@ def report(setting: Setting, optimizer: str, constant: float, origin: str) -> st
       origin: Where c is from.
     """
     m, d, n, k, _ = setting
-    steps = thresholds.threshold(setting, optimizer, constant=constant)
+    steps = pretraining_bound.threshold(setting, optimizer, constant=constant)
     epochs = steps / m if optimizer == "sgd" else steps
-    doubled = thresholds.threshold(
+    doubled = pretraining_bound.threshold(
         setting._replace(examples=2 * m), optimizer, constant=constant
     )
     lines = [
@@ -79,8 +81,8 @@ def report(setting: Setting, optimizer: str, constant: float, origin: str) -> st
         f"published threshold: {steps:,.4g} steps, {epochs:,.4g} epochs",
         f"twice the examples: {doubled / steps:.3f} times the steps; the width is not "
         "in the formula but through N d > m^2, the step size only through c",
-        f"assumed, not checked: {', '.join(thresholds.assumed(setting))}",
-        *(f"broken: {failure}" for failure in thresholds.broken(setting)),
+        f"assumed, not checked: {', '.join(pretraining_bound.assumed(setting))}",
+        *(f"broken: {failure}" for failure in pretraining_bound.broken(setting)),
         "what the formula does not say:",
         *(f"{number}. {text}" for number, text in enumerate(ERRATA, start=1)),
     ]
@@ -131,8 +133,8 @@ def _bounds(picks, rows):
     """Returns the bound at each checkpoint, rigorous and as published."""
     known = {name: rows[name] for name in ("first", "diameter", "dense")}
     return {
-        "bound": thresholds.selection_bound(picks, **known),
-        "published": thresholds.selection_bound(picks, **known, rigorous=False),
+        "bound": pretraining_bound.selection_bound(picks, **known),
+        "published": pretraining_bound.selection_bound(picks, **known, rigorous=False),
     }
 
 
@@ -141,7 +143,9 @@ def _needed(picks, rows, rate):
     known = {"initial": rows["dense"][0], "first": rows["first"][-1]}
     known["diameter"] = rows["diameter"][-1]
     proved, stated = (
-        thresholds.explicit_threshold(picks, rate.rho, **known, rigorous=rigorous)
+        pretraining_bound.explicit_threshold(
+            picks, rate.rho, **known, rigorous=rigorous
+        )
         for rigorous in (True, False)
     )
     return (
@@ -191,8 +195,8 @@ def _columns(run):
 def _fitted(run) -> Rate:
     """Returns the rate of a run's tail."""
     rows = _columns(run)
-    last = thresholds.tail(rows["dense"])
-    return thresholds.fitted(rows["steps"][last], rows["dense"][last])
+    last = pretraining_bound.tail(rows["dense"])
+    return pretraining_bound.fitted(rows["steps"][last], rows["dense"][last])
 
 
 def _parser():
@@ -216,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the bound of the flags; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
     try:
-        commands.check_once(sys.argv[1:] if arguments is None else arguments)
+        command_line.check_once(sys.argv[1:] if arguments is None else arguments)
         print("\n".join(_parts(options)))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -228,7 +232,9 @@ def _parts(options):
     if run is not None:
         _columns(run)
     setting = _setting(options, run["setting"] if run else {})
-    (thresholds.check_range if options.anyway else thresholds.check)(setting)
+    (pretraining_bound.check_range if options.anyway else pretraining_bound.check)(
+        setting
+    )
     constant, origin = _constant(setting, options, run)
     parts = [report(setting, options.optimizer, constant, origin)]
     rate = options.learning_rate
@@ -266,7 +272,7 @@ def _constant(setting, options, run):
     if rho is None:
         rho = _fitted(run).rho
         origin = f"implied by the run's rho = {rho:.6f}"
-    return thresholds.implied_constant(setting, options.optimizer, rho), origin
+    return pretraining_bound.implied_constant(setting, options.optimizer, rho), origin
 
 
 if __name__ == "__main__":

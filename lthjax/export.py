@@ -4,11 +4,12 @@
 
 `--trained` takes the network trained from that ticket in its place, where the run kept
 it (with `retraining.arms`, or with a study that reads weights), `--trained=ARM` one
-that was retrained. `lthjax.tickets.travel.read` brings the file back. `--layout=torch`
-writes what PyTorch's `load_state_dict(strict=True)` takes, pruned weights at zero, and
-the masks, named alike, to `ticket.masks.safetensors` beside it. A run with a model or
-data of one's own needs `--flattened` for that, and `--trust`, which imports and calls
-what the workdir names and says so, unless its layers are dense or `--views` says them.
+that was retrained. `lthjax.saving.safetensors.read` brings the file back.
+`--layout=torch` writes what PyTorch's `load_state_dict(strict=True)` takes, pruned
+weights at zero, and the masks, named alike, to `ticket.masks.safetensors` beside it. A
+run with a model or data of one's own needs `--flattened` for that, and `--trust`, which
+imports and calls what the workdir names and says so, unless its layers are dense or
+`--views` says them.
 """
 
 import argparse
@@ -18,15 +19,18 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from lthjax import commands, findings, names, origin, planning, tickets, workdir
-from lthjax import config as config_lib
-from lthjax import masks as masks_lib
-from lthjax import views as views_lib
-from lthjax.data import sources
-from lthjax.member import Member
-from lthjax.models import pytorch
-from lthjax.tickets import travel
-from lthjax.tickets.storage import load_trained
+from lthjax import registry
+from lthjax.data import in_memory
+from lthjax.program import command_line
+from lthjax.program.build import plan
+from lthjax.program.config import files
+from lthjax.program.report.studies import findings
+from lthjax.program.workdir import layout, origin
+from lthjax.program.workdir.member import Member
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import views as views_lib
+from lthjax.saving import pytorch, safetensors, tickets
+from lthjax.saving.tickets import load_trained
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +56,9 @@ def export(
       ValueError: The run has no such network, or it is damaged.
     """
     root = pathlib.Path(root)
-    network, config = load(root, one, level, arm), config_lib.to_json(read(root))
+    network, config = load(root, one, level, arm), files.to_json(read(root))
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
-    travel.write(to, network, **identity, config=json.loads(config))
+    safetensors.write(to, network, **identity, config=json.loads(config))
 
 
 def export_torch(
@@ -88,15 +92,15 @@ def export_torch(
     """
     root = pathlib.Path(root)
     network, config = load(root, one, level, arm), read(root)
-    with names.read_in(root / workdir.CONFIG, trust=trust):
+    with registry.read_in(root / layout.CONFIG, trust=trust):
         form = _layout(config, network.params, flattened, rules, trust=trust)
     params = masks_lib.apply(network.params, network.masks)
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
-    identity |= {"config": config.to_dict(), "versions": travel.versions()}
-    metadata = {"format": "pt", travel.KEY: json.dumps(identity, default=list)}
+    identity |= {"config": config.to_dict(), "versions": safetensors.versions()}
+    metadata = {"format": "pt", safetensors.KEY: json.dumps(identity, default=list)}
     weights = pytorch.state_dict(form, params, network.model_state)
-    travel.put(masks_path(to), pytorch.masks_dict(form, network.masks), metadata)
-    travel.put(to, weights, metadata)
+    safetensors.put(masks_path(to), pytorch.masks_dict(form, network.masks), metadata)
+    safetensors.put(to, weights, metadata)
 
 
 def masks_path(path: str | pathlib.Path) -> pathlib.Path:
@@ -113,17 +117,17 @@ def read(root: pathlib.Path):
     """
     if not any((root / name).exists() for name in (origin.CONFIG, origin.COPY)):
         raise ValueError(
-            f"a workdir must hold a run's {workdir.CONFIG}, got WORKDIR = {root}"
+            f"a workdir must hold a run's {layout.CONFIG}, got WORKDIR = {root}"
         )
-    return config_lib.from_json(json.dumps(origin.config(root)))
+    return files.from_json(json.dumps(origin.config(root)))
 
 
 def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
     """Returns a ticket of a run (`arm` is None) or what was kept of its training."""
     if arm is None:
-        path = workdir.ticket_path(root, one, level)
+        path = layout.ticket_path(root, one, level)
     else:
-        path = workdir.trained_path(root, arm, one, level)
+        path = layout.trained_path(root, arm, one, level)
         studied = findings.trained_path(root, one.seed, level)
         path = studied if arm == "ticket" and not path.exists() else path
     if not path.exists():
@@ -156,11 +160,13 @@ def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
         return pytorch.Layout(flattened, views=pytorch.matrices(params) | said)
     data = config.data
     options = data.options.to_dict()
-    facts = sources.facts(data.name, data_dir=config.data_dir or None, options=options)
+    facts = in_memory.facts(
+        data.name, data_dir=config.data_dir or None, options=options
+    )
     if flattened is not None:
-        views = views_lib.joined(planning.views(config, facts)[1], said)
+        views = views_lib.joined(plan.views(config, facts)[1], said)
         return pytorch.Layout(flattened, views=views)
-    model = planning.model(config, facts)
+    model = plan.model(config, facts)
     form = pytorch.layout(model, params, facts.image_shape[-1])
     return form._replace(views=form.views | said)
 
@@ -242,10 +248,10 @@ def _parser():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports what the flags ask for; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
-    commands.leave_accelerators()
+    command_line.leave_accelerators()
     where = options.workdir, Member(options.seed, options.initial), options.level
     try:
-        commands.check_once(sys.argv[1:] if arguments is None else arguments)
+        command_line.check_once(sys.argv[1:] if arguments is None else arguments)
         if options.layout == "lthjax":
             export(*where, options.to, arm=options.trained)
             written = [options.to]

@@ -6,8 +6,10 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from lthjax import commands, dry_run, experiment, report
-from lthjax import config as config_lib
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.run import dry_run, experiment
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
@@ -23,8 +25,8 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.
 
 def main(argv: list[str]) -> None:
     """Runs what the flags ask for; what is wrong ends it with one sentence."""
-    with commands.plain_errors():
-        commands.prepare(**{name: flag.value for name, flag in JOINING.items()})
+    with command_line.plain_errors():
+        command_line.prepare(**{name: flag.value for name, flag in JOINING.items()})
         if len(argv) > 1:
             raise ValueError(f"there must be flags only, got {' '.join(argv[1:])}")
         if DRY_RUN.value:
@@ -32,13 +34,13 @@ def main(argv: list[str]) -> None:
         elif not WORKDIR.value:
             raise ValueError("--workdir must name the folder of the run, got none")
         else:
-            report.show(WORKDIR.value, experiment.run(CONFIG.value, WORKDIR.value))
+            run_report.show(WORKDIR.value, experiment.run(CONFIG.value, WORKDIR.value))
 
 
 def _config(name):
     """Returns the config of a flag's value, locked; what is wrong ends the process."""
-    with commands.plain_errors():
-        return config_lib.named(name).lock()
+    with command_line.plain_errors():
+        return files.named(name).lock()
 
 
 FLAGS["config"].parser.parse = _config  # ml_collections' would leave a traceback
@@ -46,8 +48,8 @@ FLAGS["config"].parser.parse = _config  # ml_collections' would leave a tracebac
 
 def _parse(argv):
     """Parses the flags; a config key that does not exist is named with the nearest."""
-    with commands.plain_errors():
-        commands.check_once(argv[1:])
+    with command_line.plain_errors():
+        command_line.check_once(argv[1:])
         _check_given(argv[1:])
     try:
         return FLAGS(argv)
@@ -75,7 +77,7 @@ def _complete(word):
     name = word.lstrip("-")
     if not word.startswith("-") or "=" in word or not name:
         return True
-    known = config_lib.flat(config_lib.default(), "config.")
+    known = files.flat(files.default(), "config.")
     plain = name.removeprefix("no")
     switch = plain in FLAGS and FLAGS[plain].boolean
     return switch or isinstance(known.get(plain), bool)

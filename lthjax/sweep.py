@@ -19,8 +19,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from lthjax import commands, launching, merged, sweeps
-from lthjax import config as config_lib
+from lthjax.program import command_line
+from lthjax.program.config import files
+from lthjax.program.sweep import grid as grid_lib
+from lthjax.program.sweep import jobs, table
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Does what is missing of a sweep; what is wrong ends it with a sentence."""
     options, more = _parser().parse_known_args(arguments)
     if options.executor != "here" or options.table:
-        commands.leave_accelerators()
-    with commands.plain_errors():
-        commands.check_once(sys.argv[1:] if arguments is None else arguments, ("grid",))
-        commands.prepare()
+        command_line.leave_accelerators()
+    with command_line.plain_errors():
+        command_line.check_once(
+            sys.argv[1:] if arguments is None else arguments, ("grid",)
+        )
+        command_line.prepare()
         failed = {} if options.table else sweep(options, more)
-        print(merged.write(options.workdir))
+        print(table.write(options.workdir))
     if failed:
         rows = [f"  {folder}: {error}" for folder, error in failed.items()]
         sys.exit("\n".join([f"error: {len(failed)} runs failed:", *rows]))
@@ -59,26 +63,26 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
             f"executor = {options.executor}"
         )
     config = _config(options.config, settings)
-    grid = sweeps.axes(config, options.grid)
-    cells = sweeps.cells(config, grid)
-    sweeps.write(options.workdir, grid, cells)
+    grid = grid_lib.axes(config, options.grid)
+    cells = grid_lib.cells(config, grid)
+    grid_lib.write(options.workdir, grid, cells)
     root = options.workdir.absolute()
-    left = [cell for cell in cells if not sweeps.finished(root, cell)]
+    left = [cell for cell in cells if not grid_lib.finished(root, cell)]
     log.info("%d runs, %d of them finished", len(cells), len(cells) - len(left))
-    runs = [(config_lib.to_json(c.config), str(root / c.folder)) for c in left]
+    runs = [(files.to_json(c.config), str(root / c.folder)) for c in left]
     if not runs or options.executor == "here":
-        return launching.finish(runs)
-    started = launching.submit(
+        return jobs.finish(runs)
+    started = jobs.submit(
         options.executor, root, runs, jobs=options.jobs, options=slurm
     )
     ids = ", ".join(job.job_id for _, job in started)
-    log.info("submitted %s; logs are in %s", ids, root / launching.JOBS)
+    log.info("submitted %s; logs are in %s", ids, root / jobs.JOBS)
     return {} if options.submit_only else _wait(started)
 
 
 def _wait(started):
     try:
-        return launching.wait(started)
+        return jobs.wait(started)
     except KeyboardInterrupt:
         log.warning("no longer waiting; the jobs of SLURM go on, --table shows them")
         sys.exit(128 + signal.SIGINT)
@@ -96,16 +100,16 @@ def _settings(words) -> tuple[list[str], dict]:
             )
         found[match[1]].append(match[2])
     pairs = [text.split("=", 1) for text in found["slurm"]]
-    return found["config"], {key: sweeps.literal(value) for key, value in pairs}
+    return found["config"], {key: grid_lib.literal(value) for key, value in pairs}
 
 
 def _config(name, settings):
     """Returns the config of "configs/mnist.py:short", with other values."""
     if name is None:
         raise ValueError("--config must name a config file, got none")
-    config = config_lib.named(name)
+    config = files.named(name)
     for text in settings:
-        config = sweeps.changed(config, text)
+        config = grid_lib.changed(config, text)
     return config
 
 
@@ -114,7 +118,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=form, allow_abbrev=False
     )
-    parser.add_argument("--workdir", type=commands.folder, required=True)
+    parser.add_argument("--workdir", type=command_line.folder, required=True)
     parser.add_argument("--config", help="the config file")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=A,B,...")
     executors = ("here", "local", "slurm")

@@ -2,7 +2,7 @@
 
 import json
 
-from lthjax.thresholds import Setting
+from lthjax.forward_selection.pretraining_bound import Setting
 
 SETTING = Setting(1000, 784, 5000, 200, "sigmoid")
 RUN = {

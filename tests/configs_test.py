@@ -1,16 +1,17 @@
 """Every config is imported, shrunk and run two steps."""
 
-import pathlib
 import re
 
 import pytest
 import tiny
+from paths import ROOT
 
-from lthjax import config as config_lib
-from lthjax import experiment, learnt
-from lthjax.data import batches, known, splits
+from lthjax.data import batches, facts, splits
+from lthjax.program.build import by_gates
+from lthjax.program.config import files
+from lthjax.program.run import experiment
 
-FOLDER = pathlib.Path(__file__).parent.parent / "configs"
+FOLDER = ROOT / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 # One stage of one block: what is left out repeats what is there, and takes to compile.
 SHORTER = {"blocks": (1,), "channels": (16,)}
@@ -21,7 +22,7 @@ FIRST = ("stage[3-7]", "stage2_block1")
 
 
 def load(name, variant=None):
-    return config_lib.load(FOLDER / name, variant)
+    return files.load(FOLDER / name, variant)
 
 
 def test_the_names_that_users_type_are_there():
@@ -33,12 +34,12 @@ def test_the_names_that_users_type_are_there():
 def test_a_config_opens_with_its_command_and_is_valid(name):
     text = (FOLDER / name).read_text()
     assert re.match('"""[^"]*python -m lthjax.main --config=configs/' + name, text)
-    config_lib.validate(load(name))
+    files.validate(load(name))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
-    config = config_lib.shrunk(load(name), steps=2)
+    config = files.shrunk(load(name), steps=2)
     changes = {"seeds": (0,), "controls": ()}
     if config.model.name.startswith("resnet"):
         short = r"^head/" in config.search.exclude
@@ -47,7 +48,7 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
     rows = experiment.run(tiny.changed(config, changes), tmp_path)
     levels = {1} if config.search.method == "early_bird" else {0, 1}
     own = {(1, arm) for arm in config.retraining.arms}
-    rounds = {(1, "search")} if config.search.method in learnt.METHODS else set()
+    rounds = {(1, "search")} if config.search.method in by_gates.METHODS else set()
     expected = {(level, "ticket") for level in levels} | own | rounds
     assert {(row["level"], row["arm"]) for row in rows} == expected
 
@@ -57,7 +58,7 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
 )
 def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_path):
     name = "imagenet_continuous.py"
-    config = config_lib.shrunk(config_lib.load(FOLDER / name, variant))
+    config = files.shrunk(files.load(FOLDER / name, variant))
     # Another network, which takes seconds less to compile: the search is what differs.
     changes = {"model.name": "mlp", "model.options": {"hidden": (8,)}}
     rows = experiment.run(tiny.changed(config, {"seeds": (0,), **changes}), tmp_path)
@@ -70,8 +71,8 @@ def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_pa
 @pytest.mark.parametrize("name", ["cifar10_forward.py", "imagenet_forward.py"])
 def test_a_forward_config_of_mobilenet_takes_two_steps_and_a_level(name, tmp_path):
     config = load(name, "mobilenet_v2")
-    config_lib.validate(config)
-    small = config_lib.shrunk(config, steps=2)
+    files.validate(config)
+    small = files.shrunk(config, steps=2)
     small = tiny.changed(small, {"seeds": (0,), "search.exclude": FIRST})
     rows = experiment.run(small, tmp_path)
     assert [(row["level"], row["arm"]) for row in rows] == [
@@ -92,31 +93,31 @@ def test_a_forward_config_of_mobilenet_takes_two_steps_and_a_level(name, tmp_pat
 )
 def test_steps_that_stand_for_epochs_are_whole_ones(name, key, epochs):
     config = load(*name.split(":"))
-    images = known.FACTS[config.data.name].train - config.data.validation
+    images = facts.FACTS[config.data.name].train - config.data.validation
     epoch = batches.steps_per_epoch(images, config.train.batch_size)
-    assert config_lib.flat(config)[key] == epochs * epoch
+    assert files.flat(config)[key] == epochs * epoch
 
 
 def test_mnist_has_a_shorter_variant_and_no_others():
-    short = config_lib.load(FOLDER / "mnist.py", "short")
-    config_lib.validate(short)
+    short = files.load(FOLDER / "mnist.py", "short")
+    files.validate(short)
     assert short.train.steps < load("mnist.py").train.steps
     with pytest.raises(ValueError, match="'paper' or 'short', got 'other'"):
-        config_lib.load(FOLDER / "mnist.py", "other")
+        files.load(FOLDER / "mnist.py", "other")
 
 
 def test_what_is_streamed_is_streamed_when_shrunk():
-    small = config_lib.shrunk(load("imagenet.py"))
+    small = files.shrunk(load("imagenet.py"))
     assert splits.size(experiment.load(small).train) == 64
     assert isinstance(experiment.load(small).train, splits.Stored)
 
 
 def test_shrinking_leaves_the_config_and_takes_its_path():
     config = load("cifar10.py")
-    before = config_lib.to_json(config)
-    small = config_lib.shrunk(config)
-    assert config_lib.to_json(config) == before
+    before = files.to_json(config)
+    small = files.shrunk(config)
+    assert files.to_json(config) == before
     for key in ("model.name", "search.method", "schedule.name", "data.flip"):
-        flat, whole = config_lib.flat(small), config_lib.flat(config)
+        flat, whole = files.flat(small), files.flat(config)
         assert flat[key] == whole[key]
     assert 0 < small.search.rewind_to < small.train.steps

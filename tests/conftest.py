@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 from jax.extend.core.primitives import conv_general_dilated_p  # noqa: E402
 from jax.interpreters import mlir  # noqa: E402
 
-from lthjax import cpu  # noqa: E402
+from lthjax.devices import cpu_convolutions  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -45,6 +45,6 @@ def lowered():
     """The CPU's fast convolutions, for one test."""
     registry = mlir._platform_specific_lowerings["cpu"]
     before = registry[conv_general_dilated_p]
-    cpu.lower_convolutions()
+    cpu_convolutions.lower_convolutions()
     yield
     registry[conv_general_dilated_p] = before

@@ -8,10 +8,12 @@ import tiny
 from flax import linen as nn
 from safetensors.numpy import load_file
 
-from lthjax import config as config_lib
-from lthjax import experiment, export, masks, tickets
-from lthjax.models import pytorch
-from lthjax.tickets import travel
+from lthjax import export
+from lthjax.program.config import files
+from lthjax.program.run import experiment
+from lthjax.pruning import masks
+from lthjax.saving import pytorch, tickets
+from lthjax.saving import safetensors as safetensors_lib
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +44,22 @@ def test_a_ticket_of_a_run_is_exported_with_the_config_that_found_it(
     to = tmp_path / "ticket.safetensors"
     call(run, to)
     assert capsys.readouterr().out == f"wrote {to}\n"
-    found, metadata = travel.read(to)
+    found, metadata = safetensors_lib.read(to)
     same(found, tickets.load(run / "tickets" / "seed_0" / "level_01"))
     numbers = {name: metadata[name] for name in ("arm", "level", "seed")}
     assert numbers == {"arm": "ticket", "level": 1, "seed": 0}
-    saved = config_lib.from_json((run / "config.json").read_text())
+    saved = files.from_json((run / "config.json").read_text())
     expected = tiny.config({"seeds": (0,), "search.levels": 1, "studies": ("signs",)})
     expected.search.exclude = ("^head",)
     assert saved.to_dict() == expected.to_dict()
-    assert config_lib.flat(metadata["config"])["search.exclude"] == ["^head"]
+    assert files.flat(metadata["config"])["search.exclude"] == ["^head"]
 
 
 def test_what_a_ticket_trained_to_is_exported_if_it_was_kept(run, tmp_path):
     call(run, tmp_path / "x", "--trained")
-    found, metadata = travel.read(tmp_path / "x")
+    found, metadata = safetensors_lib.read(tmp_path / "x")
     assert metadata["kind"] == "trained"
-    kept = tickets.storage.load_trained(run / "trained" / "seed_0" / "level_01")
+    kept = tickets.load_trained(run / "trained" / "seed_0" / "level_01")
     same(found, kept)
 
 

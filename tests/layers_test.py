@@ -1,4 +1,7 @@
-"""The architecture: what each module may import of ours, and nothing else."""
+"""The architecture: which rooms a room may import from, and nothing else.
+
+A room is a folder of `lthjax`; `python tests/layers_test.py` prints what there is.
+"""
 
 import ast
 import pathlib
@@ -7,184 +10,36 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# From the bottom up: a module may import what is named here, all of it above itself.
-TABLE = {
-    "names": "",
-    "values": "",
-    "axes": "",
-    "cpu": "",
-    "memory": "",
-    "meshes": "",
-    "processes": "",
-    "data": "",
-    "data.pixels": "",
-    "data.files": "data.pixels",
-    "data.known": "names",
-    "data.photographs": "data.pixels",
-    "data.splits": "data.known",
-    "data.balance": "data.splits",
-    "data.checks": "data.known data.splits",
-    "data.folders": "data.files",
-    "data.sources": "names data.files data.known data.splits data.checks data.folders",
-    "data.lazy": "names data.pixels data.files data.known data.photographs "
-    "data.splits data.folders data.sources",
-    "data.augment": "meshes",
-    "data.batches": "data.splits",
-    "data.streams": "data.splits data.batches",
-    "models.layers": "names",
-    "models.mlp": "models.layers",
-    "models.vgg": "models.layers",
-    "models.resnet": "names models.layers",
-    "models.mobilenet": "names models.layers",
-    "models.ghosts": "names models.layers",
-    "models.applying": "models.layers",
-    "models.catalogue": "names values models.mlp models.vgg models.resnet "
-    "models.mobilenet models.applying",
-    "models": "models.applying models.catalogue",
-    "masks": "",
-    "views": "axes masks",
-    "models.pytorch": "models.mlp models.vgg models.resnet models.mobilenet "
-    "models.applying masks views",
-    "scaled": "",
-    "gates": "masks",
-    "concrete": "gates",
-    "slimming": "masks",
-    "cuts": "masks",
-    "flows": "masks scaled cuts",
-    "scores": "masks cuts flows",
-    "pruning": "masks cuts",
-    "patterns": "masks views pruning",
-    "sparsities": "views pruning",
-    "losses": "",
-    "dynamic.amounts": "masks pruning",
-    "schedules": "",
-    "zeros": "masks",
-    "dynamic.base": "masks dynamic.amounts schedules zeros",
-    "dynamic.growing": "masks views scores pruning sparsities dynamic.amounts "
-    "dynamic.base",
-    "dynamic.shrinking": "masks scores pruning dynamic.amounts dynamic.base",
-    "dynamic": "dynamic.base dynamic.growing dynamic.shrinking",
-    "analysis": "masks",
-    "origins": "",
-    "costs": "masks origins",
-    "rescaling": "masks",
-    "curvature": "masks views",
-    "optimizers": "names masks schedules zeros",
-    "training": "meshes data.batches masks losses optimizers",
-    "streaming": "meshes data.splits data.streams training",
-    "fades": "names",
-    "retraining": "names models.ghosts models masks losses rescaling training fades",
-    "channels": "models.mlp models.vgg models.resnet models.mobilenet masks pruning",
-    "timing": "",
-    "compact": "models masks channels timing",
-    "gram": "",
-    "forward": "names losses gram",
-    "two_layer": "losses gram",
-    "hull": "gram",
-    "thresholds": "names",
-    "progress": "processes",
-    "commands": "names cpu processes progress",
-    "bound": "values thresholds commands",
-    "grafts": "models masks channels",
-    "layerwise": "names masks losses channels forward grafts",
-    "checkpoints": "meshes processes masks",
-    "defaults": "",
-    "checksums": "",
-    "validate": "names values defaults",
-    "config": "defaults checksums validate",
-    "origin": "checksums config",
-    "results": "processes checksums config origin",
-    "tickets.base": "masks",
-    "tickets.iterative": "masks tickets.base",
-    "tickets.changing": "masks tickets.base",
-    "tickets.continuous": "masks tickets.base",
-    "tickets.detection": "",
-    "tickets.early_bird": "masks tickets.base tickets.detection",
-    "tickets.forward": "tickets.base",
-    "tickets.controls": "masks scores pruning tickets.base",
-    "tickets.storage": "masks checkpoints tickets.base",
-    "tickets.travel": "checkpoints tickets.base",
-    "tickets": "tickets.base tickets.iterative tickets.continuous "
-    "tickets.early_bird tickets.storage tickets.travel",
-    "gating": "masks gates concrete optimizers",
-    "soft_threshold": "masks gating",
-    "learnt": "masks gates concrete slimming pruning optimizers defaults "
-    "tickets.continuous tickets gating soft_threshold",
-    "examining": "masks gates gating learnt",
-    "structured": "names data.splits data.augment data.batches models masks scores "
-    "pruning losses channels layerwise defaults tickets.detection "
-    "tickets.early_bird tickets.forward tickets",
-    "models.checking": "names models.applying masks",
-    "spans": "dynamic tickets.iterative tickets.continuous learnt",
-    "planning": "data.splits data.sources data.batches models masks views "
-    "sparsities learnt structured models.checking spans",
-    "examples": "names data.splits data.augment data.batches",
-    "flowing": "data.splits data.sources models.layers models masks cuts flows "
-    "planning",
-    "pattern_names": "masks views cuts pruning patterns",
-    "criteria": "names data.splits data.sources masks views cuts scores pruning "
-    "sparsities losses examples flowing pattern_names",
-    "programs": "cpu meshes data.splits data.augment data.batches models dynamic "
-    "training streaming planning",
-    "rehearsal": "names data.splits data.sources models cuts tickets planning criteria",
-    "rates": "spans",
-    "update_rule": "names dynamic optimizers learnt rates",
-    "assembly": "names data.splits masks scores pruning dynamic optimizers "
-    "training defaults tickets.iterative tickets.changing tickets.controls tickets "
-    "learnt examining structured models.checking spans planning criteria programs "
-    "rehearsal rates update_rule",
-    "recipes": "losses rescaling retraining",
-    "arms": "cpu data.splits data.batches models.ghosts models masks dynamic costs "
-    "training retraining tickets.storage tickets spans planning programs "
-    "update_rule assembly recipes",
-    "member": "results",
-    "workdir": "processes progress checkpoints config origin results tickets member",
-    "chains": "masks results tickets learnt assembly member workdir",
-    "missing": "dynamic training checkpoints results tickets learnt structured "
-    "member workdir chains",
-    "palette": "",
-    "figures": "results palette",
-    "findings": "models masks analysis costs results tickets.storage workdir",
-    "studies": "names processes data.splits data.sources data.batches models masks "
-    "analysis costs training progress results tickets.storage tickets figures "
-    "findings",
-    "records": "masks training",
-    "populations": "meshes processes dynamic training progress tickets assembly "
-    "member workdir records",
-    "gains": "results palette figures",
-    "report": "processes commands results palette figures gains",
-    "checks": "names values data.splits data.sources data.lazy models.ghosts gates "
-    "pruning losses optimizers retraining layerwise config tickets.detection "
-    "structured spans planning pattern_names criteria assembly recipes studies",
-    "data.fingerprints": "data.splits",
-    "source": "data.known data.splits data.balance data.sources data.lazy",
-    "experiment": "memory meshes training retraining progress config results "
-    "tickets.storage learnt examining planning programs assembly arms member "
-    "workdir chains missing studies records populations report checks "
-    "data.fingerprints source",
-    "dry_run": "data.sources training progress learnt spans planning programs "
-    "assembly checks experiment",
-    "marks": "checksums results",
-    "sweeps": "names config results learnt checks experiment marks",
-    "merged": "results sweeps",
-    "launching": "progress commands config sweeps",
-    "export": "names data.sources masks views models.pytorch commands config "
-    "origin tickets.storage tickets.travel tickets planning member workdir findings",
-    "main": "commands config report experiment dry_run",
-    "sweep": "commands config sweeps merged launching",
-    "lthjax": "cpu models masks views gates scores pruning patterns sparsities "
-    "losses dynamic analysis costs optimizers training channels compact forward "
-    "two_layer hull thresholds layerwise results tickets",
-}
+# A room imports from rows above its own, and from itself.
+ROWS = (
+    ("registry", "values", "moved", "devices", "pruning"),
+    ("data", "models", "analysis", "tickets", "program", "program.config"),
+    ("training", "channels", "saving"),
+    ("dynamic", "gates", "retraining", "forward_selection", "program.workdir"),
+    ("program.build", "program.report"),
+    ("program.run",),
+    ("program.sweep",),
+    ("main", "sweep", "report", "export", "bound"),
+)
+FLOOR = {room: floor for floor, row in enumerate(ROWS) for room in row}
+COMMANDS = set(ROWS[-1])
+CHAPTERS = {room.split(".")[0] for room in FLOOR}
 
 
 def dotted(path):
-    """Returns "data.sources" for lthjax/data/sources.py, "data" for its package."""
+    """Returns "data.splits" for lthjax/data/splits.py, "data" for its package."""
     parts = path.relative_to(ROOT / "lthjax").with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__") or "lthjax"
 
 
 FILES = {dotted(path): path for path in (ROOT / "lthjax").rglob("*.py")}
+
+
+def room(name):
+    """Returns the room of a module: the longest name in the rows that begins it."""
+    parts = name.split(".")
+    names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((name for name in names if name in FLOOR), None)
 
 
 def imports(source):
@@ -200,8 +55,8 @@ def imports(source):
 def ours(source):
     """Returns the modules of ours that a source imports, relative imports as they are.
 
-    What is no module itself, the `apply` of `from lthjax.masks import apply`, is of the
-    module before it; `import lthjax` is an import of everything.
+    What is no module itself, the `apply` of `from lthjax.pruning.masks import apply`,
+    is of the module before it; `import lthjax` is an import of everything.
     """
     names = [n for n in imports(source) if n.split(".")[0] in ("lthjax", "")]
     short = [name.removeprefix("lthjax.") for name in names]
@@ -212,18 +67,24 @@ def _parent(name):
     return name.rpartition(".")[0] or "lthjax"
 
 
+ARROWS = {name: ours(path.read_text()) - {name} for name, path in FILES.items()}
+
+
 @pytest.mark.parametrize(
     "source, found",
     [
-        ("from lthjax import masks", {"masks"}),
-        ("from lthjax import masks as m, scores", {"masks", "scores"}),
-        ("from lthjax.data import sources", {"data.sources"}),
-        ("from lthjax.data.sources import Split", {"data.sources"}),
+        ("from lthjax.pruning import masks", {"pruning.masks"}),
+        (
+            "from lthjax.pruning import masks as m, scores",
+            {"pruning.masks", "pruning.scores"},
+        ),
+        ("from lthjax.data.splits import Split", {"data.splits"}),
         ("from lthjax.tickets import Ticket", {"tickets"}),
-        ("import lthjax.masks as m", {"masks"}),
+        ("import lthjax.pruning.masks as m", {"pruning.masks"}),
         ("import lthjax", {"lthjax"}),
         ("from lthjax import *", {"lthjax"}),
-        ("def f():\n  if f:\n    from lthjax import masks", {"masks"}),
+        ("from lthjax import masks", {"lthjax"}),
+        ("def f():\n  if f:\n    from lthjax import registry", {"registry"}),
         ("from . import masks", {"..masks"}),
         ("from .masks import apply", {".masks.apply"}),
         ("import jax, optax\nfrom masks import apply", set()),
@@ -233,25 +94,46 @@ def test_an_import_is_seen_in_every_form_and_place(source, found):
     assert ours(source) == found
 
 
-def test_every_module_has_its_line_in_the_table():
-    assert set(FILES) == set(TABLE)
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {"lthjax"}))
+def test_a_module_imports_from_rows_above_its_own_and_never_the_face(name):
+    own = room(name)
+    assert own, "every module has a room"
+    for other in ARROWS[name]:
+        assert other in FILES and other != "lthjax", other
+        assert room(other) == own or FLOOR[room(other)] < FLOOR[own], other
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_a_module_imports_only_what_the_table_allows(name):
-    assert ours(FILES[name].read_text()) <= set(TABLE[name].split())
+def test_the_face_of_a_chapter_names_its_own_chapter_only():
+    for name in CHAPTERS & FILES.keys() - COMMANDS:
+        own = {room(other) for other in ARROWS[name]}
+        assert own <= {name, "moved"}, name
 
 
-def test_no_module_may_import_one_that_comes_later():
-    above = []
-    for name, allowed in TABLE.items():
-        assert set(allowed.split()) <= set(above), name
-        above.append(name)
+def circle(names):
+    """Returns modules of `names` that import each other in a circle, or none."""
+    left = {name: ARROWS[name] & set(names) for name in names}
+    while left:
+        free = {name for name, others in left.items() if not others & left.keys()}
+        if not free:
+            return sorted(left)
+        left = {name: others for name, others in left.items() if name not in free}
+    return []
+
+
+@pytest.mark.parametrize("own", FLOOR)
+def test_no_modules_of_a_room_import_each_other_in_a_circle(own):
+    assert not circle([name for name in FILES if room(name) == own and name != own])
+
+
+def test_only_the_program_and_the_commands_know_a_config_or_a_workdir():
+    for name, others in ARROWS.items():
+        if name.split(".")[0] not in {"program", *COMMANDS}:
+            assert not any(other.startswith("program") for other in others), name
 
 
 def test_configs_import_the_default_config_only():
     for path in (ROOT / "configs").glob("*.py"):
-        assert ours(path.read_text()) <= {"config"}, path
+        assert ours(path.read_text()) <= {"program.config.files"}, path
 
 
 def test_experiments_never_import_each_other():
@@ -260,3 +142,23 @@ def test_experiments_never_import_each_other():
     for path in paths:
         parts = {name.split(".")[0] for name in imports(path.read_text())}
         assert not parts & others and "" not in parts, path
+
+
+def show():
+    """Prints the rooms, their modules, and what they import from."""
+    pairs = {
+        (room(name), room(other))
+        for name, others in ARROWS.items()
+        for other in others
+        if name != "lthjax" and room(name) != room(other)
+    }
+    for floor, row in enumerate(ROWS, start=1):
+        for own in row:
+            size = sum(room(name) == own for name in FILES)
+            below = ", ".join(sorted(other for one, other in pairs if one == own))
+            print(f"{floor}  {own:18} {size:3}  {below}")
+    print(f"{len(FLOOR)} rooms, {len(pairs)} arrows, {len(ROWS)} floors")
+
+
+if __name__ == "__main__":
+    show()

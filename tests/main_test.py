@@ -1,7 +1,6 @@
 """The command: what it refuses, how it is stopped and killed, and goes on."""
 
 import os
-import pathlib
 import random
 import re
 import signal
@@ -12,17 +11,20 @@ import time
 import jax
 import pytest
 import tiny
+from paths import ROOT
 
-from lthjax import commands, experiment, main, report
+from lthjax import main
+from lthjax.program import command_line
+from lthjax.program.report import run_report
+from lthjax.program.run import experiment
 
-ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = f"--config={ROOT}/configs/digits.py"
 
 
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Returns call(*arguments) -> exit status or message, of the command in here."""
-    monkeypatch.setattr(commands, "prepare", lambda **joining: None)
+    monkeypatch.setattr(command_line, "prepare", lambda **joining: None)
 
     def call(*arguments):
         for name in [name for name in main.FLAGS if name.startswith("config.")]:
@@ -73,7 +75,7 @@ ALONE = [
     ("--config=", "from a file, got ''"),
     (f"--config={ROOT}/configs", "from a file, got '.*/configs'"),
     (f"--config={ROOT}/README.md", "SyntaxError: .*README.md' stopped at line"),
-    (f"--config={ROOT}/lthjax/names.py", r"must define get_config\(\)"),
+    (f"--config={ROOT}/lthjax/registry.py", r"must define get_config\(\)"),
     (f"--config={ROOT}/configs/mnist.py:long", "'paper' or 'short', got 'long'"),
     (f"--config={ROOT}/configs/mnist.py:", "'paper' or 'short', got ''"),
     (f"--config={ROOT}/configs/digits.py:x", "digits.py' takes, got variant = 'x'"),
@@ -119,8 +121,10 @@ def test_a_flag_is_given_once_and_with_its_value(command, words, message):
 
 
 def test_what_is_no_flag_and_what_may_come_again_is_left():
-    commands.check_once(["--grid", "a=1", "--grid", "b=2", "--seed", "-1"], ("grid",))
-    commands.check_once(["--a", "--", "--a", "x=--a"])
+    command_line.check_once(
+        ["--grid", "a=1", "--grid", "b=2", "--seed", "-1"], ("grid",)
+    )
+    command_line.check_once(["--a", "--", "--a", "x=--a"])
 
 
 def test_a_platform_without_devices_is_said_in_a_sentence(monkeypatch):
@@ -131,8 +135,8 @@ def test_a_platform_without_devices_is_said_in_a_sentence(monkeypatch):
     expected = (
         r"error: JAX must find devices .* 'cuda': no GPU\); set JAX_PLATFORMS=cpu"
     )
-    with pytest.raises(SystemExit, match=expected), commands.plain_errors():
-        commands.check_devices()
+    with pytest.raises(SystemExit, match=expected), command_line.plain_errors():
+        command_line.check_devices()
 
 
 def test_a_run_needs_a_workdir(command):
@@ -220,12 +224,12 @@ def test_a_run_of_ones_own_killed_stopped_and_continued_ends_the_same(
         assert "one process at a time may write to a workdir" in refused
         asked = time.monotonic()
         second.terminate()
-        assert second.wait() == commands.STOPPED
+        assert second.wait() == command_line.STOPPED
         assert time.monotonic() - asked < 20  # seconds, on a loaded machine
     assert re.search(r"stopped at level \d, step \d+ of \d+; the same", log.read_text())
 
     assert command(*mine, f"--workdir={root}") == ""
-    assert f"figure: {root / report.CURVE}" in capsys.readouterr().out
+    assert f"figure: {root / run_report.CURVE}" in capsys.readouterr().out
     assert command(*mine, f"--workdir={tmp_path / 'whole'}") == ""
     assert tiny.outcome(root) == tiny.outcome(tmp_path / "whole")
     expected = {(0, seed, "ticket") for seed in (0, 1)}
@@ -254,4 +258,4 @@ def test_importing_the_program_touches_no_device():
 def test_tables_name_the_command_but_not_its_places(monkeypatch):
     given = ["x/name.py", "--workdir", "w", "--smoke", "--data_dir=d", "--set", "a=[1]"]
     monkeypatch.setattr(sys, "argv", given)
-    assert commands.typed() == "python experiments/name.py --smoke --set 'a=[1]'"
+    assert command_line.typed() == "python experiments/name.py --smoke --set 'a=[1]'"

@@ -8,7 +8,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from lthjax import losses, masks, models, optimizers, pruning, scores, sparsities
+from lthjax import models
+from lthjax.pruning import choose, masks, scores, sparsities
+from lthjax.training import losses, optimizers
 
 SIZE, CLASSES, LEVELS = 64, 3, 3
 
@@ -44,7 +46,7 @@ def lottery(key, network, data, counts, steps=30):
     def level(ticket, kept):
         tree, trained = ticket
         ranked = scores.magnitude(trained, tree)
-        tree = pruning.prune(tree, ranked, kept=kept)
+        tree = choose.prune(tree, ranked, kept=kept)
         ticket = tree, train(tree)
         return ticket, ticket
 

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from lthjax import assembly, experiment, planning, results, tickets
-from lthjax import config as config_lib
 from lthjax.data import splits
+from lthjax.program.build import assemble, plan
+from lthjax.program.config import files
+from lthjax.program.run import experiment
+from lthjax.program.workdir import results
+from lthjax.saving import tickets
 
 ALL = ("reinit", "shuffle", "random")
-build_anew = assembly.build
+build_anew = assemble.build
 
 
 def config(changes=None):
@@ -38,7 +41,7 @@ def config(changes=None):
         "logging.tensorboard": False,
         "logging.checkpoint_seconds": 0.0,
     }
-    return changed(config_lib.default(), start | (changes or {}))
+    return changed(files.default(), start | (changes or {}))
 
 
 def changed(found, changes):
@@ -56,7 +59,7 @@ def uninterrupted(tmp_path_factory, changes):
     """Returns a config, and the workdir of a run of it that nothing interrupted."""
     found, root = config(changes), tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "build", build)
+        patch.setattr(assemble, "build", build)
         experiment.run(found, root)
     return found, root
 
@@ -83,17 +86,17 @@ CONV = {
 
 
 def build(config, source):
-    """Returns `assembly.build`, compiled once for all configs that compute the same."""
-    same = config_lib.flat(json.loads(config_lib.to_json(config)))
+    """Returns `assemble.build`, compiled once for all configs that compute the same."""
+    same = files.flat(json.loads(files.to_json(config)))
     free = ("seeds", "controls", "data_dir", "search.levels")
     rows = {k: v for k, v in same.items() if k not in free and "logging" not in k}
     text = json.dumps(rows)
     if text not in _BUILT:
         _BUILT[text] = build_anew(config, source)
-    facts = planning.kind(source)
-    numbers = planning.plan(config, facts, splits.size(source.train))
+    facts = plan.kind(source)
+    numbers = plan.plan(config, facts, splits.size(source.train))
     parts = _BUILT[text]
-    search = assembly.search(config, numbers, parts.prune_fn, parts.tx)
+    search = assemble.search(config, numbers, parts.prune_fn, parts.tx)
     return parts._replace(plan=numbers, search=search)
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lthjax import masks, pruning, scores
+from lthjax.pruning import choose, masks, scores
 
 SHAPES = {"first": (3, 4), "second": (2, 3, 2), "third": (5,)}
 SIZES = [12, 12, 5]
@@ -38,6 +38,4 @@ def inside(inner, outer):
 def partly(params, kept):
     """Returns masks that keep some weights, drawn at random."""
     full = masks.full(params)
-    return pruning.prune(
-        full, scores.random(jax.random.key(0), params, full), kept=kept
-    )
+    return choose.prune(full, scores.random(jax.random.key(0), params, full), kept=kept)

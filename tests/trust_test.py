@@ -10,28 +10,22 @@ import tiny
 from bound_runs import RUN, written
 from rows import ROWS
 
-from lthjax import (
-    arms,
-    bound,
-    export,
-    findings,
-    masks,
-    merged,
-    names,
-    report,
-    results,
-    sweeps,
-    tickets,
-    workdir,
-)
-from lthjax import config as config_lib
-from lthjax.tickets import Trained, travel
-from lthjax.tickets.storage import load_trained, save_trained
+from lthjax import bound, export, registry
+from lthjax.program.build import retraining
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.report.studies import findings
+from lthjax.program.sweep import grid, table
+from lthjax.program.workdir import layout, results
+from lthjax.pruning import masks
+from lthjax.saving import safetensors, tickets
+from lthjax.saving.tickets import load_trained, save_trained
+from lthjax.tickets import Ticket, Trained
 
 TRAP = "trap:spring"
 OPTIONS = {"variant": TRAP, "norm_scale": TRAP, "initialiser": TRAP}
 CONFIG = tiny.config()
-EVERYWHERE = {k: TRAP for k, x in config_lib.flat(CONFIG).items() if isinstance(x, str)}
+EVERYWHERE = {k: TRAP for k, x in files.flat(CONFIG).items() if isinstance(x, str)}
 EVERYWHERE |= {key: (TRAP,) for key in ("controls", "studies", "retraining.arms")}
 
 
@@ -62,8 +56,8 @@ def whole(tmp_path_factory):
     params, model_state = initialise()
     kept = masks.full(params)
     tickets.save(
-        workdir.ticket_path(root, 0, 1),
-        tickets.Ticket(1, 0, 4, params, model_state, kept),
+        layout.ticket_path(root, 0, 1),
+        Ticket(1, 0, 4, params, model_state, kept),
     )
     trained = findings.trained_path(root, 0, 1)
     save_trained(trained, Trained(params, model_state, kept), level=1)
@@ -86,20 +80,20 @@ def folder(tmp_path, whole):
 
 def put(folder, changes):
     """Writes a config as whoever made the folder likes it."""
-    text = config_lib.to_json(tiny.changed(CONFIG, changes))
-    (folder / workdir.CONFIG).write_text(text)
+    text = files.to_json(tiny.changed(CONFIG, changes))
+    (folder / layout.CONFIG).write_text(text)
 
 
 def exported(folder, *flags):
     to = folder.parent / "out.safetensors"
     export.main([str(folder), f"--to={to}", "--level=1", "--seed=0", *flags])
-    return travel.read(to) if "--layout=torch" not in flags else to
+    return safetensors.read(to) if "--layout=torch" not in flags else to
 
 
 def swept(folder):
     config = tiny.changed(CONFIG, EVERYWHERE)
-    sweeps.write(folder.parent, ["model.name"], [sweeps.Cell("run", config)])
-    return merged.write(folder.parent)
+    grid.write(folder.parent, ["model.name"], [grid.Cell("run", config)])
+    return table.write(folder.parent)
 
 
 def bounded(folder):
@@ -109,19 +103,19 @@ def bounded(folder):
 
 def taught(folder):
     parts = SimpleNamespace(init_fn=lambda key: initialise())
-    return arms.teacher(findings.trained_path(folder, 0, 1), parts)
+    return retraining.teacher(findings.trained_path(folder, 0, 1), parts)
 
 
 def continued(folder):
     refused = pytest.raises(ValueError, match="must stay what it was")
-    with refused, workdir.claimed(folder, CONFIG):
+    with refused, layout.claimed(folder, CONFIG):
         pass
 
 
 READING = {
-    "report": lambda root: report.show(root, report.write(root)),
+    "report": lambda root: run_report.show(root, run_report.write(root)),
     "results": results.load,
-    "ticket": lambda root: tickets.load(workdir.ticket_path(root, 0, 1)),
+    "ticket": lambda root: tickets.load(layout.ticket_path(root, 0, 1)),
     "trained": lambda root: load_trained(findings.trained_path(root, 0, 1)),
     "export": exported,
     "export_trained": lambda root: exported(root, "--trained"),
@@ -180,8 +174,8 @@ def test_trust_ends_with_its_folder_and_ones_own_names_are_imported(folder):
     def refused():
         return pytest.raises(ValueError, match="built-in parts only")
 
-    with names.read_in(folder), refused():
-        names.resolve(TRAP, {}, "model")
-    with names.read_in(folder, trust=True), names.read_in(folder), refused():
-        names.resolve(TRAP, {}, "model")
-    assert callable(names.resolve(TRAP, {}, "model"))
+    with registry.read_in(folder), refused():
+        registry.resolve(TRAP, {}, "model")
+    with registry.read_in(folder, trust=True), registry.read_in(folder), refused():
+        registry.resolve(TRAP, {}, "model")
+    assert callable(registry.resolve(TRAP, {}, "model"))

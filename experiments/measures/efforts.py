@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax import results
+from lthjax.program.workdir import results
 
 BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
 TOLERANCES = (0.0, 0.002)

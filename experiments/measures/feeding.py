@@ -9,8 +9,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from lthjax import assembly, timing, training
-from lthjax.data import files, lazy, pixels, splits, streams
+from lthjax.data import files, on_disk, pixels, read_ahead, splits
+from lthjax.devices import measure
+from lthjax.program.build import assemble
+from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
 from measures.steps import END, network, setting
 
@@ -26,7 +28,7 @@ def streaming(options) -> list[Row]:
         top = pathlib.Path(root)
         feeds = {"resident": False, "streamed": True}
         ours = {n: trainer(top, count, options, stream=s) for n, s in feeds.items()}
-        taken = timing.in_turns(ours, options.rounds, options.seconds)
+        taken = measure.in_turns(ours, options.rounds, options.seconds)
         rows = [row(f"resnet20, {k} input", "steps/s", 1 / taken[k]) for k in taken]
         ratio = taken["streamed"] / taken["resident"]
         rows.append(row("resnet20, seconds streamed by resident", "times", ratio))
@@ -40,17 +42,17 @@ def trainer(top, count, options, *, stream: bool) -> Callable:
     source = source._replace(train=splits.part(source.train, 0, count))
     if stream:
         source = source._replace(**written(top, source))
-    parts = assembly.build(config, source)
+    parts = assemble.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     found = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, found)
-    states, at = training.stack([parts.begin(ticket)]), 0
-    fixed = training.stack([found]), jax.random.split(jax.random.key(0), 1)
+    states, at = steps_lib.stack([parts.begin(ticket)]), 0
+    fixed = steps_lib.stack([found]), jax.random.split(jax.random.key(0), 1)
 
     def run(steps):
         nonlocal states, at
         shared, at = (fixed, (0, END), at, at + steps), at + steps
-        seconds, states = timing.stopwatch(parts.run, states, *shared)
+        seconds, states = measure.stopwatch(parts.run, states, *shared)
         return seconds
 
     return run
@@ -86,15 +88,15 @@ def reading(top, options) -> list[Row]:
         noise = rng.integers(0, 256, (24, 32, 3), np.uint8)
         Image.fromarray(noise).resize(PHOTOGRAPH).save(path)
     side = 32 if options.smoke else 224
-    source = lazy.load("imagenet", data_dir=folder, crop=(side, True))
-    keys, _ = streams.distinct(jax.random.split(jax.random.key(0), 1))
-    found = streams.training(streams.Training(source.train, keys, BATCH), 0, END)
+    source = on_disk.load("imagenet", data_dir=folder, crop=(side, True))
+    keys, _ = read_ahead.distinct(jax.random.split(jax.random.key(0), 1))
+    found = read_ahead.training(read_ahead.Training(source.train, keys, BATCH), 0, END)
     next(found)
 
     def run(steps):
-        return timing.stopwatch(lambda: [next(found) for _ in range(steps)])[0]
+        return measure.stopwatch(lambda: [next(found) for _ in range(steps)])[0]
 
-    taken = timing.in_turns({"read": run}, options.rounds, options.seconds)["read"]
+    taken = measure.in_turns({"read": run}, options.rounds, options.seconds)["read"]
     found.close()
     text = f"photographs of {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]}, read to {side}"
     return [row(text, "images/s", BATCH / taken)]

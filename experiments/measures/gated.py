@@ -5,8 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lthjax import assembly, learnt, timing, training
+from lthjax.devices import measure
+from lthjax.program.build import assemble, by_gates
 from lthjax.tickets import Ticket
+from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
 from measures.steps import END, network, setting
 
@@ -26,25 +28,25 @@ def trainer(name: str, options, *, gated: bool, members: int = 1) -> Callable:
     """
     config, source = setting(network(name, options), options, augment=False)
     config.search.method = "continuous" if gated else "iterative"
-    parts = assembly.build(config, source)
+    parts = assemble.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     masks = parts.masks_fn(params)
     state, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
     if gated:
         logits = jnp.linspace(-0.1, 0.1, members).tolist()
-        rounds = [learnt.varied(state, logit).round for logit in logits]
+        rounds = [by_gates.varied(state, logit).round for logit in logits]
         found = [Ticket(1, 0, END, *each, searching=1) for each in rounds]
     else:
         found = [ticket] * members
-    states = training.stack([parts.begin(each) for each in found])
-    fixed = training.stack([each.masks for each in found])
+    states = steps_lib.stack([parts.begin(each) for each in found])
+    fixed = steps_lib.stack([each.masks for each in found])
     fixed = fixed, jnp.stack([jax.random.key(0)] * members)
     at = 0
 
     def run(steps):
         nonlocal states, at
         shared, at = (fixed, (0, END), at, at + steps), at + steps
-        seconds, states = timing.stopwatch(parts.run, states, *shared)
+        seconds, states = measure.stopwatch(parts.run, states, *shared)
         return seconds
 
     return run
@@ -58,7 +60,7 @@ def step(options) -> list[Row]:
             which: trainer(name, options, gated=which == "gated")
             for which in ("masked", "gated")
         }
-        taken = timing.in_turns(runs, options.rounds, options.seconds)
+        taken = measure.in_turns(runs, options.rounds, options.seconds)
         rows += [row(f"{name}, gated", "steps/s", 1 / taken["gated"])]
         ratio = taken["gated"] / taken["masked"]
         what = f"{name}, seconds gated by masked"
@@ -72,7 +74,7 @@ def parallel(options) -> list[Row]:
         "all": trainer("lenet", options, gated=True, members=LOGITS),
         "one": trainer("lenet", options, gated=True),
     }
-    taken = timing.in_turns(runs, options.rounds, options.seconds)
+    taken = measure.in_turns(runs, options.rounds, options.seconds)
     most = None if jax.default_backend() == "cpu" else FRACTION
     what = f"lenet, {LOGITS} searches at once by {LOGITS} in sequence"
     return [row(what, "times", taken["all"] / (LOGITS * taken["one"]), most=most)]

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import lthjax
-from lthjax import timing
+from lthjax.devices import measure
 from measures.rows import Row, row
 from measures.steps import pruned
 
@@ -33,7 +33,7 @@ def prune(options) -> list[Row]:
     taken = []
     for level in range(1, options.rounds + 1):
         kept = round(total * 0.8**level)
-        seconds, masks = timing.stopwatch(pruned, params, masks, kept)
+        seconds, masks = measure.stopwatch(pruned, params, masks, kept)
         taken.append(seconds)
     return [row(f"pruning {total / 1e6:.1f} million weights", "s", taken, most=1.5)]
 

@@ -7,11 +7,14 @@ import jax
 import numpy as np
 
 import lthjax
-from lthjax import arms, assembly, timing, training
-from lthjax import config as config_lib
-from lthjax.data import known, sources
-from lthjax.member import Member
-from lthjax.populations import Job
+from lthjax.data import facts as facts_lib
+from lthjax.data import in_memory
+from lthjax.devices import measure
+from lthjax.program.build import assemble, retraining
+from lthjax.program.config import files
+from lthjax.program.run.population import Job
+from lthjax.program.workdir.member import Member
+from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
 
 END = 10**8  # a step that no measurement comes to
@@ -23,8 +26,8 @@ ARMS = ("vanilla", "tost_paper", "distillation")
 def tweaks(options) -> list[Row]:
     """Measures ResNet-18's step with all tweaks by its vanilla step, and more."""
     config, source = _training(options)
-    vanilla = assembly.build(config, source)
-    _, found = arms.build(config, source, vanilla)
+    vanilla = assemble.build(config, source)
+    _, found = retraining.build(config, source, vanilla)
     ticket = _ticket(vanilla)
     live = {arm: _stepper(found[arm, 1], ticket, arm, 0) for arm in ARMS}
     ours = {
@@ -32,11 +35,11 @@ def tweaks(options) -> list[Row]:
         "after": _stepper(found["tost_paper", 1], ticket, "tost_paper", END),
     }
     ours["rescaling"] = _searcher(found["tost_paper", 1], ticket)
-    with timing.compilations() as compiled:
+    with measure.compilations() as compiled:
         for run in ours.values():
             run(1)
         first = len(compiled)
-        taken = timing.in_turns(ours, options.rounds, options.seconds)
+        taken = measure.in_turns(ours, options.rounds, options.seconds)
         again = len(compiled) - first
     name, plain = "resnet18", taken["vanilla"]
     searched = taken.pop("rescaling")
@@ -58,14 +61,14 @@ def _searcher(parts, ticket) -> Callable:
     job = _job(parts, ticket, "tost_paper")
 
     def once():
-        return timing.stopwatch(lambda: parts.prepare(job).params)[0]
+        return measure.stopwatch(lambda: parts.prepare(job).params)[0]
 
     return lambda number: sum(once() for _ in range(number))
 
 
 def _training(options):
     """Returns the config of the comparison, and random pixels for it."""
-    config = config_lib.default()
+    config = files.default()
     config.model.name = "resnet18"
     config.train.update(batch_size=8 if options.smoke else 32, steps=END)
     config.eval_every = END
@@ -75,14 +78,14 @@ def _training(options):
     if options.smoke:
         config.model.options = {"blocks": (1,), "channels": (4,)}
     config.retraining.rescaling.update(iterations=TIMED, bound=0.0)
-    facts, rng = known.FACTS["cifar100"], np.random.default_rng(0)
+    facts, rng = facts_lib.FACTS["cifar100"], np.random.default_rng(0)
 
     def draw(size):
         images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
-        return sources.Split(images, rng.integers(0, 100, size, np.int32))
+        return in_memory.Split(images, rng.integers(0, 100, size, np.int32))
 
     splits = draw(512), draw(1), draw(1)
-    return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
+    return config, in_memory.Source(*splits, facts.num_classes, facts.mean, facts.std)
 
 
 def _ticket(parts):
@@ -104,14 +107,14 @@ def _job(parts, ticket, arm):
 def _stepper(parts, ticket, arm, at) -> Callable:
     """Returns steps -> seconds of one member from the step `at` on."""
     job = _job(parts, ticket, arm)
-    states = training.stack([parts.begin(job.ticket)])
-    fixed = training.stack([parts.handed(job)]), jax.random.split(jax.random.key(0), 1)
+    states = steps_lib.stack([parts.begin(job.ticket)])
+    fixed = steps_lib.stack([parts.handed(job)]), jax.random.split(jax.random.key(0), 1)
 
     def run(steps):
         nonlocal states, at
         bounds, at = (at, at + steps), at + steps
         run_all = functools.partial(parts.run, states, fixed, (0, 2 * END), *bounds)
-        seconds, states = timing.stopwatch(run_all)
+        seconds, states = measure.stopwatch(run_all)
         return seconds
 
     return run

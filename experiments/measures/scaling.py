@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lthjax import costs, planning, programs, timing, training
+from lthjax.analysis import costs
+from lthjax.devices import measure
+from lthjax.program.build import compiled, plan
+from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
 from measures.steps import network, peers, setting, trainer
 
@@ -34,7 +37,7 @@ def devices(options) -> list[Row]:
         for n in (n for n in DEVICES if n <= jax.device_count()):
             runs[f"4 members {n}"] = trainer(name, options, members=4, mesh=(n, 1))
             runs[f"a batch {n}"] = trainer(name, options, mesh=(1, n))
-        taken = timing.in_turns(runs, options.rounds, options.seconds)
+        taken = measure.in_turns(runs, options.rounds, options.seconds)
         for which in list(runs)[2:]:
             what, _, n = which.rpartition(" ")
             most = OVERHEAD if jax.default_backend() == "cpu" else None
@@ -52,7 +55,7 @@ def members(options) -> list[Row]:
         counts = sorted({*counts, *more})
         runs = {n: trainer(name, options, members=n) for n in (1, *counts)}
         # Long turns: every call finds the order of the examples anew for each member.
-        taken = timing.in_turns(runs, options.rounds, 4 * options.seconds)
+        taken = measure.in_turns(runs, options.rounds, 4 * options.seconds)
         for n in counts:
             goal = name == "resnet20" and n == 16 and jax.default_backend() != "cpu"
             text, ratio = f"{name}, {n} at once by {n} runs", n * taken[1] / taken[n]
@@ -70,7 +73,7 @@ def ways(options) -> list[Row]:
         "vmap of shifted products": (None, shifted),
     }
     runs = {way: _by(way, pair, count, options) for way, pair in found.items()}
-    taken = timing.in_turns(runs, options.rounds, options.seconds)
+    taken = measure.in_turns(runs, options.rounds, options.seconds)
     images = count * network("resnet20", options).batch_size
     text = f"resnet20, {count} at once by "
     return [row(text + way, "images/s", images / taken[way]) for way in found]
@@ -80,7 +83,7 @@ def _by(way, pair, count, options):
     """Returns steps -> seconds of a population that is trained in some way."""
     together, conv = pair
     patched = functools.partial(unittest.mock.patch.object, new=conv)
-    chosen = unittest.mock.patch.object(training, "together", lambda _: together)
+    chosen = unittest.mock.patch.object(steps_lib, "together", lambda _: together)
     with chosen:
         run = trainer("resnet20", options, members=count)
 
@@ -124,7 +127,7 @@ def utilisation(options) -> list[Row]:
     size = 64 if options.smoke else MATRIX[backend]
     ours["product"] = _products(size, dtype)
     with peers(name, options) as theirs:
-        taken = timing.in_turns(ours | theirs, options.rounds, options.seconds)
+        taken = measure.in_turns(ours | theirs, options.rounds, options.seconds)
     images = network(name, options).batch_size
     rate = 2 * size**3 / taken["product"]
     used = 3 * _forward(name, options) * images / taken["masked"] / rate
@@ -144,15 +147,15 @@ def _products(size, dtype) -> Callable:
     """Returns steps -> seconds of products of square matrices."""
     x = jnp.full((size, size), 1 / size, dtype)
     run = jax.jit(lambda x, n: lax.fori_loop(0, n, lambda _, y: x @ y, x))
-    return lambda steps: timing.stopwatch(run, x, steps)[0]
+    return lambda steps: measure.stopwatch(run, x, steps)[0]
 
 
 def _forward(name, options) -> float:
     """Returns the multiplications and additions of a forward pass over one image."""
     config, source = setting(network(name, options), options, augment=False)
-    init = planning.initialiser(config, planning.kind(source))
+    init = plan.initialiser(config, plan.kind(source))
     params, state = init(jax.random.key(0))
-    apply_fn = programs.network(config, source)
+    apply_fn = compiled.network(config, source)
     shape = source.train.images.shape[1:]
     used = costs.uses(lambda w, x: apply_fn(w, state, x, False)[0], params, shape)
     return costs.flops(params, None, used)

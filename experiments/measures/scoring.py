@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import lthjax
-from lthjax import config as config_lib
-from lthjax import criteria, planning, programs, timing
-from lthjax.data import known, sources
+from lthjax.data import facts as facts_lib
+from lthjax.data import in_memory
+from lthjax.devices import measure
+from lthjax.program.build import by_score, compiled, plan
+from lthjax.program.config import files
 from lthjax.tickets import Trained
 from measures.rows import Row, row
 from measures.steps import moving, pruned, trainer
@@ -26,19 +28,19 @@ def scores(options) -> list[Row]:
     rows = []
     for name, (data, given) in (SMALL if options.smoke else NETWORKS).items():
         config, source = _setting(name, data, given, options)
-        network = programs.network(config, source)
-        init_fn = jax.jit(planning.initialiser(config, planning.kind(source)))
+        network = compiled.network(config, source)
+        init_fn = jax.jit(plan.initialiser(config, plan.kind(source)))
         params, model_state = init_fn(jax.random.key(0))
         trained = Trained(params, model_state, lthjax.masks.full(params))
-        draw = criteria.drawing(config, source)
+        draw = by_score.drawing(config, source)
         examples = jax.block_until_ready(draw(jax.random.key(0)))
         contenders = {"step": _step(network, trained, examples)}
         for score in SCORES:
             config.search.score = score
-            scored = jax.jit(criteria.scorer(config, network, source))
+            scored = jax.jit(by_score.scorer(config, network, source))
             arguments = jax.random.key(0), trained, trained.masks, examples
             contenders[score] = functools.partial(_repeated, scored, arguments)
-        taken = timing.in_turns(contenders, min(options.rounds, 5), options.seconds)
+        taken = measure.in_turns(contenders, min(options.rounds, 5), options.seconds)
         batch = config.train.batch_size
         for score in SCORES:
             ratio = taken[score] / taken["step"]
@@ -54,13 +56,13 @@ def synflow(options) -> list[Row]:
     given = SMALL[name][1] if options.smoke else {}
     config, source = _setting(name, data, given, options)
     config.search.score = "synflow"
-    network = programs.network(config, source)
-    init_fn = jax.jit(planning.initialiser(config, planning.kind(source)))
+    network = compiled.network(config, source)
+    init_fn = jax.jit(plan.initialiser(config, plan.kind(source)))
     params, model_state = init_fn(jax.random.key(0))
     trained = Trained(params, model_state, lthjax.masks.full(params))
     total = lthjax.masks.count(trained.masks)[1]
     arguments = jax.random.key(0), trained, trained.masks, None
-    scored = jax.jit(criteria.scorer(config, network, source))
+    scored = jax.jit(by_score.scorer(config, network, source))
     image = jnp.ones((1, *source.train.images.shape[1:]))
 
     @jax.jit
@@ -76,7 +78,7 @@ def synflow(options) -> list[Row]:
             _repeated, pruned, (params, trained.masks, total // 2)
         ),
     }
-    taken = timing.in_turns(contenders, options.rounds, options.seconds)
+    taken = measure.in_turns(contenders, options.rounds, options.seconds)
     ratio = taken["score"] / taken["both ways"]
     what = f"synflow, {name}: a round's score by forward and backward, batch 1"
     return [
@@ -96,7 +98,7 @@ def rigl(options) -> list[Row]:
         }
         for run in ours.values():
             run(1)
-        taken = timing.in_turns(ours, options.rounds, options.seconds)
+        taken = measure.in_turns(ours, options.rounds, options.seconds)
         ratio = taken["rigl"] / taken["masked"]
         rows.append(row(f"{name}, seconds RigL by masked", "times", ratio, most=1.03))
     return rows
@@ -104,28 +106,31 @@ def rigl(options) -> list[Row]:
 
 def _setting(name, data, given, options):
     """Returns the config of a network, and random pixels for it."""
-    config = config_lib.default()
+    config = files.default()
     config.model.name, config.model.options = name, given
     batch = 4 if options.smoke else BATCH[jax.default_backend()]
     config.train.update(batch_size=batch, steps=1)
-    facts, rng = known.FACTS[data], np.random.default_rng(0)
+    facts, rng = facts_lib.FACTS[data], np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, *facts.image_shape), np.uint8)
-    split = sources.Split(images, rng.integers(0, facts.num_classes, batch, np.int32))
+    split = in_memory.Split(images, rng.integers(0, facts.num_classes, batch, np.int32))
     described = facts.num_classes, facts.mean, facts.std
-    return config, sources.Source(split, split, split, *described)
+    return config, in_memory.Source(split, split, split, *described)
 
 
 def _step(network, trained, examples):
     """Returns times -> seconds of so many masked steps of SGD."""
     images, labels = (x[0] for x in examples)
-    tx = lthjax.optimizers.build("sgd", 0.1)
+    tx = lthjax.training.optimizers.build("sgd", 0.1)
 
     def apply_fn(params, model_state, images, train):
         return network(params, model_state, images, train)
 
     step = jax.jit(
         lthjax.training.step(lthjax.training.supervised(apply_fn), tx),
-        compiler_options=lthjax.cpu.compiler_options(trained.params) or None,
+        compiler_options=lthjax.devices.cpu_convolutions.compiler_options(
+            trained.params
+        )
+        or None,
     )
     state = lthjax.training.State(
         trained.params,

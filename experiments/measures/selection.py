@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import lthjax
-from lthjax import channels, cpu, forward, layerwise, models, timing, two_layer
+from lthjax import models
+from lthjax.channels import layers_of
+from lthjax.devices import cpu_convolutions, measure
+from lthjax.forward_selection import channels as channels_lib
+from lthjax.forward_selection import neurons as neurons_lib
+from lthjax.forward_selection import two_layer
 from measures.rows import Row, row
 
 PICKS = 200
@@ -29,13 +34,13 @@ def neurons(options) -> list[Row]:
     target = jax.device_put(draw.choice([-1.0, 1.0], examples).astype(np.float32))
     params = two_layer.initialise(jax.random.key(0), width, inputs)
     features = jax.jit(two_layer.answers)
-    select = jax.jit(lambda f, y: forward.select(f, y, picks, block=16))
+    select = jax.jit(lambda f, y: neurons_lib.select(f, y, picks, block=16))
 
     def whole():
         return select(features(params, pixels), target)
 
     whole()
-    taken = [timing.stopwatch(whole)[0] for _ in range(min(3, options.rounds))]
+    taken = [measure.stopwatch(whole)[0] for _ in range(min(3, options.rounds))]
     direct = _direct_neurons(params, pixels, target, picks)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     most = 30 if jax.default_backend() == "cpu" else 1
@@ -64,7 +69,7 @@ def _direct_neurons(params, pixels, target, picks):
     for size in (1, picks // 2, picks):
         chosen = jnp.arange(size)
         jax.block_until_ready(score(params, chosen))
-        taken += [timing.stopwatch(score, params, chosen)[0] for _ in range(3)]
+        taken += [measure.stopwatch(score, params, chosen)[0] for _ in range(3)]
     return float(np.mean(taken))
 
 
@@ -80,20 +85,22 @@ def convolutional(options) -> list[Row]:
     images = jax.random.normal(jax.random.key(0), (batch, *shape))
     labels = jax.random.randint(jax.random.key(1), (batch,), 0, 10)
     trees = jax.jit(lambda k: models.initialise(model, k, images))(jax.random.key(2))
-    network = layerwise.Network(model, *trees)
-    groups = channels.groups(model, network.params)
+    network = channels_lib.Network(model, *trees)
+    groups = layers_of.groups(model, network.params)
     one = _direct_channel(network, groups[-1], images, labels)
     rows = []
     for group, kind, number in (
         (groups[-1], "all", groups[-1].size),
         (groups[0], "gradient", 16),
     ):
-        step = layerwise.stepper(network, group, shape, candidates=kind, number=number)
+        step = channels_lib.stepper(
+            network, group, shape, candidates=kind, number=number
+        )
         counts = jnp.zeros(group.size).at[0].set(1)
         given = network.params, jax.random.key(3), counts, (images, labels)
         jax.block_until_ready(step(*given))
         taken = np.array(
-            [timing.stopwatch(step, *given)[0] for _ in range(min(3, options.rounds))]
+            [measure.stopwatch(step, *given)[0] for _ in range(min(3, options.rounds))]
         )
         what = f"a channel of {group.name}, {group.size} candidates, {kind}"
         bound = {} if options.smoke or kind != "all" else {"least": 20}
@@ -113,18 +120,18 @@ def _direct_channel(network, group, images, labels):
     """Returns the seconds of one candidate, the whole network forwarded."""
 
     def score(params, counts):
-        weights = {group.name: layerwise.weights(counts)}
-        folded = channels.fold(params, weights, (group,))
+        weights = {group.name: channels_lib.weights(counts)}
+        folded = layers_of.fold(params, weights, (group,))
         logits, _ = models.apply(
             network.model, folded, network.model_state, images, train=False
         )
         return jnp.mean(lthjax.losses.cross_entropy(logits, labels))
 
-    options = cpu.compiler_options(network.params) or None
+    options = cpu_convolutions.compiler_options(network.params) or None
     compiled = jax.jit(score, compiler_options=options)
     given = network.params, jnp.zeros(group.size).at[0].set(1)
     jax.block_until_ready(compiled(*given))
-    return float(np.median([timing.stopwatch(compiled, *given)[0] for _ in range(5)]))
+    return float(np.median([measure.stopwatch(compiled, *given)[0] for _ in range(5)]))
 
 
 PARTS = {"select_neurons": neurons, "select_channels": convolutional}

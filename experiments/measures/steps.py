@@ -15,9 +15,12 @@ import jax
 import numpy as np
 
 import lthjax
-from lthjax import assembly, meshes, timing, training
-from lthjax import config as config_lib
-from lthjax.data import known, sources
+from lthjax.data import facts as facts_lib
+from lthjax.data import in_memory
+from lthjax.devices import measure, meshes
+from lthjax.program.build import assemble
+from lthjax.program.config import files
+from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
 
 HERE = pathlib.Path(__file__).parent.parent
@@ -69,7 +72,7 @@ def trainer(
     config, source = setting(network(name, options), options, augment)
     config.model.dtype = dtype
     config.mesh.ticket, config.mesh.data = mesh
-    parts = assembly.build(config, source)
+    parts = assemble.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     full = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, full)
@@ -78,16 +81,16 @@ def trainer(
     if not masked:
         levels = [jax.tree.map(lambda _: None, params)]
     state = parts.begin(ticket._replace(masks=levels[0]))
-    states = meshes.spread(parts.mesh, training.stack([state] * members))
+    states = meshes.spread(parts.mesh, steps_lib.stack([state] * members))
     keys = jax.random.split(jax.random.key(0), members)
-    fixed = [(training.stack([masks] * members), keys) for masks in levels]
+    fixed = [(steps_lib.stack([masks] * members), keys) for masks in levels]
     turns = itertools.cycle([meshes.spread(parts.mesh, trees) for trees in fixed])
     at = 0
 
     def run(steps):
         nonlocal states, at
         shared, at = (next(turns), (0, END), at, at + steps), at + steps
-        seconds, states = timing.stopwatch(parts.run, states, *shared)
+        seconds, states = measure.stopwatch(parts.run, states, *shared)
         return seconds
 
     return run
@@ -98,17 +101,17 @@ def moving(name: str, options) -> Callable:
     config, source = setting(network(name, options), options, False)
     config.search.update(method="rigl", sparsities=(0.9,), scope="erdos_renyi_kernel")
     config.dynamic.every = END // 2
-    parts, key = assembly.build(config, source), jax.random.key(0)
+    parts, key = assemble.build(config, source), jax.random.key(0)
     params, model_state = parts.init_fn(key)
     found = parts.search.init(key, params, model_state, parts.masks_fn(params))
     _, ticket = parts.search.step(key, *found, None)
-    states, at = training.stack([parts.begin(ticket)]), 0
-    fixed = training.stack([ticket.masks]), jax.random.split(key, 1)
+    states, at = steps_lib.stack([parts.begin(ticket)]), 0
+    fixed = steps_lib.stack([ticket.masks]), jax.random.split(key, 1)
 
     def run(steps):
         nonlocal states, at
         shared, at = (fixed, (0, END), at, at + steps), at + steps
-        seconds, states = timing.stopwatch(parts.run, states, *shared)
+        seconds, states = measure.stopwatch(parts.run, states, *shared)
         return seconds
 
     return run
@@ -116,7 +119,7 @@ def moving(name: str, options) -> Callable:
 
 def setting(network, options, augment):
     """Returns the config of a training, and random pixels for it."""
-    config = config_lib.default()
+    config = files.default()
     config.model.name = network.model
     config.model.options = network.options
     config.train.batch_size = network.batch_size
@@ -124,14 +127,14 @@ def setting(network, options, augment):
     config.eval_batch = 512
     config.optimizer.update(network.optimizer)
     config.data.crop, config.data.flip = (4, True) if augment else (0, False)
-    facts, rng = known.FACTS[network.pixels], np.random.default_rng(0)
+    facts, rng = facts_lib.FACTS[network.pixels], np.random.default_rng(0)
 
     def draw(size):
         images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
-        return sources.Split(images, rng.integers(0, 10, size, np.int32))
+        return in_memory.Split(images, rng.integers(0, 10, size, np.int32))
 
     splits = draw(512 if options.smoke else facts.train), draw(1), draw(1)
-    return config, sources.Source(*splits, facts.num_classes, facts.mean, facts.std)
+    return config, in_memory.Source(*splits, facts.num_classes, facts.mean, facts.std)
 
 
 def network(name: str, options) -> Network:
@@ -189,8 +192,8 @@ def _compared(name, ours, options):
     """Returns ({which: seconds of each step}, [compilations after the first turns])."""
     for run in ours.values():
         run(1)
-    with timing.compilations() as compiled, peers(name, options) as theirs:
-        taken = timing.in_turns(ours | theirs, options.rounds, options.seconds)
+    with measure.compilations() as compiled, peers(name, options) as theirs:
+        taken = measure.in_turns(ours | theirs, options.rounds, options.seconds)
     return taken, [len(compiled)]
 
 

@@ -25,7 +25,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lthjax import losses, masks, models, rescaling
+from lthjax import models
+from lthjax.pruning import masks
+from lthjax.retraining import rescaling
+from lthjax.training import losses
 
 STEPS, BATCH, CHANNELS, CLASSES = 10, 16, 8, 3
 EACH = 3  # batches an iteration; one that lowers the norm reads but the first two

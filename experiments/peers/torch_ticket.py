@@ -21,9 +21,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lthjax import masks, models, pruning, scores
-from lthjax.models import pytorch
-from lthjax.tickets import travel
+from lthjax import models
+from lthjax.pruning import choose, masks, scores
+from lthjax.saving import pytorch
+from lthjax.saving import safetensors as safetensors_lib
 
 BATCH, MOST = 16, 1e-4
 
@@ -129,13 +130,13 @@ def difference(name: str, folder: pathlib.Path) -> tuple[float, float]:
     for _ in range(20):  # until the statistics are those of the batch
         _, state = apply(params, state, images, train=True)
     kept = masks.full(params)
-    kept = pruning.prune(kept, scores.magnitude(params, kept), 0.2)
+    kept = choose.prune(kept, scores.magnitude(params, kept), 0.2)
     params = masks.apply(params, kept)
     logits, _ = apply(params, state, images, train=False)
 
     form = pytorch.layout(model, params, shape[-1])
     path = folder / f"{name}.safetensors"
-    travel.put(path, pytorch.state_dict(form, params, state), {"format": "pt"})
+    safetensors_lib.put(path, pytorch.state_dict(form, params, state), {"format": "pt"})
     network = make().eval()
     network.load_state_dict(safetensors.torch.load_file(path), strict=True)
     with torch.no_grad():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lthjax import meshes
+from lthjax.devices import meshes
 
 
 def normalise(

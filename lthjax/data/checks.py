@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lthjax.data.known import check_classes
+from lthjax.data.facts import check_classes
 from lthjax.data.splits import PARTS, Source, Split, part
 
 CHANNELS = (1, 3, 4)  # of grey, of colour, of colour with something beside it

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lthjax.data.known import FACTS, check_classes
+from lthjax.data.facts import FACTS, check_classes
 
 CUTS = ("", "first", "stratified")
 SEED = 0  # of the order that a set is cut in: one for all runs

@@ -17,18 +17,19 @@ in one for a whole population under `vmap`, and "is a change due" stays a branch
 not paid for at every step.
 """
 
-from lthjax.dynamic.base import State as State
-from lthjax.dynamic.base import StraightThroughState as StraightThroughState
-from lthjax.dynamic.base import forward as forward
-from lthjax.dynamic.base import masks as masks
-from lthjax.dynamic.base import start as start
-from lthjax.dynamic.growing import drop_fraction as drop_fraction
-from lthjax.dynamic.growing import rigl as rigl
-from lthjax.dynamic.growing import set_ as set
-from lthjax.dynamic.shrinking import cubic as cubic
-from lthjax.dynamic.shrinking import gradual as gradual
-from lthjax.dynamic.shrinking import straight_through as straight_through
-from lthjax.dynamic.shrinking import wirings as wirings
+from lthjax import moved
+from lthjax.dynamic.carrying import State as State
+from lthjax.dynamic.carrying import StraightThroughState as StraightThroughState
+from lthjax.dynamic.carrying import forward as forward
+from lthjax.dynamic.carrying import masks as masks
+from lthjax.dynamic.carrying import start as start
+from lthjax.dynamic.dense_to_sparse import cubic as cubic
+from lthjax.dynamic.dense_to_sparse import gradual as gradual
+from lthjax.dynamic.dense_to_sparse import straight_through as straight_through
+from lthjax.dynamic.dense_to_sparse import wirings as wirings
+from lthjax.dynamic.sparse_to_sparse import drop_fraction as drop_fraction
+from lthjax.dynamic.sparse_to_sparse import rigl as rigl
+from lthjax.dynamic.sparse_to_sparse import set_ as set
 
 METHODS = {
     "gradual": gradual,
@@ -37,3 +38,8 @@ METHODS = {
     "straight_through": straight_through,
     "wirings": wirings,
 }
+
+
+def __getattr__(name: str):
+    """Answers for what moved away, with a warning."""
+    return moved.answer(__name__, name)

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from lthjax import masks as masks_lib
-from lthjax import pruning
-from lthjax.masks import Masks
+from lthjax.pruning import choose
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Masks
 
 
 def counts(masks: Masks, sparsity: Any, scope: str) -> int | list[int]:
@@ -26,10 +26,10 @@ def counts(masks: Masks, sparsity: Any, scope: str) -> int | list[int]:
     if not jax.tree_util.all_leaves([sparsity]):
         fractions = _fractions(masks, sparsity)
     elif scope == "global":
-        return pruning.kept_count(sum(sizes), sparsity)
+        return choose.kept_count(sum(sizes), sparsity)
     else:
         fractions = [sparsity] * len(sizes)
-    return [pruning.kept_count(n, s) for n, s in zip(sizes, fractions, strict=True)]
+    return [choose.kept_count(n, s) for n, s in zip(sizes, fractions, strict=True)]
 
 
 def _fractions(masks, sparsity):

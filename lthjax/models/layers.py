@@ -11,7 +11,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.nn import initializers
 
-from lthjax import names
+from lthjax import registry
 
 MOMENTUM = 0.9
 EPSILON = 1e-5
@@ -131,7 +131,7 @@ class Network(nn.Module):
             train=train,
             dtype=self.dtype,
             axis_name=self.axis_name,
-            scale_init=names.resolve(self.norm_scale, NORM_SCALES, "norm_scale"),
+            scale_init=registry.resolve(self.norm_scale, NORM_SCALES, "norm_scale"),
         )
         layer = functools.partial(
             conv_norm, norm=norm, dtype=self.dtype, kernel_init=self._kernel_init()
@@ -150,7 +150,7 @@ class Network(nn.Module):
 
     def classify(self, x: jax.Array) -> jax.Array:
         """Returns float32 logits [batch, num_classes] of `x` [batch, features]."""
-        options = names.resolve(self.head_init, HEADS, "head_init")
+        options = registry.resolve(self.head_init, HEADS, "head_init")
         logits = self._dense(x, "head", self.num_classes, **options(x.shape[-1]))
         return logits.astype(jnp.float32)
 
@@ -159,7 +159,7 @@ class Network(nn.Module):
         return nn.Dense(features, name=name, **options)(x)
 
     def _kernel_init(self):
-        return names.resolve(self.initialiser, INITIALISERS, "initialiser")
+        return registry.resolve(self.initialiser, INITIALISERS, "initialiser")
 
 
 def check_width(channels: int, width: float) -> None:

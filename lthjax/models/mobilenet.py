@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
-from lthjax import names
+from lthjax import registry
 from lthjax.models import layers
 
 # Stride of the stem and of the stages after it. The CIFAR variants stride less early:
@@ -90,7 +90,7 @@ class MobileNetV1(layers.Network):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits; in training, by the statistics of the batch."""
         layer, options = self.layer(train), (self.layer(train), self.activation)
-        first, *strides = names.resolve(self.variant, V1_STRIDES, "variant")
+        first, *strides = registry.resolve(self.variant, V1_STRIDES, "variant")
         x = self.activation(layer(images, "stem", self.scaled(32), stride=first))
         for name, channels, stride in _blocks(V1_STAGES, strides):
             block = Separable(*options, self.scaled(channels), stride, name=name)
@@ -122,7 +122,7 @@ class MobileNetV2(layers.Network):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits; in training, by the statistics of the batch."""
         layer, options = self.layer(train), (self.layer(train), self.activation)
-        first, *strides = names.resolve(self.variant, V2_STRIDES, "variant")
+        first, *strides = registry.resolve(self.variant, V2_STRIDES, "variant")
         x = self.activation(layer(images, "stem", self.scaled(32), stride=first))
         for name, channels, stride in _blocks(V2_STAGES, strides):
             expansion = 1 if name == "stage1_block0" else 6

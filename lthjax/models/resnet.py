@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
-from lthjax import names
+from lthjax import registry
 from lthjax.models import layers
 
 
@@ -87,7 +87,7 @@ class ResNet(layers.Network):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits; in training, by the statistics of the batch."""
         layer = self.layer(train)
-        stem = names.resolve(self.variant, STEMS, "variant")
+        stem = registry.resolve(self.variant, STEMS, "variant")
         x = stem(images, layer, self.scaled(self.channels[0]), self.activation)
         for stage, number in enumerate(self.blocks):
             for i in range(number):

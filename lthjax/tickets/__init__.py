@@ -1,12 +1,15 @@
 """Searches for tickets, and the types they share."""
 
-from lthjax.tickets import travel as travel
-from lthjax.tickets.base import Search as Search
-from lthjax.tickets.base import Ticket as Ticket
-from lthjax.tickets.base import Trained as Trained
-from lthjax.tickets.continuous import continuous as continuous
+from lthjax import moved
 from lthjax.tickets.early_bird import early_bird as early_bird
 from lthjax.tickets.iterative import iterative as iterative
 from lthjax.tickets.iterative import one_shot as one_shot
-from lthjax.tickets.storage import load as load
-from lthjax.tickets.storage import save as save
+from lthjax.tickets.rounds import continuous as continuous
+from lthjax.tickets.ticket import Search as Search
+from lthjax.tickets.ticket import Ticket as Ticket
+from lthjax.tickets.ticket import Trained as Trained
+
+
+def __getattr__(name: str):
+    """Answers for what moved away, with a warning."""
+    return moved.answer(__name__, name)

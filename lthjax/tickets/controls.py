@@ -11,9 +11,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lthjax import masks as masks_lib
-from lthjax import pruning, scores
-from lthjax.tickets.base import Ticket
+from lthjax.pruning import choose, scores
+from lthjax.pruning import masks as masks_lib
+from lthjax.tickets.ticket import Ticket
 
 
 def reinit(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
@@ -60,7 +60,7 @@ def random(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
 
 def _random_masks(key, masks, kept):
     full = jax.tree.map(jnp.ones_like, masks)
-    return pruning.prune(full, scores.random(key, full, full), kept=kept)
+    return choose.prune(full, scores.random(key, full, full), kept=kept)
 
 
 CONTROLS = {"reinit": reinit, "shuffle": shuffle, "random": random}

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax.masks import Masks
-from lthjax.tickets.base import Search, Ticket, dense, resumed
-from lthjax.tickets.detection import QUEUE, THRESHOLD, Watch, check, update, watch
+from lthjax.pruning.masks import Masks
+from lthjax.tickets.stability import QUEUE, THRESHOLD, Watch, check, update, watch
+from lthjax.tickets.ticket import Search, Ticket, dense, resumed
 
 
 class State(NamedTuple):

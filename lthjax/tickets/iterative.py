@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax.masks import Params
-from lthjax.tickets.base import ModelState, Search, Ticket, Trained, dense, resumed
+from lthjax.pruning.masks import Params
+from lthjax.tickets.ticket import ModelState, Search, Ticket, Trained, dense, resumed
 
 PruneFn = Callable[[Any, Trained, int], Any]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lthjax.data import known, sources
+from lthjax.data import facts, in_memory
 from lthjax.data.splits import Source, Split
 
 SHAPE = (6, 4, 4, 1)
@@ -18,7 +18,7 @@ def given(*, found):
 
 
 def load(found, **options):
-    return sources.load(f"{__name__}:given", options={"found": found}, **options)
+    return in_memory.load(f"{__name__}:given", options={"found": found}, **options)
 
 
 def source(**changes):
@@ -94,7 +94,7 @@ def faulty(*, size):
 def test_what_a_users_set_raises_becomes_a_sentence_with_its_cause():
     said = "must be made by its function .*faulty', which raised FileNotFound.*3.npz"
     with pytest.raises(ValueError, match=said) as found:
-        sources.facts(f"{__name__}:faulty", options={"size": 3})
+        in_memory.facts(f"{__name__}:faulty", options={"size": 3})
     assert isinstance(found.value.__cause__, FileNotFoundError)
 
 
@@ -123,6 +123,6 @@ def test_what_is_a_data_set_is_taken():
 )
 def test_made_up_data_of_no_size_are_refused(options):
     (name,) = options
-    for act in (known.shaped, lambda **more: sources.load("synthetic", **more)):
+    for act in (facts.shaped, lambda **more: in_memory.load("synthetic", **more)):
         with pytest.raises(ValueError, match=f"{name} ="):
             act(**options)

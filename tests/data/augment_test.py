@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax.data import augment, sources
+from lthjax.data import augment, in_memory
 
 PADDING = 2
 IMAGES = np.random.default_rng(0).integers(1, 256, (64, 6, 5, 3), dtype=np.uint8)
@@ -26,7 +26,7 @@ def corners(cropped):
 
 
 def test_normalising_gives_every_channel_mean_0_and_deviation_1():
-    source = sources.load("digits")
+    source = in_memory.load("digits")
     x = augment.normalise(source.train.images, source.mean, source.std)
     assert x.dtype == jnp.float32
     # `mean` and `std` are given to four digits, and std is above 1/4.

@@ -9,9 +9,10 @@ import on_disk
 import pytest
 import tiny
 
-from lthjax import experiment
-from lthjax.data import balance, lazy, sources, splits
+from lthjax.data import balance, in_memory, splits
+from lthjax.data import on_disk as on_disk_lib
 from lthjax.data.splits import Source, Split
+from lthjax.program.run import experiment
 
 COUNTS = (300, 90, 30)
 
@@ -33,7 +34,7 @@ def classes(*, train=COUNTS, test=(10, 3, 1), mixed=False, own=False):
 
 
 def load(**options):
-    return sources.load(f"{__name__}:classes", **options)
+    return in_memory.load(f"{__name__}:classes", **options)
 
 
 def counted(split, number=3):
@@ -102,13 +103,13 @@ def test_a_validation_split_that_is_brought_stays_and_limits_are_even():
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
 def test_sets_of_ours_keep_their_first_images(name):
-    whole, found = sources.load(name), sources.load(name, validation=50, limit=60)
-    first = sources.load(name, validation=50, limit=60, how="first")
+    whole, found = in_memory.load(name), in_memory.load(name, validation=50, limit=60)
+    first = in_memory.load(name, validation=50, limit=60, how="first")
     np.testing.assert_array_equal(found.validation.images, whole.train.images[:50])
     np.testing.assert_array_equal(found.train.images, whole.train.images[50:110])
     for one, other in zip(found[:2], first[:2], strict=True):
         np.testing.assert_array_equal(one.images, other.images)
-    drawn = sources.load(name, validation=50, how="stratified").validation
+    drawn = in_memory.load(name, validation=50, how="stratified").validation
     assert (drawn.images != found.validation.images).any()
 
 
@@ -117,17 +118,21 @@ def test_a_folder_is_cut_evenly_where_its_classes_differ_in_size(tmp_path):
     for i in range(3, 27):
         on_disk.save(top / "train" / "n01" / f"{i}.JPEG", 0)
     given = {"data_dir": top, "validation": 11, "crop": (8, False)}
-    source = lazy.load("imagenet", **given)
+    source = on_disk_lib.load("imagenet", **given)
     assert counted(source.validation) == [9, 1, 1]  # of 27, 4 and 2
     images, labels = splits.take(source.validation, range(11))
     np.testing.assert_allclose(images.mean((1, 2, 3)), 100 * labels, atol=2)
-    assert counted(lazy.load("imagenet", **given, how="first").validation) == [5, 4, 2]
+    assert counted(on_disk_lib.load("imagenet", **given, how="first").validation) == [
+        5,
+        4,
+        2,
+    ]
     for i in range(4, 27):
         (top / "train" / "n01" / f"{i}.JPEG").unlink()
     on_disk.save(top / "train" / "n10" / "2.JPEG", 2)
     on_disk.save(top / "train" / "n10" / "3.JPEG", 2)
     alike, first = (
-        lazy.load("imagenet", **given | {"validation": 5}, how=how)
+        on_disk_lib.load("imagenet", **given | {"validation": 5}, how=how)
         for how in ("", "first")
     )
     assert list(alike.validation.records) == list(first.validation.records)
@@ -141,7 +146,7 @@ def test_counts_and_the_largest_class_are_said():
     )
     assert not balance.warnings(found)
     assert json.loads(balance.to_json(found))["majority"]["test"] == 10 / 14
-    facts = sources.facts(f"{__name__}:classes")
+    facts = in_memory.facts(f"{__name__}:classes")
     assert facts.majority == 10 / 14
 
 
@@ -163,16 +168,16 @@ def test_a_class_that_is_missing_in_training_is_said():
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
 def test_the_known_share_of_the_largest_class_is_that_of_the_set(name):
-    source = sources.load(name)
+    source = in_memory.load(name)
     share = balance.majority(balance.counts(source))["test"]
-    assert share == pytest.approx(sources.facts(name).majority)
+    assert share == pytest.approx(in_memory.facts(name).majority)
 
 
 def test_a_class_without_a_folder_in_val_is_said(tmp_path):
     top = on_disk.photographs(tmp_path)
     shutil.rmtree(top / "val" / "n02")
-    found = balance.counts(lazy.load("imagenet", data_dir=top, validation=3))
-    assert counted(lazy.load("imagenet", data_dir=top).test) == [1, 0, 1]
+    found = balance.counts(on_disk_lib.load("imagenet", data_dir=top, validation=3))
+    assert counted(on_disk_lib.load("imagenet", data_dir=top).test) == [1, 0, 1]
     (sentence,) = balance.warnings(found)
     assert sentence.startswith("the test split has no image of class 1 of 3")
 
@@ -183,9 +188,9 @@ def limited(*, limit, validation):
 
 def test_an_own_set_s_options_may_have_the_names_of_ours():
     options = {"limit": 9, "validation": 6}
-    source = sources.load(f"{__name__}:limited", validation=5, options=options)
+    source = in_memory.load(f"{__name__}:limited", validation=5, options=options)
     assert counted(source.train, 2) == [6, 4]
     config = tiny.config({"data.name": f"{__name__}:limited", "data.limit": 10})
     config = tiny.changed(config, {"data.options": options, "data.validation": 5})
     assert counted(experiment.load(config).train, 2) == [6, 4]
-    assert sources.facts(config.data.name, options=options).train == 15
+    assert in_memory.facts(config.data.name, options=options).train == 15

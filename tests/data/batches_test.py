@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from lthjax.data import batches, sources
+from lthjax.data import batches, in_memory
 
 SIZE, BATCH = 10, 4  # three batches an epoch, the last one half filled
 STEPS = 3
@@ -116,7 +116,7 @@ def test_what_is_due_at_a_step_stays_one_branch_for_a_whole_population():
 
 
 def test_taking_a_batch_on_the_device_is_indexing():
-    split = sources.load("digits").test
+    split = in_memory.load("digits").test
     indices = np.asarray([7, 0, 299, 7])
     taken = jax.jit(batches.take)(jax.tree.map(jnp.asarray, split), indices)
     np.testing.assert_array_equal(taken.images, split.images[indices])
@@ -124,7 +124,7 @@ def test_taking_a_batch_on_the_device_is_indexing():
 
 
 def test_chunks_hold_every_example_once_and_padding_weighs_nothing():
-    test = sources.load("digits").test
+    test = in_memory.load("digits").test
     images, labels, weights = batches.chunks(test, 128)
     assert images.shape == (3, 128, 8, 8, 1)
     assert labels.shape == weights.shape == (3, 128)
@@ -135,4 +135,4 @@ def test_chunks_hold_every_example_once_and_padding_weighs_nothing():
 
 def test_a_chunk_of_no_example_is_refused():
     with pytest.raises(ValueError, match="at least 1, got batch_size = 0"):
-        batches.chunks(sources.load("digits").test, 0)
+        batches.chunks(in_memory.load("digits").test, 0)

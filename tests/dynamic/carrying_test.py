@@ -8,8 +8,9 @@ import pytest
 import toy
 from flax.training.train_state import TrainState
 
-from lthjax import dynamic, optimizers
-from lthjax import masks as masks_lib
+from lthjax import dynamic
+from lthjax.pruning import masks as masks_lib
+from lthjax.training import optimizers
 
 DROPS = optax.piecewise_constant_schedule(0.1, {2: 0.5, 4: 0.1})
 CLIPPED = optax.clip_by_global_norm(0.5)

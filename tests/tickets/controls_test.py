@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax import masks, pruning, scores
+from lthjax.pruning import choose, masks, scores
 from lthjax.tickets import Ticket, controls
 
 KEY = jax.random.key(0)
@@ -30,7 +30,7 @@ def tickets():
     params["second"]["kernel"] *= 4
     found, kept = [], masks.full(params)
     for level, count in enumerate(KEPT, start=1):
-        kept = pruning.prune(kept, scores.magnitude(params, kept), kept=count)
+        kept = choose.prune(kept, scores.magnitude(params, kept), kept=count)
         found.append(Ticket(level, 5, 90, params, state, kept, {"momentum": KEY}))
     return found
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax import checkpoints, masks, pruning, scores, sparsities
+from lthjax.pruning import choose, masks, scores, sparsities
+from lthjax.saving import checkpoints
 from lthjax.tickets import Ticket, Trained
 from lthjax.tickets.iterative import SEARCHES
 
@@ -58,7 +59,7 @@ def prune(key, trained, level):
     """Prunes by magnitude to the count of the level."""
     del key
     ranked = scores.magnitude(trained.params, trained.masks)
-    return pruning.prune(trained.masks, ranked, kept=TARGETS[level - 1])
+    return choose.prune(trained.masks, ranked, kept=TARGETS[level - 1])
 
 
 def search_of(method, restart, rewind_to=LATE):

@@ -1,0 +1,13 @@
+from . import comparison as comparison
+from . import costs as costs
+from . import curvature as curvature
+from .comparison import Barrier as Barrier
+from .comparison import barrier as barrier
+from .comparison import by_layer as by_layer
+from .comparison import chance_overlap as chance_overlap
+from .comparison import densities as densities
+from .comparison import hamming as hamming
+from .comparison import interpolate as interpolate
+from .comparison import overlap as overlap
+from .comparison import recomputed as recomputed
+from .comparison import sign_agreement as sign_agreement

@@ -1,0 +1,5 @@
+"""Which channels of a network go together, and networks without the rest."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,328 @@
+"""Channels that go together: who makes them, who reads them, and their masks.
+
+A channel is gone when every weight that makes it is (its kernels' column, bias, the
+scale and shift of its norm: a zeroed kernel alone would still emit what the norm adds)
+and every weight that reads it. The groups here are inside the blocks of a network: what
+is added to a residual stream keeps all its channels.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lthjax.models import mlp, mobilenet, resnet, vgg
+from lthjax.pruning import choose
+from lthjax.pruning.masks import Masks, Params, path_name
+
+
+class Group(NamedTuple):
+    """Channels that can only be removed together.
+
+    Attributes:
+      name: Of the layer that makes them.
+      producers: Layers whose results have these channels, the last one emits them.
+      consumer: The layer that reads them.
+      size: How many there are.
+    """
+
+    name: str
+    producers: tuple[str, ...]
+    consumer: str
+    size: int
+
+
+def groups(model: nn.Module, params: Params) -> tuple[Group, ...]:
+    """Returns the channel groups of a network, from its input to its output.
+
+    Chains (MLP, LeNet-5, the Conv and VGG families) have one for each hidden layer;
+    residual blocks for each inner width; MobileNet-V2 for each expanded width; V1 for
+    each pointwise result, with the depthwise convolution after it.
+
+    Args:
+      model: One of `models.MODELS`, or what `compact` made of it.
+      params: Its parameters, or their shapes.
+
+    Raises:
+      ValueError: The network is none of these, or the parameters have no group of it.
+    """
+    model = getattr(model, "model", model)
+    shapes = {name: leaf.shape for name, leaf in named(params).items()}
+    layers = [n.removesuffix("/kernel") for n in shapes if n.endswith("/kernel")]
+    rule = next((rule for kinds, rule in RULES if isinstance(model, kinds)), None)
+    if rule is None:
+        raise ValueError(
+            "channel groups are known of the networks of lthjax.models, got model = "
+            f"{type(model).__name__}; hand your own channels.Group to what takes groups"
+        )
+    found = rule(sorted(layers, key=_place))
+    if not found:
+        raise ValueError(
+            "the parameters must be the network's own, with layers whose channels can "
+            f"go, got none for model = {type(model).__name__} in {', '.join(layers)}"
+        )
+    return tuple(
+        Group(makers[0], makers, reader, shapes[f"{makers[0]}/kernel"][-1])
+        for makers, reader in found
+    )
+
+
+def named(tree: Any) -> dict[str, jax.Array]:
+    """Returns {name: leaf} of a tree."""
+    return {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _place(layer):
+    """Returns where a layer comes: by kind, then by the numbers in its name."""
+    kinds = ("stem", "conv", "stage", "dense", "last", "head")
+    kind = next(i for i, kind in enumerate(kinds) if layer.startswith(kind))
+    return kind, [int(n) for n in re.findall(r"\d+", layer)], layer
+
+
+def _chain(layers):
+    return [((a,), b) for a, b in zip(layers, layers[1:], strict=False)]
+
+
+def _blocks(layers):
+    """Returns {block: its layers, by their last names}."""
+    found = {}
+    for layer in layers:
+        block, _, last = layer.rpartition("/")
+        found.setdefault(block, []).append(last)
+    return {block: names for block, names in found.items() if block}
+
+
+def _inner(layers):
+    """Returns the pairs conv1 to conv2 (to conv3) of every residual block."""
+    pairs = []
+    for block, names in _blocks(layers).items():
+        convs = [f"{block}/{n}" for n in sorted(names) if n.startswith("conv")]
+        pairs += _chain(convs)
+    return pairs
+
+
+def _expanded(layers):
+    blocks = [b for b, names in _blocks(layers).items() if "expand" in names]
+    return [((f"{b}/expand", f"{b}/depthwise"), f"{b}/project") for b in blocks]
+
+
+def _separable(layers):
+    blocks = list(_blocks(layers))
+    makers = ["stem", *(f"{b}/pointwise" for b in blocks)]
+    pairs = [
+        ((maker, f"{b}/depthwise"), f"{b}/pointwise")
+        for maker, b in zip(makers, blocks, strict=False)
+    ]
+    return [*pairs, ((makers[-1],), "head")]
+
+
+def leaves(params: Params, group: Group) -> tuple[list[str], str]:
+    """Returns (names of the leaves that make the channels, the kernel that reads).
+
+    The channels are the last axis of all of the former, the last but one of the latter,
+    which has them height x width times over after a feature map was flattened.
+
+    Raises:
+      ValueError: A kernel is none of two or four axes with the group's channels there.
+    """
+    names = named(params)
+    _check_kernels(names, group)
+    wanted = [
+        f"{layer}{leaf}"
+        for layer in group.producers
+        for leaf in ("/kernel", "/bias", "_norm/scale", "_norm/bias")
+    ]
+    return [name for name in wanted if name in names], f"{group.consumer}/kernel"
+
+
+def _check_kernels(leaves, group):
+    """Refuses kernels that have not the channels of a group where they must be."""
+    rows = [(f"{layer}/kernel", -1) for layer in group.producers]
+    for name, axis in [*rows, (f"{group.consumer}/kernel", -2)]:
+        shape = leaves[name].shape if leaves.get(name) is not None else None
+        if shape is None:
+            continue
+        known = len(shape) in (2, 4) and shape[axis]
+        fits = known and known % group.size == 0 and (axis == -2 or known == group.size)
+        if not fits:
+            raise ValueError(
+                "channels must be the last axis of the kernels that make them and the "
+                "last but one of the kernel that reads them, [in, out] or [height, "
+                f"width, in, out], got {group.size} channels for {name} of shape "
+                f"{shape}; of attention, of stacked and grouped layers none can be cut"
+            )
+
+
+def repeats(params: Params, group: Group) -> int:
+    """Returns how often the reading kernel has each channel."""
+    return named(params)[f"{group.consumer}/kernel"].shape[-2] // group.size
+
+
+def full(params: Params, found: tuple[Group, ...]) -> Masks:
+    """Returns masks that keep everything, `None` at what belongs to no channel group.
+
+    Biases, scales and shifts of prunable channels are prunable here: they go with them.
+
+    Args:
+      params: The parameters.
+      found: The groups.
+    """
+    names = set()
+    for group in found:
+        made, read = leaves(params, group)
+        names |= {*made, read}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in names else None,
+        params,
+    )
+
+
+def spread(
+    masks: Masks, kept: Mapping[str, jax.Array], found: tuple[Group, ...]
+) -> Masks:
+    """Returns the masks without the channels that are not kept.
+
+    Args:
+      masks: Of `full`, or inside it.
+      kept: {name of a group: bool [size]}; groups that are absent stay whole.
+      found: The groups.
+    """
+    byname = named(masks)
+    for group in found:
+        if group.name not in kept:
+            continue
+        mask = kept[group.name]
+        made, read = leaves(masks, group)
+        for name in made:
+            byname[name] = byname[name] & _along(mask, byname[name].ndim, -1)
+        wide = jnp.tile(mask, repeats(masks, group))
+        byname[read] = byname[read] & _along(wide, byname[read].ndim, -2)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: byname[path_name(path)], masks
+    )
+
+
+def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
+    """Returns {group: bool [size]}: kept is what something emits and something reads.
+
+    Args:
+      masks: A mask tree that has the leaves of `full`.
+      found: The groups.
+    """
+    byname = named(masks)
+    result = {}
+    for group in found:
+        made, read = leaves(masks, group)
+        emits = [_any(byname[n], -1) for n in made if n.startswith(group.producers[-1])]
+        reads = _any(byname[read], -2).reshape(-1, group.size).any(0)
+        result[group.name] = jnp.stack(emits).any(0) & reads
+    return result
+
+
+def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
+    """Returns parameters whose readers take every channel times its weight.
+
+    A convolution is linear in its input, so that this is a weight on the channel
+    itself, after all activations: the greedy counts leave a search this way.
+
+    Args:
+      params: The parameters.
+      weights: {name of a group: float [size]}.
+      found: The groups.
+    """
+    factors = {}
+    for group in found:
+        if group.name in weights:
+            wide = jnp.tile(weights[group.name], repeats(params, group))
+            factors[f"{group.consumer}/kernel"] = wide
+
+    def scaled(path, w):
+        factor = factors.get(path_name(path))
+        return w if factor is None else w * _along(factor, w.ndim, -2)
+
+    return jax.tree_util.tree_map_with_path(scaled, params)
+
+
+def norm_scales(params: Params, found: tuple[Group, ...]) -> dict[str, jax.Array]:
+    """Returns {group: |scale| of the norm before its activation} as scores.
+
+    Raises:
+      ValueError: A group has no norm.
+
+    References:
+      Liu et al., 2017, arXiv:1708.06519 (network slimming).
+    """
+    byname = named(params)
+    result = {}
+    for group in found:
+        scale = f"{group.producers[-1]}_norm/scale"
+        if scale not in byname:
+            raise ValueError(
+                "channels are scored by their norm's scales, and every group must have "
+                f"a norm, got none for {group.producers[-1]}; take a network with "
+                "batch norm"
+            )
+        result[group.name] = jnp.abs(byname[scale])
+    return result
+
+
+def slimmed(scores: Mapping[str, jax.Array], sparsity: float) -> dict[str, jax.Array]:
+    """Keeps round(T (1 - sparsity)) of all T channels, those with the highest scores.
+
+    The best channel of every group stays, so that no layer is emptied.
+
+    Args:
+      scores: {group: float [size]}, ranked all together.
+      sparsity: The fraction of channels removed, in [0, 1).
+
+    Raises:
+      ValueError: The sparsity is out of range, or leaves fewer channels than groups.
+
+    References:
+      You et al., 2020, arXiv:1909.11957. Departures: exactly so many channels (its code
+      removes one more, and all at its own initialisation, where all scores tie); one
+      channel stays in each layer (its VGG code can empty a layer, and then fails).
+    """
+    total = sum(score.size for score in scores.values())
+    wanted = choose.kept_count(total, sparsity)
+    if wanted < len(scores):
+        raise ValueError(
+            f"each of the {len(scores)} layers must keep a channel: a layer cannot be "
+            f"emptied, got sparsity = {sparsity}, which keeps {wanted} of {total}; ask "
+            f"for at most {1 - len(scores) / total:.4f}"
+        )
+    open_ = {name: jnp.ones(score.shape, bool) for name, score in scores.items()}
+    above = 1 + jnp.max(jnp.stack([jnp.max(score) for score in scores.values()]))
+    safe = {
+        name: score.at[jnp.argmax(score)].set(above) for name, score in scores.items()
+    }
+    return choose.prune(open_, safe, kept=wanted)
+
+
+def _along(vector, ndim, axis):
+    """Returns a vector shaped to act along one axis of an array."""
+    shape = [1] * ndim
+    shape[axis] = vector.size
+    return vector.reshape(shape)
+
+
+def _any(mask, axis):
+    others = [i for i in range(mask.ndim) if i != axis % mask.ndim]
+    return mask.any(tuple(others))
+
+
+def count(kept_channels: Mapping[str, jax.Array]) -> tuple[int, int]:
+    """Returns (kept, total) channels of all groups."""
+    total = sum(mask.size for mask in kept_channels.values())
+    return int(sum(int(mask.sum()) for mask in kept_channels.values())), total
+
+
+RULES = (
+    ((mlp.MLP, mlp.LeNet5, mlp.ConvNet, vgg.VGG), _chain),
+    ((resnet.ResNet,), _inner),
+    ((mobilenet.MobileNetV2,), _expanded),
+    ((mobilenet.MobileNetV1,), _separable),
+)

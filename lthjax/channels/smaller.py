@@ -1,0 +1,208 @@
+"""Structured masks become a smaller network that computes the same function."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from lthjax import models
+from lthjax.channels import layers_of
+from lthjax.devices import measure
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Masks, Params, path_name
+
+MADE = ("/kernel", "/bias", *(f"_norm/{n}" for n in ("scale", "bias", "mean", "var")))
+
+
+class Slim(nn.Module):
+    """A network some of whose layers have fewer channels than it says itself.
+
+    Its parameters have the names of the network's own. It can be initialised anew,
+    trained and pruned like any other.
+
+    Attributes:
+      model: The network, from `models.build` or of the same kind.
+      widths: (name of a layer, channels) of those that differ.
+    """
+
+    model: nn.Module
+    widths: tuple[tuple[str, int], ...] = ()
+
+    def setup(self):
+        """Takes the network's parameters as its own."""
+        nn.share_scope(self, self.model)
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Returns the logits of `images` [batch, height, width, channels]."""
+        widths = dict(self.widths)
+
+        def narrow(call, args, options, context):
+            layer = context.module
+            name = "/".join(layer.path)
+            if context.method_name == "__call__" and name in widths:
+                _resize(layer, widths[name])
+            return call(*args, **options)
+
+        with nn.intercept_methods(narrow):
+            return self.model(images, train)
+
+
+def _resize(layer, size):
+    """Gives a layer another number of channels, just before it is called.
+
+    A flax module is frozen against assignment; this one lives for one call.
+    """
+    if not isinstance(layer, nn.Dense | nn.Conv):
+        raise ValueError(
+            "only dense layers and convolutions can lose channels, got "
+            f"{'/'.join(layer.path)}, of {type(layer).__name__}"
+        )
+    object.__setattr__(layer, "features", size)
+    if getattr(layer, "feature_group_count", 1) > 1:
+        object.__setattr__(layer, "feature_group_count", size)
+
+
+class Compact(NamedTuple):
+    """A smaller network: the module, its parameters and its batch statistics."""
+
+    model: nn.Module
+    params: Params
+    model_state: Any
+
+
+def compact(
+    model: nn.Module,
+    params: Params,
+    masks: Masks,
+    model_state: Any = None,
+    *,
+    groups: tuple[layers_of.Group, ...] | None = None,
+) -> Compact:
+    """Returns the network without the channels that the masks remove, outside `jit`.
+
+    A channel goes where the masked weights read nothing of it, or where it is always
+    zero: scale and shift of its norm (or kernel and bias, without a norm) are, and the
+    network's activation is zero at zero. Masks of kernels alone, or of single weights,
+    may therefore remove nothing; the masks are applied to what stays. A group of which
+    nothing is left keeps one channel, which adds nothing.
+
+    Args:
+      model: One of `models.MODELS`, or what this made of it; with `groups` any that is
+        called alike and names its leaves alike.
+      params: Its parameters.
+      masks: Their masks; soft weights belong into `params` (`channels.fold`).
+      model_state: Its batch statistics.
+      groups: The channels that may go, by default those of `channels.groups`.
+
+    Returns:
+      A module that computes the same logits (in evaluation), and what it takes.
+
+    Raises:
+      ValueError: The network has no known channel groups, or the masks do not fit.
+    """
+    masks_lib.compatible(params, masks)
+    found = layers_of.groups(model, params) if groups is None else groups
+    applied = masks_lib.apply(params, masks)
+    widths = dict(model.widths) if isinstance(model, Slim) else {}
+    model = model.model if isinstance(model, Slim) else model
+    silent = _silent(model)
+    left = {group.name: _left(applied, group, silent) for group in found}
+    cuts = {}
+    for group in found:
+        indices = left[group.name]
+        widths |= dict.fromkeys(group.producers, len(indices))
+        for layer, leaf in itertools.product(group.producers, MADE):
+            cuts.setdefault(f"{layer}{leaf}", {})[-1] = indices
+        wide = _tiled(indices, layers_of.repeats(params, group), group.size)
+        cuts.setdefault(f"{group.consumer}/kernel", {})[-2] = wide
+    small, state = _cut(applied, cuts), dict(model_state or {})
+    if "batch_stats" in state:
+        state["batch_stats"] = _cut(state["batch_stats"], cuts)
+    return Compact(Slim(model, tuple(sorted(widths.items()))), small, state)
+
+
+def _silent(model):
+    """Returns whether the activation is known to give zero for zero."""
+    activation = getattr(model, "activation", None)
+    return activation is not None and float(activation(jnp.zeros(()))) == 0
+
+
+def _left(params, group, silent):
+    """Returns the indices of the channels that must stay: those read, if not silent."""
+    named = layers_of.named(params)
+    made, read = layers_of.leaves(params, group)
+    reader = np.asarray(named[read])
+    reads = np.abs(reader).reshape(-1, *reader.shape[-2:]).max((0, 2))
+    reads = reads.reshape(-1, group.size).max(0)
+    own = [name for name in made if name.startswith(group.producers[-1])]
+    norms = [name for name in own if "_norm/" in name]
+    emits = [np.abs(np.asarray(named[n])).reshape(-1, group.size) for n in norms or own]
+    stays = (reads > 0) & ((np.concatenate(emits).max(0) > 0) | (not silent))
+    return np.flatnonzero(stays) if stays.any() else np.zeros(1, int)
+
+
+def _tiled(indices, times, size):
+    return (np.arange(times)[:, None] * size + indices[None]).ravel()
+
+
+def _cut(tree, cuts: Mapping):
+    """Takes the indices that `cuts` has for an axis of a leaf, by the leaf's name."""
+
+    def taken(path, leaf):
+        for axis, indices in cuts.get(path_name(path), {}).items():
+            leaf = jnp.take(leaf, indices, axis=axis)
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(taken, tree)
+
+
+def speed_up(
+    model: nn.Module,
+    trees: tuple,
+    small: Compact,
+    images: jax.Array,
+    *,
+    rounds: int = 7,
+    seconds: float = 0.5,
+    compiler_options: dict | None = None,
+) -> np.ndarray:
+    """Returns how many times faster the small network answers a batch [rounds].
+
+    Both are compiled, and run in turns.
+
+    Args:
+      model: The whole network.
+      trees: Its (params, model_state).
+      small: What `compact` made of it.
+      images: A batch.
+      rounds: How many ratios.
+      seconds: Of a turn, about.
+      compiler_options: For `jax.jit`: `cpu_convolutions.compiler_options(params)`.
+    """
+    runs = {
+        "whole": _timed(model, *trees, images, compiler_options),
+        "small": _timed(*small, images, compiler_options),
+    }
+    taken = measure.in_turns(runs, rounds, seconds)
+    return taken["whole"] / taken["small"]
+
+
+def _timed(model, params, state, images, options) -> Callable:
+    forward = jax.jit(
+        lambda params, state, images: models.apply(
+            model, params, state, images, train=False
+        )[0],
+        compiler_options=options or None,
+    )
+
+    def run(steps):
+        def all_steps():
+            return [forward(params, state, images) for _ in range(steps)]
+
+        return measure.stopwatch(all_steps)[0]
+
+    return run

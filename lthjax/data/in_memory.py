@@ -1,0 +1,309 @@
+"""Data sets: a train, a validation and a test split, and what is known of them."""
+
+import contextlib
+import functools
+import inspect
+import logging
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lthjax import registry
+from lthjax.data import checks, files, folders
+from lthjax.data.facts import FACTS, Facts, check_classes, shaped
+from lthjax.data.splits import PARTS, Source, Split, cut, image_shape, of_facts, part
+
+log = logging.getLogger(__name__)
+
+Folder = str | os.PathLike
+
+
+def load(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    validation: int = 0,
+    limit: int | None = None,
+    how: str = "",
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Source:
+    """Returns the data set `name`, its validation split cut from its train split.
+
+    The first `validation` train images are the validation split. Sets of ours come
+    evenly: `digits`, `tiny_imagenet` and `synthetic` class by class in turn, a TFDS set
+    in the random order in which it was prepared. Your own function's arrays, and
+    folders whose classes differ in size, are first put into an even order
+    (`splits.even`), one for all runs: every class has its share of each split, and of
+    any first images of it.
+
+    Args:
+      name: A key of `SOURCES`, or "package.module:function" for a set of your own. The
+        function is called with `options`, and with `data_dir` if it takes that; it
+        returns `(train, test)`, each a pair of images (uint8 [n, h, w, c]) and labels
+        (integers [n], from 0), or a `Source`.
+      data_dir: Where prepared sets lie; by default what the environment variable
+        TFDS_DATA_DIR names, else ~/tensorflow_datasets.
+      validation: Number of train images set aside. A `Source` that brings a validation
+        split of its own keeps it.
+      limit: Number of train images kept of what is left; all by default.
+      how: "" as above; "first": in the order in which any set comes; "stratified": in
+        an even order, any set.
+      options: What the set itself takes; so are the arguments that remain.
+      **more: The same.
+
+    Returns:
+      The splits, disjoint, and what is known of them.
+
+    Raises:
+      ValueError: The set is unknown or not prepared, or cannot be cut so.
+    """
+    source = _read(name, data_dir, {**(options or {}), **more})
+    return cut(name, source, validation, limit, how)
+
+
+def facts(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Facts:
+    """Returns what is known of the data set `name`, reading no image if it can.
+
+    The arguments are those of `load`. A set of your own is loaded for it, and
+    `tiny_imagenet` is counted where `data_dir` holds it.
+
+    Raises:
+      ValueError: The set is unknown, or does not take these options.
+    """
+    options = {**(options or {}), **more}
+    loader = registry.resolve(name, SOURCES, "data set")
+    taken = _taken(name, loader, data_dir, options)
+    if name == "synthetic":
+        return shaped(**{k: v for k, v in taken.items() if k != "seed"})
+    if name in _COUNTED:
+        found = _COUNTED[name](data_dir)
+        check_classes(name, found.num_classes)
+        return found
+    return FACTS[name] if name in FACTS else _measure(_read(name, data_dir, options))
+
+
+def digits() -> Source:
+    """Returns the 1,797 optical digits of the UCI repository (see DIGITS.md), x 15.
+
+    The multiplication brings the counts 0 to 16 to 0 to 240. Test is 30 images of each
+    class, train the other 1,497; the file holds the division.
+    """
+    with np.load(pathlib.Path(__file__).with_name("digits.npz")) as file:
+        images, labels, order = file["images"], file["labels"], file["order"]
+    images, labels = images[order, ..., None] * np.uint8(15), labels[order]
+    whole = Split(images, labels.astype(np.int32))
+    size = FACTS["digits"].test
+    return of_facts("digits", part(whole, size, None), part(whole, 0, size))
+
+
+def prepared(name: str, *, data_dir: Folder | None = None) -> Source:
+    """Returns the set `name` as TFDS has prepared it (see `files.prepared`)."""
+    shape = FACTS[name].image_shape
+    splits = [files.prepared(name, s, data_dir, shape) for s in ("train", "test")]
+    return of_facts(name, *(Split(*s) for s in splits))
+
+
+def tiny_imagenet(*, data_dir: Folder | None = None) -> Source:
+    """Returns Tiny-ImageNet from the folder it is distributed as, or from a part of it.
+
+    The labelled `val` is the test split. Classes are the folders of `train`, labelled
+    in the order of their names.
+
+    Raises:
+      ValueError: The folder is not there, or a part of it is missing or damaged.
+    """
+    folder = folders.tiny_folder(data_dir)
+    parts = folders.tiny_train(folder), folders.tiny_val(folder)
+    source = of_facts("tiny_imagenet", *(Split(*files.read(p)) for p in parts))
+    return source._replace(num_classes=len(folders.tiny_classes(folder)))
+
+
+def imagenet(*, data_dir: Folder | None = None) -> Source:
+    """Refuses: ImageNet does not fit into memory.
+
+    Raises:
+      ValueError: Always, with what can be done instead.
+    """
+    raise ValueError(
+        "a data set that is not streamed must fit into memory, which imagenet does "
+        f"not, got data_dir = {data_dir!r}; give data.stream = True"
+    )
+
+
+def synthetic(
+    *,
+    like: str = "digits",
+    image_shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+    train: int = 512,
+    test: int = 128,
+    seed: int = 0,
+) -> Source:
+    """Returns noisy copies of one random pattern a class: for tests and `--smoke` only.
+
+    The arguments are those of `known.shaped`, and the seed of patterns and noise.
+    """
+    known = shaped(
+        like=like,
+        image_shape=image_shape,
+        num_classes=num_classes,
+        train=train,
+        test=test,
+    )
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed must be an integer from 0, got seed = {seed!r}")
+    h, w, c = known.image_shape
+    rng = np.random.default_rng(seed)
+    coarse = known.num_classes, -(-h // 4), -(-w // 4), c
+    signs = rng.integers(0, 2, coarse, dtype=np.int8) * 2 - 1
+
+    def draw(size: int) -> Split:
+        labels = np.arange(size, dtype=np.int32) % known.num_classes
+        pattern = signs[labels].repeat(4, axis=1).repeat(4, axis=2)[:, :h, :w]
+        noise = rng.standard_normal((size, h, w, c), np.float32)
+        images = np.clip(127.5 + 64 * pattern.astype(np.float32) + 32 * noise, 0, 255)
+        return Split(images.astype(np.uint8), labels)
+
+    splits = draw(train), draw(0), draw(test)
+    return Source(*splits, known.num_classes, known.mean, known.std)
+
+
+def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
+    loader = registry.resolve(name, SOURCES, "data set")
+    taken = _taken(name, loader, data_dir, options)
+    own = registry.calling(
+        "data set", name, "be made by its function from data.options"
+    )
+    with contextlib.nullcontext() if name in SOURCES else own:
+        found = loader(**taken)
+    if not isinstance(found, Source):
+        found = _describe(name, *_pairs(name, found))
+    return checks.sound(name, found)
+
+
+def _pairs(name, found):
+    """Returns the train and the test split in what a user's function returned."""
+    if not _is_pair(found) or not all(map(_is_pair, found)):
+        shown = [type(x).__name__ for x in found] if _is_pair(found) else ""
+        raise ValueError(
+            f"{name!r} must return a Source or two pairs of images and labels, (train, "
+            f"test), got {type(found).__name__}{f' of {shown}' if shown else ''}"
+        )
+    return [Split(*pair) for pair in found]
+
+
+def _is_pair(found):
+    return isinstance(found, tuple | list) and len(found) == 2
+
+
+def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments for `loader`: `options`, and `data_dir` if it has that."""
+    signature = inspect.signature(loader)
+    if "data_dir" in signature.parameters:
+        options = {"data_dir": data_dir, **options}
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ValueError(
+            f"the options of the data set {name!r} must be those of {signature}, got "
+            f"options = {options} ({error})"
+        ) from error
+    return options
+
+
+def _describe(name: str, train: Split, test: Split) -> Source:
+    """Returns the source of a user's arrays, with their classes, mean and std."""
+    train, test = checks.arrays(name, "train", train), checks.arrays(name, "test", test)
+    num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
+    checks.check_named(name, num_classes, len(train.labels) + len(test.labels))
+    channels = np.moveaxis(train.images, -1, 0)
+    mean, std = zip(*(_moments(x) for x in channels), strict=True)
+    if all(x.min() == x.max() for x in channels):
+        log.warning("all pixels of a channel are equal in %r: nothing to learn", name)
+    return Source(train, part(train, 0, 0), test, num_classes, mean, std)
+
+
+def _moments(values: np.ndarray) -> tuple[float, float]:
+    """Returns mean and deviation of uint8 `values` / 255, found from their counts."""
+    counts = np.bincount(values.reshape(-1), minlength=256)
+    levels = np.arange(256) / 255
+    mean = np.average(levels, weights=counts)
+    variance = np.average((levels - mean) ** 2, weights=counts)
+    return float(mean), float(variance**0.5) or 1.0
+
+
+def _measure(source: Source) -> Facts:
+    sizes = {name: len(getattr(source, name).labels) for name in PARTS}
+    return Facts(
+        image_shape(source.train),
+        source.num_classes,
+        sizes["train"],
+        sizes["test"],
+        source.mean,
+        source.std,
+        majority=_majority(source.test.labels),
+        validation=sizes["validation"],
+    )
+
+
+def _majority(labels) -> float | None:
+    return float(np.bincount(labels).max() / len(labels)) if len(labels) else None
+
+
+def _count_tiny(data_dir: Folder | None) -> Facts:
+    """Returns the facts of Tiny-ImageNet, or of the part of it in `data_dir`."""
+    known = FACTS["tiny_imagenet"]
+    try:
+        folder = folders.tiny_folder(data_dir)
+    except ValueError:
+        return known
+    train, test = folders.tiny_train(folder), folders.tiny_val(folder)
+    return known._replace(
+        num_classes=len(folders.tiny_classes(folder)),
+        train=len(train),
+        test=len(test),
+        majority=_majority([label for _, label in test]),
+    )
+
+
+def _count_imagenet(data_dir: Folder | None) -> Facts:
+    """Returns the facts of ImageNet, or of the part of it in a folder of images."""
+    known = FACTS["imagenet"]
+    if files.is_prepared("imagenet2012", data_dir):
+        return known
+    try:
+        folder = folders.photo_folder(data_dir)
+    except ValueError:
+        return known
+    classes = folders.classes(folder / "train")
+    train, test = (folders.photos(folder / s, classes)[1] for s in ("train", "val"))
+    return known._replace(
+        num_classes=len(classes),
+        train=len(train),
+        test=len(test),
+        majority=_majority(test),
+    )
+
+
+_COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
+
+SOURCES: dict[str, Callable[..., Source]] = {
+    "digits": digits,
+    "mnist": functools.partial(prepared, "mnist"),
+    "fashion_mnist": functools.partial(prepared, "fashion_mnist"),
+    "cifar10": functools.partial(prepared, "cifar10"),
+    "cifar100": functools.partial(prepared, "cifar100"),
+    "tiny_imagenet": tiny_imagenet,
+    "imagenet": imagenet,
+    "synthetic": synthetic,
+}

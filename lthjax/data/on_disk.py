@@ -1,0 +1,184 @@
+"""Data sets that stay on the disk: their splits are read as they are needed."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lthjax import registry
+from lthjax.data import files, folders, in_memory, photographs, pixels
+from lthjax.data.facts import FACTS, Facts
+from lthjax.data.splits import Source, Split, Stored, cut, of_facts, part, size
+
+Folder = str | os.PathLike
+
+
+def load(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    validation: int = 0,
+    limit: int | None = None,
+    how: str = "",
+    crop: tuple[int, bool] = (0, False),
+    options: dict[str, Any] | None = None,
+) -> Source:
+    """Returns the data set `name` as `sources.load` does, no image read.
+
+    Args:
+      name: A key of `LAZY`.
+      data_dir: Where it lies; as for `sources.load`.
+      validation: Number of train images set aside.
+      limit: Number of train images kept of what is left; all by default.
+      how: How both are chosen; as for `sources.load`.
+      crop: Of photographs: the pixels a side of the squares that they become (0: those
+        of `known.FACTS`), and whether one in two is mirrored in training.
+      options: What the set itself takes.
+
+    Raises:
+      ValueError: The set is none that can be streamed, is not there, or cannot be cut
+        so.
+    """
+    _check(name, crop[0])
+    source = LAZY[name](data_dir, crop, options or {})
+    return cut(name, source, validation, limit, how)
+
+
+def facts(
+    name: str,
+    *,
+    data_dir: Folder | None = None,
+    side: int = 0,
+    options: dict[str, Any] | None = None,
+) -> Facts:
+    """Returns what is known of a streamed set, reading no image.
+
+    Args:
+      name: A key of `LAZY`.
+      data_dir: Where it lies, if it is to be counted there.
+      side: Of the squares that photographs become, in pixels; 0: that of `known.FACTS`.
+      options: What the set itself takes.
+
+    Raises:
+      ValueError: The set is none that can be streamed, or does not take the options.
+    """
+    _check(name, side)
+    found = in_memory.facts(name, data_dir=data_dir, options=options)
+    return found._replace(image_shape=(side, side, 3)) if side else found
+
+
+def _check(name, side):
+    if name not in LAZY:
+        raise ValueError(
+            f"a streamed data set must be one of {', '.join(LAZY)}, got data.name = "
+            f"{name!r} with data.stream = True{registry.suggestion(name, LAZY)}; what "
+            "is in memory anyway, your own function too, has data.stream = False"
+        )
+    if side and name != "imagenet":
+        raise ValueError(
+            f"data.size is the side of a photograph's crop, and {name!r} has images of "
+            f"one size, got data.size = {side}; give 0"
+        )
+
+
+def _fixed(shape, data, where, draw):
+    """Looks at an image of a set whose images have one size: as it is."""
+    del draw
+    return pixels.decode(data, shape, where)
+
+
+def _as_it_is(data, where, draw):
+    del where, draw
+    return data
+
+
+def _prepared(name, split, data_dir, view, shape) -> Stored:
+    """Returns a split of a set that TFDS prepared; `name` and `split` are TFDS's."""
+    where = name, split, str(files.root(data_dir))
+    fetch = functools.partial(files.records, *where)
+    return Stored(fetch, view, range(len(files.opened(*where))), shape)
+
+
+def _listed(folder, paths, labels, view, shape) -> Stored:
+    """Returns a split that is a list of files."""
+    fetch = functools.partial(files.listed, str(folder), paths, labels)
+    known = np.asarray(labels, np.int32)
+    return Stored(fetch, view, range(len(paths)), shape, labels=known)
+
+
+def _small(name, data_dir, crop, options) -> Source:
+    del crop
+    _refuse(name, options)
+    shape = FACTS[name].image_shape
+    view = functools.partial(_fixed, shape)
+    splits = (_prepared(name, s, data_dir, view, shape) for s in ("train", "test"))
+    return of_facts(name, *splits)
+
+
+def _tiny(data_dir, crop, options) -> Source:
+    del crop
+    _refuse("tiny_imagenet", options)
+    folder, shape = folders.tiny_folder(data_dir), FACTS["tiny_imagenet"].image_shape
+    view = functools.partial(_fixed, shape)
+
+    def stored(rows):
+        paths = [str(path.relative_to(folder)) for path, _ in rows]
+        return _listed(folder, paths, [label for _, label in rows], view, shape)
+
+    parts = stored(folders.tiny_train(folder)), stored(folders.tiny_val(folder))
+    source = of_facts("tiny_imagenet", *parts)
+    return source._replace(num_classes=len(folders.tiny_classes(folder)))
+
+
+def _imagenet(data_dir, crop, options) -> Source:
+    _refuse("imagenet", options)
+    side = crop[0] or FACTS["imagenet"].image_shape[0]
+    view = functools.partial(photographs.square, size=side, flip=crop[1])
+    shape = side, side, 3
+    if files.is_prepared("imagenet2012", data_dir):
+        given = data_dir, view, shape
+        both = [_prepared("imagenet2012", s, *given) for s in ("train", "validation")]
+        return of_facts("imagenet", *_augmented(both))
+    folder = folders.photo_folder(data_dir)
+    classes = folders.classes(folder / "train")
+    rows = {part: folders.photos(folder / part, classes) for part in ("train", "val")}
+    both = [_listed(folder / part, *rows[part], view, shape) for part in rows]
+    source = of_facts("imagenet", *_augmented(both))
+    return source._replace(num_classes=len(classes))
+
+
+def _augmented(parts):
+    return [split._replace(augmented=True) for split in parts]
+
+
+def _synthetic(data_dir, crop, options) -> Source:
+    """Returns the made-up set, from memory: for trying a streamed run out."""
+    del data_dir, crop
+    source = in_memory.load("synthetic", options=options)
+    train, test = (_in_memory(split) for split in (source.train, source.test))
+    return source._replace(train=train, validation=part(train, 0, 0), test=test)
+
+
+def _in_memory(split: Split) -> Stored:
+    fetch = functools.partial(_numbered, split)
+    shape = split.images.shape[1:]
+    return Stored(fetch, _as_it_is, range(size(split)), shape, labels=split.labels)
+
+
+def _numbered(split, numbers):
+    return [(split.images[i], split.labels[i], i) for i in numbers]
+
+
+def _refuse(name, options):
+    if options:
+        raise ValueError(
+            f"the data set {name!r} takes no options, got options = {options}"
+        )
+
+
+LAZY: dict[str, Callable[..., Source]] = {
+    name: functools.partial(_small, name)
+    for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")
+} | {"tiny_imagenet": _tiny, "imagenet": _imagenet, "synthetic": _synthetic}

@@ -1,0 +1,5 @@
+"""What runs where: the mesh, several processes, fast convolutions on a CPU."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

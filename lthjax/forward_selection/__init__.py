@@ -1,0 +1,5 @@
+"""Greedy forward selection of neurons and channels, and its theory."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

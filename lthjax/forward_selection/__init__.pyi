@@ -1,0 +1,11 @@
+from . import channels as channels
+from . import convex_hull as convex_hull
+from . import cut_network as cut_network
+from . import gram as gram
+from . import neurons as neurons
+from . import pretraining_bound as pretraining_bound
+from . import two_layer as two_layer
+from .neurons import Selection as Selection
+from .neurons import select as select
+from .neurons import select_batches as select_batches
+from .neurons import select_gram as select_gram

@@ -1,0 +1,336 @@
+"""Greedy forward selection of neurons: the subnetwork grows by the best one, k times.
+
+Neuron i of a two-layer network answers Phi_i over the examples, the dense network is
+the mean of all Phi_i, and a subnetwork is a convex combination u of some of them. A
+step chooses the neuron i that makes the loss of (1 - g) u + g Phi_i least, with the
+loss l(u) = mean_j (u_j - y_j)^2 / 2. In a = <y - u, Phi_i - u>, b = |Phi_i - u|^2, all
+inner products means over the examples,
+
+    l((1 - g) u + g Phi_i) = l(u) - g a + g^2 b / 2
+
+so that with <Phi_i, u> at hand a step scores all candidates by arithmetic on [neurons],
+and <Phi_i, u> follows a pick by one matrix-vector product: no candidate is forwarded.
+
+References:
+  Ye et al., 2020, arXiv:2003.01794; Wolfe et al., 2021, arXiv:2108.00259, Section 3.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lthjax import registry
+from lthjax.forward_selection.gram import computed_rows, floating, kept_rows, times
+from lthjax.training.losses import squared
+
+
+class Selection(NamedTuple):
+    """What was chosen, step by step.
+
+    Attributes:
+      picks: The neurons in the order of their choice, int32 [steps].
+      losses: l(u) after each step, [steps]; of mini-batches, that of the step's batch.
+      weights: The weight of every neuron in u, which sum to one [neurons].
+    """
+
+    picks: jax.Array
+    losses: jax.Array
+    weights: jax.Array
+
+
+class Inner(NamedTuple):
+    """Inner products of a dictionary, as means over the examples.
+
+    Attributes:
+      norms: <Phi_i, Phi_i> [neurons].
+      matches: <Phi_i, y> [neurons].
+      scale: <y, y> [].
+    """
+
+    norms: jax.Array
+    matches: jax.Array
+    scale: jax.Array
+
+
+class _State(NamedTuple):
+    products: jax.Array  # <Phi_i, u> [neurons]
+    weights: jax.Array  # u = sum_i weights_i Phi_i
+    taken: jax.Array  # bool [neurons]
+    store: tuple  # what the source of rows keeps
+
+
+def inner(features: jax.Array, target: jax.Array) -> Inner:
+    """Returns the inner products that scoring needs, in one pass over the features.
+
+    Args:
+      features: Phi, a row a neuron [neurons, examples].
+      target: y [examples].
+
+    Raises:
+      ValueError: The shapes differ.
+    """
+    features, target = _dictionary(features, target)
+    examples = features.shape[1]
+    return Inner(
+        jnp.mean(jnp.square(features), axis=1),
+        times(features, target) / examples,
+        jnp.mean(jnp.square(target)),
+    )
+
+
+def select(
+    features: jax.Array,
+    target: jax.Array,
+    steps: int,
+    *,
+    weights: str = "uniform",
+    replace: bool = True,
+    linear: bool = False,
+    candidates: int | None = None,
+    key: jax.Array | None = None,
+    block: int = 0,
+) -> Selection:
+    """Selects neurons one by one, each the one that makes the loss least.
+
+    A tie goes to the lowest index. With uniform weights the loss may rise from one step
+    to the next, for a neuron must come in with weight 1 / k; with a line search it
+    never does. A neuron with an answer that is NaN is not refused, under `jit` it
+    cannot be: it is picked first, and every loss from there on is NaN.
+
+    Args:
+      features: Phi, a row a neuron [neurons, examples].
+      target: y [examples].
+      steps: k, how many picks.
+      weights: The weight g of the k-th pick: "uniform" 1 / k (a multiset, in which each
+        pick counts the same), "frank_wolfe" 2 / (k + 1), "line_search" the best in
+        [0, 1].
+      replace: Whether a neuron may be picked again.
+      linear: Choose by the gradient, least <u - y, Phi_i>, not by the loss itself.
+      candidates: Score only so many neurons a step, drawn at random from those that may
+        be picked; all by default.
+      key: A JAX PRNG key, for `candidates`.
+      block: Keep the products of picked neurons with all others, so that a neuron
+        picked again costs nothing, and compute those of so many of the best candidates
+        at once; 0 computes one row a step and keeps none. The picks are the same but
+        for rounding. Under `vmap` 0 is better: there both branches are computed.
+
+    Returns:
+      The picks, the loss after each, and the final weights.
+
+    Raises:
+      ValueError: More neurons are asked for than there are, without replacement; the
+        shapes differ; `weights` is unknown; `candidates` without a key or out of range;
+        `block` is negative.
+
+    References:
+      Wolfe et al., 2021, arXiv:2108.00259, Section 3 (uniform, with replacement); the
+      code of Ye et al., 2020, arXiv:2003.01794 (without, 50 random candidates).
+      Departures: the published algorithms forward every candidate.
+    """
+    features, target = _dictionary(features, target)
+    _check(len(features), steps, replace, candidates, key)
+    if block < 0:
+        raise ValueError(f"block must be at least 0, got block = {block}")
+    options = {"weights": weights, "replace": replace, "linear": linear}
+    source = kept_rows(features, steps, block) if block else computed_rows(features)
+    products = inner(features, target)
+    found, shares = _greedy(products, source, steps, (candidates, key), **options)
+    losses = _losses(features, target, found.picks, shares)
+    return found._replace(losses=losses)
+
+
+def select_gram(
+    gram: jax.Array,
+    matches: jax.Array,
+    scale: jax.Array,
+    steps: int,
+    *,
+    weights: str = "uniform",
+    replace: bool = True,
+) -> Selection:
+    """Selects as `select`, of a dictionary known by its inner products alone.
+
+    Args:
+      gram: <Phi_i, Phi_j> [neurons, neurons].
+      matches: <Phi_i, y> [neurons].
+      scale: <y, y> [].
+      steps: How many picks.
+      weights: As for `select`.
+      replace: Whether a neuron may be picked again.
+
+    Raises:
+      ValueError: As `select`.
+    """
+    gram, matches, scale = floating(gram, matches, scale)
+    if matches.ndim != 1 or gram.shape != 2 * matches.shape:
+        raise ValueError(
+            "gram must be [neurons, neurons] and matches [neurons], got gram.shape = "
+            f"{gram.shape}, matches.shape = {matches.shape}"
+        )
+    _check(len(gram), steps, replace, None, None)
+    source = (), lambda store, i, ranks: (store, gram[i])
+    products = Inner(jnp.diagonal(gram), matches, scale)
+    found, _ = _greedy(
+        products, source, steps, (None, None), weights=weights, replace=replace
+    )
+    return found
+
+
+def select_batches(
+    key: jax.Array,
+    draw: Callable,
+    steps: int,
+    *,
+    neurons: int,
+    loss: Callable,
+    replace: bool = True,
+) -> Selection:
+    """Selects neurons by a fresh batch a step: every candidate, uniform weights.
+
+    i = argmin_i mean(loss((z + Phi_i) / k, y)),  z the sum of what is picked
+
+    Args:
+      key: A JAX PRNG key.
+      draw: key -> (Phi [neurons, batch], y [batch]), a batch of the training set.
+      steps: k, how many picks.
+      neurons: How many there are.
+      loss: (outputs, targets) -> losses, element by element:
+        `losses.squared`, `losses.binary_cross_entropy`.
+      replace: Whether a neuron may be picked again.
+
+    Raises:
+      ValueError: More neurons are asked for than there are, without replacement; or a
+        batch has another number of them.
+
+    References:
+      Wolfe et al., 2021, arXiv:2108.00259, Algorithm 1. Its loss is printed as squared
+      error, while its networks train by cross-entropy, and its batch is not given.
+    """
+    _check(neurons, steps, replace, None, None)
+
+    def step(counts, numbers):
+        k, key = numbers
+        answers, targets = draw(key)
+        if len(answers) != neurons:
+            raise ValueError(
+                f"a batch must have a row for each of the {neurons} neurons, got "
+                f"answers.shape = {answers.shape}"
+            )
+        total = times(counts, answers)
+        outputs = (total[None] + answers) / k
+        losses = jnp.mean(loss(outputs, targets[None]), axis=1)
+        allowed = jnp.ones_like(counts, bool) if replace else counts == 0
+        pick = jnp.argmin(jnp.where(allowed, losses, jnp.inf)).astype(jnp.int32)
+        return counts.at[pick].add(1), (pick, losses[pick])
+
+    numbers = jnp.arange(1, steps + 1, dtype=jnp.float32), jax.random.split(key, steps)
+    counts, (picks, losses) = lax.scan(step, jnp.zeros(neurons), numbers)
+    return Selection(picks, losses, counts / steps)
+
+
+def _dictionary(features, target):
+    """Returns both as floats, of shapes that fit."""
+    features, target = floating(features, target)
+    if features.ndim != 2:
+        raise ValueError(
+            "features must be [neurons, examples], a row a neuron, got features.shape "
+            f"= {features.shape}"
+        )
+    if target.shape != features.shape[1:]:
+        raise ValueError(
+            f"target must have a number for each of the {features.shape[1]} examples, "
+            f"got target.shape = {target.shape}"
+        )
+    return features, target
+
+
+def _check(neurons, steps, replace, candidates, key):
+    if steps < 1:
+        raise ValueError(f"at least one neuron must be picked, got steps = {steps}")
+    if not replace and steps > neurons:
+        raise ValueError(
+            f"without replacement at most all {neurons} neurons can be picked, got "
+            f"steps = {steps}; ask for fewer, or allow replace=True"
+        )
+    if candidates is not None and not 1 <= candidates <= neurons:
+        raise ValueError(
+            f"candidates must be in [1, {neurons}], got candidates = {candidates}"
+        )
+    if candidates is not None and key is None:
+        raise ValueError("random candidates must have a key, got key = None")
+
+
+def _greedy(products, source, steps, drawing, *, weights, replace, linear=False):
+    """Returns (Selection, the weight g of each pick [steps])."""
+    share = registry.resolve(weights, WEIGHTS, "weights")
+    store, fetch = source
+    candidates, key = drawing
+
+    def step(carry, numbers):
+        state, (square, match) = carry
+        k, key = numbers
+        a = products.matches - state.products - (match - square)
+        b = products.norms - 2 * state.products + square
+        shares = jnp.broadcast_to(share(k, a, b), a.shape)
+        change = -a if linear else shares * (shares * b / 2 - a)
+        allowed = _allowed(state.taken, replace, candidates, key)
+        ranks = jnp.where(allowed, change, jnp.inf)
+        pick = jnp.argmin(ranks).astype(jnp.int32)
+        g, product = shares[pick], state.products[pick]
+        kept, row = fetch(state.store, pick, ranks)
+        square = (1 - g) * ((1 - g) * square + 2 * g * product)
+        square = square + g * g * products.norms[pick]
+        match = (1 - g) * match + g * products.matches[pick]
+        loss = (square - 2 * match + products.scale) / 2
+        state = _State(
+            (1 - g) * state.products + g * row,
+            ((1 - g) * state.weights).at[pick].add(g),
+            state.taken.at[pick].set(True),
+            kept,
+        )
+        return (state, (square, match)), (pick, loss, g)
+
+    zeros, nothing = jnp.zeros_like(products.norms), jnp.zeros_like(products.scale)
+    state = _State(zeros, zeros, jnp.zeros(zeros.shape, bool), store)
+    keys = jax.random.split(jax.random.key(0) if key is None else key, steps)
+    numbers = jnp.arange(1, steps + 1, dtype=zeros.dtype), keys
+    (state, _), (picks, losses, g) = lax.scan(
+        step, (state, (nothing, nothing)), numbers
+    )
+    return Selection(picks, losses, state.weights), g
+
+
+def _allowed(taken, replace, candidates, key):
+    """Returns which neurons may be picked now, at random if only some are scored."""
+    open_ = jnp.ones_like(taken) if replace else ~taken
+    if candidates is None:
+        return open_
+    drawn = jnp.where(open_, jax.random.uniform(key, taken.shape), -1.0)
+    _, chosen = lax.top_k(drawn, candidates)
+    return open_ & jnp.zeros_like(taken).at[chosen].set(True)
+
+
+def _losses(features, target, picks, shares):
+    """Returns l(u) after each pick, from u itself."""
+
+    def step(u, pick):
+        index, g = pick
+        u = (1 - g) * u + g * features[index]
+        return u, jnp.mean(squared(u, target))
+
+    return lax.scan(step, jnp.zeros_like(target), (picks, shares))[1]
+
+
+def _line_search(k, a, b):
+    best = jnp.clip(a / jnp.where(b > 0, b, 1), 0, 1)
+    return jnp.where(k == 1, jnp.ones_like(a), best)
+
+
+WEIGHTS = {
+    "uniform": lambda k, a, b: 1 / k,
+    "frank_wolfe": lambda k, a, b: 2 / (k + 1),
+    "line_search": _line_search,
+}

@@ -1,0 +1,351 @@
+"""Training with gates: a gated network is a network, and its gates are parameters.
+
+`Gated` parameters and a `GatedState` go wherever parameters and a model state go: into
+a ticket, the step, a checkpoint, a population. Ordinary ones pass through unchanged, so
+that one program trains both a search and the tickets it finds.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lthjax.gates import hard_concrete as hard_concrete_lib
+from lthjax.gates import sigmoid
+from lthjax.gates.sigmoid import Gates
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Masks, Params
+from lthjax.training import optimizers
+
+_AGAIN = np.uint32(2**32 - 1)  # folded into the key of a new round; no step has it
+
+
+class Gated(NamedTuple):
+    """Parameters with gates; also their masks (none of the gates), and labels of both.
+
+    Attributes:
+      weights: The parameters of the network.
+      gates: Logits, `None` where a leaf is never pruned.
+    """
+
+    weights: Params
+    gates: Gates
+
+
+class Progress(NamedTuple):
+    """Where a round is; arrays, so that it is carried, saved and mapped.
+
+    Attributes:
+      step: The step within the round, int32 [].
+      initial: The logit the gates began with, float32 [].
+      key: The data of the round's PRNG key, for stochastic gates, uint32 [2].
+    """
+
+    step: jax.Array
+    initial: jax.Array
+    key: jax.Array
+
+
+class GatedState(NamedTuple):
+    """The model state of a gated network: the network's own, and the round's."""
+
+    network: Any
+    progress: Progress
+
+
+def _positive(effective, multipliers):
+    return jax.tree.map(lambda m: m > 0, multipliers)
+
+
+class Kind(NamedTuple):
+    """A family of gates; `at` is the temperature, `scale` the constant c.
+
+    Attributes:
+      train: (key, gates, at, scale) -> multipliers of a training step.
+      test: (gates, at, scale) -> multipliers of an evaluation.
+      price: (gates, at, scale) -> the penalty before its weight, [].
+      hard: (key, gates, scale) -> multipliers of the pruned network.
+      reset: (gates, initial) -> the gates of the next round.
+      init: (masks, initial) -> the gates of the first round.
+      effect: (weights, multipliers) -> the effective weights.
+      kept: (the effective weights, the hard multipliers) -> masks.
+    """
+
+    train: Callable
+    test: Callable
+    price: Callable
+    hard: Callable
+    reset: Callable
+    init: Callable = sigmoid.init
+    effect: Callable = sigmoid.multiply
+    kept: Callable = _positive
+
+
+def continuous(*, final: float = 200.0, reset: str = "paper") -> Kind:
+    """Returns deterministic sigmoid gates: `m = c sigmoid(temperature s)`.
+
+    Args:
+      final: The temperature at the end of a round.
+      reset: "paper" or "code", see `gates.reset`.
+
+    References:
+      Savarese et al., 2020, arXiv:1912.04427.
+    """
+    _check_choice("reset", reset, sigmoid.RESETS)
+    return Kind(
+        train=lambda key, s, at, scale: sigmoid.soft(s, at, scale),
+        test=sigmoid.soft,
+        price=sigmoid.penalty,
+        hard=lambda key, s, scale: jax.tree.map(
+            lambda open_: scale * open_.astype(jnp.float32), sigmoid.harden(s)
+        ),
+        reset=lambda s, initial: sigmoid.reset(s, initial, final, reset),
+    )
+
+
+def stochastic(*, gradient: str = "sigmoid", output: str = "threshold") -> Kind:
+    """Returns Bernoulli gates with a straight-through gradient, the stochastic control.
+
+        m ~ Bernoulli(sigmoid(s)),  dm/ds := sigmoid'(s) or 1
+
+    A reconstruction, not verified: neither text nor code of the original was at hand.
+
+    Args:
+      gradient: "sigmoid" or "identity".
+      output: What a round gives: "threshold", the gates with sigmoid(s) > 1/2, or
+        "sample", one draw.
+
+    Raises:
+      ValueError: `gradient` or `output` is unknown.
+
+    References:
+      Savarese et al., 2020, arXiv:1912.04427, its iterative stochastic sparsification;
+      Zhou et al., 2019, arXiv:1905.01067, stochastic masks.
+    """
+    _check_choice("gradient", gradient, ("sigmoid", "identity"))
+    _check_choice("output", output, ("threshold", "sample"))
+
+    def train(key, s, at, scale):
+        del at, scale
+        carrier = sigmoid.soft(s, 1.0) if gradient == "sigmoid" else s
+        return jax.tree.map(_through, _bernoulli(key, s), carrier)
+
+    def hard(key, s, scale):
+        del scale
+        drawn = sigmoid.harden(s) if output == "threshold" else _bernoulli(key, s)
+        return jax.tree.map(lambda m: m.astype(jnp.float32), drawn)
+
+    return Kind(
+        train=train,
+        test=lambda s, at, scale: sigmoid.soft(s, 1.0),
+        price=lambda s, at, scale: sigmoid.penalty(s, 1.0),
+        hard=hard,
+        reset=sigmoid.reset_stochastic,
+    )
+
+
+def hard_concrete() -> Kind:
+    """Returns the hard concrete gates of l0 regularisation; see `concrete`."""
+
+    def price(s, at, scale):
+        del at, scale
+        return sum(
+            jnp.sum(p) for p in jax.tree.leaves(hard_concrete_lib.open_probability(s))
+        )
+
+    return Kind(
+        train=lambda key, s, at, scale: hard_concrete_lib.sample(key, s),
+        test=lambda s, at, scale: hard_concrete_lib.mean(s),
+        price=price,
+        hard=lambda key, s, scale: hard_concrete_lib.mean(s),
+        reset=lambda s, initial: s,
+    )
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}, got {name} = {value!r}"
+        )
+
+
+def _bernoulli(key, s):
+    leaves, treedef = jax.tree.flatten(s)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [
+        jax.random.uniform(k, leaf.shape) < jax.nn.sigmoid(leaf)
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, drawn)
+
+
+def _through(drawn, carrier):
+    """Returns what was drawn, with the derivative of the carrier."""
+    value = drawn.astype(carrier.dtype)
+    return value + (carrier - jax.lax.stop_gradient(carrier))
+
+
+def begin(
+    key: jax.Array,
+    params: Params,
+    model_state: Any,
+    masks: Masks,
+    initial: jax.typing.ArrayLike,
+    *,
+    init_fn: Callable = sigmoid.init,
+) -> tuple[Gated, GatedState]:
+    """Returns the gated network at the beginning of its first round.
+
+    Args:
+      key: A JAX PRNG key, for stochastic gates. Networks that differ in their first
+        logits alone share it: common random numbers.
+      params: The parameters.
+      model_state: The batch statistics.
+      masks: Full masks: they say where there are gates.
+      initial: The first logit of every gate, which may be traced.
+      init_fn: (masks, initial) -> gates: that of the kind.
+    """
+    logits = init_fn(masks, initial)
+    start = jnp.asarray(initial, jnp.float32)
+    progress = Progress(jnp.int32(0), start, jax.random.key_data(key))
+    return Gated(params, logits), GatedState(model_state, progress)
+
+
+def masked(masks: Masks) -> Gated:
+    """Returns the masks of a gated network's parameters: none of its gates."""
+    return Gated(masks, jax.tree.map(lambda _: None, masks))
+
+
+def again(
+    kind: Kind, params: Gated, model_state: GatedState
+) -> tuple[Gated, GatedState]:
+    """Returns the gated network at the beginning of its next round.
+
+    Only the gates are reset; weights and batch statistics go on from where they are.
+    Stochastic gates have a key of their own in each round.
+    """
+    at = model_state.progress
+    reset = kind.reset(params.gates, at.initial)
+    key = jax.random.fold_in(jax.random.wrap_key_data(at.key), _AGAIN)
+    progress = Progress(jnp.int32(0), at.initial, jax.random.key_data(key))
+    return params._replace(gates=reset), model_state._replace(progress=progress)
+
+
+def scale(progress: Progress, scaled: bool) -> jax.Array | float:
+    """Returns c: 1 / sigmoid(s0) in the form of the released code, else 1."""
+    return sigmoid.constant(progress.initial) if scaled else 1.0
+
+
+def network(
+    apply_fn: Callable, kind: Kind, temperature_fn: Callable, *, scaled: bool
+) -> Callable:
+    """Returns apply_fn for gated and for ordinary parameters.
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, model_state).
+      kind: Of the gates.
+      temperature_fn: step -> temperature. An evaluation is at that of the last step.
+      scaled: Whether gates have the constant c of the released code.
+    """
+
+    def apply(params, model_state, images, train):
+        if not isinstance(params, Gated):
+            return apply_fn(params, model_state, images, train)
+        inner, at = model_state
+        c = scale(at, scaled)
+        if train:
+            key = jax.random.fold_in(jax.random.wrap_key_data(at.key), at.step)
+            m = kind.train(key, params.gates, temperature_fn(at.step), c)
+            at = at._replace(step=at.step + 1)
+        else:
+            m = kind.test(params.gates, temperature_fn(_last(at.step)), c)
+        effective = kind.effect(params.weights, m)
+        logits, inner = apply_fn(effective, inner, images, train)
+        return logits, GatedState(inner, at)
+
+    return apply
+
+
+def _last(step):
+    return jnp.maximum(step - 1, 0)
+
+
+def penalised(
+    objective: Callable,
+    kind: Kind,
+    temperature_fn: Callable,
+    *,
+    weight: float,
+    scaled: bool,
+) -> Callable:
+    """Returns the objective plus `weight * price` where parameters are gated.
+
+    Args:
+      objective: (params, model_state, images, labels) -> (loss, model_state).
+      kind: Of the gates.
+      temperature_fn: step -> temperature.
+      weight: Of the penalty, lambda; not divided by the number of gates.
+      scaled: As for `network`.
+    """
+
+    def penalised_objective(params, model_state, images, labels):
+        loss, after = objective(params, model_state, images, labels)
+        if not isinstance(params, Gated):
+            return loss, after
+        at = model_state.progress
+        temperature = temperature_fn(at.step)
+        price = kind.price(params.gates, temperature, scale(at, scaled))
+        return loss + weight * price, after
+
+    return penalised_objective
+
+
+def optimizer(
+    weights_tx: optax.GradientTransformation, gates_tx: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
+    """Returns an optimizer for the weights with another one for the gates.
+
+    `optax.partition` by weights and gates, wrapped in `optimizers.keep`; ordinary
+    parameters are all weights. What adds over both (a clipped norm) belongs outside.
+
+    Args:
+      weights_tx: Of the weights.
+      gates_tx: Of the gates; weight decay would pull their logits to a half.
+    """
+
+    def labels(params):
+        parts = params if isinstance(params, Gated) else (params,)
+        named = [
+            jax.tree.map(lambda _, name=name: name, part)
+            for part, name in zip(parts, ("weights", "gates"), strict=False)
+        ]
+        return Gated(*named) if isinstance(params, Gated) else named[0]
+
+    parts = {"weights": weights_tx, "gates": gates_tx}
+    return optimizers.keep(optax.partition(parts, labels))
+
+
+def harvest(
+    kind: Kind, params: Gated, model_state: GatedState, *, scaled: bool
+) -> tuple[Params, Masks]:
+    """Returns the pruned network of the gates as they are: (parameters, masks).
+
+    The parameters are `c H(s) w` (of hard concrete gates, z w; of soft thresholds, the
+    shrunk weights): what the soft network tends to, so that its batch statistics fit.
+    Where the masks keep nothing there are zeros.
+
+    Args:
+      kind: Of the gates.
+      params: Weights and gates.
+      model_state: The state with them.
+      scaled: As for `network`.
+    """
+    at = model_state.progress
+    key = jax.random.fold_in(jax.random.wrap_key_data(at.key), at.step)
+    m = kind.hard(key, params.gates, scale(at, scaled))
+    effective = kind.effect(params.weights, m)
+    kept = kind.kept(effective, m)
+    return masks_lib.apply(effective, kept), kept

@@ -1,0 +1,83 @@
+"""Hard concrete gates: the stochastic l0 penalty, a comparator of learnt masks."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lthjax.gates.sigmoid import Gates
+
+LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
+BOUND = math.log(100)  # of a logit's absolute value, in training
+_EDGE = 1e-6  # uniform draws stay this far from 0 and 1, where their logit is infinite
+
+
+def sample(key: jax.Array, gates: Gates) -> Gates:
+    """Draws gates `z = clip(sigmoid((logit(u) + a) / T) (h - l) + l, 0, 1)`.
+
+    u is uniform, T = 2/3, l = -0.1, h = 1.1; zero and one have positive probability.
+
+    Args:
+      key: A JAX PRNG key.
+      gates: Logits a; `None` where nothing is gated.
+
+    References:
+      Louizos et al., 2018, arXiv:1712.01312. Departure: a gate for each weight, where
+      its released code has one for each input unit or feature map.
+    """
+    leaves, treedef = jax.tree.flatten(gates)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [_draw(k, a) for k, a in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, drawn)
+
+
+def _draw(key, a):
+    u = jax.random.uniform(key, a.shape, a.dtype, _EDGE, 1 - _EDGE)
+    return _stretch(jax.nn.sigmoid((jnp.log(u) - jnp.log1p(-u) + a) / TEMPERATURE))
+
+
+def _stretch(s):
+    return jnp.clip(s * (HIGH - LOW) + LOW, 0, 1)
+
+
+def mean(gates: Gates) -> Gates:
+    """Returns the gates of a test, `z = clip(sigmoid(a) (h - l) + l, 0, 1)`.
+
+    Args:
+      gates: Logits a.
+    """
+    return jax.tree.map(lambda a: _stretch(jax.nn.sigmoid(a)), gates)
+
+
+def open_probability(gates: Gates) -> Gates:
+    """Returns `P(z > 0) = sigmoid(a - T log(-l / h))` of every gate.
+
+    Args:
+      gates: Logits a.
+    """
+    shift = TEMPERATURE * jnp.log(-LOW / HIGH)
+    return jax.tree.map(lambda a: jax.nn.sigmoid(a - shift), gates)
+
+
+def bounded(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns an optimizer whose steps leave logits between log 0.01 and log 100.
+
+        a = clip(a + u, -log 100, log 100),  u the update of `inner`
+
+    Args:
+      inner: The optimizer of logits.
+
+    References:
+      Louizos et al., 2018, arXiv:1712.01312, by its released code.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def update(grads, state, params, **extra):
+        updates, state = inner.update(grads, state, params, **extra)
+        moved = jax.tree.map(
+            lambda u, a: jnp.clip(a + u, -BOUND, BOUND) - a, updates, params
+        )
+        return moved, state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)

@@ -1,0 +1,89 @@
+"""Soft thresholds: weights shrunk towards zero by as much as their layer has learnt.
+
+A threshold is a logit s for each layer, `None` where the layer is never pruned. All
+grow, by weight decay on s, from a value whose threshold is zero.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax.gates.gated import Kind
+from lthjax.pruning.masks import Masks, Params
+
+Logits = Any
+
+
+def init(masks: Masks, initial: jax.typing.ArrayLike) -> Logits:
+    """Returns one logit for each prunable layer, float32 [].
+
+    Args:
+      masks: A mask tree, which says what is prunable.
+      initial: The logit; at -3200 the threshold is zero, and the network dense.
+    """
+    initial = jnp.asarray(initial, jnp.float32)
+    return jax.tree.map(lambda mask: initial, masks)
+
+
+def thresholds(logits: Logits) -> Logits:
+    """Returns `sigmoid(s)` of every layer.
+
+    Args:
+      logits: s.
+    """
+    return jax.tree.map(jax.nn.sigmoid, logits)
+
+
+def shrink(params: Params, thresholds: Logits) -> Params:
+    """Returns `sign(w) max(|w| - t, 0)`, computed in float32.
+
+    The derivative by w is 1 where |w| > t, else 0; that by t is -sign(w) there.
+
+    Args:
+      params: A tree of weights w.
+      thresholds: t of each layer; `None` leaves the leaf as it is.
+
+    References:
+      Kusupati et al., 2020, arXiv:2002.03231, soft threshold reparameterisation.
+    """
+
+    def shrunk(w, t):
+        if t is None:
+            return w
+        wide = w.astype(t.dtype)
+        return (jnp.sign(wide) * jax.nn.relu(jnp.abs(wide) - t)).astype(w.dtype)
+
+    return jax.tree.map(shrunk, params, thresholds)
+
+
+def price(logits: Logits) -> jax.Array:
+    """Returns `sum of s^2 / 2`: by a factor of d, weight decay of d on the logits.
+
+    Args:
+      logits: s.
+    """
+    return sum(jnp.square(s) for s in jax.tree.leaves(logits)) / 2
+
+
+def kind() -> Kind:
+    """Returns soft thresholds in the place of gates; their multipliers are thresholds.
+
+    Nothing is reset: a round is the whole method, and another one goes on.
+    """
+
+    def kept(effective, found):
+        return jax.tree.map(
+            lambda w, t: None if t is None else w != 0, effective, found
+        )
+
+    return Kind(
+        train=lambda key, s, at, scale: thresholds(s),
+        test=lambda s, at, scale: thresholds(s),
+        price=lambda s, at, scale: price(s),
+        hard=lambda key, s, scale: thresholds(s),
+        reset=lambda s, initial: s,
+        init=init,
+        effect=shrink,
+        kept=kept,
+    )

@@ -1,0 +1,253 @@
+"""Soft masks that are learnt: sigmoid gates whose rising temperature makes them binary.
+
+Gates are a tree in the shape of the parameters. A leaf is the float32 logits s of a
+layer's weights, or `None` where the layer is never pruned, as in a mask tree. What a
+weight is multiplied by is
+
+    m = c sigmoid(temperature s),  c = 1 (the paper) or 1 / sigmoid(s0) (its code)
+
+with s0 the logit that all gates begin with; the code's form begins as the dense
+network.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax.pruning.masks import Masks, Params
+
+Gates = Any
+
+LOWEST = -1e4  # a reset multiplies logits; this one's gate is zero from temperature 1
+RESETS = ("paper", "code")
+
+
+def init(masks: Masks, initial: jax.typing.ArrayLike) -> Gates:
+    """Returns gates with one logit: `s = s0` where a weight is kept, else closed.
+
+    Args:
+      masks: A mask tree.
+      initial: s0, a scalar, which may be traced.
+
+    Raises:
+      ValueError: A leaf is not bool: these are no masks, but parameters perhaps.
+    """
+    for leaf in jax.tree.leaves(masks):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.bool_):
+            raise ValueError(
+                "gates are made from masks, whose leaves are bool, got a leaf of "
+                f"dtype = {jnp.result_type(leaf)}; give masks.full(params)"
+            )
+    initial = jnp.asarray(initial, jnp.float32)
+    return jax.tree.map(lambda mask: jnp.where(mask, initial, LOWEST), masks)
+
+
+def constant(initial: jax.typing.ArrayLike) -> jax.Array:
+    """Returns c = 1 / sigmoid(s0), by which the released code scales its gates.
+
+    Args:
+      initial: s0, a scalar, which may be traced.
+    """
+    return 1 / jax.nn.sigmoid(initial)
+
+
+def soft(
+    gates: Gates,
+    temperature: jax.typing.ArrayLike,
+    scale: jax.typing.ArrayLike = 1.0,
+) -> Gates:
+    """Returns the multipliers `m = c sigmoid(temperature s)`, `None` where gates are.
+
+    The derivative by s is `temperature m (1 - m / c)`; in float32 it is exactly zero
+    from temperature s = 17 upwards, where the sigmoid rounds to one.
+
+    Args:
+      gates: Logits s.
+      temperature: The inverse temperature, a scalar, which may be traced.
+      scale: c: 1, or `constant(initial)`.
+    """
+    return jax.tree.map(lambda s: scale * jax.nn.sigmoid(temperature * s), gates)
+
+
+def multiply(params: Params, multipliers: Gates) -> Params:
+    """Returns the effective weights `theta = m w`, computed in float32.
+
+    Args:
+      params: A tree of arrays.
+      multipliers: A tree of its shape; a leaf that is `None` changes nothing.
+    """
+    return jax.tree.map(
+        lambda w, m: w if m is None else (m * w.astype(m.dtype)).astype(w.dtype),
+        params,
+        multipliers,
+    )
+
+
+def apply(
+    params: Params,
+    gates: Gates,
+    temperature: jax.typing.ArrayLike,
+    scale: jax.typing.ArrayLike = 1.0,
+) -> Params:
+    """Returns the effective weights `theta = c sigmoid(temperature s) w`.
+
+    Args:
+      params: A tree of arrays.
+      gates: Logits s; a leaf that is `None` leaves the parameter as it is.
+      temperature: The inverse temperature, a scalar, which may be traced.
+      scale: c: 1, or `constant(initial)`.
+
+    References:
+      Savarese et al., 2020, arXiv:1912.04427; the form with c is that of its released
+      code. With a norm after every gated layer c changes nothing but step sizes.
+    """
+    return multiply(params, soft(gates, temperature, scale))
+
+
+def penalty(
+    gates: Gates,
+    temperature: jax.typing.ArrayLike,
+    scale: jax.typing.ArrayLike = 1.0,
+) -> jax.Array:
+    """Returns `sum of c sigmoid(temperature s)` over all gates, float32 [].
+
+    What a weight of it in the loss does to a gate is in proportion to the gates'
+    learning rate: who raises that for a short run raises the push of the penalty too.
+
+    Args:
+      gates: Logits s.
+      temperature: The inverse temperature.
+      scale: c, which the released code has in its penalty too.
+    """
+    return sum(jnp.sum(m) for m in jax.tree.leaves(soft(gates, temperature, scale)))
+
+
+def harden(gates: Gates) -> Masks:
+    """Returns the masks that the gates tend to, `s > 0`: a gate at zero is closed.
+
+    Args:
+      gates: Logits s.
+
+    Returns:
+      Masks; `None` where the gates are.
+    """
+    return jax.tree.map(lambda s: s > 0, gates)
+
+
+def reset(
+    gates: Gates,
+    initial: jax.typing.ArrayLike,
+    temperature: jax.typing.ArrayLike,
+    form: str = "paper",
+) -> Gates:
+    """Returns the gates that the next round begins with, at temperature one.
+
+        "paper"   s = min(temperature s, s0): a closed gate stays as closed as it was
+        "code"    s = min(s, s0): a closed gate may open again
+
+    Logits below -1e4 are set to that: over rounds the paper's form multiplies them.
+
+    Args:
+      gates: Logits s at the end of a round.
+      initial: s0.
+      temperature: The temperature of the end of the round.
+      form: "paper" or "code".
+
+    Raises:
+      ValueError: The form is unknown.
+
+    References:
+      Savarese et al., 2020, arXiv:1912.04427, in the form that descriptions of the
+      paper agree on. Its released code sets the temperature to one before it resets,
+      which makes the "code" form of the same line.
+    """
+    if form not in RESETS:
+        raise ValueError(
+            f"reset must be one of {', '.join(RESETS)}, got reset = {form!r}"
+        )
+    factor = temperature if form == "paper" else 1.0
+    return jax.tree.map(
+        lambda s: jnp.maximum(jnp.minimum(factor * s, initial), LOWEST), gates
+    )
+
+
+def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
+    """Returns `s0` where `s >= s0`, and closes for ever what has fallen below it.
+
+    Args:
+      gates: Logits s at the end of a round of stochastic sparsification.
+      initial: s0.
+    """
+    return jax.tree.map(lambda s: jnp.where(s < initial, LOWEST, initial), gates)
+
+
+def temperature(
+    step: jax.typing.ArrayLike,
+    *,
+    final: jax.typing.ArrayLike,
+    steps: jax.typing.ArrayLike,
+    every: jax.typing.ArrayLike = 1,
+) -> jax.Array:
+    """Returns `final^(e / (E - 1))`, e = step // every, E = ceil(steps / every).
+
+    It is 1 at the first step, `final` in the last period, and constant in each; where
+    there is one period it is `final`. All arguments may be traced.
+
+    Args:
+      step: The step within the round, []; one outside it counts as its first or last.
+      final: The temperature at the end.
+      steps: The steps of a round.
+      every: The steps of a period; an epoch in the released code.
+
+    Raises:
+      ValueError: `final` is not above 1, where it begins, or not finite; `steps` or
+        `every` is below 1 (where they are not traced).
+    """
+    if not isinstance(final, jax.core.Tracer) and not 1 < final < math.inf:
+        raise ValueError(
+            "the temperature must end above 1, where it begins, and be finite, got "
+            f"final_temperature = {final}"
+        )
+    for name, value in {"steps": steps, "every": every}.items():
+        if not isinstance(value, jax.core.Tracer) and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {name} = {value}")
+    last = -(-steps // every) - 1
+    period = jnp.clip(jnp.asarray(step) // every, 0, last)
+    share = period.astype(jnp.float32) / jnp.maximum(last, 1)
+    return jnp.asarray(final, jnp.float32) ** jnp.where(last > 0, share, 1)
+
+
+def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:
+    """Returns the share of the gates with `0.01 < sigmoid(temperature s) < 0.99`, [].
+
+    Args:
+      gates: Logits s.
+      temperature: The inverse temperature.
+    """
+    return between(soft(gates, temperature))
+
+
+def between(multipliers: Gates) -> jax.Array:
+    """Returns the share of the multipliers m with `0.01 < m < 0.99`, float32 [].
+
+    It is 0 where there are none.
+    """
+    leaves = jax.tree.leaves(multipliers)
+    number = sum(jnp.sum((m > 0.01) & (m < 0.99)) for m in leaves)
+    return number / jnp.float32(max(1, sum(m.size for m in leaves)))
+
+
+def check_initial(initial: float) -> None:
+    """Checks that a gate with this logit is between 0 and 1 in float32.
+
+    Raises:
+      ValueError: It rounds to 0 or to 1, so that no gradient would ever move it.
+    """
+    gate = float(jax.nn.sigmoid(jnp.float32(initial)))
+    if not 0 < gate < 1:
+        raise ValueError(
+            "the gate of the initial logit must lie between 0 and 1 in float32, got "
+            f"initial = {initial}, whose gate is {gate:g}; take one in [-0.3, 0.3]"
+        )

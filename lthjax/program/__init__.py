@@ -1,0 +1,1 @@
+"""Everything that knows a config or a workdir."""

@@ -1,0 +1,38 @@
+"""The data set of a config, in memory or to be streamed, and what is said of it."""
+
+import logging
+
+from lthjax.data import balance, in_memory, on_disk, splits
+from lthjax.data.facts import FACTS
+
+log = logging.getLogger(__name__)
+
+
+def load(config) -> in_memory.Source:
+    """Returns the data set of a config, in memory or to be streamed."""
+    data, options = config.data, config.data.options.to_dict()
+    given = {
+        "data_dir": config.data_dir or None,
+        "validation": data.validation,
+        "limit": data.limit or None,
+        "how": data.cut,
+        "options": options,
+    }
+    if data.stream:
+        crop = data.size, data.flip
+        found = on_disk.load(data.name, **given, crop=crop)
+    else:
+        found = in_memory.load(data.name, **given)
+    return splits.normalised(found, mean=data.mean, std=data.std)
+
+
+def counted(name: str, source: in_memory.Source) -> str:
+    """Returns the images of each class as JSON text, having said what they are."""
+    found = balance.counts(source)
+    if found is None:
+        log.info("images by class: not counted, as all of them had to be read for it")
+        return balance.known(FACTS[name].majority)
+    log.info("%s", balance.text(found))
+    for sentence in balance.warnings(found):
+        log.warning("%s", sentence)
+    return balance.to_json(found)

@@ -1,0 +1,154 @@
+"""What all commands share: their settings, and how an error ends them."""
+
+import argparse
+import contextlib
+import itertools
+import logging
+import pathlib
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+
+import jax
+
+from lthjax import registry as names
+from lthjax.devices import cpu_convolutions, processes
+from lthjax.program import progress
+
+STOPPED = 143  # the exit status of a run that was asked to stop: 128 + SIGTERM
+
+
+def prepare(**joining) -> None:
+    """Sets up logs in UTF-8, kept compiled programs, and fast convolutions on a CPU.
+
+    And joins the other processes of the run, if it has any; those log warnings only.
+
+    Args:
+      **joining: As for `processes.start`.
+
+    Raises:
+      ValueError: The others cannot be joined so.
+      SystemExit: JAX cannot use the platform that it is told to; in one sentence.
+    """
+    processes.print_utf8()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
+    for library in ("absl", "jax"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = str(pathlib.Path("~/.cache/lthjax").expanduser())
+        jax.config.update("jax_compilation_cache_dir", cache)
+    cpu_convolutions.lower_convolutions()
+    processes.start(**joining)
+    with plain_errors():
+        check_devices()
+    if not processes.first():
+        logging.getLogger().setLevel(logging.WARNING)
+
+
+def leave_accelerators() -> None:
+    """Makes JAX stay on the CPU: a command that only reads and writes files needs it.
+
+    So it takes no accelerator from a run, and goes where there is none.
+    """
+    jax.config.update("jax_platforms", "cpu")
+
+
+def check_devices() -> None:
+    """Checks that JAX finds devices of the platform that it is told to use.
+
+    Raises:
+      ValueError: It does not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms or "those that it finds"
+        told = " ".join(str(error).split())
+        raise ValueError(
+            "JAX must find devices of the platform that it is told to use, got "
+            f"JAX_PLATFORMS = {asked!r}{f' ({told})' * bool(told)}; set "
+            "JAX_PLATFORMS=cpu, or install what drives it, as pip install '.[cuda]' "
+            "does for NVIDIA's GPUs and '.[tpu]' for TPUs"
+        ) from error
+
+
+@contextlib.contextmanager
+def plain_errors():
+    """Ends the process with one sentence where a run refuses, fails or is stopped.
+
+    An error that others raise keeps its traceback; so do the lines of a user's own
+    function in what it raised when it was first called, before the sentence.
+    """
+    try:
+        yield
+    except (ValueError, FloatingPointError) as error:
+        if not names.is_ours(error):
+            raise
+        if text := names.own_traceback(error.__cause__):
+            print(text, file=sys.stderr)
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(
+            f"error: {error}; mend that: the same command goes on from what is saved"
+        )
+    except progress.Interrupted as stop:
+        logging.warning("%s", stop)
+        sys.exit(STOPPED)
+
+
+def check_once(words: Sequence[str], several: Sequence[str] = ()) -> None:
+    """Checks that no flag is given twice: one of its values would be lost, or joined.
+
+    Args:
+      words: Of the command, without its name.
+      several: The flags that may be, without their dashes.
+
+    Raises:
+      ValueError: One is.
+    """
+    words = itertools.takewhile(lambda word: word != "--", words)
+    flags = [re.match(r"--?(no)?([A-Za-z][^=]*)", word) for word in words]
+    names = [flag[2] for flag in flags if flag]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1 and name not in several:
+            raise ValueError(
+                f"every flag must be given once, got --{name} {names.count(name)} "
+                f"times; several values are one flag, --{name}=A,B, where it takes them"
+            )
+
+
+def folder(text: str) -> pathlib.Path:
+    """Returns the path of a flag's value, which is not empty: that would be here."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must name a folder, got ''")
+    return pathlib.Path(text)
+
+
+def arguments(documentation: str) -> argparse.ArgumentParser:
+    """Returns a parser with the three options that every experiment takes.
+
+    Args:
+      documentation: The experiment's docstring.
+    """
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=documentation, formatter_class=form)
+    parser.add_argument("--workdir", type=folder, required=True)
+    parser.add_argument("--data_dir", default="", help="where prepared sets lie")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="the whole path on made-up data, in seconds",
+    )
+    return parser
+
+
+def typed() -> str:
+    """Returns the command of this experiment, less where it reads and writes."""
+    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--workdir", "--data_dir"):
+        places.add_argument(name)
+    script = f"experiments/{pathlib.Path(sys.argv[0]).name}"
+    return shlex.join(["python", script, *places.parse_known_args()[1]])

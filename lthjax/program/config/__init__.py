@@ -1,0 +1,1 @@
+"""What a configuration is: its keys, its files, what makes it valid."""

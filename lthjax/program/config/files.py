@@ -1,0 +1,212 @@
+"""A configuration is read from a file, shrunk, saved and compared."""
+
+import copy
+import inspect
+import json
+import os
+import runpy
+import traceback
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lthjax.program.config import checksums
+from lthjax.program.config.defaults import default as default
+from lthjax.program.config.validate import check_seeds as check_seeds
+from lthjax.program.config.validate import flat as flat
+from lthjax.program.config.validate import validate as validate
+
+# Keys that may change between two runs of one workdir: they choose what is trained
+# next or how it is shown, never what a training computes.
+FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
+FREE += ("retraining.arms", "retraining.levels", "mesh", "data.workers")
+
+
+def named(text: str) -> ConfigDict:
+    """Returns the config of "configs/mnist.py", or of "configs/mnist.py:short".
+
+    Args:
+      text: The file, and after a colon its variant.
+
+    Raises:
+      ValueError: As `load`.
+    """
+    path, colon, variant = text.partition(":")
+    return load(path, variant if colon else None)
+
+
+def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
+    """Returns the config of a file such as `configs/mnist.py`, to be changed at will.
+
+    Args:
+      path: The file, which defines `get_config`.
+      variant: Its argument, if it takes one.
+
+    Raises:
+      ValueError: There is no such file, it raises something, its `get_config` refuses
+        the variant or takes none, or what that returns is no config.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"a config must be read from a file, got {path!r}, no file")
+    make = _run(path, lambda: runpy.run_path(path).get("get_config"))
+    if not callable(make):
+        raise ValueError(
+            "a config file must define get_config(), which returns the config, got "
+            f"{path!r} with get_config = {make!r}"
+        )
+    given = () if variant is None else (variant,)
+    try:
+        inspect.signature(make).bind(*given)
+    except TypeError as error:
+        raise ValueError(
+            f"the variant after the colon must be what get_config of {path!r} takes, "
+            f"got variant = {variant!r} ({error})"
+        ) from error
+    found = _run(path, lambda: make(*given))
+    if not isinstance(found, ConfigDict):
+        raise ValueError(
+            "get_config() must return a config, as config.default() does, got "
+            f"{found!r} from {path!r}"
+        )
+    return found
+
+
+def _run(path, code):
+    """Returns what the code of a config file gives; what it raises names its line."""
+    try:
+        return code()
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
+        own = isinstance(error, ValueError) and frames[-1].filename == path
+        text = str(error) if own else f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{text}; the config file {path!r} stopped at line {line}"
+        ) from error
+
+
+def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
+    """Returns a config that takes the same path in seconds: for tests and `--smoke`.
+
+    Made-up data of the set's shape (at most 32 pixels wide), a narrow network, one
+    level, two seeds at most, a few steps.
+
+    Args:
+      config: Any config; it is not changed.
+      steps: Of the dense training.
+    """
+    small = copy.deepcopy(config)
+    if not small.data.name.startswith("synthetic"):
+        options = {"like": small.data.name, "train": 96, "test": 32}
+        if small.data.name == "imagenet":
+            options["image_shape"] = (32, 32, 3)
+        small.data.update(name="synthetic", options=ConfigDict(options))
+    small.data.update(validation=32, limit=0, size=0)
+    small.model.width = min(small.model.width, 0.25)
+    small.train.update(epochs=0, steps=steps, batch_size=16)
+    small.search.levels = min(small.search.levels, 1)
+    small.search.sparsities = tuple(small.search.sparsities)[:1]
+    small.search.rewind_to = min(small.search.rewind_to, steps // 2)
+    small.retraining.levels = ()
+    small.retraining.rescaling.iterations = 2
+    if small.search.method != "soft_threshold":
+        # A few steps open no gate that begins closed.
+        small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
+    small.search.gates.period = 1
+    small.dynamic.every = 1
+    if small.search.method == "early_bird":  # an epoch is a step
+        small.train.batch_size = 64
+    small.forward.update(number=2, most=2, batch_size=8, check=16)
+    small.forward.tune = min(small.forward.tune, steps)
+    small.forward.draw_at = min(small.forward.draw_at, steps)
+    _shrink_schedule(small)
+    small.seeds = tuple(small.seeds)[:2]
+    small.update(eval_every=2, eval_batch=32)
+    small.logging.tensorboard = False
+    return small
+
+
+def _shrink_schedule(small):
+    """Puts one drop in the middle of the steps, and warm-up where it fits."""
+    steps, batch = small.train.steps, small.train.batch_size
+    left = small.data.options.get("train", 512) - small.data.validation
+    epoch = -(-left // batch)
+    small.schedule.warmup = min(small.schedule.warmup, steps // epoch)
+    if small.schedule.drops:
+        small.schedule.drops = (max(1, steps // 2) / epoch,)
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the config as JSON text, keys sorted."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=list) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """Returns the config that `to_json` wrote; keys it lacks are at their defaults."""
+    found = default()
+    with found.unlocked(), found.ignore_type():
+        found.update(_tuples(json.loads(text)))
+    return found
+
+
+def _tuples(value):
+    """Returns what JSON holds, lists as the tuples that they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def digest(config: ConfigDict) -> str:
+    """Returns a hash of what must stay as long as a workdir: 16 hexadecimal digits.
+
+    That is all that differs from the defaults, less what `changed` lets change.
+    """
+    defaults = flat(json.loads(to_json(default())))
+    found = flat(json.loads(to_json(config)))
+    found["search.sparsities"] = found["search.sparsities"][:1]
+    defaults["search.sparsities"] = []
+    rows = {
+        key: _numbers(value)
+        for key, value in found.items()
+        if not _free(key, None, None)
+        and (key not in defaults or _numbers(value) != _numbers(defaults[key]))
+    }
+    return checksums.digest(rows)
+
+
+def _numbers(value):
+    """Returns what JSON holds, integers as the floats that they equal."""
+    if isinstance(value, dict):
+        return {key: _numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole else value
+
+
+def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Returns {key: (old, new)} of the differences that forbid continuing a workdir.
+
+    Keys in `FREE` may differ, and keys that `old` lacks may be at their default.
+
+    Args:
+      old: What `config.json` of the workdir holds.
+      new: The configuration asked for now.
+    """
+    old, defaults = flat(old), flat(json.loads(to_json(default())))
+    new = flat(json.loads(to_json(new)))
+    rows = {}
+    for name in sorted(old.keys() | new.keys()):
+        before, now = old.get(name, defaults.get(name)), new.get(name)
+        if before != now and not _free(name, before, now):
+            rows[name] = (before, now)
+    return rows
+
+
+def _free(name, before, now):
+    if name == "search.sparsities":
+        before, now = list(before or ()), list(now or ())
+        return bool(before) and now[: len(before)] == before
+    return any(name == key or name.startswith(key + ".") for key in FREE)

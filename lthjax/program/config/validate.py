@@ -1,0 +1,316 @@
+"""Which values the keys of a config may have: types by the defaults, and ranges."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lthjax import values
+from lthjax.program.config.defaults import default
+from lthjax.registry import suggestion
+from lthjax.values import LARGEST, Range
+
+COUNT = Range(0, LARGEST)
+SIZE = Range(1, LARGEST)
+AMOUNT = Range(0)
+POSITIVE = Range(0, ends="()")
+PART = Range(0, 1)
+SHARE = Range(0, 1, "[]")
+SOME = Range(0, 1, "(]")
+BETWEEN = Range(0, 1, "()")
+DEVICES = Range(-1, LARGEST)
+
+# Every number of a config, and of its tuples; floats are finite, in float32.
+RANGES = {
+    "seeds": Range(0, 2**32),
+    "data.validation": COUNT,
+    "data.limit": COUNT,
+    "data.crop": COUNT,
+    "data.workers": Range(0, 1024, "[]"),
+    "data.size": Range(0, 8192, "[]"),
+    "data.mean": Range(0, 1, "[]"),
+    "data.std": POSITIVE,
+    "model.width": POSITIVE,
+    "train.epochs": COUNT,
+    "train.steps": COUNT,
+    "train.batch_size": SIZE,
+    "optimizer.learning_rate": POSITIVE,
+    "optimizer.momentum": PART,
+    "optimizer.weight_decay": AMOUNT,
+    "optimizer.clip": AMOUNT,
+    "optimizer.norm_l1": AMOUNT,
+    "schedule.drops": POSITIVE,
+    "schedule.factor": POSITIVE,
+    "schedule.warmup": COUNT,
+    "schedule.tune": AMOUNT,
+    "search.rounds": Range(0, 100_000, "[]"),
+    "search.batches": SIZE,
+    "search.examples": COUNT,
+    "search.minimum": COUNT,
+    "search.rate": BETWEEN,
+    "search.layer_rates": BETWEEN,
+    "search.levels": Range(0, 10_000, "[]"),
+    "search.sparsities": PART,
+    "search.rewind_to": COUNT,
+    "search.gates.initial": Range(float("-inf"), ends="()"),
+    "search.gates.penalty": AMOUNT,
+    "search.gates.final_temperature": Range(1, ends="()"),
+    "search.gates.period": COUNT,
+    "search.gates.learning_rate": AMOUNT,
+    "search.gates.momentum": PART,
+    "early_bird.threshold": SOME,
+    "early_bird.queue": Range(2, 10_000, "[]"),
+    "forward.draw_at": COUNT,
+    "forward.number": SIZE,
+    "forward.tolerance": PART,
+    "forward.gate": PART,
+    "forward.most": COUNT,
+    "forward.batch_size": SIZE,
+    "forward.check": SIZE,
+    "forward.tune": SIZE,
+    "forward.tune_rate": POSITIVE,
+    "dynamic.every": SIZE,
+    "dynamic.begin": PART,
+    "dynamic.end": SOME,
+    "dynamic.fraction": SHARE,
+    "retraining.levels": COUNT,
+    "retraining.neurons.hold": SHARE,
+    "retraining.neurons.end": SOME,
+    "retraining.skips.hold": SHARE,
+    "retraining.skips.end": SOME,
+    "retraining.smoothing": PART,
+    "retraining.rescaling.iterations": SIZE,
+    "retraining.rescaling.rate": POSITIVE,
+    "retraining.rescaling.step": POSITIVE,
+    "retraining.rescaling.bound": POSITIVE,
+    "retraining.rescaling.floor": AMOUNT,
+    "retraining.rescaling.clip": POSITIVE,
+    "retraining.distillation.coefficient": AMOUNT,
+    "retraining.distillation.hard": AMOUNT,
+    "retraining.distillation.temperature": POSITIVE,
+    "retraining.distillation.until": SOME,
+    "mesh.ticket": DEVICES,
+    "mesh.data": DEVICES,
+    "eval_every": COUNT,
+    "eval_batch": SIZE,
+    "logging.line_seconds": AMOUNT,
+    "logging.checkpoint_seconds": AMOUNT,
+}
+# What the tuples hold; a default that is empty does not say it.
+ELEMENTS = {
+    "seeds": 0,
+    "controls": "",
+    "data.mean": 0.0,
+    "data.std": 0.0,
+    "model.views": ("kernel$", "in out"),
+    "schedule.drops": 0.0,
+    "search.layer_rates": ("^head/", 0.1),
+    "search.sparsities": 0.0,
+    "search.exclude": "",
+    "search.gates.initial": 0.0,
+    "retraining.arms": "",
+    "retraining.levels": 0,
+    "studies": "",
+}
+WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
+EXPRESSIONS = ("model.views", "search.layer_rates", "search.exclude")
+DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
+OPTIONS = ("data.options", "model.options")
+CUTS = ("", "first", "stratified")
+SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
+
+
+def flat(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
+    """Returns {"a.b.c": value}; an empty dict is a value."""
+    rows = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict | dict) and len(value)
+        inner = flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        rows |= inner
+    return rows
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks the keys and the values that no later step checks.
+
+    Raises:
+      ValueError: A key is unknown (the nearest one is named) or absent, its type is
+        wrong, or a value is out of its range.
+    """
+    _check_keys(config)
+    found = flat(config)
+    for name, limits in RANGES.items():
+        _check_range(name, found[name], limits)
+    for name in EXPRESSIONS:
+        _check_expressions(name, found[name])
+    for name in DIFFERENT:
+        _check_different(name, found[name])
+    _check_together(config)
+
+
+def _check_together(config):
+    """Checks the keys that depend on one another."""
+    train, given = config.train, config.dynamic
+    if (train.epochs > 0) == (train.steps > 0):
+        raise ValueError(
+            "exactly one of train.epochs and train.steps must be positive, got "
+            f"train.epochs = {train.epochs}, train.steps = {train.steps}"
+        )
+    check_seeds(config.seeds)
+    cut, named = config.data.cut, ", ".join(map(repr, CUTS))
+    _require(cut in CUTS, f"data.cut must be one of {named}", "data.cut", repr(cut))
+    initial, name = config.search.gates.initial, "search.gates.initial"
+    shown = {f"{logit:g}" for logit in initial}  # folders are named by them
+    several = len(initial) > 0 and len(shown) == len(initial)
+    sentence = f"{name} must be one logit or different ones, in six digits"
+    _require(several, sentence, name, initial)
+    best, scope = config.best_by, config.search.scope
+    choice = best in ("accuracy", "loss")
+    _require(choice, "best_by must be 'accuracy' or 'loss'", "best_by", repr(best))
+    choice = f"search.scope must be one of {', '.join(SCOPES)}"
+    _require(scope in SCOPES, choice, "search.scope", repr(scope))
+    ordered = 0 <= given.begin < given.end <= 1
+    window = f"begin = {given.begin}, end = {given.end}"
+    _require(ordered, "dynamic needs 0 <= begin < end <= 1", "dynamic", window)
+    _check_schedule(config.schedule, train.epochs)
+    taught = config.retraining.distillation
+    weights = f"coefficient = {taught.coefficient}, hard = {taught.hard}"
+    sentence = "coefficient and hard must not both be 0, there is no loss then"
+    some = values.in_float32(taught.coefficient) + values.in_float32(taught.hard) > 0
+    _require(some, sentence, "retraining.distillation", weights)
+    _check_mesh(config.mesh)
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Checks that seeds are different keys: JAX takes them modulo 2^32.
+
+    Raises:
+      ValueError: They are not.
+    """
+    whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            "seeds must be one integer from 0 to 2^32 - 1, or several different ones, "
+            f"got seeds = {seeds}"
+        )
+
+
+def _check_schedule(schedule, epochs):
+    """Checks that drops come one after the other, and within the training."""
+    drops, warmup = tuple(schedule.drops), schedule.warmup
+    rising = all(a < b for a, b in zip(drops, drops[1:], strict=False))
+    sentence = "schedule.drops must rise from one to the next"
+    _require(rising, sentence, "schedule.drops", drops)
+    if schedule.name == "piecewise":
+        sentence = "schedule.name = 'piecewise' needs schedule.drops, the epochs at "
+        sentence += "which the rate is multiplied"
+        _require(drops, sentence, "schedule.drops", drops)
+        sentence = f"schedule.drops must be below train.epochs = {epochs}"
+        below = not epochs or drops[-1] < epochs
+        _require(below, sentence, "schedule.drops", drops)
+    sentence = f"schedule.warmup must be at most train.epochs = {epochs}"
+    _require(not epochs or warmup <= epochs, sentence, "schedule.warmup", warmup)
+
+
+def _check_mesh(mesh):
+    sizes = mesh.ticket, mesh.data
+    if 0 in sizes or sizes == (-1, -1):
+        raise ValueError(
+            "an axis of the mesh must have at least 1 device, or one of them -1, the "
+            f"rest, got mesh.ticket = {sizes[0]}, mesh.data = {sizes[1]}"
+        )
+
+
+def _require(holds, sentence, name, value):
+    if not holds:
+        raise ValueError(f"{sentence}, got {name} = {value}")
+
+
+def _check_range(name, value, limits):
+    """Checks a number, or each of a tuple; of pairs, the second."""
+    several = isinstance(value, tuple | list)
+    for one in value if several else [value]:
+        number = one[1] if isinstance(one, tuple | list) else one
+        if not values.inside(number, limits):
+            what = f"every number of {name}" if several else name
+            raise ValueError(f"{what} must be in {limits.text}, got {name} = {value}")
+
+
+def _check_expressions(name, found):
+    """Checks that texts are regular expressions, and pairs have different ones."""
+    texts = [one if isinstance(one, str) else one[0] for one in found]
+    for text in texts:
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(
+                f"{name} must hold regular expressions, got {name} = {text!r}, where "
+                f"there is {error}; a backslash makes a character itself"
+            ) from error
+    _check_different(name, texts)
+
+
+def _check_different(name, found):
+    different = len(set(found)) == len(found)
+    _require(different, f"{name} must all be different", name, tuple(found))
+
+
+def _check_keys(config):
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            "a config must be a ConfigDict, as config.default() returns it, got "
+            f"{type(config).__name__}"
+        )
+    known, found = flat(default()), flat(config)
+    for name in OPTIONS:
+        _check_options(name, config)
+    found = {k: v for k, v in found.items() if not _of_options(k)}
+    for name, value in found.items():
+        if name not in known:
+            raise ValueError(
+                f"every config key must be known, got config.{name}"
+                f"{suggestion(name, known)}"
+            )
+        _check_type(name, value, known[name])
+    absent = [n for n in known if n not in found and not _of_options(n)]
+    if absent:
+        raise ValueError(
+            "a config must have every key of config.default(), got none of "
+            f"{', '.join(absent)}; change what that returns"
+        )
+
+
+def _of_options(name):
+    return any(name == part or name.startswith(f"{part}.") for part in OPTIONS)
+
+
+def _check_options(name, config):
+    section, key = name.split(".")
+    found = config.get(section, {})
+    found = found.get(key, {}) if isinstance(found, ConfigDict) else {}
+    if not isinstance(found, ConfigDict | dict):
+        raise ValueError(
+            f"config.{name} must be a dict of options, got config.{name} = {found!r}"
+        )
+    found = found.to_dict() if isinstance(found, ConfigDict) else found
+    for option, value in found.items():
+        if not values.plain({option: value}):
+            raise ValueError(
+                f"config.{name} must hold texts, finite numbers, None, and tuples and "
+                f"dicts of them by name, got {option} = {value!r}"
+            )
+
+
+def _check_type(name, value, example):
+    if not isinstance(example, tuple):
+        right, kind = values.like(value, example), type(example).__name__
+    else:
+        element = ELEMENTS[name]
+        right = values.like(value, (element,))
+        kind = WORDS.get(type(element), f"pairs such as {element!r}")
+        kind = f"tuple of {kind}"
+    if not right:
+        raise ValueError(
+            f"config.{name} must be of type {kind}, got config.{name} = {value!r}"
+        )

@@ -1,0 +1,146 @@
+"""What retraining with tweaks gains: paired differences, their table and figure."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import rich.table
+from matplotlib.figure import Figure
+from scipy import special
+
+from lthjax.program.report.palette import colours
+from lthjax.program.report.studies import figures
+from lthjax.program.workdir import results
+
+VANILLA = "ticket"
+
+
+class Gain(NamedTuple):
+    """The mean of paired differences in points, and half the width of its interval.
+
+    `half` is NaN for a single pair: one difference tells nothing of its spread.
+    """
+
+    mean: float
+    half: float
+    n: int
+
+
+def interval(differences: list[float], confidence: float = 0.95) -> Gain:
+    """Returns the mean of differences and Student's interval around it.
+
+        mean +- t(n - 1, (1 + confidence) / 2) std / sqrt(n)
+
+    Args:
+      differences: One for each pair.
+      confidence: Of the interval.
+
+    Raises:
+      ValueError: There are none.
+    """
+    spread = results.spread(differences)
+    if spread.n < 2:
+        return Gain(spread.mean, math.nan, spread.n)
+    t = special.stdtrit(spread.n - 1, (1 + confidence) / 2)
+    return Gain(spread.mean, float(t) * spread.std / math.sqrt(spread.n), spread.n)
+
+
+def gains(
+    rows: list[dict], value: str = "test_accuracy"
+) -> dict[tuple[str, int], Gain]:
+    """Returns {(arm, level): gain over the same tickets retrained plainly}, in points.
+
+    A pair is of one seed and level: the same masks, weights and data order. Arms are
+    those that say what they deploy; a control has other masks, and is none.
+
+    Args:
+      rows: Records.
+      value: Which accuracy.
+    """
+    plain = {
+        (row["seed"], row["level"]): row[value] for row in rows if row["arm"] == VANILLA
+    }
+    pairs = {}
+    for row in rows:
+        at = row["seed"], row["level"]
+        if row.get("retrained") and at in plain:
+            difference = 100 * (row[value] - plain[at])
+            pairs.setdefault((row["arm"], row["level"]), []).append(difference)
+    return {group: interval(found) for group, found in sorted(pairs.items())}
+
+
+def table(rows: list[dict]) -> rich.table.Table:
+    """Returns a table of the gains, with what was deployed and what ghosts cost.
+
+    Args:
+      rows: Records.
+    """
+    names = ("level", "% kept", "arm", "gain, points", "n", "deployed parameters")
+    shown = rich.table.Table(
+        *names, "deployed MFLOPs", "ghost MFLOPs, steps", title="gain over the ticket"
+    )
+    found = gains(rows)
+    for arm, level in sorted(found, key=lambda group: (group[1], group[0])):
+        group = [r for r in rows if (r["arm"], r["level"]) == (arm, level)]
+        shown.add_row(*_cells(found[arm, level], group))
+    return shown
+
+
+def _cells(gain, group):
+    row = group[0]
+    ghosts = f"{row['ghost_flops'] / 1e6:,.2f}, {row['ghost_steps']:,}"
+    mean = {
+        name: np.mean([row[name] for row in group])
+        for name in ("deployed_parameters", "deployed_flops")
+    }
+    return (
+        str(row["level"]),
+        f"{100 * (1 - row['sparsity']):.2f}",
+        row["arm"],
+        text(gain),
+        str(gain.n),
+        f"{mean['deployed_parameters']:,.0f}",
+        f"{mean['deployed_flops'] / 1e6:,.2f}",
+        ghosts if row["ghost_steps"] else "none",
+    )
+
+
+def text(gain: Gain) -> str:
+    """Returns "+1.20 ± 0.30", without an interval where there is none."""
+    half = "" if math.isnan(gain.half) else f" ± {gain.half:.2f}"
+    return f"{gain.mean:+.2f}{half}"
+
+
+def figure(rows: list[dict]) -> Figure:
+    """Draws the gain of each arm against the weights kept, with its 95 % interval.
+
+    Args:
+      rows: Records.
+    """
+    shown = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = shown.subplots()
+    found = gains(rows)
+    kept = {row["level"]: 100 * (1 - row["sparsity"]) for row in rows}
+    levels = sorted({level for _, level in found})
+    arms = list(dict.fromkeys(arm for arm, _ in found))
+    shade = colours(row["arm"] for row in rows)
+    for i, arm in enumerate(arms):
+        own = [level for level in levels if (arm, level) in found]
+        x = np.array([levels.index(level) for level in own])
+        x = x + 0.5 * (i + 0.5) / len(arms) - 0.25
+        mean = [found[arm, level].mean for level in own]
+        half = np.nan_to_num([found[arm, level].half for level in own])
+        style = {"marker": "o", "ls": "", "capsize": 3, "color": shade[arm]}
+        axes.errorbar(x, mean, half, label=figures.plain(arm), **style)
+    axes.axhline(0, color="0.3", lw=1)
+    axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
+    axes.set_xlabel("weights kept, % of the prunable ones")
+    axes.set_ylabel("gain in test accuracy over vanilla, points")
+    sizes = sorted({gain.n for gain in found.values()})
+    number = " to ".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
+    axes.set_title(
+        f"paired by seed and masks, 95 % interval, n = {number}", fontsize=10
+    )
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend()
+    return shown

@@ -1,0 +1,286 @@
+"""Records become a table and figures."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import rich.console
+import rich.table
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from lthjax.devices import processes
+from lthjax.program import command_line
+from lthjax.program.report import gains
+from lthjax.program.report.palette import colours
+from lthjax.program.report.studies import figures
+from lthjax.program.workdir import results
+
+ARMS = ("ticket", "reinit", "shuffle", "random")
+TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
+GAIN = "gain.png"
+CLASSES = "classes.json"  # images of each class, and the share of the largest
+MAJORITY = "always the largest class"
+
+
+def write(root: str | pathlib.Path) -> list[dict]:
+    """Writes `results.csv`, `curve.png` and `layers.png` beside a run's records.
+
+    And `gain.png`, where tickets were retrained in other ways than the search's. Of
+    several processes the first one does; nobody waits for it.
+
+    Args:
+      root: A workdir.
+
+    Returns:
+      The records; nothing is written where there are none.
+    """
+    root = pathlib.Path(root)
+    rows = results.read(root / results.RESULTS)
+    if not rows:
+        return rows
+    save(curve(rows, majority=majority(root)), root / CURVE)
+    save(layers(rows), root / LAYERS)
+    if gains.gains(rows):
+        save(gains.figure(rows), root / GAIN)
+    results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
+    return rows
+
+
+def current(root: pathlib.Path) -> bool:
+    """Says whether the table and the figures are of all the records there are."""
+    table, rows = root / TABLE, results.read(root / results.RESULTS)
+    return table.exists() and table.read_bytes() == results.to_csv(rows).encode()
+
+
+def majority(root: str | pathlib.Path) -> float | None:
+    """Returns the share of the largest class among a run's test images, if counted.
+
+    So much is right where a network says nothing but that class. Of a damaged file,
+    which the run itself writes anew, it is `None`.
+    """
+    path = pathlib.Path(root) / CLASSES
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["majority"]["test"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure as PNG, whole or not at all, in the first process."""
+    if not processes.first():
+        return
+    partial = path.with_name(f".{path.name}")
+    figure.savefig(partial, dpi=150)
+    partial.replace(path)
+
+
+def table(
+    rows: list[dict], title: str = "", *, majority: float | None = None
+) -> rich.table.Table:
+    """Returns a table of mean and spread by level and arm.
+
+    Args:
+      rows: Records.
+      title: Of the table.
+      majority: The share of the largest class among the test images, for its foot.
+    """
+    known = majority is not None
+    foot = f"{MAJORITY}: test accuracy {100 * majority:.2f}" if known else None
+    shown = rich.table.Table(
+        title=title or None, title_justify="left", caption=foot, caption_justify="left"
+    )
+    for name in (
+        "level",
+        "arm",
+        "kept",
+        "% kept",
+        "test accuracy",
+        "at best validation",
+    ):
+        shown.add_column(name, justify="left" if name == "arm" else "right")
+    shown.add_column("of step", justify="right")
+    shown.add_column("n", justify="right")
+    order = {arm: i for i, arm in enumerate(ARMS)}
+    for level, arm in sorted(
+        {(r["level"], r["arm"]) for r in rows}, key=lambda g: (g[0], order.get(g[1], 9))
+    ):
+        group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
+        shown.add_row(str(level), arm if level else "dense", *_cells(group))
+    return shown
+
+
+def curve(
+    rows: list[dict], value: str = "test_accuracy", *, majority: float | None = None
+) -> Figure:
+    """Draws accuracy against the weights kept: mean and spread, controls, dense line.
+
+    Args:
+      rows: Records.
+      value: Which accuracy.
+      majority: The share of the largest class, which becomes a line where it is near.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    dense = [100 * row[value] for row in rows if row["level"] == 0]
+    if dense:
+        axes.axhline(
+            np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
+        )
+    for arm, colour in colours(row["arm"] for row in rows).items():
+        own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
+        _line(axes, own, value, label=figures.plain(arm), color=colour)
+    if majority is not None:
+        _draw_majority(axes, 100 * majority)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.invert_xaxis()
+    axes.set_xlabel("weights kept, % of the prunable ones")
+    axes.set_ylabel(f"{value.replace('_', ' ')}, %")
+    axes.set_title(f"mean and standard deviation, {_numbers(rows)}", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def layers(rows: list[dict]) -> Figure:
+    """Draws the kept fraction of each layer at each level, the tickets' mean.
+
+    Args:
+      rows: Records.
+    """
+    own = [row for row in rows if row["arm"] == "ticket"]
+    names = list(own[0]["layers"])
+    levels = sorted({row["level"] for row in own})
+    kept = np.array(
+        [
+            [
+                np.mean([r["layers"][name] for r in own if r["level"] == level])
+                for level in levels
+            ]
+            for name in names
+        ]
+    )
+    size = (2.5 + 0.55 * len(levels), 1.5 + 0.28 * len(names))
+    figure = Figure(figsize=(max(6, size[0]), max(2.6, size[1])), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(100 * kept, aspect="auto", cmap="viridis", vmin=0, vmax=100)
+    axes.set_xticks(range(len(levels)), levels)
+    axes.set_yticks(range(len(names)), map(figures.plain, names), fontsize=7)
+    axes.set_xlabel("level")
+    axes.set_title(f"tickets, mean over seeds, {_numbers(own)}", fontsize=10)
+    figure.colorbar(image, label="weights kept, %")
+    for (i, j), value in np.ndenumerate(100 * kept):
+        colour = "black" if value > 60 else "white"
+        axes.text(
+            j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=6
+        )
+    return figure
+
+
+def _numbers(rows):
+    """Returns "n = 3", or "n = 2 to 3" where the groups are of different sizes."""
+    sizes = {spread.n for spread in results.aggregate(rows, "kept").values()}
+    return "n = " + " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
+
+
+def _line(axes, rows, value, **style):
+    groups = results.aggregate(rows, value, by=("level",))
+    kept = results.aggregate(rows, "sparsity", by=("level",))
+    x = np.array([100 * (1 - kept[level].mean) for level in groups])
+    mean = np.array([100 * spread.mean for spread in groups.values()])
+    std = np.array([100 * spread.std for spread in groups.values()])
+    axes.plot(x, mean, marker="o", ms=3, **style)
+    axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.2, lw=0)
+
+
+def _draw_majority(axes, share):
+    """Draws a line at a share, seen where that does not squeeze all the others."""
+    low, high = axes.get_ylim()
+    axes.axhline(share, color="0.5", ls=":", lw=1, label=f"{MAJORITY}: {share:.2f} %")
+    axes.set_ylim(low if share < 2 * low - high else None, None)
+
+
+def _cells(group):
+    """Returns the cells of a table row for records of one level and arm."""
+
+    def mean(name, form, scale=1.0):
+        spread = results.spread([scale * row[name] for row in group])
+        return f"{spread.mean:{form}}" + (
+            f" ± {spread.std:{form}}" if spread.n > 1 else ""
+        )
+
+    kept = results.spread([row["kept"] for row in group]).mean
+    share = 100 * kept / group[0]["prunable"]
+    return (
+        f"{kept:,.0f}",
+        f"{share:.2f}",
+        mean("test_accuracy", ".2f", 100),
+        mean("best_test_accuracy", ".2f", 100),
+        mean("best_step", ".0f"),
+        str(len(group)),
+    )
+
+
+def show(root: str | os.PathLike, rows: list[dict]) -> None:
+    """Prints the table of a run, with the path of its figure, in the first process.
+
+    Paths and names are printed as they are, whatever brackets or colons they hold.
+    """
+    if not processes.first():
+        return
+    width = None if sys.stdout.isatty() else 100
+    console = rich.console.Console(width=width, markup=False, emoji=False)
+    console.print(table(rows, str(root), majority=majority(root)))
+    if gains.gains(rows):
+        console.print(gains.table(rows))
+    console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws and prints the report of each workdir; what is wrong is said at the end."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("workdir", nargs="+", type=pathlib.Path)
+    processes.print_utf8()
+    command_line.leave_accelerators()
+    found = [_again(root) for root in parser.parse_args(arguments).workdir]
+    if any(found):
+        sys.exit("\n".join(f"error: {text}" for text in found if text))
+
+
+def _again(root):
+    """Draws and prints a run's report; returns what went wrong, if anything did."""
+    failed = ""
+    try:
+        rows = write(root)
+    except OSError as error:
+        rows = _readable(root)
+        failed = (
+            f"a workdir must be readable, and writable for its figures, got {root} "
+            f"({error})"
+        )
+    if rows:
+        results.warn_of_lacking(root, rows)
+        show(root, rows)
+    return failed or ("" if rows else _without_records(root))
+
+
+def _readable(root):
+    try:
+        return results.read(root / results.RESULTS)
+    except OSError:
+        return []
+
+
+def _without_records(root):
+    return (
+        f"a workdir must hold the records of a run, got {root} without a whole line of "
+        f"{results.RESULTS}; the first is written when a level has been trained"
+    )

@@ -1,0 +1,1 @@
+"""The loop: train what is missing, record it, ask for the next ticket."""

@@ -1,0 +1,275 @@
+"""What a run refuses before it reads data, trains or writes anything."""
+
+import itertools
+import logging
+import pathlib
+
+import jax
+
+from lthjax import registry
+from lthjax.data import in_memory, on_disk, splits
+from lthjax.forward_selection import channels
+from lthjax.gates import sigmoid
+from lthjax.program.build import assemble, by_channels, by_score, recipes, spans
+from lthjax.program.build import plan as plan_lib
+from lthjax.program.config import files
+from lthjax.program.report.studies import study
+from lthjax.pruning import choose, pattern_names
+from lthjax.retraining import ghosts
+from lthjax.retraining import steps as steps_lib
+from lthjax.tickets import stability
+from lthjax.training import losses, optimizers
+from lthjax.values import LARGEST
+
+log = logging.getLogger(__name__)
+
+# Names that keys may have, those too that a run does not read.
+CHOICES = {
+    "search.norms": by_score.NORMS,
+    "search.gates.reset": sigmoid.RESETS,
+    "search.gates.start": ("zero", "rewind_to"),
+    "search.gates.gradient": ("sigmoid", "identity"),
+    "search.gates.output": ("threshold", "sample"),
+    "early_bird.watch": by_channels.WATCHED,
+    "early_bird.rule": stability.RULES,
+    "retraining.convention": losses.CONVENTIONS,
+}
+# The same, and a user's own.
+OPEN_CHOICES = {
+    "search.gates.optimizer": optimizers.OPTIMIZERS,
+    "forward.candidates": channels.CANDIDATES,
+    "forward.objective": channels.OBJECTIVES,
+    "retraining.law": steps_lib.LAWS,
+    "retraining.neurons.kind": ghosts.NEURONS,
+    "retraining.skips.start": ghosts.STARTS,
+}
+POINTS = 10**6  # validations of a training: its curve is held by the device
+
+
+def check(
+    config, source: in_memory.Source | None = None
+) -> tuple[in_memory.Facts | plan_lib.Kind, int, plan_lib.Plan]:
+    """Checks all that goes without the images.
+
+    Args:
+      config: A config.
+      source: The data set, where it is loaded already; `None` to go by what is known of
+        it, for which a user's own set is loaded.
+
+    Returns:
+      What is known of its data set, with the training images that are left of it; how
+      many images are held out; and its numbers.
+
+    Raises:
+      ValueError: What a run of it would refuse before it trains.
+    """
+    files.validate(config)
+    _check_choices(config)
+    study.check(config.studies)
+    steps_lib.check_arms(config.retraining.arms)
+    facts, train, held_out = _facts(config) if source is None else _measured(source)
+    plan = plan_lib.plan(config, facts, train)
+    splits.check_scale(facts.image_shape[-1], config.data.mean, config.data.std)
+    _check_crop(config.data.crop, facts.image_shape)
+    _check_times(config, plan)
+    _check_levels(config, plan)
+    init_fn = plan_lib.initialiser(config, facts)
+    assemble.check(config, plan, jax.eval_shape(init_fn, jax.random.key(0))[0])
+    _check_draw(config, facts, plan)
+    _check_read(config, train)
+    for arm, level in itertools.product(
+        config.retraining.arms, spans.levels(config, plan)
+    ):
+        span = spans.span(config, plan, level)
+        recipes.recipe(config, span, facts.num_classes, arm)
+    return facts, held_out, plan
+
+
+def _check_choices(config):
+    """Refuses names that there are not, in keys that nothing may read."""
+    found = files.flat(config)
+    for name, choices in {**CHOICES, **OPEN_CHOICES}.items():
+        value, own = found[name], name in OPEN_CHOICES
+        if value not in choices and not (own and ":" in value):
+            raise ValueError(
+                f"{name} must be one of {', '.join(choices)}, got {name} = {value!r}"
+                f"{registry.suggestion(value, choices)}"
+            )
+
+
+def _facts(config):
+    """Returns the set's facts, what is left of train, and how much is held out."""
+    data = config.data
+    where, options = config.data_dir or None, data.options.to_dict()
+    if data.stream:
+        facts = on_disk.facts(
+            data.name, data_dir=where, side=data.size, options=options
+        )
+    else:
+        facts = in_memory.facts(data.name, data_dir=where, options=options)
+    if data.size and not data.stream:
+        raise ValueError(
+            "data.size is the side of a photograph's crop, and goes with data.stream "
+            f"= True, got data.size = {data.size}; give 0"
+        )
+    own = facts.validation
+    if own and data.validation not in (0, own):
+        raise ValueError(
+            f"validation must be {own}, as {data.name!r} brings its own, got "
+            f"data.validation = {data.validation}"
+        )
+    left = facts.train - (0 if own else data.validation)
+    if left <= 0:
+        raise ValueError(
+            f"validation must be below the {facts.train} training images, got "
+            f"data.validation = {data.validation}"
+        )
+    if data.limit > left:
+        raise ValueError(
+            f"limit must be from 1 to the {left} training images that validation "
+            f"leaves, got data.limit = {data.limit}"
+        )
+    train, held_out = data.limit or left, own or data.validation
+    assemble.check_held_out(held_out, facts.test)
+    return facts._replace(train=train), train, held_out + facts.test
+
+
+def _measured(source):
+    """Returns the same of a set that is loaded."""
+    train, *held_out = (splits.size(split) for split in source[:3])
+    return plan_lib.kind(source), train, sum(held_out)
+
+
+def _check_crop(crop, image_shape):
+    side = min(image_shape[:2])
+    if crop >= side:
+        raise ValueError(
+            f"data.crop, the margin of zeros, must be below the {side} pixels of an "
+            f"image, got data.crop = {crop}"
+        )
+
+
+def _check_times(config, plan):
+    """Checks what is counted in epochs against the steps of the dense training."""
+    schedule, epoch, steps = config.schedule, plan.steps_per_epoch, plan.steps
+    if max(2 * steps, steps + config.forward.tune) >= LARGEST:
+        raise ValueError(
+            f"a training and what comes after it must have fewer than {LARGEST:,} "
+            f"steps, got {steps:,} of {epoch:,} an epoch; give fewer train.epochs or "
+            "train.steps"
+        )
+    if steps // plan.eval_every > POINTS:
+        raise ValueError(
+            f"a training must have at most {POINTS:,} validations, got eval_every = "
+            f"{plan.eval_every} in {steps:,} steps"
+        )
+    drops = [round(drop * epoch) for drop in schedule.drops]
+    apart = all(a < b for a, b in itertools.pairwise([0, *drops, steps]))
+    if schedule.name == "piecewise" and not apart:
+        raise ValueError(
+            f"schedule.drops must be different steps from 1 to {steps - 1}, an epoch "
+            f"having {epoch}, got schedule.drops = {tuple(schedule.drops)}, which are "
+            f"the steps {', '.join(map(str, drops))}"
+        )
+    if schedule.warmup * epoch > steps:
+        raise ValueError(
+            f"schedule.warmup must end within the {steps} steps of the training, an "
+            f"epoch having {epoch}, got schedule.warmup = {schedule.warmup}"
+        )
+
+
+def _check_levels(config, plan):
+    """Checks that every level keeps something, and less than the one before."""
+    before, name = sum(plan.sizes.values()), "search.rate"
+    name = "search.sparsities" if config.search.sparsities else name
+    value = files.flat(config)[name]
+    if before >= LARGEST:
+        raise ValueError(
+            f"a network must have fewer than {LARGEST:,} prunable weights, got "
+            f"{before:,}; give a lower model.width"
+        )
+    for level, target in enumerate(plan.targets, start=1):
+        if target is None:
+            continue
+        counts = target if isinstance(target, list) else [target]
+        empty = [n for n, kept in zip(plan.sizes, counts, strict=False) if not kept]
+        if not sum(counts):
+            raise ValueError(
+                f"every level must keep a weight, got level {level}, which keeps none, "
+                f"with {name} = {value}; give fewer or less sparse levels"
+            )
+        if empty and isinstance(target, list):
+            log.warning("level %d keeps no weight of %s", level, ", ".join(empty))
+        if sum(counts) >= before:
+            raise ValueError(
+                "every level must keep less than the one before, got level "
+                f"{level}, which keeps {sum(counts):,} weights after {before:,}, with "
+                f"{name} = {value}; give fewer levels, or others"
+            )
+        before = sum(counts)
+    _check_groups(config.search.pattern, plan)
+
+
+def _check_groups(pattern, plan):
+    """Checks the same of channels and blocks, of which levels keep whole ones."""
+    leaves = {n: jax.ShapeDtypeStruct(s, bool) for n, s in plan.shapes.items()}
+    before = None
+    for level, target in enumerate([sum(plan.sizes.values()), *plan.targets]):
+        if target is None:
+            continue
+        found = pattern_names.target(pattern, leaves, target, plan.views)
+        now = sum(found) if isinstance(found, list) else found
+        if not level and not now:
+            raise ValueError(
+                "the blocks of a pattern must fit into a layer, got search.pattern = "
+                f"{pattern!r} for {_shapes(plan.shapes)}"
+            )
+        if now < 1 or now == before:
+            raise ValueError(
+                "every level must keep a group of weights, and fewer than the one "
+                f"before, got level {level}, which keeps {now:,} after {before:,}, "
+                f"with search.pattern = {pattern!r}; give fewer levels, or others"
+            )
+        before = now
+
+
+def _shapes(shapes):
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+
+
+def _check_read(config, train):
+    """Checks what else is read: a score's examples, and a teacher."""
+    count = config.search.batches
+    batch = config.search.examples or config.train.batch_size
+    if count * batch > train and config.search.method not in by_channels.METHODS:
+        raise ValueError(
+            f"the examples that a score reads must be at most the {train} of the "
+            f"training set, got search.batches = {count} of {batch}"
+        )
+    name = "retraining.distillation.teacher"
+    teacher = config.retraining.distillation.teacher
+    taught = [arm for arm in config.retraining.arms if "distillation" in arm]
+    if taught and teacher and not pathlib.Path(teacher).is_dir():
+        raise ValueError(f"{name} must be a folder, got {name} = {teacher!r}")
+
+
+def _check_draw(config, facts, plan):
+    """Checks that an early-bird search can draw its ticket."""
+    if config.search.method != "early_bird":
+        return
+    draw = by_channels.selector(config, plan_lib.model(config, facts))
+    search = by_channels.search(config, plan, draw)
+
+    def begin(key):
+        params, model_state = plan_lib.initialiser(config, facts)(key)
+        full = plan_lib.masks_fn(config, facts)(params)
+        return search.init(key, params, model_state, full)
+
+    state, _ = jax.eval_shape(begin, jax.random.key(0))
+    watched, share = state.watch.ticket.size, [*config.search.sparsities]
+    share = [*share, config.search.rate][0]
+    if choose.kept_count(watched, share) == watched:
+        raise ValueError(
+            f"an early-bird ticket must lose one of its {watched:,} "
+            f"{config.early_bird.watch}, got a sparsity of {share}"
+        )

@@ -1,0 +1,155 @@
+"""What a config would do: levels, counts, steps and the time; nothing is trained."""
+
+import copy
+import time
+
+import jax
+import numpy as np
+import rich.console
+import rich.table
+
+from lthjax.data import in_memory
+from lthjax.program import progress
+from lthjax.program.build import assemble, by_gates, compiled, spans
+from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.spans import levels as retrained
+from lthjax.program.run import check, experiment
+from lthjax.training import steps as steps_lib
+
+# A larger batch is timed at these sizes and scaled.
+_BATCH, _CHUNK = 64, 100
+_NEVER = 2**30
+
+
+def show(config) -> None:
+    """Prints the plan of a config, with the time it would take on this machine.
+
+    Args:
+      config: A config.
+
+    Raises:
+      ValueError: What a run of it would refuse before it trains.
+    """
+    facts, held_out, plan = check.check(config)
+    compiled.mesh(config)
+    console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
+    console.print(_levels(plan))
+    console.print(plan_lib.summary(config, plan))
+    console.print(
+        f"{config.data.name}: {facts.train:,} training images, batch "
+        f"{config.train.batch_size}, {plan.steps_per_epoch:,} steps an epoch, "
+        f"{plan.steps:,} steps dense, validated every {plan.eval_every:,}"
+    )
+    if facts.majority is not None:
+        console.print(
+            f"always saying the largest class: {100 * facts.majority:.2f} % of the "
+            "test images"
+        )
+    arms, chains = _arms(config), len(experiment.members(config))
+    trainings = chains + chains * arms * len(plan.targets)
+    logits = chains // len(config.seeds)
+    each = f" of {logits} first logits" if logits > 1 else ""
+    more = chains * len(config.retraining.arms) * len(retrained(config, plan))
+    tweaked = f", {more} of them with tweaks" * bool(more)
+    console.print(
+        f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
+        f"{tweaked}"
+    )
+    if alone := plan_lib.lone_seed(config):
+        console.print(alone)
+    for text in _steps(config, plan):
+        console.print(text)
+    seconds = _seconds(config, facts, plan, held_out)
+    console.print(
+        f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
+        + ", reading images from the disk not counted" * config.data.stream
+    )
+
+
+def _arms(config):
+    """Returns the trainings of a level: rounds of a search, tickets, controls."""
+    return 1 + len(config.controls) + (config.search.method in by_gates.METHODS)
+
+
+def _levels(plan):
+    total = sum(plan.sizes.values())
+    shown = rich.table.Table("level", "kept", "% kept", "sparsity")
+    for level, target in enumerate([total, *plan.targets]):
+        if target is None:
+            shown.add_row(str(level), "learnt", "", "")
+            continue
+        kept = sum(target) if isinstance(target, list) else target
+        share = kept / total
+        shown.add_row(str(level), f"{kept:,}", f"{100 * share:.2f}", f"{1 - share:.4f}")
+    return shown
+
+
+def _steps(config, plan):
+    """Yields sentences on the steps that tickets, and what goes with them, train."""
+    rows = spans.trainings(config, plan)
+    dense, found = (
+        rows[0],
+        {row[2:] for row in rows if row.level and row.arm != "search"},
+    )
+    if spans.drawn(config):
+        yield (
+            f"the dense training ends where the ticket is drawn, after {dense.until:,} "
+            f"steps at the earliest; from there all of its level train to step "
+            f"{plan.steps:,}"
+        )
+        return
+    for start, until in sorted(found):
+        yield f"tickets, their controls and arms train steps {start:,} to {until:,}"
+
+
+def _seconds(config, facts, plan, held_out):
+    """Returns the time of a run, from a few steps and a validation on blank images."""
+    chains = len(experiment.members(config))
+    steps = [row.until - row.start for row in spans.trainings(config, plan)]
+    points = sum(-(-n // plan.eval_every) for n in steps)
+    trained, validated = _seconds_per_image(config, facts, plan)
+    images = sum(steps) * config.train.batch_size
+    return chains * (images * trained + points * held_out * validated)
+
+
+def _seconds_per_image(config, facts, plan):
+    """Returns the seconds an image takes in training, and in validation."""
+    config = copy.deepcopy(config)
+    batch = min(config.train.batch_size, _BATCH)
+    config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
+    config.search.batches = 1  # scored with: here there are no more
+    config.eval_every = plan.eval_every
+    config.eval_batch = chunk = min(config.eval_batch, _CHUNK)
+    train, held_out = (_blank(facts, size) for size in (batch, chunk))
+    described = facts.num_classes, facts.mean, facts.std
+    source = in_memory.Source(train, held_out, held_out, *described)
+    parts = assemble.build(config, source)
+    params, model_state = parts.init_fn(jax.random.key(0))
+    members = len(experiment.members(config)) * (1 + len(config.controls))
+    members = min(members, steps_lib.together(params) or members)
+    masks = parts.masks_fn(params)
+    _, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
+    one = parts.begin(ticket), masks, jax.random.key(0)
+    step, validation = _timed(parts.run, *steps_lib.stack([one] * members))
+    return step / (members * batch), validation / (members * 2 * chunk)
+
+
+def _blank(facts, size):
+    images = np.zeros((size, *facts.image_shape), np.uint8)
+    return in_memory.Split(images, np.zeros(size, np.int32))
+
+
+def _timed(run, states, masks, keys):
+    """Returns the seconds of a step and of a validation, compilation left out."""
+    fixed = masks, keys
+    states = run(states, fixed, (0, _NEVER), 0, 0)
+    steps, seconds = 1, 0.0
+    while seconds < 1:
+        began = time.perf_counter()
+        states = run(states, fixed, (0, _NEVER), 0, steps)
+        states = jax.block_until_ready(states)
+        seconds = time.perf_counter() - began
+        step, steps = seconds / steps, 4 * steps
+    began = time.perf_counter()
+    jax.block_until_ready(run(states, fixed, (0, 1), 0, 1))
+    return step, max(0.0, time.perf_counter() - began - step)

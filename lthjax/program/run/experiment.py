@@ -1,0 +1,339 @@
+"""The loop: train the tickets that are missing, record them, ask for the next ones.
+
+A seed's search is a chain: every ticket follows from the training of the one before.
+What is trained together is a population: all that is missing at the lowest level, the
+tickets of all seeds and their controls.
+"""
+
+import contextlib
+import functools
+import logging
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from lthjax.data import fingerprints
+from lthjax.devices import memory, meshes
+from lthjax.program import progress
+from lthjax.program.build import assemble, by_gates, compiled, round_columns, source
+from lthjax.program.build import plan as plan_lib
+from lthjax.program.build import retraining as arms
+from lthjax.program.build.assemble import Parts
+from lthjax.program.build.source import load as load
+from lthjax.program.config import files
+from lthjax.program.report import run_report
+from lthjax.program.report.studies import study
+from lthjax.program.run import check, missing
+from lthjax.program.run import population as population_lib
+from lthjax.program.run import recording as records
+from lthjax.program.run import search_progress as chains
+from lthjax.program.run.population import Job
+from lthjax.program.workdir import layout, results
+from lthjax.program.workdir.member import Member
+from lthjax.retraining import steps as retraining_steps
+from lthjax.saving.tickets import save_trained
+from lthjax.training import steps as training_steps
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 30  # a level that takes longer is worth new figures at once
+
+
+class Run(NamedTuple):
+    """What the loop needs of a run.
+
+    Attributes:
+      config: The validated config.
+      root: The workdir.
+      parts: The functions.
+      chains: {member: (search state, next ticket or None)}; the loop moves them on.
+      arms: {(arm, level): the functions of what is retrained with tweaks}.
+      stay: What saves a search that works between two trainings: see `layout.stay`.
+      run: The digest that its records are marked with.
+      done: {member: the trainings that its search had done at the start}.
+      behind: {member: how far its search is gone through again, for lost records}.
+      again: (level, arm, member) of what was trained since the start.
+      together: Whether what a member trains to depends, in rounding, on the others.
+    """
+
+    config: Any
+    root: pathlib.Path
+    parts: Parts
+    chains: dict
+    arms: dict
+    stay: Callable
+    run: str
+    done: dict
+    behind: dict
+    again: set
+    together: bool
+
+
+def run(config, root: str | pathlib.Path) -> list[dict]:
+    """Runs what is missing of an experiment and returns all its records.
+
+    Args:
+      config: A config, as `config.default()` has it.
+      root: The workdir; made if it does not exist, continued if it does.
+
+    Raises:
+      ValueError: Something in the config, the data or the workdir is wrong; nothing has
+        been trained. `search_progress.CollapsedError`, one of them: all chains have
+        lost all their weights; what is finished is saved.
+      FloatingPointError: The loss of a member is not finite; what is finished is saved.
+      Interrupted: SIGTERM or SIGINT came; the same command goes on.
+    """
+    files.validate(config)
+    root = pathlib.Path(root)
+    asked_for, config = config.data.cut, layout.with_own_cut(root, config)
+    if config.data.cut != asked_for:
+        log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)
+    found = _checked(config)
+    if alone := plan_lib.lone_seed(config):
+        log.info("%s", alone)
+    parts, own = arms.build(config, found, assemble.build(config, found))
+    log.info("%s%s", plan_lib.summary(config, parts.plan), meshes.idle(parts.mesh))
+    counted = source.counted(config.data.name, found)
+    claimed = layout.claimed(root, config, fingerprints.fingerprint(found))
+    with claimed as run, _reported(root), progress.interruption() as asked:
+        results.write(root / run_report.CLASSES, counted)
+        stay = layout.stay(root, config.logging.checkpoint_seconds, asked)
+        known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
+        this = Run(config, root, parts, {}, own, *known)
+        _begin(this)
+        absent = missing.absent(this)
+        layout.drop_stale(root, {level for level, _, _ in absent})
+        if absent:
+            needed = plan_lib.bytes_to_write(config, parts.plan, len(this.chains))
+            layout.check_space(root, needed)
+        else:
+            _check_left(this)
+            layout.check_tickets(root, this.chains, len(parts.plan.targets))
+            log.info("finished: %s has all that was asked for; nothing to do", root)
+        while absent := missing.absent(this):
+            _train(this, _lowest(this, absent), asked)
+        _check_left(this)
+        if config.studies:
+            network = _studied(this, found)
+            study.write(root, config.studies, network, asked=asked)
+        log.info("%s", memory.text())
+    return results.read(root / results.RESULTS)
+
+
+def _begin(this):
+    """Begins each chain where its search stands, or at its start for what is lost."""
+    root, config, plan = this.root, this.config, this.parts.plan
+    stands, anew = {}, set()
+    for one in members(config):
+        stands[one] = saved = chains.saved(root, this.parts, one)
+        last = saved and saved[1]
+        this.done[one] = missing.trainings(root, config, plan, one, last)
+        lost = missing.lost(root, plan, one, this.done[one])
+        missing.say(one, lost)
+        ready = functools.partial(missing.from_its_ticket, root, config, plan, one)
+        who = None if this.together else one
+        anew |= {(who, row) for row in lost if not ready(row)}
+    for one in list(stands):
+        stand = stands.pop(one)
+        own = [r for r in this.done[one] if {(one, r), (None, r)} & anew]
+        this.behind.update({one: max(map(missing.place, own))} if own else {})
+        stand = None if own else stand
+        this.chains[one] = chains.begin(root, this.parts, one, stand, _stay(this, one))
+
+
+def _stay(this, one):
+    """Returns what goes through the work of a search, saving where it is new."""
+
+    def unsaved(one, stand, states):
+        state, ticket, trained = stand
+        return functools.reduce(lambda _, later: later, states, state), ticket, trained
+
+    return unsaved if one in this.behind else this.stay
+
+
+def _checked(config):
+    """Returns the data set of a config, which is refused before that is read.
+
+    What depends on the size of a user's own set is checked after.
+    """
+    own = ":" in config.data.name
+    if not own:
+        check.check(config)
+    compiled.mesh(config)
+    found = load(config)
+    if own:
+        check.check(config, found)
+    return found
+
+
+def _check_left(this):
+    records = results.read(this.root / results.RESULTS)
+    chains.check_left(records, this.chains, len(this.parts.plan.targets))
+
+
+def _studied(this, found):
+    """Returns what studies need to know of the network."""
+    apply_fn = compiled.network(this.config, found)
+    shapes = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
+    prepare_fn, chunk = (
+        compiled.preparation(found),
+        compiled.chunk(this.config, found),
+    )
+    return study.network(apply_fn, prepare_fn, shapes, found, chunk=chunk)
+
+
+@contextlib.contextmanager
+def _reported(root):
+    """Leaves the table and the figures of all records, however the run ends."""
+    try:
+        yield
+    finally:
+        if not run_report.current(root):
+            run_report.write(root)
+
+
+def members(config) -> list[Member]:
+    """Returns the chains of a run: its seeds, each with every first logit of gates."""
+    logits = config.search.gates.initial
+    if config.search.method not in by_gates.GATED or len(logits) == 1:
+        logits = (None,)
+    return [Member(seed, logit) for seed in config.seeds for logit in logits]
+
+
+def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:
+    """Returns the jobs of the lowest level that are trained alike, over one span."""
+    lowest = min(level for level, _, _ in absent)
+    rows = [row for row in absent if row[0] == lowest]
+    functions = [_functions(this, arm, level) for level, arm, _ in rows]
+    alike = zip(rows, functions, strict=True)
+    jobs = [_job(this, *row) for row, parts in alike if parts is functions[0]]
+    spans = [(-j.ticket.searching, j.ticket.step, j.ticket.until) for j in jobs]
+    return [job for job, span in zip(jobs, spans, strict=True) if span == min(spans)]
+
+
+def _functions(this: Run, arm: str, level: int) -> Parts:
+    return this.arms.get((arm, level), this.parts)
+
+
+def _job(this: Run, level: int, arm: str, one: Member) -> Job:
+    """Returns a ticket, in memory or saved before, or a control of it."""
+    _, ticket = this.chains[one]
+    if ticket is not None and ticket.level == level and arm == ticket.arm:
+        return Job(arm, one, ticket)
+    if ticket is None or ticket.level != level or ticket.searching:
+        ticket = layout.load_ticket(this.root, one, level)
+    if arm == ticket.arm:
+        return Job(arm, one, ticket)
+    control = _functions(this, arm, level).control
+    if (arm, level) not in this.arms:
+        return Job(arm, one, control(arm, assemble.key(one.seed, arm), ticket))
+    dressed = control(arm, jax.random.key(one.seed), ticket)
+    return Job(arm, one, dressed, _teacher(this, arm, one))
+
+
+def _teacher(this, arm, one):
+    """Returns the trained dense network, if an arm learns from one."""
+    if "distillation" not in retraining_steps.tweaks(arm):
+        return None
+    given = this.config.retraining.distillation.teacher
+    path = given or layout.trained_path(this.root, "ticket", one, 0)
+    return arms.teacher(path, this.parts)
+
+
+def _train(this: Run, jobs: list[Job], asked) -> None:
+    """Trains a population to its end, records it, and moves the searches on."""
+    root = this.root
+    parts = _functions(this, jobs[0].arm, jobs[0].ticket.level)
+    population = population_lib.restore(root, parts, jobs) or population_lib.start(
+        parts, jobs
+    )
+    options = this.config.logging
+    share = len(this.chains) / len(population.jobs)
+    plan, ticket = this.parts.plan, population.ticket
+    later = plan_lib.steps_later(this.config, plan, ticket, share)
+    population = population_lib.train(
+        root, parts, population, options, asked=asked, later=later
+    )
+    _keep(this, population)
+    _record(this, parts, population)
+    for i, job in enumerate(population.jobs):
+        this.again.add((job.ticket.level, job.arm, job.member))
+        if job.ticket is this.chains[job.member][1]:
+            _move_on(this, job, population_lib.trained(population, i))
+    layout.drop_training(root, population.ticket.level)
+
+
+def _keep(this, population):
+    """Saves what arms, and the tickets beside them, are deployed as."""
+    level = population.ticket.level
+    wanted = {*this.arms, ("ticket", 0)} | {("ticket", n) for _, n in this.arms}
+    for i, job in enumerate(population.jobs):
+        if this.arms and (job.arm, level) in wanted:
+            path = layout.trained_path(this.root, job.arm, job.member, level)
+            state = training_steps.member(population.states, i)
+            found = arms.stripped(state, job)
+            save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
+
+
+def _record(this, parts, population):
+    """Appends the learning curves, and the records of what is trained to its end."""
+    span = population.ticket.step, population.ticket.until
+    steps = training_steps.points(*span, this.parts.plan.eval_every)
+    drawn = this.root / results.CURVES
+    keys = (*results.IDENTITY, "start")
+    results.append(drawn, records.curves(population, steps), keys, this.run)
+    if population.ticket.until >= this.parts.plan.steps:
+        masks = [
+            population_lib.ended(population, i) for i in range(len(population.jobs))
+        ]
+        best_by = this.config.best_by
+        more = [
+            {} if job.ticket.searching else _described(this, parts, job, kept)
+            for job, kept in zip(population.jobs, masks, strict=True)
+        ]
+        rows = records.rows(population, masks, results.read(drawn), best_by, more)
+        rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
+        missing.say_changes(this.root, rows)
+        results.append(this.root / results.RESULTS, rows, run=this.run)
+        if population.seconds > REPORT_SECONDS:
+            run_report.write(this.root)
+
+
+def _described(this, parts, job, kept):
+    """Returns what the search, of its own tickets, and an arm add to a record."""
+    own = job.arm == job.ticket.arm
+    found = this.chains[job.member][0], job.ticket
+    return parts.describe(job, kept) | (parts.search.describe(*found) if own else {})
+
+
+def _examined(this, population, index, row):
+    """Returns a record, of a round with what its masks are like."""
+    job = population.jobs[index]
+    if not job.ticket.searching:
+        return row
+    trained = population_lib.trained(population, index)
+    key = assemble.key(job.seed, "search")
+    row = row | this.parts.examine(key, trained, job.ticket.level)
+    for text in round_columns.warnings(this.config, row):
+        log.warning("level %d, %s: %s", job.ticket.level, job.member.text, text)
+    return row
+
+
+def _move_on(this, job, trained):
+    """Saves what a ticket's training gave, and asks its search for the next one."""
+    root, (state, ticket) = this.root, this.chains[job.member]
+    if ticket.until >= this.parts.plan.steps and not ticket.searching:
+        study.keep(root, this.config.studies, job.seed, ticket, trained)
+    one, stand = job.member, (state, ticket._replace(opt_state=None), trained)
+    if one not in this.behind:
+        layout.save_search(root, one, state, ticket, trained)
+    following = chains.following(root, this.parts, one, stand, _stay(this, one))
+    this.chains[one] = following
+    far = missing.place(ticket) >= this.behind.get(one, (math.inf,))
+    if one in this.behind and (far or following[1] is None):
+        del this.behind[one]
+        saved = chains.saved(root, this.parts, one)
+        this.chains[one] = chains.begin(root, this.parts, one, saved, this.stay)

@@ -1,0 +1,1 @@
+"""Many runs as one: their grid, their jobs, their table."""

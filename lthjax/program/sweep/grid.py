@@ -1,0 +1,344 @@
+"""A grid of values becomes runs, a workdir each; what trains together is one run."""
+
+import ast
+import functools
+import hashlib
+import itertools
+import json
+import operator
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from lthjax.program.build import by_gates
+from lthjax.program.config import files
+from lthjax.program.run import check, experiment
+from lthjax.program.sweep import marks
+from lthjax.program.workdir import results
+from lthjax.registry import suggestion
+
+SWEEP, FINISHED = "sweep.json", marks.FINISHED
+SEEDS, LOGITS = "seeds", "search.gates.initial"
+# What no training depends on, and the seeds, each of which is trained once.
+FREE = (SEEDS, "data_dir", "logging", "mesh")
+OPTIONS = ("data.options.", "model.options.")
+
+
+class Cell(NamedTuple):
+    """A run of a sweep.
+
+    Attributes:
+      folder: The name of its workdir.
+      config: Its config, whose members are trained as one population.
+    """
+
+    folder: str
+    config: ConfigDict
+
+
+def run(configs: Mapping[str, Any], root: str | pathlib.Path) -> list[dict]:
+    """Runs what is missing of each config in `root/name`, one after the other.
+
+    Args:
+      configs: {name: config}.
+      root: The folder of the workdirs.
+
+    Returns:
+      The records of all, each with its `run`, the name; those of seeds that the config
+      no longer asks for are left out.
+    """
+    found = []
+    for name, config in configs.items():
+        rows = finish(config, pathlib.Path(root) / name)
+        found += [{"run": name, **row} for row in rows if row["seed"] in config.seeds]
+    return found
+
+
+def finish(config, folder: str | pathlib.Path) -> list[dict]:
+    """Runs what is missing of one config, marks it as finished, returns its records.
+
+    Args:
+      config: The config.
+      folder: Its workdir.
+    """
+    rows = experiment.run(config, folder)
+    marks.finish(pathlib.Path(folder), config.seeds)
+    return rows
+
+
+def finished(root: str | pathlib.Path, cell: Cell) -> bool:
+    """Says whether a run of a sweep was finished, with all its seeds and records.
+
+    Args:
+      root: The folder of the sweep.
+      cell: The run.
+    """
+    return marks.finished(pathlib.Path(root) / cell.folder, cell.config.seeds)
+
+
+def axes(config, texts: Iterable[str]) -> dict[str, list]:
+    """Returns {key: values} of texts such as "optimizer.learning_rate=0.1,0.03".
+
+    Args:
+      config: The config whose keys they are.
+      texts: As for `axis`.
+
+    Raises:
+      ValueError: One of them is wrong, two are of one key, or no result depends on a
+        key; all are listed.
+    """
+    found, wrong = {}, []
+    for text in texts:
+        try:
+            key, values = axis(config, text)
+            wrong += _not_of_a_grid(key, found)
+            found[key] = values
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return found
+
+
+def _not_of_a_grid(key, found):
+    """Returns what is wrong with a key, if anything is."""
+    if key in found:
+        return [f"every key of a grid must come once, got {key} twice"]
+    if key != SEEDS and key.split(".")[0] in FREE:
+        return [f"results must depend on every key of a grid, got {key}"]
+    return []
+
+
+def axis(config, text: str) -> tuple[str, list]:
+    """Returns (key, values) of "optimizer.learning_rate=0.1,0.03".
+
+    Args:
+      config: The config whose key it is.
+      text: A key, "=", and Python values or words with commas between them. Where the
+        key holds a tuple, a value that is none stands for a tuple of one.
+
+    Raises:
+      ValueError: There is no such key, or no value.
+    """
+    key, _, given = text.partition("=")
+    known = files.flat(files.default()) | files.flat(config)
+    if key not in known and not key.startswith(OPTIONS):
+        raise ValueError(
+            f"a grid must be of known config keys, got {key}{suggestion(key, known)}"
+        )
+    found = _literals(given)
+    if not found:
+        raise ValueError(f"a grid must be key=value,value,..., got {text!r}")
+    return key, [_like(known.get(key), value) for value in found]
+
+
+def changed(config, text: str) -> ConfigDict:
+    """Returns a copy of a config with the one value of "train.steps=100".
+
+    Args:
+      config: The config.
+      text: As for `axis`; where the key holds a tuple, all values are its elements.
+
+    Raises:
+      ValueError: There is no such key, or not one value.
+    """
+    key, found = axis(config, text)
+    example, given = files.flat(config).get(key), text.partition("=")[2]
+    if isinstance(example, str):
+        found = [given]
+    elif isinstance(example, tuple | list):
+        elements = _literals(given)
+        nested = len(elements) == 1 and isinstance(elements[0], tuple | list)
+        found = [elements[0] if nested else tuple(elements)]
+    if len(found) > 1:
+        raise ValueError(f"a config key must be given one value, got {text!r}")
+    return _with(config, {key: found[0]})
+
+
+def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
+    """Returns the runs of a grid.
+
+    Combinations that differ only in what a run can hold as a population are one run:
+    seeds, and the first logits of gates where the method has gates. A run's folder is
+    named by its data, model and method, and by a hash of all that its config has other
+    than the defaults, but for what no result depends on (`FREE`): a sweep that asks for
+    the same again, or for more seeds, finds it there. (More first logits are another
+    population, and another folder.)
+
+    Args:
+      config: What all have in common.
+      grid: {dotted key: values}.
+
+    Raises:
+      ValueError: Combinations are refused; all of them are listed.
+    """
+    refused, groups = {}, {}
+    for values in itertools.product(*grid.values()):
+        own = dict(zip(grid, values, strict=True))
+        found = _without_gates(_with(config, own))
+        try:
+            files.validate(found)
+        except ValueError as error:
+            refused[_label(own)] = error
+            continue
+        groups.setdefault(_text(_identity(found, _members(found))), []).append(found)
+    merged = [_merged(group) for group in groups.values()]
+    for found in merged:
+        try:
+            check.check(found)
+        except ValueError as error:
+            flat = files.flat(found)
+            own = {key: flat.get(key, "other ones") for key in grid}
+            refused[_label(own)] = error
+    if refused:
+        listing = "\n".join(f"  {label}: {error}" for label, error in refused.items())
+        raise ValueError(
+            f"every run of a sweep must be possible, got {len(refused)} that are "
+            f"not; nothing was started:\n{listing}"
+        )
+    return [Cell(folder(found), found) for found in merged]
+
+
+def shown(config, columns: Iterable[str]) -> dict:
+    """Returns the values of a run's config for the columns of a table.
+
+    Args:
+      config: The config; its seeds are not shown, nor logits of gates it has not.
+      columns: Keys.
+    """
+    gated, flat = config.search.method in by_gates.GATED, files.flat(config)
+    hidden = (SEEDS,) if gated else (SEEDS, LOGITS)
+    return {key: flat.get(key) for key in columns if key not in hidden}
+
+
+def folder(config) -> str:
+    """Returns the name of a config's workdir, such as "digits_mlp_iterative-0a1b2c3d".
+
+    Args:
+      config: A valid config.
+    """
+    names = config.data.name, config.model.name, config.search.method
+    readable = "_".join(re.sub(r"\W+", "_", name) for name in names)
+    text = _text(_identity(config))
+    return f"{readable}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def write(root: str | pathlib.Path, columns: Iterable[str], found: list[Cell]) -> None:
+    """Notes the runs of a sweep in its folder, beside those of sweeps before it.
+
+    Args:
+      root: The folder of the sweep.
+      columns: The keys of its grid.
+      found: Its runs.
+    """
+    path = pathlib.Path(root) / SWEEP
+    noted = marks.noted(path)
+    configs = noted["runs"]
+    for cell in found:
+        seeds = configs.get(cell.folder, {}).get(SEEDS, [])
+        config = json.loads(files.to_json(cell.config))
+        config[SEEDS] = sorted({*seeds, *config[SEEDS]})
+        configs[cell.folder] = config
+    columns = list(dict.fromkeys([*noted["columns"], *columns]))
+    pathlib.Path(root).mkdir(parents=True, exist_ok=True)
+    results.write(path, marks.text({"columns": columns, "runs": configs}))
+
+
+def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
+    """Returns the keys of the grids of a folder's sweeps, and their runs.
+
+    Args:
+      root: The folder of the sweep.
+
+    Raises:
+      ValueError: No sweep was started there, or the list of its runs is damaged.
+    """
+    path = pathlib.Path(root) / SWEEP
+    if not path.exists():
+        raise ValueError(f"a sweep's folder must hold its {SWEEP}, got {root}")
+    noted = marks.noted(path)
+    rows = noted["runs"].items()
+    runs = [Cell(n, files.from_json(json.dumps(config))) for n, config in rows]
+    return noted["columns"], runs
+
+
+def _literals(text):
+    """Returns the values of "0.1,0.03", "a,b" or "(1, 2),(3,)"."""
+    try:
+        return list(ast.literal_eval(f"{text},"))
+    except (SyntaxError, ValueError):
+        return [literal(word) for word in text.split(",") if word]
+
+
+def literal(word: str) -> Any:
+    """Returns the Python value of a word, or the word."""
+    try:
+        return ast.literal_eval(word)
+    except (SyntaxError, ValueError):
+        return word
+
+
+def _like(example, value):
+    """Returns a value as the type of a key asks for it, where that is plain."""
+    if isinstance(example, tuple | list) and not isinstance(value, tuple | list):
+        return (value,)
+    if isinstance(example, float) and type(value) is int:
+        return float(value)
+    return str(value) if isinstance(example, str) else value
+
+
+def _with(config, values):
+    """Returns a copy of a config with other values, {dotted key: value}."""
+    found = config.copy_and_resolve_references()
+    with found.unlocked(), found.ignore_type():
+        for key, value in values.items():
+            *parents, name = key.split(".")
+            functools.reduce(operator.getitem, parents, found)[name] = value
+    return found
+
+
+def _members(config):
+    """Returns the keys whose values a run holds as a population."""
+    gated = config.search.method in by_gates.GATED
+    return (SEEDS, LOGITS) if gated else (SEEDS,)
+
+
+def _without_gates(config):
+    """Returns a config whose logits, where it has no gates, make no difference."""
+    if config.search.method in by_gates.GATED:
+        return config
+    return _with(config, {LOGITS: files.flat(files.default())[LOGITS]})
+
+
+def _merged(group):
+    """Returns one config with all the members of some that differ in nothing else."""
+    keys = _members(group[0])
+    flats = [files.flat(config) for config in group]
+    union = {key: tuple(sorted({x for f in flats for x in f[key]})) for key in keys}
+    return _with(group[0], union)
+
+
+def _identity(config, without=()):
+    """Returns {key: value} of all that a config has other than the defaults."""
+    defaults = files.flat(files.default())
+    known = json.loads(json.dumps(defaults, default=list))
+    found = files.flat(json.loads(files.to_json(config)))
+    found = {k: _like(defaults.get(k), v) for k, v in found.items()}
+    return {
+        key: value
+        for key, value in found.items()
+        if (key not in known or known[key] != value)
+        and key.split(".")[0] not in FREE
+        and key not in without
+    }
+
+
+def _text(identity):
+    return json.dumps(identity, sort_keys=True)
+
+
+def _label(values):
+    return ", ".join(f"{key}={value}" for key, value in values.items()) or "the config"

@@ -1,0 +1,116 @@
+"""One table of all runs of a sweep, of a half-finished one too."""
+
+import json
+import pathlib
+from typing import Any
+
+from lthjax.program.sweep import grid
+from lthjax.program.sweep.grid import Cell
+from lthjax.program.workdir import results
+
+MARKDOWN, CSV = "sweep.md", "sweep.csv"
+MEASURED = ("test_accuracy", "best_test_accuracy")
+HEAD = ("level", "arm", "% kept", "test accuracy", "at best validation", "n", "state")
+
+
+def rows(root: str | pathlib.Path) -> list[dict]:
+    """Returns a row for each level and arm of each run, and one for a run without any.
+
+    Args:
+      root: The folder of the sweep.
+
+    Returns:
+      Rows with the values of the grid, the means over seeds of the fraction kept and
+      of the accuracies, their sample standard deviations, n, the run's folder, and its
+      `state`: "finished", "unfinished" or "not started".
+
+    Raises:
+      ValueError: No sweep was started there.
+    """
+    columns, cells = grid.read(root)
+    return [row for cell in cells for row in _of_run(pathlib.Path(root), cell, columns)]
+
+
+def write(root: str | pathlib.Path) -> str:
+    """Writes the table as `sweep.md` and `sweep.csv`, and returns it as Markdown.
+
+    Args:
+      root: The folder of the sweep.
+    """
+    root, found = pathlib.Path(root), rows(root)
+    text = markdown(found)
+    results.write(root / MARKDOWN, text)
+    results.write(root / CSV, results.to_csv(found))
+    return text
+
+
+def markdown(found: list[dict]) -> str:
+    """Returns rows as a Markdown table; accuracies in percent, mean ± deviation."""
+    known = {"level", "arm", "kept", "n", "state", "folder", *MEASURED}
+    known |= {f"{name}_std" for name in MEASURED}
+    keys = list(dict.fromkeys(k for row in found for k in row if k not in known))
+    head = [*keys, *HEAD]
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for row in found:
+        cells = [_plain(row.get(key)) for key in keys]
+        lines.append(_line([*cells, *_measured(row)]))
+    return "\n".join(lines) + "\n"
+
+
+def _of_run(root, cell: Cell, columns) -> list[dict]:
+    values = grid.shown(cell.config, columns)
+    found = results.read(root / cell.folder / results.RESULTS)
+    results.warn_of_lacking(root / cell.folder, found)
+    found = [row for row in found if row["seed"] in cell.config.seeds]
+    state = {"state": _state(root, cell), "folder": cell.folder}
+    groups = {}
+    for row in found:
+        logit = row.get(results.VARIANT)
+        groups.setdefault((row["level"], row["arm"], logit), []).append(row)
+    if not groups:
+        return [{**values, **state}]
+    ordered = sorted(groups.items(), key=lambda item: item[0][0])
+    return [{**values, **_of_group(*item), **state} for item in ordered]
+
+
+def _of_group(group, found) -> dict:
+    level, arm, logit = group
+    kept = results.spread(1 - row["sparsity"] for row in found).mean
+    own = {} if logit is None else {grid.LOGITS: logit}
+    own |= {"level": level, "arm": arm if level else "dense", "kept": kept}
+    for name in MEASURED:
+        spread = results.spread(row[name] for row in found)
+        own |= {name: spread.mean, f"{name}_std": spread.std}
+    return own | {"n": len(found)}
+
+
+def _state(root, cell):
+    if grid.finished(root, cell):
+        return "finished"
+    started = (root / cell.folder).exists()
+    return "unfinished" if started else "not started"
+
+
+def _measured(row) -> list[str]:
+    """Returns the cells of a row that a run fills."""
+    if "level" not in row:
+        return [*[""] * (len(HEAD) - 1), row["state"]]
+    spreads = [_spread(row[k], row[f"{k}_std"], row["n"]) for k in MEASURED]
+    kept = f"{100 * row['kept']:.3g}"
+    return [str(row["level"]), row["arm"], kept, *spreads, str(row["n"]), row["state"]]
+
+
+def _spread(mean, std, n):
+    return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if n > 1 else "")
+
+
+def _line(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return "" if value is None else str(value)

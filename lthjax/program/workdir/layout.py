@@ -1,0 +1,328 @@
+"""The folder of a run: what is in it, who may write to it, where a run goes on."""
+
+import contextlib
+import copy
+import fcntl
+import json
+import logging
+import pathlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax.devices import processes
+from lthjax.program import progress
+from lthjax.program.config import files
+from lthjax.program.workdir import origin, results
+from lthjax.program.workdir.member import Member, member
+from lthjax.saving import checkpoints, tickets
+from lthjax.tickets import Ticket, Trained
+
+log = logging.getLogger(__name__)
+
+CONFIG = origin.CONFIG
+TRAINED = ("tickets", "search", "training")
+NUMBERS = ("level", "step", "until", "searching")
+
+
+def with_own_cut(root: pathlib.Path, config) -> Any:
+    """Returns a config whose data are cut as a folder's run cut them before.
+
+    Where `data.cut` is left to the set, that is what `config.json` says of it; one
+    without that key is of a time when any set's first images were cut. Of a damaged
+    one nothing is taken: `claimed` says so.
+
+    Args:
+      root: The folder, which need not exist.
+      config: A config; it is not changed.
+    """
+    found = copy.deepcopy(config)
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # see `claimed`
+        held = {} if config.data.cut else origin.config(root)
+        found.data.cut = held["data"]["cut"] if held else config.data.cut
+    return found
+
+
+@contextlib.contextmanager
+def claimed(root: pathlib.Path, config, data: dict | None = None) -> Iterator[str]:
+    """Creates the folder or checks that it belongs to this config, and locks it.
+
+    Damaged lines of its records and curves are taken out, and said.
+
+    Args:
+      root: The folder.
+      config: The config.
+      data: The fingerprint of the data, to be compared with what it was.
+
+    Yields:
+      The digest that records of the run are marked with.
+
+    Raises:
+      ValueError: The folder was made with another config (the differing keys are
+        listed) or with other data, its config is gone, another process is writing to
+        it, or nothing can be saved in a folder of its name.
+      OSError: Inside, something could not be written, on a full disk for instance.
+    """
+    checkpoints.check_path(root)
+    config = with_own_cut(root, config)
+    own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
+    with _writable(root), contextlib.ExitStack() as stack:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context(open(root / own, "wb"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"one process at a time may write to a workdir, got workdir = {root}, "
+                "which another one is writing to; stop it or take another workdir"
+            ) from error
+        yield _claim(root, config, data)
+
+
+@contextlib.contextmanager
+def _writable(root):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the workdir must stay writable, got workdir = {root} ({error}); what "
+            "was saved before is whole"
+        ) from error
+
+
+def _claim(root, config, data):
+    """Checks and writes what the folder is of, and takes damaged lines out of it."""
+    marks = {run for name in results.KEYS for run in results.scan(root / name).runs}
+    marks -= {""}
+    begun = any((root / name).exists() for name in (*results.KEYS, *TRAINED))
+    text = origin.check(root, config, data, begun=begun, marks=marks)
+    processes.meet("the workdir is claimed")
+    results.write(root / origin.COPY, text)
+    results.write(root / CONFIG, files.to_json(config))
+    run = json.loads(text)["run"]
+    found = {name: results.mend(root / name, run) for name in results.KEYS}
+    old = {name: lines.unchecked for name, lines in found.items() if lines.unchecked}
+    if old:
+        rows = " and ".join(f"{n} lines of {name}" for name, n in old.items())
+        log.info("%s, of an earlier version, have no checksum; they are used", rows)
+    return run
+
+
+def check_space(root: pathlib.Path, total: int) -> None:
+    """Checks that there is room on the disk for what a run has still to write.
+
+    Args:
+      root: The workdir.
+      total: The bytes of a whole run; what lies there already counts.
+
+    Raises:
+      ValueError: There is not.
+    """
+    needed = total - sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise ValueError(
+            f"the disk of the workdir must have {needed / 1e6:.0f} MB free, got "
+            f"{free / 1e6:.0f} MB at {root}; make room or take another workdir"
+        )
+
+
+def ticket_path(root: pathlib.Path, seed: int | Member, level: int) -> pathlib.Path:
+    """Returns where the ticket of a seed and level is: `tickets/seed_0/level_03`."""
+    return root / "tickets" / member(seed).folder / f"level_{level:02d}"
+
+
+def trained_path(
+    root: pathlib.Path, arm: str, seed: int | Member, level: int
+) -> pathlib.Path:
+    """Returns where the network is that an arm trained to, as it is deployed."""
+    return root / "deployed" / arm / member(seed).folder / f"level_{level:02d}"
+
+
+def save_ticket(root: pathlib.Path, seed: int | Member, ticket: Ticket) -> Ticket:
+    """Writes a ticket and returns it, or the undamaged one that is there already.
+
+    A ticket that was written is the one that the records are of: it stays, even where
+    a level trained again, in another population, would round to another one.
+
+    Raises:
+      ValueError: Several processes found different ones.
+    """
+    path = ticket_path(root, seed, ticket.level)
+    if not processes.alone():
+        own = checkpoints.checksum((ticket.params, ticket.masks), {})
+        processes.check_same(f"ticket of level {ticket.level}", own)
+    if path.exists():
+        try:
+            return tickets.load(path)._replace(opt_state=ticket.opt_state)
+        except checkpoints.DamagedError as error:
+            log.warning("%s; it is written again", error)
+    tickets.save(path, ticket, seed=member(seed).seed)
+    return ticket
+
+
+def load_ticket(root: pathlib.Path, seed: int | Member, level: int) -> Ticket:
+    """Returns a ticket as `save_ticket` wrote it.
+
+    Raises:
+      DamagedError: It is damaged, with what makes it again.
+    """
+    try:
+        return tickets.load(ticket_path(root, seed, level))
+    except checkpoints.DamagedError as error:
+        raise checkpoints.DamagedError(
+            f"{error}; to have it made again, remove {_search_path(root, seed)} and "
+            "give the same command: the levels of "
+            f"{member(seed).text} are trained again"
+        ) from error
+
+
+def check_tickets(root: pathlib.Path, members: Iterable[Member], levels: int) -> None:
+    """Checks that all tickets that searches had trained are there and undamaged.
+
+    Args:
+      root: The workdir.
+      members: Whose.
+      levels: The last level that is looked at.
+
+    Raises:
+      DamagedError: One is not, with what makes it again.
+    """
+    for one in members:
+        own = {level for level, *_, searching in trainings(root, one) if not searching}
+        for level in sorted(own & set(range(levels + 1))):
+            load_ticket(root, one, level)
+
+
+def _search_path(root, seed):
+    return root / "search" / member(seed).folder
+
+
+def save_search(
+    root: pathlib.Path,
+    seed: int | Member,
+    state: Any,
+    ticket: Ticket,
+    trained: Trained,
+) -> None:
+    """Saves where a search stands: its state, and the last ticket with its training.
+
+    The next ticket follows from them, also when more levels are asked for later.
+    """
+    tree = {"state": state, "ticket": ticket._replace(opt_state=None)}
+    numbers = [int(getattr(ticket, name)) for name in NUMBERS]
+    earlier = [list(row) for row in trainings(root, seed)]
+    rows = earlier if numbers in earlier else [*earlier, numbers]
+    metadata = {"searching": int(ticket.searching), "trainings": rows}
+    checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained}, metadata)
+
+
+def trainings(root: pathlib.Path, seed: int | Member) -> list[tuple[int, ...]]:
+    """Returns (level, step, until, searching) of what a search had trained, in order.
+
+    That is what the newest of its checkpoints says, [] without one. In those that an
+    earlier version wrote there is no list: it begins where this version went on.
+    """
+    noted = checkpoints.noted(_search_path(root, seed)) or {}
+    return [tuple(row) for row in noted.get("trainings", [])]
+
+
+def stay(root: pathlib.Path, seconds: float, asked: threading.Event) -> Callable:
+    """Returns (member, (state, ticket, trained), states) -> the last three of a search.
+
+    It goes through the states of what a search does between two trainings, and saves
+    one after `seconds`, and where the run is asked to stop. All processes do the same.
+
+    Args:
+      root: The workdir.
+      seconds: At most so long, and one piece of work, is lost.
+      asked: The event that asks to stop; the function then raises `Interrupted`.
+    """
+
+    def through(one, stand, states):
+        saved, (state, ticket, trained) = time.monotonic(), stand
+        for state in states:
+            since, wish = processes.largest(time.monotonic() - saved, asked.is_set())
+            if since > seconds or wish:
+                save_search(root, one, state, ticket, trained)
+                saved = time.monotonic()
+            if wish:
+                raise progress.Interrupted(
+                    f"stopped in the search after level {ticket.level} ({one.text}); "
+                    "the same command goes on from there"
+                )
+        return state, ticket, trained
+
+    return through
+
+
+def load_search(root: pathlib.Path, seed: int | Member, like: Any) -> tuple | None:
+    """Returns (state, ticket, trained) as last saved, or `None`.
+
+    Args:
+      root: The workdir.
+      seed: The seed.
+      like: metadata -> {"state", "ticket", "trained"}, the structures of the three.
+    """
+    saved = checkpoints.newest(_search_path(root, seed), like)
+    if saved is None:
+        return None
+    tree = jax.tree.map(jnp.asarray, saved[0])
+    numbers = {name: int(getattr(tree["ticket"], name)) for name in NUMBERS}
+    return tree["state"], tree["ticket"]._replace(**numbers), tree["trained"]
+
+
+def save_training(root: pathlib.Path, level: int, tree: Any, metadata: dict) -> None:
+    """Saves a level's training on the way; the two newest are kept."""
+    checkpoints.roll(_training_path(root, level), tree, metadata)
+
+
+def load_training(root: pathlib.Path, level: int, like: Any) -> tuple | None:
+    """Returns (tree, metadata) of a level's newest training on the way, or `None`.
+
+    Where none can be read, that is said, and the level starts from its ticket again.
+    """
+    try:
+        return checkpoints.newest(_training_path(root, level), like)
+    except checkpoints.DamagedError as error:
+        log.warning("%s; level %d starts again from its ticket", error, level)
+        return None
+
+
+def drop_training(root: pathlib.Path, level: int) -> None:
+    """Removes the checkpoints of a training that is finished and recorded."""
+    processes.meet("a level is recorded")
+    _drop(root, [_training_path(root, level)])
+
+
+def drop_stale(root: pathlib.Path, levels: Collection[int]) -> None:
+    """Removes what a killed run left of trainings that are over.
+
+    Args:
+      root: The workdir.
+      levels: Those of which something is still to be trained.
+    """
+    going = {_training_path(root, level) for level in levels}
+    _drop(root, [path for path in (root / "training").glob("*") if path not in going])
+
+
+@processes.by_first
+def _drop(root, paths):
+    """Removes folders, each whole or not at all for whoever looks."""
+    for path in paths:
+        aside = path.with_name(f".{path.name.lstrip('.')}")
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another level's is still in there
+        (root / "training").rmdir()
+
+
+def _training_path(root, level):
+    return root / "training" / f"level_{level:02d}"

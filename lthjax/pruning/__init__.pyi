@@ -1,0 +1,11 @@
+from . import choose as choose
+from . import layer_axes as layer_axes
+from . import masks as masks
+from . import overflow_free as overflow_free
+from . import patterns as patterns
+from . import scores as scores
+from . import sparsities as sparsities
+from . import views as views
+from .choose import in_rounds as in_rounds
+from .choose import kept_count as kept_count
+from .choose import prune as prune

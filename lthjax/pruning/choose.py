@@ -1,0 +1,303 @@
+"""Which weights go: scores and an amount become masks with exactly the kept count."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lthjax.pruning import cuts
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.cuts import Cut
+from lthjax.pruning.masks import Masks
+
+_BITS = 32
+
+
+def prune(
+    masks: Masks,
+    scores: Any,
+    sparsity: Any = None,
+    scope: str = "global",
+    *,
+    kept: Any = None,
+    minimum: int = 0,
+) -> Masks:
+    """Keeps exactly the k weights with the highest scores among those still kept.
+
+    Selection is by rank in float32; on a tie the lowest flat index is kept, leaves in
+    the order of `jax.tree.leaves`. A pruned weight never comes back: where fewer than k
+    weights are left, those stay.
+
+    Args:
+      masks: The masks so far.
+      scores: A tree of float arrays of the shapes of `masks`, higher = keep.
+      sparsity: The fraction of the prunable weights that is removed afterwards, in
+        [0, 1): k = round(N (1 - sparsity)) with N the prunable total. With scope
+        "layer", of each layer's own total; a tree of fractions with the structure of
+        `masks` gives each layer its own (and implies the scope). A Python number: a
+        traced float32 would miss k by one (use `kept`).
+      scope: "global" ranks all weights together, "layer" within each leaf.
+      kept: In place of `sparsity`, the integer k itself, or a tree of them by layer;
+        may be traced.
+      minimum: How many weights each layer keeps at the least, its best ones: a layer
+        with fewer keeps what it has. The rest of k is ranked as ever.
+
+    Returns:
+      Masks inside `masks`.
+
+    Raises:
+      ValueError: Neither or both of `sparsity` and `kept` are given, a sparsity is
+        outside [0, 1), a kept count is outside [0, total], the minima exceed it, a
+        score of a kept weight is NaN or infinite (where it is not traced: a traced NaN
+        may rank above all numbers), a shape or the scope is wrong.
+
+    References:
+      Published codes disagree by one weight a level, and by a quarter on ties; this
+      exact rule is that of no single one of them.
+    """
+    if scope not in ("global", "layer"):
+        raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
+    leaves, treedef = jax.tree.flatten(masks)
+    ranks = [ranked(mask, s).ravel() for mask, s in pairs(masks, scores)]
+    counts = _counts(masks, sparsity, scope, kept)
+    _check_minimum(masks, counts, minimum)
+    if isinstance(counts, list):
+        chosen = [_highest([r], k)[0] for r, k in zip(ranks, counts, strict=True)]
+    else:
+        chosen = _highest(_reserved(ranks, minimum), counts)
+    shaped = [c.reshape(mask.shape) for c, mask in zip(chosen, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, shaped)
+
+
+def kept_count(total: int, sparsity: float) -> int:
+    """Returns round(total (1 - sparsity)), the integer target of one selection.
+
+    Raises:
+      ValueError: The sparsity is not in [0, 1).
+    """
+    if isinstance(sparsity, jax.core.Tracer):
+        raise ValueError(
+            "sparsity must be known on the host, got a traced value; hand in the "
+            "integer kept = round(N (1 - sparsity)), which may be traced"
+        )
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity must be in [0, 1), got sparsity = {sparsity}")
+    return round(total * (1 - float(sparsity)))
+
+
+def in_rounds(
+    score_fn: Callable,
+    masks: Masks,
+    counts: Sequence[int] | jax.Array,
+    *,
+    revive: bool = False,
+    minimum: int = 0,
+) -> Masks:
+    """Scores and prunes by turns: each round scores what the one before has left.
+
+        masks_i = prune(pool, score_fn(masks_{i-1}), kept=counts[i])
+
+    One program for any number of rounds. On a CPU, convolutions in it need
+    `cpu_convolutions.lower_convolutions`.
+
+    Args:
+      score_fn: masks -> scores.
+      masks: The masks to begin with.
+      counts: int32 [rounds], the weights kept after each round, of all layers together;
+        may be traced. `sparsities.exponential` is what the papers take.
+      revive: Whether each round chooses among all of the first `masks`, so that a
+        weight may come back (FORCE, whose score must be one at pruned weights too, as
+        that of `scores.snip` is); else among what is left (iterative SNIP, SynFlow).
+      minimum: As in `prune`.
+
+    Returns:
+      Masks inside the first ones.
+
+    Raises:
+      ValueError: A count is outside [0, total] or below the minima; a score is NaN or
+        infinite, all that are left are equal, or a layer is emptied by index among
+        equal ones, in any round (where they are not traced; see `rounds`).
+
+    References:
+      Tanaka et al., 2020, arXiv:2006.05467; Verdenius et al., 2020, arXiv:2006.00896;
+      de Jorge et al., 2021, arXiv:2006.09081.
+    """
+    left, cut = rounds(score_fn, masks, counts, revive=revive, minimum=minimum)
+    if not isinstance(cut.at, jax.core.Tracer):
+        cuts.judged(masks_lib.names(masks), cut)
+    return left
+
+
+def rounds(
+    score_fn: Callable,
+    masks: Masks,
+    counts: Sequence[int] | jax.Array,
+    *,
+    revive: bool = False,
+    minimum: int = 0,
+) -> tuple[Masks, Cut]:
+    """Returns what `in_rounds` does, unjudged, and where each round cut.
+
+    Args:
+      score_fn: As for `in_rounds`, like all others.
+      masks: The masks to begin with.
+      counts: int32 [rounds].
+      revive: Whether a weight may come back.
+      minimum: As in `prune`.
+
+    Returns:
+      The masks, and a `cuts.Cut` of arrays [rounds, layers], for `cuts.judged`.
+    """
+    masks = jax.tree.map(jnp.asarray, masks)
+    counts = counts if isinstance(counts, jax.Array) else np.asarray(counts)
+    _check_rounds(masks, counts, minimum)
+
+    def one(left, kept):
+        scores = score_fn(left)
+        pool = masks if revive else left
+        chosen = prune(pool, scores, kept=kept, minimum=minimum)
+        return chosen, cuts.cut(pool, scores, chosen)
+
+    return lax.scan(one, masks, jnp.asarray(counts, jnp.int32))
+
+
+def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns (mask, scores) of each prunable layer, in the order of the leaves.
+
+    Raises:
+      ValueError: The trees or the shapes differ, or a score of a kept weight is NaN or
+        infinite (where it is not traced).
+    """
+    found = cuts.pairs(masks, scores)
+    _check_finite(masks, cuts.finite(scores, masks))
+    return found
+
+
+def ranked(mask: jax.Array, score: jax.Array) -> jax.Array:
+    """Returns the scores as uint32 in their order, 0, below them all, where pruned."""
+    bits = lax.bitcast_convert_type(score.astype(jnp.float32), jnp.uint32)
+    sign = jnp.uint32(1 << (_BITS - 1))
+    bits = jnp.where(bits == sign, jnp.uint32(0), bits)  # -0.0 ties with 0.0
+    ordered = jnp.where(bits >= sign, ~bits, bits | sign)
+    return jnp.where(mask, ordered, jnp.uint32(0))
+
+
+def _check_finite(masks, finite):
+    """Refuses damaged layers by name, if `finite` [layers] is known."""
+    if isinstance(finite, jax.core.Tracer):
+        return
+    names = masks_lib.names(masks)
+    damaged = [n for n, good in zip(names, finite.tolist(), strict=True) if not good]
+    if damaged:
+        raise ValueError(
+            "scores must be finite numbers, got NaN or infinity in "
+            f"{', '.join(damaged)}"
+        )
+
+
+def _check_rounds(masks, counts, minimum):
+    """Refuses counts of rounds that cannot be kept."""
+    if counts.ndim != 1 or not counts.size:
+        raise ValueError(
+            f"counts must be a row of at least one round, got shape = {counts.shape}"
+        )
+    if isinstance(counts, jax.core.Tracer):
+        return
+    row = jax.device_get(counts)
+    for kept in (int(row.min()), int(row.max())):
+        _check_minimum(masks, _counts(masks, None, "global", kept), minimum)
+
+
+def _check_minimum(masks, counts, minimum):
+    """Refuses minima that do not fit into the target, or the targets by layer."""
+    if minimum < 0:
+        raise ValueError(f"minimum must be at least 0, got minimum = {minimum}")
+    sizes = dict(zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True))
+    least = {name: min(minimum, mask.size) for name, mask in sizes.items()}
+    rows = {f"all {len(least)} layers": sum(least.values())}, [counts]
+    if isinstance(counts, list):
+        rows = least, counts
+    for (name, needed), kept in zip(rows[0].items(), rows[1], strict=True):
+        if not isinstance(kept, jax.core.Tracer) and needed > kept:
+            raise ValueError(
+                f"the target must leave each layer its minimum, got minimum = "
+                f"{minimum}, which is {needed} for {name}, with kept = {kept}"
+            )
+
+
+def _counts(masks, sparsity, scope, kept):
+    """Returns the target count: one for the whole tree, or a list by layer."""
+    if (sparsity is None) == (kept is None):
+        raise ValueError(
+            "exactly one of sparsity and kept must be given, got sparsity = "
+            f"{sparsity}, kept = {kept}"
+        )
+    sizes = [mask.size for mask in jax.tree.leaves(masks)]
+    target, one = (sparsity, kept_count) if kept is None else (kept, _checked)
+    if jax.tree_util.all_leaves([target]):
+        if scope == "global":
+            return one(sum(sizes), target)
+        if kept is not None:
+            raise ValueError(
+                "kept must be a tree of counts by layer where scope = 'layer', got "
+                f"kept = {kept}"
+            )
+        return [one(size, target) for size in sizes]
+    _check_targets(masks, target)
+    return [one(n, t) for n, t in zip(sizes, jax.tree.leaves(target), strict=True)]
+
+
+def _check_targets(masks, target):
+    """Refuses targets that are not one by layer, in order or by the layers' names."""
+    wanted, found = masks_lib.names(masks), masks_lib.names(target)
+    if len(wanted) == len(found) and (
+        isinstance(target, list | tuple) or wanted == found
+    ):
+        return
+    raise ValueError(
+        "there must be one target for each prunable layer, a list in their order or a "
+        f"tree with their names, got targets = {', '.join(found)} for the layers "
+        f"{', '.join(wanted)}"
+    )
+
+
+def _checked(total, kept):
+    if not isinstance(kept, jax.core.Tracer) and not 0 <= kept <= total:
+        raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
+    return kept
+
+
+def _reserved(ranks, minimum):
+    """Returns the ranks with the best `minimum` of each layer above all others."""
+    if not minimum:
+        return ranks
+    top = jnp.uint32(2**_BITS - 1)
+    return [jnp.where(_highest([r], minimum)[0], top, r) for r in ranks]
+
+
+@jax.jit
+def _highest(ranks, k):
+    """Selects the k highest ranks over all leaves, the first ones on a tie.
+
+    The k-th highest rank t is the largest number with at least k ranks at or above it:
+    it is built bit by bit, each pass only counting. No sort, no concatenated copy.
+    """
+    k = jnp.minimum(jnp.asarray(k, jnp.int32), sum(jnp.sum(r > 0) for r in ranks))
+
+    def bit(i, t):
+        candidate = t | (jnp.uint32(1) << (_BITS - 1 - i).astype(jnp.uint32))
+        above = sum(jnp.sum(r >= candidate, dtype=jnp.int32) for r in ranks)
+        return jnp.where(above >= k, candidate, t)
+
+    t = lax.fori_loop(0, _BITS, bit, jnp.uint32(0))
+    room = k - sum(jnp.sum(r > t, dtype=jnp.int32) for r in ranks)
+    chosen = []
+    for r in ranks:
+        tied = r == t
+        first = jnp.cumsum(tied, dtype=jnp.int32) <= room
+        chosen.append((r > t) | (tied & first & (t > 0)))
+        room = room - jnp.sum(tied, dtype=jnp.int32)
+    return chosen

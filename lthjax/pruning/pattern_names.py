@@ -1,0 +1,132 @@
+"""The name of a pattern becomes a choice: "channels", "4x4", "2:4"."""
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from lthjax.pruning import choose, cuts, patterns
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import views as views_lib
+from lthjax.pruning.cuts import Cut
+from lthjax.pruning.masks import Masks
+from lthjax.pruning.views import Views
+
+FORMS = {"blocks": r"(\d+)x(\d+)", "n_of_m": r"(\d+):(\d+)"}
+
+
+def parse(name: str) -> tuple[str, tuple[int, ...]]:
+    """Returns (kind, numbers) of a pattern's name: ("blocks", (4, 4)) of "4x4".
+
+    Raises:
+      ValueError: It is none, or one of nothing.
+    """
+    if name in ("weights", "channels"):
+        return name, ()
+    for kind, form in FORMS.items():
+        if match := re.fullmatch(form, name):
+            numbers = tuple(int(number) for number in match.groups())
+            _check_numbers(name, kind, *numbers)
+            return kind, numbers
+    raise ValueError(
+        "search.pattern must be 'weights', 'channels', blocks such as '4x4' (inputs "
+        f"and outputs), or n of every m inputs such as '2:4', got {name!r}"
+    )
+
+
+def _check_numbers(name, kind, one, other):
+    """Refuses blocks of nothing, and n of m that keeps nothing or all."""
+    fine = 0 < one < other if kind == "n_of_m" else one > 0 and other > 0
+    if not fine:
+        form = "'n:m' with 0 < n < m" if kind == "n_of_m" else "'axb' of at least '1x1'"
+        raise ValueError(f"a pattern must be {form}, got search.pattern = {name!r}")
+
+
+def target(
+    pattern: str, masks: Masks, kept: int | list[int], views: Views | None = None
+) -> int | list[int]:
+    """Returns a number of weights in groups of a pattern, in the same proportion.
+
+    Args:
+      pattern: A name, as `parse` takes it.
+      masks: The masks.
+      kept: How many weights stay, in all or by layer.
+      views: What the axes of the leaves are.
+    """
+    kind, numbers = parse(pattern)
+    leaves = jax.tree.leaves(masks)
+    named = zip(masks_lib.names(masks), leaves, strict=True)
+    if kind == "channels":
+        groups = [_channels(name, leaf.shape, views) for name, leaf in named]
+    elif kind == "blocks":
+        groups = [leaf.size // math.prod(numbers) for leaf in leaves]
+    else:
+        return kept
+    if isinstance(kept, list):
+        sizes = [leaf.size for leaf in leaves]
+        rows = zip(groups, kept, sizes, strict=True)
+        return [round(g * own / size) for g, own, size in rows]
+    return round(sum(groups) * kept / sum(leaf.size for leaf in leaves))
+
+
+def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Callable:
+    """Returns (masks, scores, target) -> masks, what prunes by a pattern.
+
+    Args:
+      pattern: A name, as `parse` takes it.
+      minimum: How many groups every layer keeps.
+      views: What the axes of the leaves are.
+    """
+    kind, numbers = parse(pattern)
+    if kind == "n_of_m":
+        return lambda masks, found, target: patterns.n_of_m(
+            masks, found, *numbers, views=views
+        )
+    select = {
+        "weights": choose.prune,
+        "channels": functools.partial(patterns.channels, views=views),
+        "blocks": functools.partial(patterns.blocks, shape=numbers, views=views),
+    }[kind]
+    return lambda masks, found, target: select(
+        masks, found, kept=target, minimum=minimum
+    )
+
+
+def cut(
+    pattern: str,
+    masks: Masks,
+    scores: Any,
+    chosen: Masks,
+    *,
+    by_layer: bool,
+    views: Views | None = None,
+) -> Cut:
+    """Returns where a choice by a pattern cut, through weights or means of groups.
+
+    Args:
+      pattern: A name, as `parse` takes it.
+      masks: What was chosen from.
+      scores: As for `patterns.channels`.
+      chosen: What was kept.
+      by_layer: Whether every layer was cut by itself.
+      views: What the axes of the leaves are.
+    """
+    kind, numbers = parse(pattern)
+    if kind in ("weights", "n_of_m"):
+        return cuts.cut(masks, scores, chosen, by_layer=by_layer or kind == "n_of_m")
+    if kind == "blocks":
+        groups = patterns.block_groups(numbers, views)
+    else:
+        groups = patterns.channel_groups(-1, views)
+    alive, means = patterns.grouped(masks, scores, groups)
+    left = jax.tree.map(lambda count: count > 0, patterns.counts(chosen, groups))
+    return cuts.cut(alive, means, left, by_layer=by_layer)
+
+
+def _channels(name, shape, views):
+    """Returns how many channels of outputs a leaf has, in all of its copies."""
+    found = views_lib.sizes(shape, views_lib.one(name, shape, views))
+    return found[0] * found[-1]

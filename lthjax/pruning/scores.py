@@ -1,0 +1,287 @@
+"""How important each weight is: a tree of scores, in which higher means keep.
+
+`snip`, `taylor` and `grasp` take `loss_fn(params) -> scalar`, closed over its examples
+and over the mode of the network (batch statistics of the examples, or running ones:
+published codes differ). Several batches are one loss by `over_batches`, or several
+scores by `average`. Call them within `jax.jit`: outside, the first call compiles
+operation by operation, for 10 to 80 s of a deep network.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lthjax.pruning import cuts
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.flows import degree as degree
+from lthjax.pruning.flows import synflow as synflow
+from lthjax.pruning.masks import Masks, Params
+
+LossFn = Callable[[Params], jax.Array]
+
+
+def magnitude(params: Params, masks: Masks) -> Params:
+    """Scores a weight by its magnitude: `score = |w|`.
+
+    Args:
+      params: The parameters, usually at the end of a training.
+      masks: Their masks; a leaf that is `None` has no scores.
+
+    Returns:
+      A tree of float32 arrays, `None` where `masks` is. (Ranking happens in float32:
+      bfloat16 weights tie far more often.)
+
+    References:
+      Han et al., 2015, arXiv:1506.02626; Frankle and Carbin, 2019, arXiv:1803.03635.
+    """
+    return _where_masked(jnp.abs, masks, params)
+
+
+def random(key: jax.Array, params: Params, masks: Masks) -> Params:
+    """Scores weights at random: `score ~ U[0, 1)`, independent of the weights.
+
+    One `key` gives the same scores at every level, so that pruning by them to ever
+    fewer weights gives nested masks.
+
+    Args:
+      key: A JAX PRNG key.
+      params: The parameters; only their shapes matter.
+      masks: Their masks; a leaf that is `None` has no scores.
+
+    Returns:
+      A tree of float32 arrays, `None` where `masks` is.
+    """
+    masks_lib.compatible(params, masks)
+    leaves, treedef = jax.tree.flatten(
+        jax.tree.map(lambda w, mask: None if mask is None else w, params, masks)
+    )
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.uniform(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, drawn)
+
+
+def snip(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
+    """Scores a weight by the derivative of the loss by its mask.
+
+        score = |dL(c * w)/dc| at c = masks = |w * g|,  g = dL/dw at masks.apply(w)
+
+    Pruned weights have a score too, of the loss that they would change if they came
+    back: `pruning.in_rounds` makes iterative SNIP of it, and FORCE with `revive`.
+
+    Args:
+      loss_fn: params -> loss [].
+      params: The parameters at initialisation.
+      masks: Their masks; a leaf that is `None` has no scores.
+
+    Returns:
+      A tree of float32 arrays, `None` where `masks` is.
+
+    Raises:
+      ValueError: The gradient is zero at every prunable weight (where it is not
+        traced; see `check`).
+
+    References:
+      Lee et al., 2019, arXiv:1810.02340. Departures: their division by the sum of all
+      scores changes no rank and is left out; they score biases too, and train another
+      draw of the weights than they scored, and score by running statistics (the
+      program: `search.norms`); Tanaka et al. do so too, over several batches.
+      Iterative: Verdenius et al., 2020, arXiv:2006.00896. FORCE: de Jorge et al., 2021,
+      arXiv:2006.09081, whose code takes 10 rounds and a new batch for each; the
+      program's take 100 of one batch (`search.rounds` changes their number).
+    """
+    grads = _gradient(loss_fn, masks_lib.apply(params, masks), masks)
+    return _where_masked(lambda w, g: jnp.abs(w * g), masks, params, grads)
+
+
+def taylor(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
+    """Scores a weight by what its removal does to the loss, to first order.
+
+        score = |w * g|,  w = masks.apply(params), g = dL/dw
+
+    As `snip` at what is kept, zero at what is pruned.
+
+    Args:
+      loss_fn: params -> loss [].
+      params: The parameters, usually at the end of a training.
+      masks: Their masks; a leaf that is `None` has no scores.
+
+    Returns:
+      A tree of float32 arrays, `None` where `masks` is.
+
+    Raises:
+      ValueError: The gradient is zero at every prunable weight (where it is not
+        traced; see `check`).
+
+    References:
+      Molchanov et al., 2017, arXiv:1611.06440. Departure: they score feature maps, this
+      scores weights (`patterns.channels` ranks channels by their mean).
+    """
+    params = masks_lib.apply(params, masks)
+    grads = _gradient(loss_fn, params, masks)
+    return _where_masked(lambda w, g: jnp.abs(w * g), masks, params, grads)
+
+
+def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
+    """Scores a weight by how much the gradient flow would lose with it.
+
+        score = w * (H g),  w = masks.apply(params), g = dL/dw, H = d2L/dw2
+
+    g is zero at what is pruned or not prunable. Twice the score is, to first order, how
+    far |g|^2 falls as the weight goes. Scores have both signs, and the sign decides:
+    the highest are kept. Costs about two gradients.
+
+    Args:
+      loss_fn: params -> loss []; in the paper of logits divided by 200, which is for
+        the caller to do.
+      params: The parameters at initialisation.
+      masks: Their masks; a leaf that is `None` has no scores.
+
+    Returns:
+      A tree of float32 arrays, `None` where `masks` is.
+
+    Raises:
+      ValueError: The gradient is zero at every prunable weight (where it is not
+        traced; see `check`).
+
+    References:
+      Wang et al., 2020, arXiv:2002.07376, whose score is -w * (H g), the largest
+      removed: the same set. Departures: their code halves the batch, class by class,
+      and normalises each half by its own statistics (a `loss_fn` of two terms does so);
+      it draws new weights for dense layers before scoring, and reads 10 examples a
+      class (the program: `search.examples`, drawn at random).
+    """
+    params = masks_lib.apply(params, masks)
+    grads = _gradient(loss_fn, params, masks)
+    direction = jax.tree.map(
+        lambda g, mask: jnp.zeros_like(g) if mask is None else jnp.where(mask, g, 0),
+        grads,
+        masks,
+    )
+    _, curvature = jax.jvp(jax.grad(loss_fn), (params,), (direction,))
+    return _where_masked(jnp.multiply, masks, params, curvature)
+
+
+def inverted(scores: Params) -> Params:
+    """Returns the scores with the order turned round: a control that keeps the worst.
+
+    References:
+      Frankle et al., 2021, arXiv:2009.08576. (Tanaka et al.'s `invert` of SynFlow maps
+      s to s / s^2 instead, which ranks positive scores in the same way.)
+    """
+    return jax.tree.map(jnp.negative, scores)
+
+
+def over_batches(loss_fn: Callable, batches: Any) -> LossFn:
+    """Returns params -> the mean loss over batches, in the memory of one.
+
+        L(w) = 1/n sum_i loss_fn(w, batches[i])
+
+    A score of it takes the magnitude of the summed gradient, as Tanaka et al. do, and
+    is that of one large batch wherever `loss_fn` is a mean over examples.
+
+    Args:
+      loss_fn: (params, batch) -> loss [].
+      batches: A tree of arrays [n, ...].
+    """
+    number = _length(batches)
+    one = jax.checkpoint(loss_fn, prevent_cse=False)
+
+    def mean(params):
+        dtype = jax.eval_shape(loss_fn, params, _first(batches)).dtype
+        start = jnp.zeros((), dtype)
+        total, _ = lax.scan(lambda t, b: (t + one(params, b), None), start, batches)
+        return total / number
+
+    return mean
+
+
+def average(score_fn: Callable, batches: Any) -> Params:
+    """Returns the mean over batches of `score_fn(batch)`.
+
+    For `snip` the mean of magnitudes, as in Frankle et al., 2021, arXiv:2009.08576:
+    never below the magnitude of the mean, which `over_batches` gives. For `grasp` their
+    estimator too, gradient and Hessian of the same batch.
+
+    Args:
+      score_fn: batch -> scores.
+      batches: A tree of arrays [n, ...].
+    """
+    number = _length(batches)
+    shapes = jax.eval_shape(score_fn, _first(batches))
+    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(total, batch):
+        return jax.tree.map(jnp.add, total, score_fn(batch)), None
+
+    total, _ = lax.scan(add, start, batches)
+    return jax.tree.map(lambda leaf: leaf / number, total)
+
+
+def all_zero(scores: Params, masks: Masks) -> jax.Array:
+    """Returns whether every kept weight has the score zero, bool []."""
+    rows = cuts.pairs(masks, scores)
+    return jnp.stack([jnp.all((score == 0) | ~mask) for mask, score in rows]).all()
+
+
+def check(scores: Params, masks: Masks) -> None:
+    """Refuses scores that rank nothing; for the host, outside `jit`.
+
+    Args:
+      scores: A tree of float arrays of the shapes of `masks`.
+      masks: The masks; scores of pruned weights are not looked at.
+
+    Raises:
+      ValueError: The trees differ, a score is NaN or infinite, or all are zero.
+    """
+    rows = zip(masks_lib.names(masks), cuts.finite(scores, masks).tolist(), strict=True)
+    damaged = [name for name, good in rows if not good]
+    if damaged:
+        raise ValueError(
+            f"scores must be finite, got NaN or infinity in {', '.join(damaged)}"
+        )
+    if all_zero(scores, masks):
+        raise ValueError(
+            "scores must tell weights apart, got zero for all: take other examples or "
+            "weights, or see whether the network is connected"
+        )
+
+
+def _where_masked(fn, masks, tree, *others):
+    """Returns fn of the leaves, in float32, where there is a mask; None elsewhere."""
+
+    def score(w, mask, *rest):
+        return None if mask is None else fn(w, *rest).astype(jnp.float32)
+
+    masks_lib.compatible(tree, masks)
+    return jax.tree.map(score, tree, masks, *others)
+
+
+def _gradient(loss_fn, params, masks):
+    """Returns dL/dw, refused where it is known to be zero at all prunable weights."""
+    grads = jax.grad(loss_fn)(params)
+    prunable = jax.tree.leaves(_where_masked(lambda g: g, masks, grads))
+    none = jnp.stack([jnp.all(g == 0) for g in prunable]).all()
+    if not isinstance(none, jax.core.Tracer) and none:
+        raise ValueError(
+            "the loss must have a gradient by the prunable weights, got zero for all: "
+            "take other examples or weights, or see whether the network is connected"
+        )
+    return grads
+
+
+def _length(batches) -> int:
+    """Returns how many batches there are."""
+    lengths = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(batches)}
+    if len(lengths) != 1 or not min(lengths):
+        raise ValueError(
+            "batches must have one leading axis of at least one batch, got lengths = "
+            f"{sorted(lengths)}"
+        )
+    return min(lengths)
+
+
+def _first(batches):
+    return jax.tree.map(lambda leaf: leaf[0], batches)

@@ -1,0 +1,326 @@
+"""Retraining tweaks: what is spent on a ticket after it is drawn, and is then gone.
+
+Each is data. Ghosts fade by `knobs` (`models.ghosts`), smoothing and distillation are
+losses, re-scaled initialisation is done before the first step. A `Recipe` says which of
+them an arm of an experiment has; the empty one is ordinary, "vanilla" training.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lthjax import models, registry
+from lthjax.pruning.masks import Masks
+from lthjax.retraining import ghosts
+from lthjax.retraining.fades import LAWS as LAWS
+from lthjax.retraining.fades import Fade, fade, largest
+from lthjax.retraining.ghosts import Knobs
+from lthjax.retraining.rescaling import Options, Report, rescale
+from lthjax.training import losses, steps
+
+TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation")
+_FOUR = TWEAKS[:4]
+PRESETS = {
+    "vanilla": (),
+    "tost_paper": _FOUR,
+    "all_tweaks": _FOUR,
+    "tost_code": ("neurons", "skips", "smoothing", "kept"),
+    **{tweak: (tweak,) for tweak in TWEAKS},
+}
+
+
+class Recipe(NamedTuple):
+    """The tweaks of one arm, in optimizer steps; as it stands, none: vanilla.
+
+    Attributes:
+      neurons: A name in `ghosts.NEURONS`, "" for none.
+      skips: A name in `ghosts.STARTS`, "" for none.
+      neurons_fade: When soft neurons become hard ones.
+      skips_fade: When the branches go.
+      rescaling: How the initialisation is re-scaled, `None` if it is not.
+      smoothing: Of the labels, in the "uniform" convention.
+      distillation: (coefficient, hard, temperature) of a teacher, `None` without one.
+      taught_until: The step from which there is no teacher.
+    """
+
+    neurons: str = ""
+    skips: str = ""
+    neurons_fade: Fade = Fade(end=0)
+    skips_fade: Fade = Fade(end=0)
+    rescaling: Options | None = None
+    smoothing: float = 0.0
+    distillation: tuple[float, float, float] | None = None
+    taught_until: int = 0
+
+
+class Numbers(NamedTuple):
+    """The numbers of a recipe's loss, of which each member of a population has its own.
+
+    All are scalars, or traced.
+    """
+
+    smoothing: Any
+    coefficient: Any
+    hard: Any
+    temperature: Any
+    taught_until: Any
+
+
+class Handed(NamedTuple):
+    """What a step of retraining is handed beside its state.
+
+    Attributes:
+      masks: Of the network with its ghosts.
+      numbers: Of the loss.
+      teacher: (params, model_state) of the trained dense network, or `None`.
+      times: `times` of the recipe, in place of those of the program, for a ticket whose
+        training starts where the data say; or `None`.
+    """
+
+    masks: Masks
+    numbers: Numbers
+    teacher: Any = None
+    times: tuple | None = None
+
+
+def tweaks(arm: str) -> frozenset[str]:
+    """Returns the tweaks of an arm, "kept" among them where its ghosts never go.
+
+    Args:
+      arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing".
+
+    Raises:
+      ValueError: A part of the name is unknown, with the choices.
+
+    References:
+      Jaiswal et al., 2022, arXiv:2206.12755: "tost_paper", also "all_tweaks", are its
+      four. "tost_code" is its released code, whose soft neurons are static and whose
+      branches stay; no script of the release combines all four, and the one that
+      combines most has no re-scaled initialisation. Distillation (Ma et al., 2021,
+      arXiv:2101.03255v2) is an arm of its own.
+    """
+    parts = arm.split("+")
+    for part in parts:
+        if part not in PRESETS:
+            raise ValueError(
+                f"an arm must be one of {', '.join(PRESETS)}, or several joined by '+',"
+                f" got {arm!r}{registry.suggestion(part, PRESETS)}"
+            )
+    return frozenset().union(*(PRESETS[part] for part in parts))
+
+
+def check_arms(arms: Sequence[str]) -> None:
+    """Checks that arms are known, each tweak of them once, and no two the same.
+
+    Args:
+      arms: Their names, as for `tweaks`.
+
+    Raises:
+      ValueError: One is unknown, names a tweak twice, or is another one by its order.
+    """
+    seen = {}
+    for arm in arms:
+        found = tweaks(arm)
+        named = [tweak for part in arm.split("+") for tweak in PRESETS[part] or (part,)]
+        twice = next((tweak for tweak in named if named.count(tweak) > 1), None)
+        if twice:
+            raise ValueError(
+                "an arm must have each of its tweaks once, got retraining.arms = "
+                f"{tuple(arms)}, where {arm!r} has {twice!r} twice"
+            )
+        if found in seen:
+            raise ValueError(
+                "the arms must all be different, got retraining.arms = "
+                f"{tuple(arms)}, where {arm!r} is the same as {seen[found]!r}"
+            )
+        seen[found] = arm
+
+
+def knobs(recipe: Recipe, step: jax.Array) -> Knobs:
+    """Returns how strong a recipe's ghosts are at a step, traced or not."""
+    neurons = fade(step, recipe.neurons_fade) if recipe.neurons else jnp.ones(())
+    skips = fade(step, recipe.skips_fade) if recipe.skips else jnp.ones(())
+    return Knobs(neurons, 1 - skips)
+
+
+def haunted(model: Any, recipe: Recipe, step: jax.Array) -> Any:
+    """Returns a recipe's network as it is at a step."""
+    ghost = {"neurons": recipe.neurons, "skips": recipe.skips}
+    return ghosts.attach(model, knobs(recipe, step), **ghost)
+
+
+def ends(recipe: Recipe) -> int | None:
+    """Returns the first step of the plain network; `None` if ghosts stay for good."""
+    own = (recipe.neurons, recipe.neurons_fade), (recipe.skips, recipe.skips_fade)
+    found = [times.end for ghost, times in own if ghost]
+    if any(end is None for end in found):
+        return None
+    return functools.reduce(largest, found, 0)
+
+
+def times(recipe: Recipe) -> tuple:
+    """Returns when a recipe's ghosts fade: (hold, end) of neurons, then of skips."""
+    return tuple(tuple(fade[:2]) for fade in (recipe.neurons_fade, recipe.skips_fade))
+
+
+def timed(recipe: Recipe, given: tuple | None) -> Recipe:
+    """Returns a recipe with other times, as of `times`, which may be traced."""
+    if given is None:
+        return recipe
+    own = recipe.neurons_fade, recipe.skips_fade
+    fades = [
+        fade if fade.end is None else Fade(*pair, fade.law)
+        for fade, pair in zip(own, given, strict=True)
+    ]
+    return recipe._replace(neurons_fade=fades[0], skips_fade=fades[1])
+
+
+def deployed(recipe: Recipe) -> bool:
+    """Returns whether what is deployed is the plain network."""
+    return ends(recipe) is not None
+
+
+def check(recipe: Recipe, start: int, until: int) -> None:
+    """Refuses what cannot work when training from step `start` to step `until`.
+
+    Raises:
+      ValueError: Ghosts or a teacher end after the last step or before the first one,
+        or the smoothing is outside [0, 1).
+    """
+    fades = {"neurons": recipe.neurons_fade, "skips": recipe.skips_fade}
+    spans = {
+        f"the {name}'s fade": times
+        for name, times in fades.items()
+        if getattr(recipe, name)
+    }
+    if recipe.distillation:
+        spans["distillation"] = Fade(start, recipe.taught_until)
+    for what, times in spans.items():
+        _check_span(what, times, start, until)
+    losses.uniform(recipe.smoothing, 2, "uniform")
+
+
+def _check_span(what, times, start, until):
+    if times.end is not None and not start < times.end <= until:
+        raise ValueError(
+            f"{what} must end in the steps {start + 1} to {until} of the retraining, "
+            f"so that what is deployed is trained, got end = {times.end}"
+        )
+    if times.end is not None and not 0 <= times.hold <= times.end:
+        raise ValueError(
+            f"{what} must begin before it ends at step {times.end}, got hold = "
+            f"{times.hold}"
+        )
+
+
+def numbers(recipe: Recipe) -> Numbers:
+    """Returns the numbers of a recipe's loss, as arrays."""
+    taught = recipe.distillation or (0.0, 1.0, 1.0)
+    floats = [jnp.float32(x) for x in (recipe.smoothing, *taught)]
+    return Numbers(*floats, jnp.int32(recipe.taught_until))
+
+
+def objective(model: Any, plain: Any, handed: Handed, step: jax.Array) -> Callable:
+    """Returns (params, model_state, images, labels) -> (loss, model_state) at a step.
+
+        mean over the batch of  hard * smoothed(...) + coefficient * distillation(...)
+
+    Args:
+      model: The network as it is at the step, ghosts and all.
+      plain: The network without any, which the teacher is.
+      handed: The loss's numbers, and the teacher.
+      step: The optimizer step.
+    """
+    given = handed.numbers
+    weights = losses.distillation_weights(
+        step, given.coefficient, given.hard, given.taught_until
+    )
+
+    def loss_fn(params, model_state, images, labels):
+        logits, state = models.apply(model, params, model_state, images, train=True)
+        loss = losses.smoothed(logits, labels, given.smoothing)
+        if handed.teacher is not None:
+            taught, _ = models.apply(plain, *handed.teacher, images, train=False)
+            far = losses.distillation(logits, taught, given.temperature)
+            loss = weights[1] * loss + weights[0] * far
+        return jnp.mean(loss), state
+
+    return loss_fn
+
+
+def step(
+    model: Any,
+    recipe: Recipe,
+    tx: Any,
+    *,
+    forward_fn: Callable = steps.plain,
+    axis_name: str | None = None,
+) -> Callable:
+    """Returns (state, handed, images, labels, at) -> state, one step of retraining.
+
+    While ghosts live it is a step of the network with them; from then on it is a step
+    of the plain network, on what `ghosts.strip` leaves of the state: nothing of the
+    ghosts is computed, and their leaves stay as they are. One program holds both.
+
+    Args:
+      model: The plain network.
+      recipe: Its ghosts and when they fade, unless times are handed in; its other
+        numbers are.
+      tx: An optimizer that takes `masks`.
+      forward_fn: As for `training.step`.
+      axis_name: As for `training.step`.
+    """
+    options = {"forward_fn": forward_fn, "axis_name": axis_name}
+
+    def update(network, state, handed, batch, at):
+        loss_fn = objective(network, model, handed, at)
+        return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
+
+    def live(state, handed, batch, at):
+        own = timed(recipe, handed.times)
+        return update(haunted(model, own, at), state, handed, batch, at)
+
+    def bare(state, handed, batch, at):
+        left = handed._replace(masks=ghosts.strip(handed.masks))
+        return ghosts.graft(state, update(model, ghosts.strip(state), left, batch, at))
+
+    def one(state, handed, images, labels, at):
+        args = state, handed, (images, labels), at
+        end = ends(timed(recipe, handed.times))
+        if not (recipe.neurons or recipe.skips):
+            return update(model, *args)
+        if end is None:
+            return live(*args)
+        return lax.cond(at < end, live, bare, *args)
+
+    return one
+
+
+def rescaled(
+    model: Any,
+    recipe: Recipe,
+    ticket: Any,
+    batch_fn: Callable[[jax.Array], tuple[Any, Any]],
+) -> tuple[Any, Report]:
+    """Returns a ticket's parameters, re-scaled for the step it starts at, and a report.
+
+    Args:
+      model: The plain network.
+      recipe: With `rescaling`, and with the ghosts that the ticket has.
+      ticket: Its parameters, statistics and masks, with ghosts.
+      batch_fn: i -> (S, S~), each (images, labels).
+    """
+    network = haunted(model, recipe, jnp.asarray(ticket.step))
+
+    def loss_fn(params, batch):
+        images, labels = batch
+        state = ticket.model_state
+        logits, _ = models.apply(network, params, state, images, train=True)
+        return jnp.mean(losses.cross_entropy(logits, labels))
+
+    masks, options = ticket.masks, recipe.rescaling
+    return rescale(loss_fn, ticket.params, masks, batch_fn, options)

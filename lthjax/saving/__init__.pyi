@@ -1,0 +1,9 @@
+from . import checkpoints as checkpoints
+from . import pytorch as pytorch
+from . import safetensors as safetensors
+from . import tickets as tickets
+from .checkpoints import DamagedError as DamagedError
+from .tickets import load as load
+from .tickets import load_trained as load_trained
+from .tickets import save as save
+from .tickets import save_trained as save_trained

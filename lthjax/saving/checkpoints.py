@@ -1,0 +1,315 @@
+"""A tree of arrays and its metadata to disk and back, atomically and checked."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from lthjax.devices import meshes, processes
+from lthjax.pruning.masks import path_name
+
+log = logging.getLogger(__name__)
+
+# What means nothing but itself to orbax, which globs in the paths that it is given and
+# takes some for addresses.
+_MARKS = " ./+,=@%~_-"
+_PLAIN = re.compile(rf"[a-zA-Z0-9{_MARKS}]*")
+
+
+class DamagedError(ValueError):
+    """A checkpoint that cannot be read, or that holds other leaves than were saved."""
+
+
+def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> None:
+    """Writes a tree and JSON metadata to a new folder `path`, whole or not at all.
+
+    Orbax writes to a temporary folder and renames it. A checksum of the leaves and of
+    the metadata goes with them: orbax restores flipped bits without a word. All is read
+    back before it counts as saved. What stands at `path` is replaced. Of several
+    processes all call this: each writes what it has of an array that lies on all of
+    them, the first one the rest.
+
+    Args:
+      path: The folder.
+      tree: A tree of arrays, the same in all processes or on their mesh; `None` leaves
+        are allowed.
+      metadata: What JSON can hold.
+
+    Raises:
+      OSError: It could not be written, or not be read back; what stood at `path` may be
+        gone.
+      ValueError: As `check_path`.
+    """
+    metadata, path = metadata or {}, pathlib.Path(path).absolute()
+    check_path(path)
+    whole = jax.device_get(meshes.collected(tree))
+    metadata = {"metadata": metadata, "checksum": checksum(whole, metadata)}
+    tree = whole if processes.alone() else jax.tree.map(_kept, tree, whole)
+    arguments = ocp.args.Composite(
+        tree=ocp.args.PyTreeSave(tree), metadata=ocp.args.JsonSave(metadata)
+    )
+    try:
+        _write(path, arguments)
+    except ValueError as error:  # of tensorstore, for what the system refused to write
+        raise OSError(f"{path} cannot be written: {error}") from error
+    _check_written(path, whole, metadata["checksum"])
+
+
+def check_path(path: str | pathlib.Path) -> None:
+    """Checks that checkpoints can lie in a folder, whatever characters its path has.
+
+    Raises:
+      ValueError: The path is not plain, and there are several processes, or the folder
+        for temporary files is not plain either, where the path gets another name.
+    """
+    path = pathlib.Path(path).absolute()
+    if _plain(path):
+        return
+    if not processes.alone():
+        raise ValueError(
+            "a path that several processes write to must be of letters, digits and any "
+            f"of '{_MARKS}', got {str(path)!r}; take another one"
+        )
+    if not _plain(tempfile.gettempdir()):
+        raise ValueError(
+            "the path of what is saved must be of letters, digits and any of "
+            f"'{_MARKS}', or else TMPDIR must be, which lends it another name, got "
+            f"{str(path)!r} with TMPDIR = {tempfile.gettempdir()!r}"
+        )
+
+
+def _plain(path):
+    return _PLAIN.fullmatch(str(path)) is not None
+
+
+@contextlib.contextmanager
+def _named_plainly(folder) -> Iterator[pathlib.Path]:
+    """Yields a path of a folder that means nothing but itself: a link's, if need be."""
+    if _plain(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="lthjax-") as place:
+        link = pathlib.Path(place) / "folder"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
+
+
+def _write(path, arguments):
+    """Lets orbax write to a path, of whatever characters."""
+    if not _plain(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.name if _plain(path.name) else "lthjax-checkpoint"
+    with _named_plainly(path.parent) as folder, _checkpointer() as writer:
+        writer.save(folder / name, args=arguments, force=True)
+        if name != path.name:
+            shutil.rmtree(path, ignore_errors=True)
+            (folder / name).rename(path)
+
+
+def _check_written(path, like, expected):
+    """Checks that what was written can be read; else it is removed.
+
+    The checksum that is expected is the first process's, whose metadata were written.
+    """
+    try:
+        _, _, found = _read(path, like)
+        wrong = processes.first() and found != expected
+    except DamagedError as error:
+        found, wrong = error, True
+    (wrong,) = processes.largest(wrong)
+    if wrong:
+        _remove(path)
+        raise OSError(
+            f"what was written to {path} must be read back as it was, got {found}; its "
+            "disk is at fault"
+        )
+
+
+@processes.by_first
+def _remove(path):
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _kept(leaf, whole):
+    """Returns what orbax is to write of a leaf: that on all processes, or the array."""
+    local = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+    return whole if local else leaf
+
+
+def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
+    """Returns (tree, metadata) of a folder that `save` wrote, as numpy arrays.
+
+    Args:
+      path: The folder.
+      like: A tree with the structure to restore (its leaves do not matter), or a
+        function of the metadata that returns it. Without it NamedTuples come back as
+        dicts.
+
+    Raises:
+      DamagedError: A file is missing or broken, or the checksum differs.
+    """
+    tree, metadata, _ = _read(pathlib.Path(path).absolute(), like)
+    return tree, metadata
+
+
+def _read(path, like) -> tuple[Any, dict, str]:
+    """Returns what `restore` does, and the checksum, which is that of the leaves."""
+    check_path(path)
+    _hush()
+    try:
+        with _named_plainly(path) as folder, _checkpointer() as reader:
+            found = like(_metadata(reader, folder)) if callable(like) else like
+            restored = reader.restore(folder, args=_arguments(found))
+        metadata = restored.metadata["metadata"]
+        expected = restored.metadata["checksum"]
+        found = checksum(restored.tree, metadata)
+    except PermissionError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise a dozen different ones
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedError(f"{path} cannot be read: {reason}") from error
+    if found != expected:
+        raise DamagedError(
+            f"the checksum of {path} must be {expected}, got checksum = {found}"
+        )
+    return restored.tree, metadata, found
+
+
+def _hush():
+    """Drops what tensorstore says of reads that end when orbax has closed its loop.
+
+    Where one file of a checkpoint is damaged, every other read ends so, with a
+    traceback that says nothing of it.
+    """
+    earlier = sys.unraisablehook
+    if getattr(earlier, "hushed", False):
+        return
+
+    def hook(found):
+        if str(found.exc_value) != "Event loop is closed":
+            earlier(found)
+
+    hook.hushed = True
+    sys.unraisablehook = hook
+
+
+def _metadata(reader, path):
+    arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    return reader.restore(path, args=arguments).metadata["metadata"]
+
+
+def _arguments(like):
+    types = _as_numpy(like) if like is not None else None
+    tree = ocp.args.PyTreeRestore(item=like, restore_args=types)
+    return ocp.args.Composite(tree=tree, metadata=ocp.args.JsonRestore())
+
+
+def checksum(tree: Any, metadata: dict) -> str:
+    """Returns a hash of every leaf's name, type, shape and bytes, and of the metadata.
+
+    Of the metadata as they come back from JSON: tuples as lists, keys as text.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    plain = json.loads(json.dumps(metadata))
+    digest.update(json.dumps(plain, sort_keys=True).encode())
+    rows = [(path_name(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
+    for name, leaf in sorted(rows, key=lambda row: row[0]):
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def roll(directory: str | pathlib.Path, tree: Any, metadata: dict | None = None):
+    """Saves as the next number in `directory` and removes all but the two newest."""
+    directory = pathlib.Path(directory)
+    numbers = _numbers(directory)
+    save(directory / str(numbers[-1] + 1 if numbers else 0), tree, metadata)
+    _trim(directory)
+
+
+@processes.by_first
+def _trim(directory):
+    for old in directory.iterdir():
+        if old.name not in {str(n) for n in _numbers(directory)[-2:]}:
+            shutil.rmtree(old)
+
+
+def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] | None:
+    """Returns the newest undamaged checkpoint that `roll` left, `None` without one.
+
+    A damaged one is reported and set aside, and the one before it is taken; where there
+    was only one, that is the start.
+
+    Args:
+      directory: The folder that `roll` wrote to.
+      like: As for `restore`.
+
+    Raises:
+      DamagedError: There are two, and neither can be read.
+    """
+    directory, damaged, found = pathlib.Path(directory), [], None
+    for number in reversed(_numbers(directory)):
+        try:
+            found = restore(directory / str(number), like)
+            break
+        except DamagedError as error:
+            log.warning("%s; falling back to what was saved before it", error)
+            damaged.append(directory / str(number))
+    if found is None and len(damaged) > 1:
+        raise DamagedError(
+            f"one of the checkpoints in {directory} must be readable, got none of "
+            f"{len(damaged)}; remove the folder to start over what it holds"
+        )
+    processes.meet("the newest checkpoint is found")
+    _set_aside(damaged)
+    return found
+
+
+def noted(directory: str | pathlib.Path) -> dict | None:
+    """Returns the metadata of the newest checkpoint that `roll` left, unchecked.
+
+    `None` where there is none, or they cannot be read: `newest` checks them.
+    """
+    directory = pathlib.Path(directory).absolute()
+    numbers = _numbers(directory)
+    try:
+        with _checkpointer() as reader:
+            return _metadata(reader, directory / str(numbers[-1]))
+    except PermissionError:
+        raise
+    except Exception:  # orbax raises a dozen different ones
+        return None
+
+
+@processes.by_first
+def _set_aside(damaged):
+    for path in damaged:
+        taken = len(list(path.parent.glob(f"{path.name}.damaged*")))
+        path.rename(path.with_suffix(f".damaged{taken or ''}"))
+
+
+def _numbers(directory):
+    """Returns the numbers of the finished checkpoints, in order."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
+
+
+def _as_numpy(like):
+    return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+
+
+def _checkpointer():
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())

@@ -1,0 +1,343 @@
+"""The training step, training from step a to step b in one dispatch, evaluation.
+
+Everything here is a pure function of one network on one device. A mesh maps the step
+(`axis_name`), a population maps the whole run (`population`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from lthjax.data import batches
+from lthjax.devices import meshes
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Params
+from lthjax.training import losses, optimizers
+
+CACHE = 1_200_000  # weights that the caches of a CPU hold, with their momenta
+METRICS = (
+    "train_loss",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+)
+
+
+class State(NamedTuple):
+    """What training carries from step to step; the step itself is an argument.
+
+    Attributes:
+      params: The parameters, pruned weights at zero.
+      model_state: Batch statistics, {} if there are none.
+      opt_state: The state of the optimizer.
+      loss: The training losses summed since the last validation, float32 [].
+      curve: The learning curve, float32 [points, METRICS]; NaN where there is none yet.
+    """
+
+    params: Params
+    model_state: Any
+    opt_state: Any
+    loss: jax.Array
+    curve: jax.Array
+
+
+def begin(tx: optax.GradientTransformation, ticket: Any, *, points: int = 0) -> State:
+    """Returns the state that a ticket's training starts from.
+
+    Without an optimizer state of its own the ticket gets a fresh one: momentum from
+    zero, the schedule moved to the ticket's step.
+
+    Args:
+      tx: The optimizer.
+      ticket: A `tickets.Ticket`: params, model_state, masks, opt_state, step.
+      points: Room for how many validations.
+    """
+    params = masks_lib.apply(ticket.params, ticket.masks)
+    opt_state = ticket.opt_state
+    if opt_state is None:
+        given = {"tx": tx, "params": params}
+        opt_state = optimizers.at_step(tx.init(params), ticket.step, **given)
+    curve = jnp.full((points, len(METRICS)), jnp.nan, jnp.float32)
+    return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
+
+
+def starter(tx: optax.GradientTransformation, *, points: int) -> Callable:
+    """Returns ticket -> State, `begin` compiled; what moves schedules is not.
+
+    One program serves tickets of all steps, and an optimizer whose schedule cannot be
+    moved may still start at step 0.
+
+    Args:
+      tx: The optimizer.
+      points: As for `begin`.
+    """
+    compiled = jax.jit(lambda ticket: begin(tx, ticket._replace(step=0), points=points))
+
+    def start(ticket):
+        state = compiled(ticket)
+        if ticket.opt_state is not None:
+            return state
+        given = {"tx": tx, "params": ticket.params}
+        moved = optimizers.at_step(state.opt_state, ticket.step, **given)
+        return state._replace(opt_state=moved)
+
+    return start
+
+
+def supervised(apply_fn: Callable, loss_fn: Callable = losses.cross_entropy):
+    """Returns the objective (params, model_state, images, labels) -> (loss, state).
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, model_state).
+      loss_fn: (logits, labels) -> losses [batch]; the objective is their mean.
+    """
+
+    def objective(params, model_state, images, labels):
+        logits, model_state = apply_fn(params, model_state, images, True)
+        return jnp.mean(loss_fn(logits, labels)), model_state
+
+    return objective
+
+
+def plain(state: State) -> Params:
+    """Returns the weights of the forward pass: the parameters as they are."""
+    return state.params
+
+
+def step(
+    objective: Callable,
+    tx: optax.GradientTransformationExtraArgs,
+    *,
+    forward_fn: Callable[[State], Params] = plain,
+    axis_name: str | None = None,
+) -> Callable:
+    """Returns (state, masks, images, labels, at) -> state, one masked update.
+
+        v = forward(w);  g = d/dv objective(v);  w += tx.update(g, w, masks, step=at)
+
+    The masks are an argument: new masks do not compile a new program. Pruned weights
+    are zero when training begins (`begin`), and `tx` holds them there, so that w is
+    where(mask, w, 0) without a copy of it at every step; g is the dense gradient.
+
+    Args:
+      objective: (params, model_state, images, labels) -> (loss, model_state).
+      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`, or one of
+        `dynamic`, which has its own and goes by `at`, the number of the step.
+      forward_fn: The weights that the network is evaluated with, v; other than w for
+        straight-through training alone (`dynamic.forward`).
+      axis_name: The mesh axis that the batch is split over; the gradient and the loss
+        are averaged over it. Map the step with `jax.shard_map(..., check_vma=False)`.
+    """
+
+    def update(state, masks, images, labels, at=None):
+        value_and_grad = jax.value_and_grad(objective, has_aux=True)
+        (loss, model_state), grads = value_and_grad(
+            forward_fn(state), state.model_state, images, labels
+        )
+        if axis_name is not None:
+            loss, grads = lax.pmean((loss, grads), axis_name)
+        updates, opt_state = tx.update(
+            grads, state.opt_state, state.params, masks=masks, step=at
+        )
+        params = optax.apply_updates(state.params, updates)
+        return State(params, model_state, opt_state, state.loss + loss, state.curve)
+
+    return update
+
+
+def runner(
+    step_fn: Callable,
+    fetch_fn: Callable,
+    measure_fn: Callable = lambda state, masks, data, at: state,
+    *,
+    size: int,
+    batch_size: int,
+    every: int | None = None,
+) -> Callable:
+    """Returns (member, data, start, stop) -> state: all steps from start to stop.
+
+    A member is (state, masks, key). The key decides which examples form a step and how
+    they are augmented, as a function of the step alone, so that a run cut anywhere and
+    continued has the same bits. The bounds may be traced: any length, one compilation.
+
+    Args:
+      step_fn: (state, masks, images, labels, step) -> state.
+      fetch_fn: (key, data, indices [batch]) -> (images, labels), normalised, augmented.
+      measure_fn: (state, masks, data, at) -> state, called before step `at` at the
+        multiples of `every`, between epochs and at `stop`; see `validation`.
+      size: The number of training examples.
+      batch_size: The number of examples in a step.
+      every: In steps.
+    """
+
+    def run(member, data, start, stop):
+        state, masks, key = member
+        order_key, augment_key = jax.random.split(key)
+
+        def body(step, indices, state):
+            key = jax.random.fold_in(augment_key, step)
+            return step_fn(state, masks, *fetch_fn(key, data, indices), step)
+
+        def pause(at, state):
+            return measure_fn(state, masks, data, at)
+
+        sizes = {"size": size, "batch_size": batch_size, "every": every}
+        return batches.over_steps(
+            order_key, body, state, pause, start=start, stop=stop, **sizes
+        )
+
+    return run
+
+
+def points(start: int, until: int, every: int) -> list[int]:
+    """Returns the steps at which a training from start is validated, its end too."""
+    first = (start // every + 1) * every
+    return [*range(first, until, every), until]
+
+
+def validation(
+    evaluate_fn: Callable,
+    *,
+    every: int,
+    forward_fn: Callable[[State], Params] = plain,
+) -> Callable:
+    """Returns a `measure_fn` that writes a point of the learning curve when it is due.
+
+    It is due at multiples of `every` and at the end. Whether it is due is one scalar
+    for a whole population, so that under `vmap` it stays a branch.
+
+    Args:
+      evaluate_fn: (params, model_state, examples) -> (loss, accuracy).
+      every: In steps.
+      forward_fn: As for `step`.
+
+    Returns:
+      (state, masks, data, at) -> state, where `data` has the fields `span`, the (start,
+      until) of the training, and `validation` and `test`, examples.
+    """
+
+    def measure(state, masks, data, at):
+        del masks  # pruned weights are zero
+        start, until = data.span
+        before = (at - 1) // every
+        length = at - jnp.maximum(start, before * every)
+
+        def write(curve, loss):
+            params = forward_fn(state)
+            row = [loss / length]
+            for examples in (data.validation, data.test):
+                row += evaluate_fn(params, state.model_state, examples)
+            index = before - start // every
+            return curve.at[index].set(jnp.stack(row)), jnp.zeros_like(loss)
+
+        due = (at % every == 0) | (at == until)
+        pair = state.curve, state.loss
+        curve, loss = lax.cond(due, write, lambda *pair: pair, *pair)
+        return state._replace(curve=curve, loss=loss)
+
+    return measure
+
+
+def counter(apply_fn: Callable, prepare_fn: Callable) -> Callable:
+    """Returns (params, model_state, chunk) -> sums over the images of a chunk.
+
+    The sums [3] are of losses, in nats, of correct answers, and of weights; a chunk is
+    (images [batch, ...], labels [batch], weights [batch]), as `evaluator` has them.
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, state).
+      prepare_fn: uint8 images -> normalised images.
+    """
+
+    def count(params, model_state, chunk):
+        images, labels, weights = chunk
+        logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
+        loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
+        correct = jnp.sum(losses.correct(logits, labels) * weights)
+        return jnp.stack([loss, correct, jnp.sum(weights)])
+
+    return count
+
+
+def evaluator(
+    apply_fn: Callable, prepare_fn: Callable, *, axis_name: str | None = None
+) -> Callable:
+    """Returns (params, model_state, examples) -> (mean loss in nats, accuracy).
+
+    `examples` are (images [n, batch, ...], labels [n, batch], weights [n, batch]), the
+    weights 1, or 0 for what only fills the last batch: `batches.chunks`.
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, state).
+      prepare_fn: uint8 images -> normalised images.
+      axis_name: The mesh axis whose devices share every batch and add up their sums.
+    """
+
+    count = counter(apply_fn, prepare_fn)
+
+    def evaluate(params, model_state, examples):
+        def add(sums, chunk):
+            rows = meshes.share(chunk, axis_name)
+            return sums + count(params, model_state, rows), None
+
+        sums, _ = lax.scan(add, jnp.zeros(3), tuple(examples))
+        loss, correct, total = sums if axis_name is None else lax.psum(sums, axis_name)
+        return loss / total, correct / total
+
+    return evaluate
+
+
+def population(fn: Callable, *, together: int | None = None) -> Callable:
+    """Maps fn(member, *shared) over members stacked on a leading axis.
+
+    Args:
+      fn: A pure function of one member and of what all members share.
+      together: How many members are computed at once, by `vmap`, with the numbers of
+        separate runs but for rounding, one such group after the other; `None` for all.
+        With 1, `lax.map`, they have the bits of separate runs.
+    """
+
+    def mapped(members, *shared):
+        def one(member):
+            return fn(member, *shared)
+
+        count = len(jax.tree.leaves(members)[0])
+        if together is None or 1 < count <= together:
+            return jax.vmap(one)(members)
+        return lax.map(one, members, batch_size=None if together == 1 else together)
+
+    return mapped
+
+
+def together(params: Params) -> int | None:
+    """Returns how many members of a population train fastest at once here.
+
+    All of them, `None`, on an accelerator, which a small network leaves idle. On a CPU
+    `vmap` turns convolutions into grouped ones, slower than one after the other, and
+    members whose weights do not fit into its caches wait for the memory: a step of 64
+    LeNet-300-100 took 1.3 times as long all at once as in groups of four.
+
+    Args:
+      params: The parameters of one network, or their shapes.
+    """
+    leaves = jax.tree.leaves(params)
+    if jax.default_backend() != "cpu":
+        return None
+    if any(len(w.shape) > 2 for w in leaves):
+        return 1
+    return max(1, CACHE // sum(w.size for w in leaves))
+
+
+def stack(trees: list) -> Any:
+    """Stacks trees of equal structure on a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def member(tree: Any, index: int) -> Any:
+    """Returns one member of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)

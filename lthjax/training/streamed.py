@@ -1,0 +1,236 @@
+"""Training on data that stay on the disk: one dispatch a step, batches read ahead.
+
+The same step, the same order and the same validations as where the data lie on the
+device, in the same form: (states, (masks, keys), span, start, stop) -> states.
+"""
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lthjax.data import read_ahead
+from lthjax.data import splits as splits_lib
+from lthjax.devices import meshes
+from lthjax.training import steps
+
+
+class Feed(NamedTuple):
+    """Where a program's batches come from, on the devices.
+
+    Attributes:
+      batches: (keys, start, stop, until) -> the batches of the steps from start to
+        stop - 1 of a training that ends at until, keys as `streams.distinct` has them.
+      chunks: () -> every chunk of the held-out sets once.
+      sets: Which of these sets each of the chunks is of.
+      mesh: The devices.
+    """
+
+    batches: Callable[[tuple, int, int, int], Iterator]
+    chunks: Callable[[], Iterator]
+    sets: list[int]
+    mesh: jax.sharding.Mesh
+
+
+class Point(NamedTuple):
+    """What a validation has found, as `training.validation` takes it.
+
+    Attributes:
+      span: The steps of the training.
+      validation: (loss, accuracy).
+      test: (loss, accuracy).
+    """
+
+    span: tuple
+    validation: tuple
+    test: tuple
+
+
+def feed(
+    source: splits_lib.Source,
+    sizes: tuple[int, int],
+    mesh: jax.sharding.Mesh,
+    *,
+    workers: int = 0,
+) -> Feed:
+    """Returns the feed of a source whose splits are `Stored`.
+
+    Every process reads the rows of its own devices and no others.
+
+    Args:
+      source: The data set.
+      sizes: Of a batch in training, and of a chunk in evaluation.
+      mesh: The devices, whose axis `data` divides both.
+      workers: Processes that read in training; 0: threads of this one.
+    """
+    rows = [meshes.own_rows(mesh, size) for size in sizes]
+    sharding = meshes.by_rows(mesh)
+    place_fn = jax.device_put if meshes.trivial(mesh) else read_ahead.placed(sharding)
+    held_out = read_ahead.HeldOut((source.validation, source.test), sizes[1], rows[1])
+
+    def opened(asked, start):
+        keys, until = asked
+        stream = read_ahead.Training(source.train, keys, sizes[0], rows[0])
+        how = {"workers": workers, "place_fn": place_fn}
+        return read_ahead.training(stream, start, until, **how)
+
+    follow, close = _continued(opened)
+    sets = [index for index, _ in read_ahead.chunks(held_out)]
+    circle, _ = _continued(
+        lambda _, start: read_ahead.held_out(held_out, place_fn=place_fn), len(sets)
+    )
+
+    def batches(keys, start, stop, until):
+        yield from follow((keys, until), start, stop)
+        if stop == until:
+            close()
+
+    return Feed(batches, lambda: circle(None, 0, len(sets)), sets, mesh)
+
+
+def _continued(open_fn: Callable, period: int = sys.maxsize) -> tuple:
+    """Returns (asked, start, stop) -> items, which goes on where it stopped; and close.
+
+    Asked for something else, it closes its iterator and takes open_fn(asked, start);
+    after `period` items it is where it began.
+    """
+    live, where = None, None
+
+    def close():
+        nonlocal live, where
+        if live is not None:
+            live.close()
+        live, where = None, None
+
+    def items(asked, start, stop):
+        nonlocal live, where
+        if where != (asked, start):
+            close()
+            live = open_fn(asked, start)
+        where = None  # nowhere, unless all of it is taken
+        for _ in range(start, stop):
+            yield next(live)
+        where = asked, stop % period
+
+    weakref.finalize(items, close)  # or at the end of the program
+    return items, close
+
+
+def trainer(
+    functions: tuple,
+    feed: Feed,
+    compile_fn: Callable,
+    *,
+    every: int,
+    forward_fn: Callable = steps.plain,
+    axis_name: str | None = None,
+) -> Callable:
+    """Returns the training of a population, in the form of `compiled.trainer`.
+
+    Nothing waits for a step: while one runs, the next are dispatched.
+
+    Args:
+      functions: (step, count, prepare): a step as `training.runner` takes it, what
+        `training.counter` returns, and (key, images) -> images, which augments and
+        normalises.
+      feed: Where batches come from.
+      compile_fn: (fn, fed=bool) -> the function fn(member, *shared) of a population,
+        (donated, rest of the members, *shared) -> results, compiled; `fed` as in
+        `meshes.over`.
+      every: Steps between two validations.
+      forward_fn: As for `training.step`.
+      axis_name: The mesh axis that batches and chunks are split over.
+
+    Returns:
+      (states, (masks, keys), span, start, stop) -> states; `states` are given away.
+    """
+    step, count, prepare = functions
+
+    def one(member, batch, at):
+        state, masks, key, which = member
+        _, augment_key = jax.random.split(key)  # as `training.runner`
+        images, labels = (array[which] for array in batch)
+        images = prepare(jax.random.fold_in(augment_key, at), images)
+        return step(state, masks, images, labels, at)
+
+    update = compile_fn(one, fed=True)
+    add = _added(count, axis_name)
+    validate = _validation(add, feed, compile_fn, every, forward_fn)
+
+    def run(states, fixed, span, start, stop):
+        masks, keys = fixed
+        found, which = read_ahead.distinct(meshes.collected(keys))
+        fixed = masks, keys, meshes.spread(feed.mesh, which)
+        for at, batch in enumerate(feed.batches(found, start, stop, span[1]), start):
+            states = update(states, fixed, batch, np.int32(at))
+            if (at + 1) % every == 0 or at + 1 == span[1]:
+                states = validate(states, span, at + 1)
+        return states
+
+    return run
+
+
+def evaluation(count: Callable, feed: Feed) -> Callable:
+    """Returns (params, model_state) -> {metric: value} of the held-out sets.
+
+    Args:
+      count: What `training.counter` returns.
+      feed: Where the chunks come from.
+    """
+    add = jax.jit(_added(count), donate_argnums=0)
+
+    def measure(params, model_state):
+        given = jnp.zeros((2, 3)), params, model_state
+        sums, *trees = meshes.copied(feed.mesh, given)
+        for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            sums = add(sums, *trees, chunk, np.int32(index))
+        values = [value for pair in _means(meshes.collected(sums)) for value in pair]
+        return dict(zip(steps.METRICS[1:], values, strict=True))
+
+    return measure
+
+
+def _validation(add, feed, compile_fn, every, forward_fn):
+    """Returns (states, span, at) -> states, with a point of the learning curve."""
+    measured = steps.validation(
+        lambda params, model_state, found: found, every=every, forward_fn=forward_fn
+    )
+
+    def chunked(member, chunk, index):
+        sums, state = member
+        return add(sums, forward_fn(state), state.model_state, chunk, index)
+
+    def pointed(member, span, at):
+        state, sums = member
+        return measured(state, None, Point(span, *_means(sums)), at)
+
+    chunked, pointed = compile_fn(chunked, fed=True), compile_fn(pointed)
+
+    def validate(states, span, at):
+        sums = meshes.spread(feed.mesh, jnp.zeros((len(states.loss), 2, 3)))
+        for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            sums = chunked(sums, (states,), chunk, np.int32(index))
+        return pointed(states, (sums,), span, np.int32(at))
+
+    return validate
+
+
+def _added(count, axis_name=None):
+    """Returns what adds a chunk to the sums [set, 3] of the set it is of."""
+
+    def add(sums, params, model_state, chunk, index):
+        found = count(params, model_state, [array[0] for array in chunk])
+        found = found if axis_name is None else lax.psum(found, axis_name)
+        return sums.at[index].add(found)
+
+    return add
+
+
+def _means(sums):
+    """Returns (loss, accuracy) of each set."""
+    return tuple((loss / total, correct / total) for loss, correct, total in sums)

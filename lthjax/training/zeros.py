@@ -1,0 +1,299 @@
+"""Zero is zero: what holds pruned weights, and all that mirrors them, at zero."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Masks, Params
+
+# States that hold their moments in other coordinates than the parameters'.
+ROTATED = ("GaLoreState",)
+# Moments that masked gradients alone move, weight by weight: they are zero at what is
+# off from the beginning (in Adamax and Yogi, an epsilon).
+FED = ("TraceState", "ScaleByAdamState")
+
+
+def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Wraps an optimizer so that pruned weights stay exactly zero.
+
+    `update(grads, state, params, masks=masks)` masks what goes into `inner` (the
+    gradients), what comes out of it (the updates), and what it copies of the weights:
+
+        u, state = inner.update(where(mask, grads, 0), state, params)
+        updates  = where(mask, u, -params);  copy = where(mask, copy, 0)
+
+    so that `params + updates == 0.0` at every pruned weight that is finite (apply the
+    masks first), whatever momentum, weight decay or noise `inner` has, and so that the
+    copies of the weights in its state (of `optax.contrib.schedule_free`, for one) are
+    those of the pruned network; see `stepped`. The moments of SGD and Adam are left to
+    the masked gradients: where masks change from call to call, what goes leaves moments
+    behind that fade, that norms over a layer (`optax.lamb`) see, and that act if it
+    comes back; `state = zeros.cleared(tx, state, params, masks)` clears them at a
+    change. It goes outermost: inside another
+    optimizer (`optax.partition`, `optax.masked`, `optax.lookahead`) nobody hands it the
+    masks and it raises. flax's `TrainState.apply_gradients` does not pass `masks` on:
+    call `tx.update` yourself.
+
+    Args:
+      inner: Any optax optimizer, but one of pairs of parameters (`optax.lookahead`).
+
+    Returns:
+      An optimizer whose `update` needs the extra argument `masks`, a mask tree that may
+      be traced and may differ from call to call.
+
+    Raises:
+      ValueError: `inner` is no optimizer; in `update`, `params` or `masks` is not
+        given, or they do not go together.
+    """
+    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
+        raise ValueError(
+            "keep(inner) needs an optimizer with init and update, got inner = "
+            f"{inner!r}; call its factory first"
+        )
+    inner = _extended(inner)
+
+    def init(params):
+        check_plain(params, "keep(inner).init")
+        state = inner.init(params)
+        _check_single(state)
+        return state
+
+    def update(updates, state, params=None, *, masks=_MISSING, **extra):
+        if params is None:
+            raise ValueError(
+                "keep(inner).update needs the parameters, got params = None; call "
+                "update(grads, state, params, masks=masks)"
+            )
+        if masks is _MISSING:
+            raise ValueError(
+                "keep(inner).update needs the masks, got none; call update(grads, "
+                "state, params, masks=masks), with keep outermost: an optimizer around "
+                "it (lookahead, partition, masked, MultiSteps) hands no masks on"
+            )
+        check_plain(params, "keep(inner).update")
+        _check_fit(params, masks)
+        updates, state = stepped(inner, updates, state, params, masks, **extra)
+        return cancelled(updates, params, masks), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+_MISSING = object()
+
+
+def _extended(inner):
+    """Returns an optimizer that takes extra arguments; `optax.MultiSteps` too."""
+    pair = optax.GradientTransformationExtraArgs(inner.init, inner.update)
+    extra = isinstance(inner, optax.MultiSteps | optax.GradientTransformationExtraArgs)
+    return pair if extra else optax.with_extra_args_support(inner)
+
+
+def check_plain(params: Params, what: str) -> None:
+    """Refuses pairs of parameters, of which masks say nothing.
+
+    Raises:
+      ValueError: They are those of `optax.lookahead`.
+    """
+    if isinstance(params, optax.LookaheadParams):
+        raise ValueError(
+            f"{what} needs the parameters of one network, got the pair (fast, slow) of "
+            "optax.lookahead, whose slow ones masks would not reach; prune without it"
+        )
+
+
+def _check_single(state):
+    """Refuses the state of an optimizer whose parameters are pairs."""
+    kind = optax.LookaheadState
+    nodes = jax.tree.leaves(state, is_leaf=lambda n: isinstance(n, kind))
+    if any(isinstance(node, kind) for node in nodes):
+        raise ValueError(
+            "keep(inner) needs an optimizer of the parameters of one network, got "
+            "optax.lookahead, whose slow ones masks would not reach; prune without it"
+        )
+
+
+def _check_fit(params, masks):
+    """Refuses masks of other parameters, also where `partition` has hidden some."""
+
+    def fits(w, mask):
+        return mask is None or jnp.shape(mask) == jnp.shape(w)
+
+    try:
+        fit = all(jax.tree.leaves(jax.tree.map(fits, params, masks)))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        fit = False
+    if not fit:
+        raise ValueError(
+            "keep(inner).update needs masks of its parameters, got masks of "
+            f"{', '.join(masks_lib.names(masks)) or 'nothing'} for parameters "
+            f"{', '.join(masks_lib.names(params)) or 'without leaves'}; keep goes "
+            "outermost, around optax.partition and optax.masked"
+        )
+
+
+def stepped(
+    inner: optax.GradientTransformationExtraArgs,
+    grads: Params,
+    state: Any,
+    params: Params,
+    masks: Masks,
+    **extra: Any,
+) -> tuple[Params, Any]:
+    """Returns the (updates, state) of an optimizer that knows nothing of what is off.
+
+    Its gradients are masked. Of every weight that is off its state has what `init` has
+    of a zero before the update (a scale, for one, may not be zero), and zeros after it.
+    The moments of SGD and Adam are left alone: they are zero there from the beginning,
+    and decay to zero where a weight is switched off later.
+
+    Args:
+      inner: The optimizer.
+      grads: The gradients.
+      state: Its state.
+      params: The parameters.
+      masks: Which are on.
+      **extra: What else `inner.update` takes.
+    """
+    grads = masks_lib.apply(grads, masks)
+    marks = mirrors(inner, state, params, apart=FED)
+    if all(at is None for at in marks):
+        return inner.update(grads, state, params, **extra)
+    fresh = inner.init(jax.tree.map(jnp.zeros_like, params))
+    if jax.tree.structure(fresh) == jax.tree.structure(state):
+        state = _put(marks, params, masks, state, fresh)
+    updates, after = inner.update(grads, state, params, **extra)
+    if jax.tree.structure(after) != jax.tree.structure(state):
+        marks = mirrors(inner, after, params, apart=FED)
+    return updates, _put(marks, params, masks, after)
+
+
+def cancelled(updates: Params, params: Params, masks: Masks) -> Params:
+    """Puts -param at every entry of the updates that is off."""
+    return jax.tree.map(
+        lambda u, w, mask: u if mask is None else jnp.where(mask, u, -w),
+        updates,
+        params,
+        masks,
+    )
+
+
+def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
+    """Sets what an optimizer's state holds of each weight that is off to zero.
+
+    A statistic that rows or columns share (Adafactor's) has no place for one weight,
+    and stays; one with leading axes of its own (the memory of L-BFGS) is cleared along
+    them; moments in other coordinates (GaLore's) stay.
+
+    Args:
+      inner: The optimizer.
+      state: Its state.
+      params: The parameters.
+      masks: Which are on.
+    """
+    return _put(mirrors(inner, state, params), params, masks, state)
+
+
+def mirrors(
+    inner: Any, state: Any, params: Params, *, apart: tuple[str, ...] = ()
+) -> list[int | None]:
+    """Returns which parameter each leaf of an optimizer state mirrors, by position.
+
+    A leaf mirrors the parameter whose path its own ends with, if its last axes are the
+    parameter's: -1 if it is all of them in one vector (`optax.flatten`), `None` if it
+    mirrors none.
+
+    Args:
+      inner: The optimizer.
+      state: Its state.
+      params: The parameters, or their shapes.
+      apart: Names of types of states that are taken to mirror nothing.
+    """
+    apart = (*apart, *ROTATED)
+
+    def hidden(node):
+        return type(node).__name__ in apart
+
+    rows = jax.tree_util.tree_leaves_with_path(params)
+    index = {tuple(path): i for i, (path, _) in enumerate(rows)}
+    shapes = [jnp.shape(w) for _, w in rows]
+    total = sum(w.size for _, w in rows)
+    found, doubtful = [], False
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=hidden):
+        if hidden(leaf):
+            found += [None] * len(jax.tree.leaves(leaf))
+            continue
+        at = _mirrored(path, leaf, index, shapes)
+        if at is None and jnp.shape(leaf) == (total,):
+            at = -1
+        doubtful |= at is not None and (at == -1 or not rows[at][0])
+        found.append(at)
+    if doubtful:
+        grows = _growing(inner, params, len(found))
+        sure = [at is None or (at >= 0 and rows[at][0]) for at in found]
+        found = [
+            at if known or bigger else None
+            for at, known, bigger in zip(found, sure, grows, strict=True)
+        ]
+    return found
+
+
+def _mirrored(path, leaf, index, shapes):
+    """Returns the position of the parameter with the longest path that fits, if any."""
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return None
+    for start in range(len(path) + 1):
+        at = index.get(tuple(path[start:]))
+        if at is not None:
+            shape, own = shapes[at], jnp.shape(leaf)
+            scalar = not shape and not path[start:]
+            return at if own[len(own) - len(shape) :] == shape and not scalar else None
+    return None
+
+
+def _growing(inner, params, count):
+    """Says of every leaf of a state whether it grows with the parameters."""
+
+    def larger(w):
+        return jax.ShapeDtypeStruct(tuple(n + 1 for n in w.shape), w.dtype)
+
+    own = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, w.dtype), params)
+    pair = [
+        jax.tree.leaves(jax.eval_shape(inner.init, shapes))
+        for shapes in (own, jax.tree.map(larger, params))
+    ]
+    if {len(leaves) for leaves in pair} != {count}:
+        return [True] * count
+    return [a.shape != b.shape for a, b in zip(*pair, strict=True)]
+
+
+def _put(marks, params, masks, state, other=None):
+    """Puts another state's entries, or zeros, where a weight is off."""
+    given = jax.tree.leaves(
+        jax.tree.map(lambda w, mask: (mask,), params, masks),
+        is_leaf=lambda n: isinstance(n, tuple),
+    )
+    given = [mask for (mask,) in given]
+    leaves, treedef = jax.tree.flatten(state)
+    others = jax.tree.leaves(other) if other is not None else [None] * len(leaves)
+    found = [
+        leaf if at is None else _where(at, given, params, leaf, instead)
+        for at, leaf, instead in zip(marks, leaves, others, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, found)
+
+
+def _where(at, masks, params, leaf, instead):
+    if at == -1:
+        pairs = zip(masks, jax.tree.leaves(params), strict=True)
+        full = [jnp.ones(w.shape, bool) if m is None else m for m, w in pairs]
+        mask = jnp.concatenate([m.ravel() for m in full])
+    else:
+        mask = masks[at]
+    if mask is None:
+        return leaf
+    instead = jnp.zeros_like(leaf) if instead is None else instead
+    mask = jnp.broadcast_to(mask, jnp.shape(leaf))
+    return jnp.where(mask, leaf, jnp.asarray(instead, jnp.result_type(leaf)))

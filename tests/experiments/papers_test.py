@@ -1,0 +1,130 @@
+"""What the experiments compute from numbers alone, beside the published ones."""
+
+import importlib.util
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from paths import ROOT
+
+EXPERIMENTS = ROOT / "experiments"
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("width", ["5000", "20000"])
+def test_the_published_heat_maps_give_the_published_first_steps(width):
+    experiment = loaded("wolfe2021")
+    published = experiment.PUBLISHED
+    cells = {
+        int(size): [
+            (step, SimpleNamespace(mean=value))
+            for step, value in zip(published["iterations"], row, strict=True)
+        ]
+        for size, row in published["heat"][width].items()
+    }
+    found = experiment.first(cells)
+    wanted = [1000 * first for first in published["first"][width]]
+    assert [found[size] for size in experiment.SIZES] == wanted
+
+
+def test_a_draw_fires_by_the_threshold_of_its_config():
+    experiment = loaded("you2020")
+    masks = np.arange(20) < np.arange(10, 15)[:, None]  # one bit of 20 an epoch
+    fired = {
+        threshold: experiment.fired(
+            masks,
+            SimpleNamespace(early_bird=SimpleNamespace(queue=3, threshold=threshold)),
+        )
+        for threshold in (0.01, 0.06)
+    }
+    assert set(fired[0.01].values()) == {-1}
+    # Three distances of a twentieth are known at the fourth mask.
+    assert fired[0.06]["consecutive"] == 4
+
+
+def test_iterative_pruning_takes_a_fifth_a_level_and_meets_each_density():
+    experiment = loaded("tanaka2020")
+    kept = [1 - sparsity for sparsity in experiment.by_fifths([0.64, 0.1, 0.02])]
+    ratios = np.array(kept) / [1.0, *kept[:-1]]
+    for density in (0.64, 0.1, 0.02):
+        assert np.isclose(kept, density).sum() == 1
+    assert (ratios > 0.8 - 1e-9).all() and (ratios < 0.99).all()
+    # Two, then nine more to 0.8^11 < 0.1, then eight to 0.1 * 0.8^8 < 0.02.
+    assert len(kept) == 2 + 9 + 8
+    assert (ratios < 0.8 + 1e-9).sum() == len(kept) - 2
+
+
+def test_only_the_levels_at_the_densities_asked_for_are_shown():
+    experiment = loaded("tanaka2020")
+    asked = [0.64, 0.1]
+    levels = {"iterative": experiment.by_fifths(asked), "one_shot": (1 - 0.64, 1 - 0.1)}
+    found = {
+        run: SimpleNamespace(search=SimpleNamespace(sparsities=sparsities))
+        for run, sparsities in levels.items()
+    }
+    rows = [{"run": run, "level": n} for run in found for n in range(20)]
+    shown = experiment.shown(rows, found, asked)
+    assert [tuple(row.values()) for row in shown] == [
+        *(("iterative", 0, None), ("iterative", 2, 0.64), ("iterative", 11, 0.1)),
+        *(("one_shot", 0, None), ("one_shot", 1, 0.64), ("one_shot", 2, 0.1)),
+    ]
+
+
+@pytest.mark.parametrize("densities", ["0", "-0.1", "1.5", "0.1,nan"])
+def test_a_density_is_a_part(densities):
+    options = SimpleNamespace(densities=densities, smoke=False)
+    with pytest.raises(ValueError, match=r"densities must lie in \(0, 1\], got"):
+        loaded("tanaka2020").densities(options)
+
+
+@pytest.mark.parametrize(
+    "cell, epoch, rewound, gone",
+    [
+        # ceil(45,000 / 128) and ceil(95,000 / 128) steps an epoch.
+        ("cifar100-resnet18-magnitude", 352, 3, 90),
+        ("cifar10-resnet18-snip", 352, 0, 90),
+        ("tiny_imagenet-resnet18-magnitude", 743, 3, 100),
+        ("tiny_imagenet-vgg16-grasp", 743, 0, 100),
+        ("cifar10-resnet8-one_shot", 79, 0, 3),  # of 5,000 images, 64 a batch
+    ],
+)
+def test_what_a_cell_says_in_epochs_are_those_of_its_own_data(
+    cell, epoch, rewound, gone
+):
+    options = SimpleNamespace(data_dir="", seeds=3, ablation=False, smoke=False)
+    found = loaded("jaiswal2021").config(cell, options)
+    assert found.search.rewind_to == rewound * epoch
+    whole = found.train.epochs * epoch - found.search.rewind_to
+    for ghost in (found.retraining.neurons, found.retraining.skips):
+        end = found.search.rewind_to + math.ceil(ghost.end * whole)
+        assert end == gone * epoch == found.schedule.drops[0] * epoch
+
+
+def test_every_published_column_of_cifar_stands_beside_one_of_ours():
+    experiment = loaded("wolfe2021_cifar")
+    options = SimpleNamespace(sizes="", validation=5000)
+    assert experiment.sizes(options) == [10_000, 30_000, 45_000]
+    row = {"model": "resnet34", "draw_at": 60_000}
+    shown = [experiment.beside({**row, "size": n}, options) for n in (10_000, 45_000)]
+    assert shown == ["85.56", "94.28 (50,000 images)"]
+    for other in ({"draw_at": 61_000}, {"model": "vgg11"}, {"size": 44_000}):
+        missing = {**row, "size": 45_000, **other}
+        assert experiment.beside(missing, options) == "not supplied"
+
+
+def test_the_epochs_in_the_hull_are_told_with_what_they_say_of_the_network():
+    experiment = loaded("wolfe2021_theory")
+    options = SimpleNamespace(examples=1000, margin_rate=0.1)
+    margins = [(3e-4, 0.5), (-2e-5, 0.75), (1e-3, 1.0)]
+    text = "\n".join(experiment.memberships(margins, options))
+    assert "at epochs: 0, 2 of 0 to 2; published, the first: 1." in text
+    assert "| 1 | -2e-05 | 75.0 |" in text
+    none = experiment.memberships([(-1.0, 0.5)], options)[0]
+    assert "at epochs: none of 0 to 0" in none

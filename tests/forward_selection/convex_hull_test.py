@@ -1,0 +1,163 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from lthjax.forward_selection import convex_hull, pretraining_bound, two_layer
+from lthjax.training import losses
+
+SQUARE = jnp.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])  # a neuron a corner
+
+
+def dictionary(seed=0):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.standard_normal((12, 6)), jnp.float32)
+
+
+def test_the_diameter_is_the_largest_distance_and_lies_between_one_and_two_radii():
+    features = dictionary()
+    gaps = features[:, None] - features[None]
+    wanted = np.sqrt(np.mean(np.square(gaps), axis=2).max())
+    np.testing.assert_allclose(convex_hull.diameter(features), wanted, rtol=1e-5)
+    assert convex_hull.radius(features) <= wanted <= 2 * convex_hull.radius(features)
+
+
+@pytest.mark.parametrize(
+    "target, squared",
+    # The nearest point of the square is the target cut to it, coordinate by coordinate.
+    [((0.3, -0.2), 0.0), ((3.0, 0.0), 4 / 2), ((2.0, 3.0), (1 + 4) / 2)],
+)
+def test_the_distance_to_a_square_is_the_known_one(target, squared):
+    found = convex_hull.nearest(SQUARE, jnp.array(target), tolerance=1e-6)
+    assert abs(found.loss - squared / 2) <= found.gap + 1e-6
+    np.testing.assert_allclose(found.weights.sum(), 1, rtol=1e-5)
+
+
+def test_a_mixture_is_in_the_hull_and_the_gap_certifies_it():
+    features = dictionary()
+    mixture = np.random.default_rng(1).dirichlet(np.ones(12))
+    target = jnp.asarray(mixture @ features, jnp.float32)
+    found = convex_hull.nearest(features, target, tolerance=1e-4)
+    scale = jnp.mean(jnp.square(target)) / 2
+    assert 0 <= found.loss <= found.gap + 1e-6 <= 1e-4 * scale + 2e-6
+    direct = jnp.mean(jnp.square(found.weights @ features - target)) / 2
+    np.testing.assert_allclose(found.loss, direct, atol=1e-6)
+
+
+def test_the_hull_is_never_farther_than_the_dense_network():
+    features = dictionary(4)
+    target = features.mean(0) + 1e-3
+    found = convex_hull.nearest(features, target, most=3)
+    assert found.loss <= jnp.mean(jnp.square(features.mean(0) - target)) / 2 + 1e-9
+
+
+def test_labels_that_a_mixture_gives_have_a_margin_and_contradictions_have_none():
+    features = np.asarray(dictionary(2), float)
+    mixture = np.random.default_rng(3).dirichlet(np.ones(12))
+    signs = np.where(mixture @ features > 0, 1, -1)
+    margin, weights = convex_hull.margin(features, signs)
+    assert margin >= np.abs(mixture @ features).min() - 1e-7
+    assert (signs * (weights @ features)).min() == pytest.approx(margin, abs=1e-6)
+    doubled = np.concatenate([features, features], axis=1)
+    assert convex_hull.margin(doubled, np.append(signs, -signs))[0] <= 1e-7
+    with pytest.raises(ValueError, match=r"signs must be \+1 or -1"):
+        convex_hull.margin(features, np.arange(6))
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_the_hull_has_what_a_linear_program_has(outside):
+    features = np.asarray(dictionary(5), float)
+    rng = np.random.default_rng(6)
+    for _ in range(3):
+        target = rng.dirichlet(np.ones(12)) @ features
+        if outside:  # beyond all neurons in some direction
+            along = rng.standard_normal(6)
+            target = target + 2 * along * np.ptp(features @ along) / (along @ along)
+        found = optimize.linprog(
+            np.zeros(12),
+            A_eq=np.concatenate([features.T, np.ones((1, 12))]),
+            b_eq=np.append(target, 1.0),
+        )
+        near = convex_hull.nearest(
+            jnp.asarray(features, jnp.float32), jnp.float32(target)
+        )
+        assert (found.status == 0) == (near.loss <= near.gap + 1e-6)
+        assert (found.status == 2) == outside
+
+
+def test_a_step_of_gradient_descent_contracts_along_the_kernel_as_linearised():
+    m, rate = 5, 0.7
+    x = jax.random.normal(jax.random.key(1), (m, 4))
+    y = jax.random.normal(jax.random.key(2), (m,))
+    for activation in (jnp.tanh, jax.nn.sigmoid):
+        params = two_layer.initialise(jax.random.key(0), 7, 4)
+
+        def outputs(params, activation=activation):
+            return two_layer.logits(params, x, activation)
+
+        before, along = jax.linearize(outputs, params)
+        grads = jax.grad(lambda p: jnp.mean(losses.squared(outputs(p), y)))(params)
+        after = before + along(jax.tree.map(lambda g: -rate * g, grads))
+        kernel = two_layer.tangent_kernel(params, x, activation)
+        values, vectors = np.linalg.eigh(np.asarray(kernel, float))
+        wanted = (1 - rate * values / m) * (vectors.T @ (before - y))
+        np.testing.assert_allclose(
+            vectors.T @ (after - y), wanted, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_a_wide_network_contracts_about_as_its_kernel_says():
+    m, inputs, width = 25, 20, 4000
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((m, inputs))
+    x = jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), jnp.float32)
+    # The mean of n neurons learns y / sqrt(n) as their sum by sqrt(n) learns y.
+    y = jnp.asarray(rng.choice([-1.0, 1.0], m) / np.sqrt(width), jnp.float32)
+    params = two_layer.initialise(jax.random.key(0), width, inputs)
+    values = np.linalg.eigvalsh(two_layer.tangent_kernel(params, x, jnp.tanh))
+    rate = 0.9 * m / values[-1]
+
+    def loss(params):
+        return jnp.mean(losses.squared(two_layer.logits(params, x, jnp.tanh), y))
+
+    def step(params, _):
+        value, grads = jax.value_and_grad(loss)(params)
+        return jax.tree.map(lambda w, g: w - rate * g, params, grads), value
+
+    found = np.asarray(jax.jit(lambda p: jax.lax.scan(step, p, length=150))(params)[1])
+    last = pretraining_bound.tail(found)
+    rho = pretraining_bound.fitted(np.arange(150)[last], found[last]).rho
+    ratio = (1 - np.sqrt(rho)) / (rate * values[0] / m)
+    assert 0.7 <= ratio <= 1.3  # the kernel moves while the network trains
+
+
+def test_the_tangent_kernel_is_the_jacobian_times_itself():
+    params = two_layer.initialise(jax.random.key(0), 7, 4)
+    x = jax.random.normal(jax.random.key(1), (5, 4))
+    for activation in (jnp.tanh, jax.nn.sigmoid):
+        jacobian = jax.jacrev(lambda p, a=activation: two_layer.logits(p, x, a))(params)
+        rows = [leaf.reshape(5, -1) for leaf in jacobian]
+        wanted = sum(row @ row.T for row in rows)
+        found = two_layer.tangent_kernel(params, x, activation)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_network_is_the_mean_of_its_neurons_and_trains_on_the_first_examples():
+    params = two_layer.initialise(jax.random.key(0), 30, 4)
+    x = jax.random.normal(jax.random.key(1), (8, 4))
+    y = (x[:, 0] > 0).astype(jnp.float32)
+    answers = two_layer.answers(params, x)
+    np.testing.assert_allclose(answers.mean(0), two_layer.logits(params, x), atol=1e-6)
+
+    def train(span, size, state, labels=y):
+        data, options = (x, labels, size), {"learning_rate": 0.02 * 30, "batch_size": 4}
+        return two_layer.train(state, jax.random.key(2), data, span, **options)
+
+    start = two_layer.begin(params)
+    whole = train((0, 300), 8, start)
+    assert two_layer.accuracy(two_layer.logits(whole.params, x), y) == 1
+    parts = train((100, 300), 8, train((0, 100), 8, start))
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    other = train((0, 20), 4, start, y.at[4:].set(1 - y[4:]))
+    jax.tree.map(np.testing.assert_array_equal, other, train((0, 20), 4, start))

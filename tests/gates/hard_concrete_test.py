@@ -1,0 +1,44 @@
+"""Hard concrete gates, against published values and their own distribution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lthjax.gates import hard_concrete
+
+LOGITS = jnp.array([0.0, 3.0, -3.0, 0.5])
+
+
+def test_probabilities_and_test_gates_are_the_published_ones():
+    open_ = hard_concrete.open_probability(LOGITS)
+    np.testing.assert_allclose(open_, [0.8318, 0.9900, 0.1976, 0.8908], atol=5e-5)
+    np.testing.assert_allclose(
+        hard_concrete.mean(LOGITS), [0.5, 1, 0, 0.6470], atol=5e-5
+    )
+
+
+def test_gates_are_open_as_often_as_their_probability_says():
+    drawn = hard_concrete.sample(jax.random.key(0), jnp.tile(LOGITS, (20_000, 1)))
+    assert ((drawn >= 0) & (drawn <= 1)).all()
+    assert (drawn == 0).any() and (drawn == 1).any()
+    share = jnp.mean(drawn > 0, axis=0)
+    # Four standard deviations of a share of 20,000 draws are below 4 (1/2) / 141.
+    np.testing.assert_allclose(
+        share, hard_concrete.open_probability(LOGITS), atol=0.0142
+    )
+
+
+def test_what_has_no_gate_stays_without():
+    tree = {"kernel": LOGITS, "bias": None}
+    assert hard_concrete.sample(jax.random.key(0), tree)["bias"] is None
+    assert hard_concrete.mean(tree)["bias"] is None
+
+
+def test_a_step_takes_no_logit_beyond_its_bounds():
+    tx = hard_concrete.bounded(optax.sgd(1.0))
+    gates = {"kernel": jnp.array([0.0, 4.0, -4.0, 4.0]), "bias": None}
+    pushed = {"kernel": jnp.array([-0.5, -9.0, 9.0, 1.0]), "bias": None}
+    updates, _ = tx.update(pushed, tx.init(gates), gates)
+    after = optax.apply_updates(gates, updates)["kernel"]
+    np.testing.assert_allclose(after, [0.5, np.log(100), np.log(0.01), 3.0], rtol=1e-6)

@@ -1,0 +1,58 @@
+"""Soft thresholds, against published values and their own equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tiny
+
+from lthjax.gates import kinds
+from lthjax.program.run import experiment
+
+WEIGHTS = jnp.array([0.5, -0.1, 0.05, -0.9])
+
+
+def shrunk(weights, logit):
+    return kinds.shrink(weights, kinds.thresholds(logit))
+
+
+def test_weights_shrink_by_the_published_threshold():
+    logit = jnp.float32(-2.0)
+    np.testing.assert_allclose(kinds.thresholds(logit), 0.119203, atol=5e-7)
+    expected = [0.380797, 0, 0, -0.780797]
+    np.testing.assert_allclose(shrunk(WEIGHTS, logit), expected, atol=5e-7)
+
+
+def test_the_network_begins_dense_and_what_has_no_threshold_stays():
+    params = {"kernel": WEIGHTS, "bias": jnp.ones(2)}
+    masks = {"kernel": WEIGHTS != 0, "bias": None}
+    found = shrunk(params, kinds.init(masks, -3200.0))
+    assert (found["kernel"] == WEIGHTS).all()
+    assert found["bias"] is params["bias"]
+
+
+def test_only_weights_beyond_the_threshold_have_a_gradient_and_push_it():
+    logit, direction = jnp.float32(-2.0), jnp.array([1.0, 2.0, 3.0, 4.0])
+    by_weight, by_logit = jax.grad(lambda w, s: shrunk(w, s) @ direction, (0, 1))(
+        WEIGHTS, logit
+    )
+    assert by_weight.tolist() == [1, 0, 0, 4]
+    slope = jax.grad(jax.nn.sigmoid)(logit)
+    np.testing.assert_allclose(by_logit, slope * (4 - 1), rtol=1e-6)
+
+
+def test_decay_on_the_logits_is_what_prunes(tmp_path):
+    """Without it nothing moves a logit that begins far below zero."""
+    start = {"search.gates.initial": (-5.0,), "search.gates.learning_rate": 0.5}
+    settings = {"seeds": (0,), "search.levels": 1, "search.method": "soft_threshold"}
+    kept = []
+    for decay in (0.0, 0.1):
+        changes = {**settings, **start, "search.gates.penalty": decay}
+        rows = experiment.run(tiny.config(changes), tmp_path / str(decay))
+        kept += [row["kept"] for row in rows if row["arm"] == "search"]
+    assert 0 < kept[1] < kept[0]
+
+
+def test_a_sparsity_cannot_be_asked_for(tmp_path):
+    changes = {"search.method": "soft_threshold", "search.sparsities": (0.5,)}
+    with np.testing.assert_raises_regex(ValueError, "set search.gates.penalty"):
+        experiment.run(tiny.config(changes), tmp_path)

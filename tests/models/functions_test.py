@@ -1,0 +1,152 @@
+"""A network is told its mode, and draws by its key and step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from lthjax import models
+from lthjax.models import functions
+
+IMAGES = jnp.arange(24.0).reshape(4, 3, 2, 1) / 24
+
+
+class Normed(nn.Module):
+    """A norm and dropout; what follows differs in how it is told its mode."""
+
+    @nn.compact
+    def __call__(self, images, still=True):
+        x = images.reshape(images.shape[0], -1)
+        x = nn.BatchNorm(use_running_average=still)(x)
+        return nn.Dropout(0.5, deterministic=still)(x)
+
+
+class Train(Normed):
+    @nn.compact
+    def __call__(self, images, train=False):
+        return Normed()(images, not train)
+
+
+class Training(Normed):
+    @nn.compact
+    def __call__(self, images, *, training=False):
+        return Normed()(images, not training)
+
+
+class Deterministic(Normed):
+    @nn.compact
+    def __call__(self, images, deterministic: bool | None = None):
+        return Normed()(images, nn.merge_param("deterministic", None, deterministic))
+
+
+class Inference(Normed):
+    @nn.compact
+    def __call__(self, images, inference):
+        return Normed()(images, inference)
+
+
+class Attribute(Normed):
+    is_training: bool = False
+
+    @nn.compact
+    def __call__(self, images):
+        return Normed()(images, not self.is_training)
+
+
+class Kept(Train):
+    remat: bool = True
+
+
+def step(model, params, state):
+    return models.apply(model, params, state, IMAGES, train=True)
+
+
+@pytest.fixture(scope="module")
+def begun():
+    return models.initialise(Train(), jax.random.key(0), IMAGES)
+
+
+@pytest.mark.parametrize(
+    "form", [Train, Training, Deterministic, Inference, Attribute, Kept]
+)
+def test_a_network_is_told_its_mode_by_the_name_it_knows(form, begun):
+    params, state = begun
+    logits, after = step(form(), params, state)
+    assert jnp.any(logits == 0) and logits.dtype == jnp.float32
+    moved = jax.tree.map(lambda a, b: jnp.any(a != b), state, after)
+    assert all(map(bool, jax.tree.leaves(moved["batch_stats"])))
+    assert after["draws"]["step"] == 1
+    tested, same = models.apply(form(), params, state, IMAGES, train=False)
+    assert same is state and tested.shape == (4, 6)
+    np.testing.assert_allclose(tested, IMAGES.reshape(4, 6), rtol=1e-4)
+
+
+def test_a_mode_of_the_constructor_is_set_there_and_not_passed_too():
+    always = nn.Dropout(0.5, deterministic=True)
+    _, state = models.initialise(always, jax.random.key(0), IMAGES)
+    assert jnp.sum(step(always, {}, state)[0] == 0) > 1
+    tested, _ = models.apply(always, {}, state, IMAGES, train=False)
+    np.testing.assert_array_equal(tested, IMAGES)
+
+
+def test_what_is_no_bool_is_no_mode():
+    class Other(nn.Module):
+        test: int = 3
+
+        @nn.compact
+        def __call__(self, images, train="yes"):
+            assert (self.test, train) == (3, "yes")
+            return images
+
+    assert models.apply(Other(), {}, {}, IMAGES, train=True)[1] == {}
+
+
+def test_draws_are_of_the_key_and_the_step_alone(begun):
+    params, state = begun
+    one, after = step(Train(), params, state)
+    two, _ = step(Train(), params, after)
+    again, _ = step(Train(), params, {**after, "draws": state["draws"]})
+    np.testing.assert_array_equal(one == 0, again == 0)
+    assert np.any((one == 0) != (two == 0))
+    _, other = models.initialise(Train(), jax.random.key(1), IMAGES)
+    assert np.any((one == 0) != (step(Train(), params, other)[0] == 0))
+    old = models.initialise(Train(), jax.random.PRNGKey(0), IMAGES)[1]
+    np.testing.assert_array_equal(old["draws"]["key"], state["draws"]["key"])
+
+
+def test_members_of_a_population_draw_for_themselves(begun):
+    params, state = begun
+    states = jax.tree.map(lambda *x: jnp.stack(x), state, state)
+    states["draws"]["step"] = jnp.arange(2)
+    logits, _ = jax.vmap(lambda s: step(Train(), params, s))(states)
+    assert np.any((logits[0] == 0) != (logits[1] == 0))
+
+
+def test_shards_of_a_batch_draw_for_themselves():
+    class Shard(nn.Module):
+        axis_name: str | None = "data"
+
+        @nn.compact
+        def __call__(self, images, train):
+            return nn.Dropout(0.5, deterministic=not train)(images)
+
+    _, state = models.initialise(Shard(None), jax.random.key(0), IMAGES)
+    shards = jnp.ones((2, 64))
+
+    def forward(images):
+        return models.apply(Shard(), {}, state, images, train=True)
+
+    logits, after = jax.vmap(forward, axis_name="data")(shards)
+    assert np.any((logits[0] == 0) != (logits[1] == 0))
+    assert after["draws"]["step"].tolist() == [1, 1]
+
+
+def test_a_network_that_draws_nothing_has_no_key():
+    none = nn.Dropout(0.0, deterministic=False)
+    assert models.initialise(none, jax.random.key(0), IMAGES)[1] == {}
+
+
+def test_statistics_are_the_state_without_its_draws(begun):
+    assert set(models.statistics(begun[1])) == {"batch_stats"}
+    assert functions.DRAWS in begun[1]

@@ -1,0 +1,158 @@
+"""Records become a table and figures, again at any time."""
+
+import re
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import rich.console
+from PIL import Image
+from rows import NAMES, ROWS, record
+
+from lthjax.program.report import run_report
+from lthjax.program.workdir import results
+
+
+@pytest.fixture
+def root(tmp_path):
+    results.append(tmp_path / results.RESULTS, ROWS)
+    return tmp_path
+
+
+def test_the_curve_has_a_line_an_arm_the_dense_line_and_its_spread():
+    (axes,) = run_report.curve(ROWS).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"dense", "ticket", "random"}
+    x, y = lines["ticket"].get_data()
+    np.testing.assert_allclose(x, [100, 80, 64])
+    np.testing.assert_allclose(y, [90.5] * 3)
+    np.testing.assert_allclose(lines["dense"].get_ydata(), [90.5] * 2)
+    # A control starts from the dense network it shares with the ticket.
+    np.testing.assert_allclose(lines["random"].get_ydata(), [90.5, 50, 50])
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    assert len(axes.collections) == 2
+    assert "n = 2" in axes.get_title()
+
+
+def test_the_layers_figure_has_every_layer_and_level():
+    axes, _ = run_report.layers(ROWS).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[100, 80, 64]] * 2)
+
+
+def test_table_and_figures_are_written_and_can_be_read(root):
+    assert not run_report.current(root)
+    assert run_report.write(root) == ROWS
+    assert run_report.current(root)
+    for name in (run_report.CURVE, run_report.LAYERS):
+        with Image.open(root / name) as image:
+            assert image.format == "PNG"
+            assert np.ptp(np.asarray(image.convert("L"))) > 0
+    assert (root / run_report.TABLE).read_text() == results.to_csv(ROWS)
+    written = {run_report.CURVE, run_report.LAYERS, run_report.TABLE, results.RESULTS}
+    assert {path.name for path in root.iterdir()} == written
+
+
+def test_new_records_make_what_is_written_old(root):
+    run_report.write(root)
+    results.append(root / results.RESULTS, [record(3, 0)])
+    assert not run_report.current(root)
+
+
+def test_without_records_nothing_is_written(tmp_path):
+    assert run_report.write(tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_printed_table_has_mean_spread_and_n():
+    console = rich.console.Console(width=120)
+    with console.capture() as capture:
+        console.print(run_report.table(ROWS))
+    lines = capture.get().splitlines()
+    # 90 and 91 %: their sample deviation is half the square root of two.
+    dense = next(line for line in lines if " dense " in line)
+    assert "90.50 ± 0.71" in dense
+    last = next(line for line in lines if re.search("2 .* ticket ", line))
+    assert re.fullmatch(r"\W+2 \W+ticket\W+640\W+64.00\W+.*\W2\W+", last)
+    assert [line for line in lines if " random " in line]
+
+
+def test_the_report_is_drawn_again_by_its_command(root, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report", str(root)])
+    monkeypatch.delitem(sys.modules, "lthjax.report", raising=False)
+    runpy.run_module("lthjax.report", run_name="__main__")
+    assert f"figure: {root / run_report.CURVE}" in capsys.readouterr().out
+    assert run_report.current(root)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.7143, 1.0])
+def test_the_share_of_the_largest_class_stands_beside_the_accuracies(share):
+    console = rich.console.Console(width=100)
+    with console.capture() as capture:
+        console.print(run_report.table(ROWS, majority=share))
+    line = f"always the largest class: test accuracy {100 * share:.2f}"
+    assert line in capture.get()
+    (axes,) = run_report.curve(ROWS, majority=share).axes
+    label = f"always the largest class: {100 * share:.2f} %"
+    assert label in [line.get_label() for line in axes.lines]
+    low, high = axes.get_ylim()
+    assert low <= 100 * share <= high
+
+
+def test_a_share_far_below_the_accuracies_is_named_and_does_not_squeeze_them():
+    (axes,) = run_report.curve(ROWS[:6], majority=0.1).axes
+    assert axes.get_ylim()[0] > 80
+    assert axes.lines[-1].get_label() == "always the largest class: 10.00 %"
+
+
+def test_the_share_is_what_the_run_counted(root):
+    assert run_report.majority(root) is None
+    (root / run_report.CLASSES).write_text('{"majority": {"test": 0.25}}')
+    assert run_report.majority(root) == 0.25
+    for text in ("{}", '{"majority": {"te', '{"majority": null}', ""):
+        (root / run_report.CLASSES).write_text(text)
+        assert run_report.majority(root) is None
+
+
+def test_names_and_paths_are_shown_as_they_are(tmp_path, capsys):
+    root = tmp_path / "[red]a:smile:"
+    root.mkdir()
+    names = {r"$\frac{$/kernel": 0.5, "[b]/kernel": 0.2}
+    rows = [{**row, "layers": names} for row in ROWS[:-1]]
+    rows += [{**ROWS[-1], "layers": names, "arm": r"[a]$\frac{$"}]
+    results.append(root / results.RESULTS, rows)
+    run_report.main([str(root)])
+    printed = capsys.readouterr().out
+    assert f"figure: {root / run_report.CURVE}" in printed
+    assert r"[a]$\frac{$" in printed and "[red]a:smile:\n" in printed.replace(" ", "")
+    assert (root / run_report.CURVE).exists() and (root / run_report.LAYERS).exists()
+
+
+def test_a_folder_without_records_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="^error: .* must hold the records .*nowhere"):
+        run_report.main([str(tmp_path / "nowhere")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_has_a_table_all_the_same(
+    root, capsys, monkeypatch
+):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(run_report, "save", refuse)
+    with pytest.raises(SystemExit, match="writable for its figures, got .* denied"):
+        run_report.main([str(root)])
+    assert "90.50 ± 0.71" in capsys.readouterr().out
+
+
+def test_what_has_no_record_is_said(root, caplog):
+    for level in range(4):  # the last one may still be in its training
+        (root / "tickets" / "seed_0" / f"level_{level:02d}").mkdir(parents=True)
+        (root / "tickets" / "seed_2" / f"level_{level:02d}").mkdir(parents=True)
+    results.warn_of_lacking(root, ROWS)
+    lacking = ", ".join(f"level {level} of seed_2" for level in range(3))
+    assert f"lacks {lacking}, whose training was over" in caplog.text

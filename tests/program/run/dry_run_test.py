@@ -1,0 +1,72 @@
+"""A dry run prints what a run would do, and leaves nothing."""
+
+import re
+
+import numpy as np
+import pytest
+import tiny
+
+from lthjax.data.splits import Source, Split
+from lthjax.program.run import check, dry_run
+
+
+def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = {"controls": tiny.ALL, "search.levels": 2, "eval_every": 0}
+    dry_run.show(tiny.config(changes))
+    text = capsys.readouterr().out
+    # 64 x 8 and 8 x 10 weights, of which a level keeps four fifths.
+    for level in range(3):
+        kept, share = round(592 * 0.8**level), 100 * round(592 * 0.8**level) / 592
+        assert re.search(rf"{level} +│ +{kept} +│ +{share:.2f} ", text)
+    assert "610 parameters, 592 of them prunable in 2 layers: dense1/kernel 512" in text
+    assert "32 training images, batch 12, 3 steps an epoch, 4 steps dense" in text
+    # Two seeds: the dense network, and four arms at two levels.
+    assert "2 seeds, 4 arms: 18 trainings" in text
+    assert re.search(r"estimated time here \(cpu\): \d+ s", text)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"search.rewind_to": 4}, "rewind_to"),
+        ({"controls": ("shufle",)}, "did you mean 'shuffle'"),
+        ({"train.batch_size": 99}, "train.batch_size = 99"),
+        ({"data.validation": 48}, "data.validation = 48"),
+        ({"data.limit": 33}, "to the 32 training images .* data.limit = 33"),
+        ({"data.options": {"num_classes": 1}}, "two classes.* got .* num_classes = 1"),
+        ({"data.cut": "last"}, "one of '', 'first', .* got data.cut = 'last'"),
+        ({"search.sparsities": (1.0,)}, r"in \[0, 1\)"),
+        ({"optimizer.name": "adm"}, "did you mean 'adam"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dry_run.show(tiny.config(changes))
+
+
+def test_no_image_is_needed(capsys, tmp_path):
+    changes = {"data.name": "cifar10", "data.options": {}, "data_dir": str(tmp_path)}
+    dry_run.show(tiny.config({**changes, "data.validation": 5000}))
+    assert "cifar10: 45,000 training images" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def brings_validation():
+    def draw(size):
+        labels = np.arange(size) % 4 // 3  # three in four are of class 0
+        return Split(np.zeros((size, 8, 8, 1), np.uint8), labels)
+
+    return Source(draw(20), draw(8), draw(12), 2, (0.5,), (0.5,))
+
+
+def test_an_own_set_is_counted_with_what_it_brings(capsys):
+    changes = {"data.name": f"{__name__}:brings_validation", "data.options": {}}
+    changes |= {"data.validation": 0, "search.levels": 1}
+    dry_run.show(tiny.config(changes))
+    text = capsys.readouterr().out
+    assert f"{__name__}:brings_validation: 20 training images" in text
+    assert "always saying the largest class: 75.00 % of the test images" in text
+    with pytest.raises(ValueError, match="validation must be 8, as .* = 5"):
+        check.check(tiny.config(changes | {"data.validation": 5}))

@@ -1,0 +1,210 @@
+"""A checkpoint is whole or refused; the newest whole one is found."""
+
+import os
+import shutil
+import sys
+import tempfile
+import types
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from faulty_disk import files_of_at_most, flip
+
+from lthjax.saving import checkpoints
+
+
+class Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
+def tree(seed=0):
+    """Bits, integers, floats, an empty dict, a `None` and a NamedTuple."""
+    rng = np.random.default_rng(seed)
+    masks = {"kernel": rng.random((3, 5)) < 0.5, "bias": None}
+    return Pair(masks, {"a": rng.normal(size=(4, 2)), "b": np.int32(seed), "none": {}})
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def files(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_a_tree_comes_back_with_its_metadata(tmp_path):
+    checkpoints.save(tmp_path / "x", tree(), {"n": 3, "members": [["a", 0]]})
+    found, metadata = checkpoints.restore(tmp_path / "x", tree(1))
+    assert_same(found, tree())
+    assert metadata == {"n": 3, "members": [["a", 0]]}
+    as_dicts, _ = checkpoints.restore(tmp_path / "x")
+    assert_same(as_dicts, tree()._asdict())
+
+
+def test_what_stood_there_is_replaced(tmp_path):
+    for seed in (0, 1):
+        checkpoints.save(tmp_path / "x", tree(seed))
+    assert_same(checkpoints.restore(tmp_path / "x", tree())[0], tree(1))
+
+
+def test_nothing_is_not_a_checkpoint(tmp_path):
+    assert checkpoints.newest(tmp_path / "nowhere") is None
+    with pytest.raises(checkpoints.DamagedError, match="nowhere cannot be read"):
+        checkpoints.restore(tmp_path / "nowhere")
+
+
+def test_another_structure_is_refused(tmp_path):
+    checkpoints.save(tmp_path / "x", tree())
+    with pytest.raises(checkpoints.DamagedError):
+        checkpoints.restore(tmp_path / "x", {"another": np.zeros(2)})
+
+
+def test_the_two_newest_stay_and_the_newest_is_read(tmp_path):
+    for seed in range(4):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]
+    found, metadata = checkpoints.newest(tmp_path, tree())
+    assert_same(found, tree(3))
+    assert metadata == {"seed": 3}
+
+
+def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
+    checkpoints.roll(tmp_path, tree(0))
+    (tmp_path / "1.orbax-checkpoint-tmp").mkdir()
+    assert_same(checkpoints.newest(tmp_path, tree())[0], tree(0))
+    checkpoints.roll(tmp_path, tree(1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+def test_damage_to_any_file_gives_what_was_saved_or_what_was_saved_before(
+    tmp_path, caplog, damage
+):
+    whole = tmp_path / "whole"
+    for seed in (0, 1):
+        checkpoints.roll(whole, tree(seed), {"seed": seed})
+    fell_back = 0
+    for i, path in enumerate(files(whole / "1")):
+        copy = shutil.copytree(whole, tmp_path / str(i))
+        damage(copy / path.relative_to(whole))
+        caplog.clear()
+        found, metadata = checkpoints.newest(copy, tree())
+        assert_same(found, tree(metadata["seed"]))
+        assert ("falling back" in caplog.text) == (metadata["seed"] == 0), path
+        fell_back += metadata["seed"] == 0
+    assert fell_back
+
+
+def test_a_damaged_checkpoint_makes_no_room_for_itself(tmp_path):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    for path in files(tmp_path / "1"):
+        truncate(path)
+    checkpoints.newest(tmp_path, tree())
+    checkpoints.roll(tmp_path, tree(2), {"seed": 2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
+    assert [checkpoints.restore(tmp_path / n)[1]["seed"] for n in "01"] == [0, 2]
+
+
+def test_checkpoints_of_which_none_can_be_read_are_not_passed_over(tmp_path):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed))
+    for path in (*files(tmp_path / "0"), *files(tmp_path / "1")):
+        truncate(path)
+    with pytest.raises(checkpoints.DamagedError, match="remove the folder"):
+        checkpoints.newest(tmp_path, tree())
+
+
+def test_a_write_that_the_system_refuses_leaves_the_earlier_ones(tmp_path):
+    for seed in (0, 1):
+        checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
+    for most in (0, 100, 300):  # bytes a file: each fails at another place
+        with files_of_at_most(most), pytest.raises(OSError):
+            checkpoints.roll(tmp_path, tree(2))
+        assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 1}
+    checkpoints.roll(tmp_path, tree(2), {"seed": 2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
+    assert checkpoints.newest(tmp_path, tree())[1] == {"seed": 2}
+
+
+ODD = [
+    "lr[0.1]",
+    "a\\b",
+    "[!a]",
+    "a*",
+    "a?",
+    "gs:",
+    "a\nb",
+    "\u00fc",
+    "\udcff",
+    "~",
+    "a%b",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_saved_is_read_whatever_the_path(tmp_path, monkeypatch, name):
+    lent, path = tmp_path / "lent", tmp_path / name / name
+    lent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(lent))
+    for seed in (1, 2):
+        checkpoints.save(path, tree(seed), {"seed": seed})
+    assert_same(checkpoints.restore(path, tree())[0], tree(2))
+    assert [*path.parent.iterdir()] == [path]
+    assert not list(lent.iterdir())
+
+
+def test_a_path_is_no_pattern_for_its_neighbours(tmp_path):
+    for name in ("ab", "a*", "[a]b"):
+        checkpoints.roll(tmp_path / name, tree(len(name)))
+    for name in ("ab", "a*", "[a]b"):
+        assert_same(checkpoints.newest(tmp_path / name, tree())[0], tree(len(name)))
+
+
+def test_a_path_that_cannot_be_lent_another_name_is_refused(tmp_path, monkeypatch):
+    lent = tmp_path / "[lent]"
+    lent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(lent))
+    checkpoints.save(tmp_path / "x", tree())
+    for refused in (checkpoints.save, checkpoints.restore):
+        with pytest.raises(ValueError, match=r"or else TMPDIR must be.*\[lent\]"):
+            refused(tmp_path / "[x]", tree())
+    monkeypatch.setattr(checkpoints.processes, "alone", lambda: False)
+    with pytest.raises(ValueError, match="that several processes write to .*x.'"):
+        checkpoints.check_path(tmp_path / "[x]")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+def test_what_cannot_be_read_back_is_no_checkpoint(tmp_path, monkeypatch, damage):
+    checkpoints.roll(tmp_path, tree(0))
+    write = checkpoints._write
+
+    def faulty(path, arguments):
+        write(path, arguments)
+        for file in (path / "tree").rglob("d/*"):
+            damage(file)
+
+    monkeypatch.setattr(checkpoints, "_write", faulty)
+    with pytest.raises(OSError, match="must be read back as it was, got .*at fault"):
+        checkpoints.roll(tmp_path, tree(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+def test_what_others_raise_where_nobody_can_catch_it_is_still_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    checkpoints._hush()
+    hook = sys.unraisablehook
+    checkpoints._hush()
+    assert sys.unraisablehook is hook
+    for text in ("Event loop is closed", "another"):
+        hook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+    assert [str(found.exc_value) for found in said] == ["another"]

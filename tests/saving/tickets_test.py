@@ -1,0 +1,138 @@
+"""A ticket on disk: whole, exact, of arrays and JSON, and never silently another."""
+
+import json
+import pathlib
+import pickle
+import pickletools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lthjax.saving import tickets
+from lthjax.saving.checkpoints import DamagedError
+from lthjax.tickets import Ticket
+
+KEY = jax.random.key(0)
+TICKET = Ticket(
+    level=3,
+    step=1_000,
+    until=4_000,
+    params={
+        "conv": {"kernel": jax.random.normal(KEY, (3, 3, 2, 4)), "bias": jnp.ones(4)},
+        "head": {"kernel": jax.random.normal(KEY, (4, 2), jnp.bfloat16)},
+    },
+    model_state={"batch_stats": {"mean": jnp.arange(4.0)}},
+    masks={
+        "conv": {"kernel": jax.random.bernoulli(KEY, shape=(3, 3, 2, 4)), "bias": None},
+        "head": {"kernel": jnp.ones((4, 2), bool)},
+    },
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tickets.save(tmp_path / "level_03", TICKET, seed=7)
+    return tmp_path / "level_03"
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert jnp.asarray(x).dtype == jnp.asarray(y).dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_ticket_comes_back_as_it_was(folder):
+    assert_same(tickets.load(folder), TICKET)
+
+
+def test_a_ticket_without_statistics_comes_back_too(tmp_path):
+    plain = TICKET._replace(model_state={})
+    tickets.save(tmp_path / "plain", plain)
+    assert_same(tickets.load(tmp_path / "plain"), plain)
+
+
+def test_momentum_is_not_kept(tmp_path):
+    tickets.save(tmp_path / "live", TICKET._replace(opt_state=TICKET.params))
+    assert tickets.load(tmp_path / "live").opt_state is None
+
+
+def test_what_can_be_read_without_us_says_what_it_is(folder):
+    kept = int(TICKET.masks["conv"]["kernel"].sum()) + 8
+    found = json.loads((folder / "metadata" / "metadata").read_text())["metadata"]
+    numbers = {"level": 3, "step": 1_000, "until": 4_000}
+    assert found == {**numbers, "kept": kept, "prunable": 72 + 8, "seed": 7}
+
+
+def is_pickle(content):
+    """Says whether bytes are a pickle from their first to their last."""
+    try:
+        *_, (_, _, last) = pickletools.genops(content)
+    except ValueError:
+        return False
+    return last == len(content) - 1
+
+
+def test_nothing_in_the_folder_is_a_pickle(folder):
+    assert is_pickle(pickle.dumps(TICKET.level))
+    for path in files(folder):
+        assert not is_pickle(path.read_bytes()), path
+
+
+def flip(content, at):
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGES = {
+    "a flipped bit": lambda content: flip(content, len(content) // 2),
+    "another flipped bit": lambda content: flip(content, len(content) // 3),
+    "a missing half": lambda content: content[: len(content) // 2],
+    "nothing": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_anywhere_is_noticed_or_harmless(folder, damage):
+    noticed = []
+    for path in files(folder):
+        content = path.read_bytes()
+        if not content:
+            continue
+        path.write_bytes(DAMAGES[damage](content))
+        try:
+            assert_same(tickets.load(folder), TICKET)
+        except DamagedError as error:
+            assert str(folder) in str(error)
+            noticed.append(path)
+        path.write_bytes(content)
+    largest = max(files(folder), key=lambda path: path.stat().st_size)
+    assert largest in noticed
+    assert_same(tickets.load(folder), TICKET)
+
+
+@pytest.mark.parametrize("number", ["level", "step", "until"])
+def test_a_changed_number_is_noticed(folder, number):
+    path = folder / "metadata" / "metadata"
+    found = json.loads(path.read_text())
+    found["metadata"][number] += 1
+    path.write_text(json.dumps(found))
+    with pytest.raises(DamagedError):
+        tickets.load(folder)
+
+
+def test_a_missing_ticket_is_named(tmp_path):
+    with pytest.raises(DamagedError, match="nowhere cannot be read"):
+        tickets.load(tmp_path / "nowhere")
+
+
+def test_saving_again_replaces_and_leaves_nothing_else(folder):
+    other = TICKET._replace(level=4)
+    tickets.save(folder, other)
+    assert tickets.load(folder).level == 4
+    assert [path.name for path in pathlib.Path(folder.parent).iterdir()] == ["level_03"]

@@ -1,0 +1,58 @@
+"""Counts of schedules are found in any state, moved, or refused."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from lthjax.training import optimizers
+
+PARAMS = {"kernel": jnp.array([0.5, -1.0, 2.0]), "bias": jnp.ones(2)}
+
+
+def falling(step):
+    return 1.0 / (1.0 + step)
+
+
+def test_inside_multisteps_a_step_is_not_an_update():
+    inner = optax.chain(optax.add_decayed_weights(falling), optax.sgd(falling))
+    tx = optimizers.keep(optax.MultiSteps(inner, 2))
+    fresh, given = tx.init(PARAMS), {"tx": tx, "params": PARAMS}
+    state = optimizers.at_step(fresh, 10, **given)
+    assert (state.mini_step, state.gradient_step) == (0, 5)
+    found = optax.tree.get_all_with_path(state.inner_opt_state, "count")
+    assert [int(count) for _, count in found] == [5, 5]
+    with pytest.raises(ValueError, match="its optimizer; call at_step.*tx=tx"):
+        optimizers.at_step(fresh, 10)
+    with pytest.raises(
+        ValueError, match="between two updates of MultiSteps.*step = 11"
+    ):
+        optimizers.at_step(fresh, 11, **given)
+
+
+class Counting(NamedTuple):
+    """The state of somebody's own optimizer."""
+
+    count: jax.Array
+
+
+class Declared(NamedTuple):
+    """Another, which says what it counts."""
+
+    count: jax.Array
+    others: jax.Array
+
+    schedule_counts = ("count",)
+
+
+def test_a_count_of_an_unknown_kind_is_refused_and_a_declared_one_moves():
+    zero = jnp.int32(0)
+    assert optimizers.at_step((Counting(zero),), 0) == (Counting(0),)
+    for state in (Counting(zero), {"n": zero}, zero, Counting(jnp.int32(3))):
+        step = 0 if state == Counting(jnp.int32(3)) else 7
+        with pytest.raises(ValueError, match="of no schedule.*schedule_counts"):
+            optimizers.at_step(state, step)
+    moved = optimizers.at_step(Declared(zero, zero), 7)
+    assert (moved.count, moved.others) == (7, 0)
