@@ -7,7 +7,7 @@ from .layers_of import fold as fold
 from .layers_of import full as full
 from .layers_of import groups as groups
 from .layers_of import kept as kept
-from .layers_of import layers as layers
+from .layers_of import leaves as leaves
 from .layers_of import named as named
 from .layers_of import norm_scales as norm_scales
 from .layers_of import repeats as repeats
