@@ -107,8 +107,7 @@ def _cells(gain, group):
 
 def text(gain: Gain) -> str:
     """Returns "+1.20 ± 0.30", without an interval where there is none."""
-    half = "" if math.isnan(gain.half) else f" ± {gain.half:.2f}"
-    return f"{gain.mean:+.2f}{half}"
+    return results.shown(results.Spread(*gain), "+.2f")
 
 
 def figure(rows: list[dict]) -> Figure:

@@ -196,10 +196,7 @@ def _cells(group):
     """Returns the cells of a table row for records of one level and arm."""
 
     def mean(name, form, scale=1.0):
-        spread = results.spread([scale * row[name] for row in group])
-        return f"{spread.mean:{form}}" + (
-            f" ± {spread.std:{form}}" if spread.n > 1 else ""
-        )
+        return results.shown(results.spread(scale * row[name] for row in group), form)
 
     kept = results.spread([row["kept"] for row in group]).mean
     share = 100 * kept / group[0]["prunable"]
