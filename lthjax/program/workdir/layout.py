@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import pathlib
+import re
 import shutil
 import threading
 import time
@@ -140,8 +141,24 @@ def ticket_path(root: pathlib.Path, seed: int | Member, level: int) -> pathlib.P
 def trained_path(
     root: pathlib.Path, arm: str, seed: int | Member, level: int
 ) -> pathlib.Path:
-    """Returns where the network is that an arm trained to, as it is deployed."""
-    return root / "deployed" / arm / member(seed).folder / f"level_{level:02d}"
+    """Returns where the network is that an arm trained to, as it is deployed.
+
+    `deployed/ticket/seed_0/level_03`; what a study had kept of a ticket by the version
+    before stays in `trained/seed_0/level_03`.
+    """
+    place = pathlib.Path(member(seed).folder) / f"level_{level:02d}"
+    path, former = root / "deployed" / arm / place, root / "trained" / place
+    kept_before = arm == "ticket" and former.exists() and not path.exists()
+    return former if kept_before else path
+
+
+def trained_members(root: pathlib.Path, arm: str) -> set[tuple[int, int]]:
+    """Returns the (seed, level) of the networks that `trained_path` leads to."""
+    places = {*root.glob(f"deployed/{arm}/*/*")}
+    places |= {*root.glob("trained/*/*")} if arm == "ticket" else set()
+    names = (f"{path.parent.name}/{path.name}" for path in places)
+    found = (re.fullmatch(r"seed_(\d+)/level_(\d+)", name) for name in names)
+    return {(int(one[1]), int(one[2])) for one in found if one}
 
 
 def save_ticket(root: pathlib.Path, seed: int | Member, ticket: Ticket) -> Ticket:

@@ -13,7 +13,7 @@ from lthjax.models import mlp
 from lthjax.program.build import assemble, by_score, compiled, linear
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import scores
 from lthjax.saving.tickets import load
@@ -257,7 +257,7 @@ def test_a_run_of_moving_masks_records_what_it_ends_with(method, tmp_path):
     start = load(tmp_path / "tickets" / "seed_0" / "level_01")
     grown = method in ("set", "rigl")
     assert masks_lib.count(start.masks)[0] == (296 if grown else 592)
-    assert (tmp_path / "trained" / "seed_0" / "level_01").exists() or method == "set"
+    assert layout.trained_path(tmp_path, "ticket", 0, 1).exists() or method == "set"
     assert (tmp_path / "studies" / "overlap.png").exists()
 
 

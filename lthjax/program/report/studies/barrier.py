@@ -13,7 +13,6 @@ from lthjax.analysis import comparison
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
 from lthjax.pruning import masks as masks_lib
-from lthjax.saving import tickets
 
 POINTS = 30
 STABLE = 2.0  # % of error: Frankle et al., 2019, arXiv:1912.05671
@@ -24,7 +23,7 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
 
     @functools.lru_cache(maxsize=2)
     def load(member):
-        return tickets.load_trained(ticket_rows.trained_path(root, *member))
+        return ticket_rows.trained(root, *member)
 
     along = jax.jit(functools.partial(_along, network.apply, network.evaluate))
     data = network.examples, network.training

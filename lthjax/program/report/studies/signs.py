@@ -10,7 +10,6 @@ from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
 from lthjax.program.workdir import layout
 from lthjax.pruning import masks as masks_lib
-from lthjax.saving import tickets
 
 
 def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
@@ -19,7 +18,7 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
 
     def measure(record):
         member = record["seed"], record["level"]
-        trained = tickets.load_trained(ticket_rows.trained_path(root, *member))
+        trained = ticket_rows.trained(root, *member)
         start = layout.load_ticket(root, *member).params
         trees = start, trained.params, trained.masks
         layers = comparison.by_layer(comparison.sign_agreement, *trees)

@@ -29,7 +29,7 @@ from lthjax.program.report.studies import (
     signs,
     ticket_rows,
 )
-from lthjax.program.workdir import results
+from lthjax.program.workdir import layout, results
 from lthjax.pruning.masks import Params
 from lthjax.saving import tickets
 from lthjax.tickets import Ticket, Trained
@@ -160,7 +160,7 @@ def keep(
     One does that reads the weights; where training changes the masks, all do.
 
     Args:
-      root: The workdir; it goes to its folder `trained/seed_0/level_03`.
+      root: The workdir; it goes to its folder `deployed/ticket/seed_0/level_03`.
       wanted: The names of the studies.
       seed: Of the ticket.
       ticket: The ticket.
@@ -169,7 +169,7 @@ def keep(
     found = [registry.resolve(name, STUDIES, "study") for name in wanted]
     needed = any(study.needs_trained for study in found)
     if needed or (found and comparison.hamming(ticket.masks, trained.masks) > 0):
-        path = ticket_rows.trained_path(root, seed, ticket.level)
+        path = layout.trained_path(root, ticket_rows.TICKET, seed, ticket.level)
         tickets.save_trained(path, trained, seed=seed, level=ticket.level)
 
 

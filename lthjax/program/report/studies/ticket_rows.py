@@ -7,40 +7,37 @@ of that row: nothing is loaded before it is called.
 import functools
 import itertools
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lthjax.program.workdir import layout, results
 from lthjax.pruning.masks import Masks
 from lthjax.saving import tickets
+from lthjax.tickets import Trained
 
-TRAINED = "trained"
+TICKET = "ticket"
 SEEDS, LEVELS = "seed", "level"  # what the other of a pair is
 
 Jobs = Iterator[tuple[dict, Callable]]
 
 
-def trained_path(root: pathlib.Path, seed: int, level: int) -> pathlib.Path:
-    """Returns where the end of a ticket's training is: `trained/seed_0/level_03`."""
-    return root / TRAINED / f"seed_{seed}" / f"level_{level:02d}"
+def trained(root: pathlib.Path, seed: int, level: int) -> Trained:
+    """Returns the end of a ticket's training, that was kept."""
+    return tickets.load_trained(layout.trained_path(root, TICKET, seed, level))
 
 
 def kept_trained(root: pathlib.Path) -> dict[int, list[int]]:
     """Returns {seed: its levels} of the trainings whose end was kept."""
     found = {}
-    for path in (root / TRAINED).glob("*/*"):
-        name = f"{path.parent.name}/{path.name}"
-        if match := re.fullmatch(r"seed_(\d+)/level_(\d+)", name):
-            seed, level = map(int, match.groups())
-            found.setdefault(seed, []).append(level)
-    return {seed: sorted(levels) for seed, levels in sorted(found.items())}
+    for seed, level in sorted(layout.trained_members(root, TICKET)):
+        found.setdefault(seed, []).append(level)
+    return found
 
 
 def finished(root: pathlib.Path) -> dict[tuple[int, int], dict]:
     """Returns {(level, seed): record} of the tickets that are trained to their end."""
     rows = results.read(root / results.RESULTS)
-    own = sorted((r for r in rows if r["arm"] == "ticket"), key=lambda r: r["level"])
+    own = sorted((r for r in rows if r["arm"] == TICKET), key=lambda r: r["level"])
     return {(row["level"], row["seed"]): row for row in own}
 
 
@@ -72,9 +69,8 @@ def of_tickets(root: pathlib.Path, measure: Callable) -> Jobs:
 
 def masks(root: pathlib.Path, seed: int, level: int) -> Masks:
     """Returns the masks that a training ended with, else those of its ticket."""
-    path = trained_path(root, seed, level)
-    if path.exists():
-        return tickets.load_trained(path).masks
+    if layout.trained_path(root, TICKET, seed, level).exists():
+        return trained(root, seed, level).masks
     return layout.load_ticket(root, seed, level).masks
 
 

@@ -14,7 +14,7 @@ from lthjax import models, tickets
 from lthjax.analysis import comparison, costs
 from lthjax.data import in_memory
 from lthjax.program import progress
-from lthjax.program.report.studies import barrier, study, ticket_rows
+from lthjax.program.report.studies import barrier, study
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks
 from lthjax.saving import checkpoints
@@ -182,7 +182,7 @@ def test_a_network_without_norms_needs_no_statistics(tmp_path):
     params, state = init(jax.random.key(0))
     kept = masks.full(params)
     for level in (0, 1):
-        path = ticket_rows.trained_path(tmp_path, 0, level)
+        path = layout.trained_path(tmp_path, "ticket", 0, level)
         saving_tickets.save_trained(path, tickets.Trained(params, state, kept))
     study.write(tmp_path, ["barrier"], network)
     row = rows(tmp_path, "barrier")[1, 0, "level 0"]
@@ -240,12 +240,12 @@ def test_only_what_is_trained_to_its_end_is_studied(tmp_path, network):
 
 def test_the_end_of_a_training_is_kept_where_a_study_reads_it(tmp_path):
     ticket, trained = members(1, 2)
-    path = ticket_rows.trained_path(tmp_path, 1, 2)
+    path = layout.trained_path(tmp_path, "ticket", 1, 2)
     for wanted in ((), ("overlap", "densities", "flops")):
         study.keep(tmp_path, wanted, 1, ticket, trained)
         assert not path.exists()
     study.keep(tmp_path, ("overlap", "signs"), 1, ticket, trained)
-    assert path == tmp_path / "trained" / "seed_1" / "level_02"
+    assert path == tmp_path / "deployed" / "ticket" / "seed_1" / "level_02"
     found = saving_tickets.load_trained(path)
     expected = trained._replace(opt_state=None)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
@@ -269,12 +269,25 @@ def test_where_training_changes_the_masks_those_of_its_end_are_studied(
 
 def test_a_damaged_end_is_named(tmp_path, network):
     fill(tmp_path)
-    path = ticket_rows.trained_path(tmp_path, 0, 0) / "metadata" / "metadata"
+    path = layout.trained_path(tmp_path, "ticket", 0, 0) / "metadata" / "metadata"
     found = json.loads(path.read_text())
     found["metadata"]["level"] += 1
     path.write_text(json.dumps(found))
     with pytest.raises(checkpoints.DamagedError, match="seed_0/level_00"):
         study.write(tmp_path, ["signs"], network)
+
+
+def test_what_the_version_before_kept_is_studied_where_it_is(tmp_path, network):
+    fill(tmp_path, seeds=(0,), levels=(0, 1))
+    (tmp_path / "trained").mkdir()
+    place = tmp_path / "deployed" / "ticket" / "seed_0"
+    place.rename(tmp_path / "trained" / "seed_0")
+    assert layout.trained_path(tmp_path, "ticket", 0, 1).parts[-3] == "trained"
+    assert layout.trained_path(tmp_path, "ticket", 0, 2).parts[-4] == "deployed"
+    fill(tmp_path, seeds=(0,), levels=(2,))
+    assert layout.trained_members(tmp_path, "ticket") == {(0, 0), (0, 1), (0, 2)}
+    study.write(tmp_path, ["signs"], network)
+    assert set(rows(tmp_path, "signs")) == {(0, 0, ""), (1, 0, ""), (2, 0, "")}
 
 
 @pytest.mark.parametrize("name", ALL)
