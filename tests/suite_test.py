@@ -2,6 +2,7 @@
 
 import fnmatch
 
+import quick
 from paths import ROOT
 
 
@@ -14,3 +15,7 @@ def test_no_folder_of_tests_is_passed_by(pytestconfig):
         if any(fnmatch.fnmatch(p, rule) for p in file.parts for rule in passed_by)
     ]
     assert files and not left_out
+
+
+def test_what_is_quick_is_there():
+    assert [name for name in quick.FILES if not (ROOT / "tests" / name).exists()] == []
