@@ -38,7 +38,7 @@ def test_a_config_opens_with_its_command_and_is_valid(name):
     files.validate(load(name))
 
 
-@pytest.mark.parametrize("name", rest_slow(FILES, "cifar10_forward.py", "digits.py"))
+@pytest.mark.parametrize("name", rest_slow(FILES, "digits.py"))
 def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
     config = files.shrunk(load(name), steps=2)
     changes = {"seeds": (0,), "controls": ()}

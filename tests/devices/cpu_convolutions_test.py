@@ -124,7 +124,7 @@ def assert_close(ours, theirs, tolerance):
 
 
 # Both of our rules, for narrow and for depthwise ones, and what they pass on to JAX.
-USUAL = ("plain", "strided", "transposed", "depthwise multiplied")
+USUAL = ("strided", "transposed", "depthwise multiplied")
 
 
 @pytest.mark.parametrize("case", rest_slow(CASES, *USUAL))

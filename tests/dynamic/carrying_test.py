@@ -71,10 +71,10 @@ EACH_AND_ALL = [
 CLIPPED_ONES = EACH_AND_ALL[-2:]
 
 
-# By default every optimizer is in one of the laws, and every method in each.
+# By default one kind of optimizer for each law, and in the first every method.
 @pytest.mark.parametrize(
     "method, inner",
-    rest_slow(EACH_AND_ALL, ("rigl", "nesterov"), ("rigl", "lbfgs"), *CLIPPED_ONES),
+    rest_slow(EACH_AND_ALL, ("rigl", "nesterov"), *CLIPPED_ONES),
 )
 def test_where_no_change_is_due_it_is_keep_with_constant_masks(method, inner):
     tx, masks = made(method, inner, options=NEVER), toy.draw(1)
@@ -95,7 +95,6 @@ def test_straight_through_kept_weights_are_those_of_keep_while_the_masks_stay():
     rest_slow(
         [*EACH_AND_ALL, ("straight_through", "clipped")],
         ("rigl", "injected"),
-        ("rigl", "factored"),
         ("straight_through", "clipped"),
     ),
 )
@@ -110,7 +109,7 @@ def test_a_dense_network_trains_as_with_the_plain_optimizer(method, inner):
 
 @pytest.mark.parametrize(
     "method, inner",
-    rest_slow(EACH_AND_ALL, ("rigl", "noisy"), ("rigl", "masked"), *CLIPPED_ONES),
+    rest_slow(EACH_AND_ALL, ("rigl", "masked"), *CLIPPED_ONES),
 )
 def test_pruned_weights_are_zero_after_every_update_that_moves_masks(method, inner):
     tx = made(method, inner)

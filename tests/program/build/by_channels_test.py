@@ -69,6 +69,7 @@ def tiny_facts(config):
     return plan.kind(experiment.load(config))
 
 
+@pytest.mark.slow
 def test_masks_of_single_weights_can_be_watched(tmp_path):
     changes = {
         "train.steps": 16,

@@ -131,6 +131,7 @@ def test_a_search_that_prunes_nothing_gives_the_dense_network_again(tmp_path):
     assert again == rows[0, 0, "ticket"]
 
 
+@pytest.mark.slow
 def test_controls_are_of_the_tickets_and_not_of_the_rounds(front, tmp_path):
     settings, _ = front
     changes = {"controls": ("shuffle",), "search.levels": 1}
@@ -150,7 +151,7 @@ METHODS = [
 
 @pytest.mark.parametrize(
     "changes",
-    rest_slow(METHODS, METHODS[1]),
+    rest_slow(METHODS, METHODS[3]),
     ids=lambda c: "-".join(map(str, c.values())),
 )
 def test_every_method_in_rounds_runs_through_the_same_loop(changes, tmp_path):
@@ -165,6 +166,7 @@ def test_every_method_in_rounds_runs_through_the_same_loop(changes, tmp_path):
     assert rows[1, 0, "ticket"]["kept"] <= TOTAL
 
 
+@pytest.mark.slow
 def test_a_sparsity_asked_for_is_met_by_the_highest_gates(tmp_path, caplog):
     changes = {**GATED, "seeds": (0,), "search.gates.initial": (0.05,)}
     settings = tiny.config({**changes, "search.sparsities": (0.5, 0.9)})
@@ -199,6 +201,7 @@ def test_trimming_leaves_the_values_that_hard_gates_have():
     assert test_gates[2] < 1
 
 
+@pytest.mark.slow
 def test_slimming_takes_channels_once(tmp_path):
     changes = {
         **VGG,

@@ -206,7 +206,6 @@ def damage(folder):
     rest_slow(
         ["training/level_01", "search/seed_0", "search/seed_1"],
         "training/level_01",
-        "search/seed_1",
     ),
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
@@ -234,6 +233,7 @@ def test_a_damaged_ticket_is_written_again(whole, tmp_path, monkeypatch, caplog)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
+@pytest.mark.slow
 def test_a_damaged_ticket_that_a_control_needs_names_its_cure(whole, tmp_path):
     config, root = whole
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)

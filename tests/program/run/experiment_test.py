@@ -171,16 +171,22 @@ def by_layer(level, shares):
 
 @pytest.mark.parametrize(
     "changes, kept",
-    [
+    rest_slow(
+        [
+            (RATES, [by_layer(level, (0.8, 0.9)) for level in (1, 2)]),
+            (
+                {"search.scope": "layer"},
+                [by_layer(level, (0.8, 0.8)) for level in (1, 2)],
+            ),
+            (LISTED, AT_THOSE),
+            ({**LISTED, "search.method": "one_shot"}, AT_THOSE),
+            (
+                {"search.score": "random", "search.exclude": ("head",)},
+                [round(WEIGHTS["dense1/kernel"] * 0.8**level) for level in (1, 2)],
+            ),
+        ],
         (RATES, [by_layer(level, (0.8, 0.9)) for level in (1, 2)]),
-        ({"search.scope": "layer"}, [by_layer(level, (0.8, 0.8)) for level in (1, 2)]),
-        (LISTED, AT_THOSE),
-        ({**LISTED, "search.method": "one_shot"}, AT_THOSE),
-        (
-            {"search.score": "random", "search.exclude": ("head",)},
-            [round(WEIGHTS["dense1/kernel"] * 0.8**level) for level in (1, 2)],
-        ),
-    ],
+    ),
 )
 def test_every_way_to_say_how_much_keeps_exactly_that(tmp_path, changes, kept):
     config = tiny.config({"seeds": (0,), **changes})

@@ -82,6 +82,7 @@ def test_channels_are_selected_from_examples_read_on_the_way(photographs, tmp_pa
     assert rows[-1]["kept"] < rows[-1]["prunable"]
 
 
+@pytest.mark.slow
 def test_an_arm_is_rescaled_on_examples_read_on_the_way(photographs, tmp_path):
     changes = {"retraining.arms": ("rescaling",), "train.steps": 2}
     rows = run(photographs, tmp_path, {**changes, "retraining.rescaling.iterations": 2})
