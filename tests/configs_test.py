@@ -4,6 +4,7 @@ import re
 
 import pytest
 import tiny
+from cases import rest_slow
 from paths import ROOT
 
 from lthjax.data import batches, facts, splits
@@ -37,7 +38,7 @@ def test_a_config_opens_with_its_command_and_is_valid(name):
     files.validate(load(name))
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", rest_slow(FILES, "digits.py"))
 def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
     config = files.shrunk(load(name), steps=2)
     changes = {"seeds": (0,), "controls": ()}
@@ -54,7 +55,10 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "variant, share", [("gradual", 0.1), ("soft_threshold", 1.0), ("wirings", 0.1)]
+    "variant, share",
+    rest_slow(
+        [("gradual", 0.1), ("soft_threshold", 1.0), ("wirings", 0.1)], ("gradual", 0.1)
+    ),
 )
 def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_path):
     name = "imagenet_continuous.py"

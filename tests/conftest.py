@@ -9,10 +9,14 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 CACHE = os.path.join(tempfile.gettempdir(), "lthjax-compilation-cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Half the compiling, and the same numbers (level 0 gives NaN in early-bird searches).
+QUICK = "--xla_backend_optimization_level=1"
+os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+import quick  # noqa: E402
 from jax.extend.core.primitives import conv_general_dilated_p  # noqa: E402
 from jax.interpreters import mlir  # noqa: E402
 
@@ -20,7 +24,16 @@ from lthjax.devices import cpu_convolutions  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-ROOT = pathlib.Path(__file__).parent.parent
+TESTS = pathlib.Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks what is quick."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        if place in quick.FILES and not item.get_closest_marker("slow"):
+            item.add_marker("quick")
 
 
 def _refuse(self, address):

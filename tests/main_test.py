@@ -204,6 +204,7 @@ def wait_for(condition, process):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_killed_stopped_and_continued_ends_the_same(
     mine, tmp_path, command, capsys
 ):

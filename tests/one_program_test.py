@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from jax import lax
 
 from lthjax import models
@@ -147,6 +148,7 @@ def test_every_level_trains_its_own_weights_and_keeps_zero_at_zero():
         assert all(leaf.all() for leaf in jax.tree.leaves(inside))
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_by_map_has_the_bits_of_separate_runs(lowered):
     options = {"channels": (3,), "hidden": ()}
     loop, counts = program(models.build("conv2", CLASSES, options=options), (6, 6, 1))

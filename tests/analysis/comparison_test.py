@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -310,7 +311,7 @@ NETWORKS = {
 def normed(request):
     model = NETWORKS[request.param]
     images = 1 + 2 * jax.random.normal(jax.random.key(1), (8, 6, 6, 2))
-    params, state = models.initialise(model, jax.random.key(0), images)
+    params, state = networks.initialise(model, jax.random.key(0), images)
 
     def apply_fn(params, model_state, images, train):
         return models.apply(model, params, model_state, images, train=train)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 
@@ -13,9 +14,10 @@ GAMMA = {"a": [0.5, 0.1, 0.9, 0.3], "b": [0.05, 0.7, 0.2, 0.4]}
 
 
 def vgg():
-    network = models.build("vgg11", 3, width=0.05)
+    options = {"depths": (1, 1), "channels": (4, 6)}
+    network = models.build("vgg11", 3, options=options)
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
-    params, state = models.initialise(network, jax.random.key(0), images)
+    params, state = networks.initialise(network, jax.random.key(0), images)
     scales = {
         name: jax.random.normal(jax.random.key(i), gamma.shape)
         for i, (name, gamma) in enumerate(slimming.scales(params).items())
@@ -94,7 +96,7 @@ def test_a_pruned_channel_has_no_say():
     pruned = masks.apply(params, tree)
 
     def logits(params):
-        return models.apply(network, params, state, images, train=False)[0]
+        return networks.apply(network, params, state, images, train=False)[0]
 
     expected = logits(pruned)
     for name, stays in kept.items():

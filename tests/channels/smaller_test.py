@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rest_slow
 from flax import linen as nn
 
 from lthjax import models
@@ -64,7 +65,9 @@ def logits(model, params, state):
     return forward(params, state)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", rest_slow(NETWORKS, "vgg11", "resnet34", "lenet5", "mlp")
+)
 def test_a_compact_network_computes_what_the_masked_one_does(name):
     model, params, state = network(name)
     found = layers_of.groups(model, params)
@@ -134,7 +137,9 @@ def test_a_compact_network_is_compacted_again_and_computes_the_same():
     assert twice.model.model is model
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet34", "lenet5"])
+@pytest.mark.parametrize(
+    "name", rest_slow(["mobilenet_v2", "resnet34", "lenet5"], "resnet34", "lenet5")
+)
 def test_counts_above_one_are_weights_on_what_the_next_layer_reads(name):
     model, params, state = network(name)
     found = layers_of.groups(model, params)

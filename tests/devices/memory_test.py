@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
+from cases import rest_slow
 
 from lthjax import models
 from lthjax.devices import memory
@@ -22,12 +24,12 @@ def derivative(name, **options):
         return models.apply(network, params, model_state, images, train=train)
 
     loss_fn = steps.supervised(apply_fn, losses.cross_entropy)
-    params, state = models.initialise(network, jax.random.key(0), IMAGES)
+    params, state = networks.initialise(network, jax.random.key(0), IMAGES)
     fn = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     return fn.lower(params, state, IMAGES, LABELS).compile(), (params, state)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", rest_slow(SMALL, "vgg11"))
 def test_what_is_computed_again_has_the_same_derivative(name):
     plain, args = derivative(name)
     again, _ = derivative(name, remat=True)
@@ -43,7 +45,10 @@ def test_what_is_computed_again_has_the_same_derivative(name):
         assert far <= 1e-4 * jnp.linalg.norm(one) + 1e-6
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vgg16", "mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    rest_slow(["resnet20", "vgg16", "mobilenet_v1", "mobilenet_v2"], "resnet20"),
+)
 def test_the_derivative_keeps_only_what_goes_from_block_to_block(name):
     def kept(remat):
         network = models.build(name, 10, width=0.125, remat=remat)
@@ -61,6 +66,7 @@ def test_the_derivative_keeps_only_what_goes_from_block_to_block(name):
     assert kept(True) < kept(False) / 2
 
 
+@pytest.mark.slow
 def test_activations_in_bfloat16_leave_parameters_and_logits_in_float32():
     fn, (params, state) = derivative("resnet18", dtype="bfloat16")
     (loss, _), grads = fn(params, state, IMAGES, LABELS)

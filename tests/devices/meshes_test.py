@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from cases import rest_slow
 from jax.sharding import PartitionSpec as P
 
 from lthjax.data import augment
@@ -104,7 +105,8 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(
-    "name, mesh", [("mlp", (4, 1)), ("mlp", (2, 2)), ("conv", (2, 2))]
+    "name, mesh",
+    rest_slow([("mlp", (4, 1)), ("mlp", (2, 2)), ("conv", (2, 2))], ("mlp", (2, 2))),
 )
 def test_a_run_over_a_mesh_is_the_run_of_one_device(name, mesh, alone, tmp_path):
     changes = NETWORKS[name]
@@ -123,6 +125,7 @@ def test_a_run_over_a_mesh_is_the_run_of_one_device(name, mesh, alone, tmp_path)
     ]
 
 
+@pytest.mark.slow
 def test_batch_norm_is_of_the_whole_batch_on_every_device(tmp_path):
     outcomes = []
     for data in (1, 4):
@@ -135,6 +138,7 @@ def test_batch_norm_is_of_the_whole_batch_on_every_device(tmp_path):
             np.testing.assert_allclose(four[row][metric], one[row][metric], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_over_another_mesh(tmp_path, monkeypatch):
     class Killed(BaseException):
         """What no `except Exception` catches."""

@@ -84,6 +84,7 @@ def test_two_processes_find_what_one_finds_on_the_same_mesh(whole, tmp_path):
     assert (tmp_path / "curve.png").exists()
 
 
+@pytest.mark.slow
 def test_processes_that_stream_read_their_rows_of_every_batch(tmp_path):
     set_of_its_own = ("--config.data.name=synthetic", "--config.data.stream=True")
     short = ("--config.train.steps=9", "--config.search.levels=0")
@@ -98,6 +99,7 @@ def test_processes_that_stream_read_their_rows_of_every_batch(tmp_path):
     assert tiny.curves(two) == tiny.curves(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_where_one_process_dies_the_other_stops_and_the_run_goes_on(
     victim, whole, tmp_path

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import toy
+from cases import rest_slow
 from flax.training.train_state import TrainState
 
 from lthjax import dynamic
@@ -67,9 +68,14 @@ EACH_AND_ALL = [
     ("gradual", "clipped"),
     ("set", "clipped"),
 ]
+CLIPPED_ONES = EACH_AND_ALL[-2:]
 
 
-@pytest.mark.parametrize("method, inner", EACH_AND_ALL)
+# By default one kind of optimizer for each law, and in the first every method.
+@pytest.mark.parametrize(
+    "method, inner",
+    rest_slow(EACH_AND_ALL, ("rigl", "nesterov"), *CLIPPED_ONES),
+)
 def test_where_no_change_is_due_it_is_keep_with_constant_masks(method, inner):
     tx, masks = made(method, inner, options=NEVER), toy.draw(1)
     params, state = toy.train(tx, toy.begin(tx, masks), 0, 6)
@@ -85,7 +91,12 @@ def test_straight_through_kept_weights_are_those_of_keep_while_the_masks_stay():
 
 
 @pytest.mark.parametrize(
-    "method, inner", [*EACH_AND_ALL, ("straight_through", "clipped")]
+    "method, inner",
+    rest_slow(
+        [*EACH_AND_ALL, ("straight_through", "clipped")],
+        ("rigl", "injected"),
+        ("straight_through", "clipped"),
+    ),
 )
 def test_a_dense_network_trains_as_with_the_plain_optimizer(method, inner):
     tx = made(method, inner, 0.0)
@@ -96,7 +107,10 @@ def test_a_dense_network_trains_as_with_the_plain_optimizer(method, inner):
     toy.same(params, plain, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method, inner", EACH_AND_ALL)
+@pytest.mark.parametrize(
+    "method, inner",
+    rest_slow(EACH_AND_ALL, ("rigl", "masked"), *CLIPPED_ONES),
+)
 def test_pruned_weights_are_zero_after_every_update_that_moves_masks(method, inner):
     tx = made(method, inner)
     params, masks = toy.path(tx, toy.begin(tx), 6)
@@ -110,7 +124,7 @@ def kernels_of(params, masks):
     return jax.tree.map(lambda w, mask: None if mask is None else w, params, masks)
 
 
-@pytest.mark.parametrize("method", OFTEN)
+@pytest.mark.parametrize("method", rest_slow(OFTEN, "rigl"))
 def test_under_vmap_with_one_step_members_are_separate_runs_and_a_change_a_branch(
     method,
 ):

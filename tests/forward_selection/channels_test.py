@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rest_slow
 
 from lthjax import models
 from lthjax.channels import layers_of
@@ -79,13 +80,17 @@ def group_of(name, index):
 
 @pytest.mark.parametrize(
     "name, index, objective",
-    [
+    rest_slow(
+        [
+            ("vgg11", 0, "cross_entropy"),
+            ("vgg11", 1, "imitation"),
+            ("resnet34", 0, "imitation"),
+            ("mobilenet_v2", 3, "cross_entropy"),
+            ("lenet5", 1, "cross_entropy"),
+        ],
         ("vgg11", 0, "cross_entropy"),
-        ("vgg11", 1, "imitation"),
         ("resnet34", 0, "imitation"),
-        ("mobilenet_v2", 3, "cross_entropy"),
-        ("lenet5", 1, "cross_entropy"),
-    ],
+    ),
 )
 def test_every_pick_is_the_best_of_all_candidates_forwarded(name, index, objective):
     net, group = network(name), group_of(name, index)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tiny
 
 from lthjax.gates import kinds
@@ -40,6 +41,7 @@ def test_only_weights_beyond_the_threshold_have_a_gradient_and_push_it():
     np.testing.assert_allclose(by_logit, slope * (4 - 1), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_decay_on_the_logits_is_what_prunes(tmp_path):
     """Without it nothing moves a logit that begins far below zero."""
     start = {"search.gates.initial": (-5.0,), "search.gates.learning_rate": 0.5}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rest_slow
 
 from lthjax import models
 from lthjax.pruning import masks as masks_lib
@@ -227,7 +228,7 @@ SOUND = {
 }
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", rest_slow(SOUND, "tost_code"))
 def test_every_preset_learns_a_few_examples_with_a_twentieth_of_the_weights(name):
     recipe = SOUND[name]
     logits = schooled(recipe._replace(smoothing=0.0))(retraining_steps.numbers(recipe))

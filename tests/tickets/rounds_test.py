@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lthjax.pruning import masks
-from lthjax.tickets import Trained
-from lthjax.tickets import rounds as rounds_lib
+from lthjax.tickets import Trained, continuous
 from lthjax.tickets.rounds import Rounds, continued
 
 LEVELS, STEPS, LATE = 3, 6, 2
@@ -60,7 +59,7 @@ def trail(search):
 
 def search_of(**options):
     options = {"levels": LEVELS, "steps": STEPS, "rewind_to": LATE} | options
-    return rounds_lib(ROUNDS, **options)
+    return continuous(ROUNDS, **options)
 
 
 def test_every_level_is_a_round_and_then_a_ticket_and_the_first_is_dense():
@@ -125,7 +124,7 @@ def test_a_round_that_prunes_everything_is_the_last():
         return found if level == 1 else found._replace(masks=NOTHING)
 
     rounds = ROUNDS._replace(harvest=nothing_at_two)
-    rows = trail(rounds_lib(rounds, levels=LEVELS, steps=STEPS, rewind_to=0))
+    rows = trail(continuous(rounds, levels=LEVELS, steps=STEPS, rewind_to=0))
     assert [(t.level, t.searching) for _, t, _ in rows] == [
         (0, 0),
         (1, 1),
@@ -141,7 +140,7 @@ def test_pruning_without_rewinding_prunes_what_the_last_round_left():
     def optimizer(params):
         return {"steps": jnp.int32(0)}
 
-    rows = trail(rounds_lib(continued(prune, optimizer), levels=LEVELS, steps=STEPS))
+    rows = trail(continuous(continued(prune, optimizer), levels=LEVELS, steps=STEPS))
     rounds = [(ticket, trained) for _, ticket, trained in rows if ticket.searching]
     for (_, before), (ticket, _) in itertools.pairwise(rounds):
         expected = masks.apply(before.params, ticket.masks)

@@ -69,6 +69,7 @@ def tiny_facts(config):
     return plan.kind(experiment.load(config))
 
 
+@pytest.mark.slow
 def test_masks_of_single_weights_can_be_watched(tmp_path):
     changes = {
         "train.steps": 16,
@@ -104,6 +105,7 @@ def test_a_forward_run_prunes_channels_to_a_smaller_network(tmp_path, caplog):
     assert results.read(tmp_path / results.CURVES)[-1]["start"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [EARLY_BIRD, FORWARD], ids=["early_bird", "forward"])
 def test_layers_that_are_excluded_keep_all_their_channels(start, tmp_path):
     changes = {"search.exclude": ("^conv1_1$",), "forward.tolerance": 0.9}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from cases import rest_slow
 from flax import linen as nn
 
 from lthjax.models import mlp
@@ -33,7 +34,7 @@ def chosen(source, changes=None, *, key=0, target=KEPT):
     config = tiny.config(changes)
     network = compiled.network(config, source)
     init_fn = plan_lib.initialiser(config, plan_lib.kind(source))
-    params, model_state = init_fn(assemble.key(0, "init"))
+    params, model_state = jax.jit(init_fn)(assemble.key(0, "init"))
     trained = Trained(params, model_state, masks_lib.full(params))
     prune_fn = by_score.selector(config, network, source)
     return prune_fn(jax.random.key(key), trained, target)
@@ -81,7 +82,9 @@ def test_every_score_prunes_to_the_count_and_is_a_function_of_its_key(source, sc
     assert same(found, chosen(source, changes))
 
 
-@pytest.mark.parametrize("name", ["conv2", "vgg11", "resnet18_imagenet"])
+@pytest.mark.parametrize(
+    "name", rest_slow(["conv2", "vgg11", "resnet18_imagenet"], "conv2")
+)
 def test_synflow_by_name_is_the_function_on_one_image(name):
     options = {"like": "cifar10", "train": 48, "test": 16}
     changes = {"model.name": name, "model.options": {}, "model.width": 0.0625}
@@ -89,17 +92,16 @@ def test_synflow_by_name_is_the_function_on_one_image(name):
     data = experiment.load(config)
     network = compiled.network(config, data)
     init_fn = plan_lib.initialiser(config, plan_lib.kind(data))
-    params, state = init_fn(jax.random.key(0))
+    params, state = jax.jit(init_fn)(jax.random.key(0))
     trained = Trained(params, state, masks_lib.full(params))
-    found = by_score.scorer(config, network, data)(
-        jax.random.key(0), trained, trained.masks, None
-    )
-    expected = scores.synflow(
-        lambda params, images: network(params, state, images, False)[0],
-        params,
-        trained.masks,
-        (32, 32, 3),
-    )
+    score = jax.jit(by_score.scorer(config, network, data))
+    found = score(jax.random.key(0), trained, trained.masks, None)
+
+    def logits(params, images):
+        return network(params, state, images, False)[0]
+
+    by_hand = jax.jit(lambda *trees: scores.synflow(logits, *trees, (32, 32, 3)))
+    expected = by_hand(params, trained.masks)
     for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
 
@@ -220,7 +222,7 @@ def flows(source, name):
     """Returns the sums of SynFlow's scores by layer, of the network of a config."""
     config = tiny.config({"search.score": "synflow", "model.name": name})
     network, facts = compiled.network(config, source), plan_lib.kind(source)
-    params, state = plan_lib.initialiser(config, facts)(jax.random.key(0))
+    params, state = jax.jit(plan_lib.initialiser(config, facts))(jax.random.key(0))
     trained = Trained(params, state, masks_lib.full(params))
     scored = jax.jit(by_score.scorer(config, network, source))
     found = scored(jax.random.key(0), trained, trained.masks, None)
@@ -246,7 +248,9 @@ def test_patterns_of_nothing_are_refused(pattern):
         by_score.resolve(tiny.config({"search.pattern": pattern}))
 
 
-@pytest.mark.parametrize("method", ["gradual", "set", "rigl", "straight_through"])
+@pytest.mark.parametrize(
+    "method", rest_slow(["gradual", "set", "rigl", "straight_through"], "rigl")
+)
 def test_a_run_of_moving_masks_records_what_it_ends_with(method, tmp_path):
     scope = "erdos_renyi" if method in ("set", "rigl") else "global"
     changes = {"search.method": method, "search.scope": scope, "dynamic.every": 1}

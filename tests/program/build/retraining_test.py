@@ -119,6 +119,7 @@ def test_the_best_step_is_none_at_which_ghosts_live(whole):
     assert recording._at_best(early_peak, "accuracy", 4)["best_step"] == 4
 
 
+@pytest.mark.slow
 def test_a_finished_run_takes_more_arms_and_retrains_nothing_else(whole, tmp_path):
     config, root, rows, _ = whole
     first = tiny.changed(config, {"retraining.arms": ("smoothing",)})
@@ -138,6 +139,7 @@ def lines(root):
     return results.read(root / results.RESULTS)
 
 
+@pytest.mark.slow
 def test_tweaks_go_with_masks_that_move_and_ghosts_are_not_pruned(tmp_path):
     changes = {**NETWORK, "seeds": (0,), "retraining.arms": ("skips+smoothing",)}
     more = {"search.method": "rigl", "dynamic.every": 1}

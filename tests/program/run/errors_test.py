@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from cases import rest_slow
 from faulty_disk import files_of_at_most, flip
 from flax import linen as nn
 
@@ -171,7 +172,7 @@ def test_no_room_is_said_before_training(tmp_path, monkeypatch):
     assert not (tmp_path / results.RESULTS).exists()
 
 
-@pytest.mark.parametrize("failing", range(1, 22, 4))
+@pytest.mark.parametrize("failing", rest_slow(range(1, 22, 4), 9))
 def test_a_full_disk_leaves_what_was_saved_and_the_run_goes_on(
     whole, tmp_path, monkeypatch, failing
 ):
@@ -201,7 +202,11 @@ def damage(folder):
 
 
 @pytest.mark.parametrize(
-    "what", ["training/level_01", "search/seed_0", "search/seed_1"]
+    "what",
+    rest_slow(
+        ["training/level_01", "search/seed_0", "search/seed_1"],
+        "training/level_01",
+    ),
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     whole, tmp_path, monkeypatch, caplog, what
@@ -228,6 +233,7 @@ def test_a_damaged_ticket_is_written_again(whole, tmp_path, monkeypatch, caplog)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
+@pytest.mark.slow
 def test_a_damaged_ticket_that_a_control_needs_names_its_cure(whole, tmp_path):
     config, root = whole
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from cases import rest_slow
 from flax import linen as nn
 
 from lthjax.program.build import assemble
@@ -170,16 +171,22 @@ def by_layer(level, shares):
 
 @pytest.mark.parametrize(
     "changes, kept",
-    [
+    rest_slow(
+        [
+            (RATES, [by_layer(level, (0.8, 0.9)) for level in (1, 2)]),
+            (
+                {"search.scope": "layer"},
+                [by_layer(level, (0.8, 0.8)) for level in (1, 2)],
+            ),
+            (LISTED, AT_THOSE),
+            ({**LISTED, "search.method": "one_shot"}, AT_THOSE),
+            (
+                {"search.score": "random", "search.exclude": ("head",)},
+                [round(WEIGHTS["dense1/kernel"] * 0.8**level) for level in (1, 2)],
+            ),
+        ],
         (RATES, [by_layer(level, (0.8, 0.9)) for level in (1, 2)]),
-        ({"search.scope": "layer"}, [by_layer(level, (0.8, 0.8)) for level in (1, 2)]),
-        (LISTED, AT_THOSE),
-        ({**LISTED, "search.method": "one_shot"}, AT_THOSE),
-        (
-            {"search.score": "random", "search.exclude": ("head",)},
-            [round(WEIGHTS["dense1/kernel"] * 0.8**level) for level in (1, 2)],
-        ),
-    ],
+    ),
 )
 def test_every_way_to_say_how_much_keeps_exactly_that(tmp_path, changes, kept):
     config = tiny.config({"seeds": (0,), **changes})
@@ -196,7 +203,10 @@ def test_every_way_to_say_how_much_keeps_exactly_that(tmp_path, changes, kept):
 
 @pytest.mark.parametrize(
     "restart, step, until",
-    [("learning_rate", 1, 4), ("fine_tune", 4, 7), ("continue", 0, 4)],
+    rest_slow(
+        [("learning_rate", 1, 4), ("fine_tune", 4, 7), ("continue", 0, 4)],
+        ("fine_tune", 4, 7),
+    ),
 )
 def test_every_restart_trains_over_its_steps(tmp_path, restart, step, until):
     changes = {"search.restart": restart, "search.rewind_to": 1, "seeds": (0,)}
@@ -208,7 +218,7 @@ def test_every_restart_trains_over_its_steps(tmp_path, restart, step, until):
         assert row["steps"] == span[1] - span[0]
 
 
-@pytest.mark.parametrize("changes", [{}, tiny.CONV])
+@pytest.mark.parametrize("changes", rest_slow([{}, tiny.CONV], {}))
 def test_a_population_equals_its_members_run_alone(tmp_path, changes):
     together = tiny.config({**changes, "search.levels": 1})
     experiment.run(together, tmp_path / "both")

@@ -10,6 +10,7 @@ import signal
 
 import pytest
 import tiny
+from cases import rest_slow
 
 from lthjax.forward_selection import channels
 from lthjax.program import progress
@@ -102,7 +103,7 @@ def streamed(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, {**MLP, "data.stream": True})
 
 
-@pytest.mark.parametrize("whole", ["mlp", "conv", "rigl", "streamed"])
+@pytest.mark.parametrize("whole", rest_slow(["mlp", "conv", "rigl", "streamed"], "mlp"))
 def test_a_run_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch, caplog
 ):
@@ -138,6 +139,7 @@ def early_bird(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, EARLY_BIRD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", ["forward", "early_bird"])
 def test_a_search_for_channels_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch
@@ -150,7 +152,10 @@ def test_a_search_for_channels_killed_after_whatever_it_writes_ends_the_same(
 
 @pytest.mark.parametrize(
     "whole, name",
-    [("rigl", "results"), ("early_bird", "curves"), ("forward", "results")],
+    rest_slow(
+        [("rigl", "results"), ("early_bird", "curves"), ("forward", "results")],
+        ("forward", "results"),
+    ),
 )
 def test_what_a_search_has_lost_of_its_records_is_trained_again(
     whole, name, request, tmp_path, caplog
@@ -198,6 +203,7 @@ def test_a_selection_hears_the_wish_to_stop_and_goes_on_from_the_pick_it_was_at(
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
+@pytest.mark.slow
 def test_a_damaged_selection_is_made_again_and_said_so(
     forward, tmp_path, monkeypatch, caplog
 ):

@@ -60,6 +60,7 @@ def interrupted(settings, root):
     raise AssertionError("each life must get somewhere")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_inside_any_round_ends_with_the_same_bits(whole, tmp_path):
     settings, root = whole
     saves = interrupted(settings, tmp_path)

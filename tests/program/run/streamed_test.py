@@ -48,7 +48,7 @@ def resident(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("mesh", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("mesh", [(1, 1), pytest.param((2, 2), marks=pytest.mark.slow)])
 def test_a_streamed_run_has_the_numbers_of_the_resident_one(mesh, resident, tmp_path):
     streamed = {"data.stream": True, "mesh.ticket": mesh[0], "mesh.data": mesh[1]}
     experiment.run(tiny.config(CONV | streamed), tmp_path)
@@ -64,6 +64,7 @@ def test_a_streamed_run_has_the_numbers_of_the_resident_one(mesh, resident, tmp_
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_photographs_are_trained_scored_and_studied(photographs, tmp_path):
     changes = {"search.score": "snip", "studies": ("barrier",), "train.steps": 2}
     rows = run(photographs, tmp_path, changes)
@@ -72,6 +73,7 @@ def test_photographs_are_trained_scored_and_studied(photographs, tmp_path):
     assert (tmp_path / "studies" / "barrier.csv").exists()
 
 
+@pytest.mark.slow
 def test_channels_are_selected_from_examples_read_on_the_way(photographs, tmp_path):
     changes = {"model.name": "vgg11", "search.method": "forward", "train.steps": 2}
     changes |= {"model.options": {"depths": (1,), "channels": (4,)}}
@@ -80,6 +82,7 @@ def test_channels_are_selected_from_examples_read_on_the_way(photographs, tmp_pa
     assert rows[-1]["kept"] < rows[-1]["prunable"]
 
 
+@pytest.mark.slow
 def test_an_arm_is_rescaled_on_examples_read_on_the_way(photographs, tmp_path):
     changes = {"retraining.arms": ("rescaling",), "train.steps": 2}
     rows = run(photographs, tmp_path, {**changes, "retraining.rescaling.iterations": 2})

@@ -1,0 +1,21 @@
+"""What the suite itself must be: no file of it is left out."""
+
+import fnmatch
+
+import quick
+from paths import ROOT
+
+
+def test_no_folder_of_tests_is_passed_by(pytestconfig):
+    passed_by = pytestconfig.getini("norecursedirs")
+    files = [p.relative_to(ROOT) for p in (ROOT / "tests").rglob("*_test.py")]
+    left_out = [
+        file
+        for file in files
+        if any(fnmatch.fnmatch(p, rule) for p in file.parts for rule in passed_by)
+    ]
+    assert files and not left_out
+
+
+def test_what_is_quick_is_there():
+    assert [name for name in quick.FILES if not (ROOT / "tests" / name).exists()] == []
