@@ -247,7 +247,7 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
 
 
 def norm_scales(params: Params, found: tuple[Group, ...]) -> dict[str, jax.Array]:
-    """Returns {group: |scale| of the norm before its activation} as scores.
+    """Returns {group: `|scale|` of the norm before its activation} as scores.
 
     Raises:
       ValueError: A group has no norm.
