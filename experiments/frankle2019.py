@@ -99,7 +99,7 @@ def table(rows, settings):
     lines = ["| finding | published | ours (mean ± std) | n |", "|---|---|---|---|"]
     for what, published, ours in findings(rows):
         spread = results.spread(ours)
-        value = f"{spread.mean:+.2f} ± {spread.std:.2f}"
+        value = results.shown(spread, "+.2f")
         lines.append(f"| {what} | {published} | {value} | {spread.n} |")
     names = " | ".join(name for name, _ in PANELS.values())
     lines += ["", f"| level | % left | arm | {names} | n |", "|" + "---|" * 7]
@@ -180,8 +180,7 @@ def _paired(rows, level, arm, name):
 
 def _cell(group, name, scale):
     spread = results.spread(scale * row[name] for row in group)
-    digits = 0 if scale == 1 else 2
-    return f"{spread.mean:.{digits}f} ± {spread.std:.{digits}f}"
+    return results.shown(spread, ".0f" if scale == 1 else ".2f")
 
 
 def main():

@@ -152,7 +152,7 @@ def _cells(rows, arm, level):
     )
     return (
         f"{mean('sparsity', arm, 100):.2f}",
-        f"{accuracy.mean:.2f} ± {accuracy.std:.2f}",
+        results.shown(accuracy),
         f"{mean('deployed_parameters', arm, 1):,.0f}",
         f"{mean('deployed_flops', arm, 1e-6):.2f}",
         f"{mean('ghost_flops', arm, 1e-6):.2f}",
@@ -236,7 +236,7 @@ def analysis_table(rows):
             r for r in rows if (r["cell"], r["level"], r["arm"]) == (cell, level, arm)
         ]
         spreads = [results.spread(row[name] for row in own) for name in MEASURES]
-        cells = " | ".join(f"{s.mean:.3g} ± {s.std:.2g}" for s in spreads)
+        cells = " | ".join(results.shown(s, ".3g", ".2g") for s in spreads)
         lines.append(f"| {cell} | {level} | {arm} | {cells} | {len(own)} |")
     return "\n".join(lines) + "\n"
 

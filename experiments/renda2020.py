@@ -74,10 +74,7 @@ def table(rows: list[dict], settings: str) -> str:
         for restart in ARMS:
             group = _of(rows, restart, level)
             spread = results.spread([100 * r["test_accuracy"] for r in group])
-            cells += [
-                _published(restart, level),
-                f"{spread.mean:.2f} ± {spread.std:.2f}",
-            ]
+            cells += [_published(restart, level), results.shown(spread)]
         share = f"{100 * (1 - group[0]['sparsity']):.1f}"
         lines.append(f"| {level} | {share} | {' | '.join(cells)} | {len(group)} |")
     return "\n".join(lines) + "\n"

@@ -194,10 +194,7 @@ def _dense(rows):
 
 
 def _cell(values):
-    if not values:
-        return ""
-    spread = results.spread(values)
-    return f"{spread.mean:.2f}" + (f" ± {spread.std:.2f}" if spread.n > 1 else "")
+    return results.shown(results.spread(values)) if values else ""
 
 
 def figure(rows: list[dict]) -> Figure:

@@ -228,8 +228,8 @@ def table(rows, command):
 
 def _cell(step, value, known):
     """Returns "ours ± std (published)"; std where there are several seeds."""
-    ours = f"{value.mean:.1f}" + (f" ± {value.std:.1f}" if value.n > 1 else "")
     known = dict(zip(PUBLISHED["iterations"], known or (), strict=False))
+    ours = results.shown(value, ".1f")
     return ours + (f" ({known[step]})" if step in known else "")
 
 
@@ -242,7 +242,7 @@ def _gap(found, every, since=2000):
     if not gaps:
         return []
     text = f"Ours less published over {len(gaps)} cells from step {since:,}"
-    return [f"{text}: {np.mean(gaps):.2f} ± {np.std(gaps, ddof=1):.2f} points.", ""]
+    return [f"{text}: {results.shown(results.spread(gaps))} points.", ""]
 
 
 def _first(width, size, starts):

@@ -24,7 +24,7 @@ from lthjax.data import in_memory
 from lthjax.program import command_line
 from lthjax.program.build import plan
 from lthjax.program.config import files
-from lthjax.program.report.studies import findings
+from lthjax.program.report.studies import ticket_rows
 from lthjax.program.workdir import layout, origin
 from lthjax.program.workdir.member import Member
 from lthjax.pruning import masks as masks_lib
@@ -128,7 +128,7 @@ def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
         path = layout.ticket_path(root, one, level)
     else:
         path = layout.trained_path(root, arm, one, level)
-        studied = findings.trained_path(root, one.seed, level)
+        studied = ticket_rows.trained_path(root, one.seed, level)
         path = studied if arm == "ticket" and not path.exists() else path
     if not path.exists():
         raise ValueError(

@@ -8,8 +8,6 @@ from ml_collections import config_flags
 
 from lthjax.program import command_line
 from lthjax.program.config import files
-from lthjax.program.report import run_report
-from lthjax.program.run import dry_run, experiment
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
@@ -29,6 +27,9 @@ def main(argv: list[str]) -> None:
         command_line.prepare(**{name: flag.value for name, flag in JOINING.items()})
         if len(argv) > 1:
             raise ValueError(f"there must be flags only, got {' '.join(argv[1:])}")
+        from lthjax.program.report import run_report  # here: --help needs none of it
+        from lthjax.program.run import dry_run, experiment
+
         if DRY_RUN.value:
             dry_run.show(CONFIG.value)
         elif not WORKDIR.value:

@@ -1,7 +1,12 @@
 """Names of the version before, and where they are now: kept for one version."""
 
 import importlib
+import importlib.machinery
+import sys
 import warnings
+from collections.abc import Callable
+
+import lazy_loader
 
 PLACES = {
     "lthjax": {
@@ -26,9 +31,8 @@ PLACES = {
         "examining": "lthjax.program.build.round_columns",
         "examples": "lthjax.program.build.examples",
         "experiment": "lthjax.program.run.experiment",
-        "fades": "lthjax.retraining.fades",
-        "figures": "lthjax.program.report.studies.figures",
-        "findings": "lthjax.program.report.studies.findings",
+        "figures": "lthjax.program.report.axes",
+        "findings": "lthjax.program.report.studies.ticket_rows",
         "flowing": "lthjax.program.build.linear",
         "flows": "lthjax.pruning.flows",
         "forward": "lthjax.forward_selection.neurons",
@@ -41,7 +45,6 @@ PLACES = {
         "layerwise": "lthjax.forward_selection.channels",
         "learnt": "lthjax.program.build.by_gates",
         "marks": "lthjax.program.sweep.marks",
-        "member": "lthjax.program.workdir.member",
         "memory": "lthjax.devices.memory",
         "merged": "lthjax.program.sweep.table",
         "meshes": "lthjax.devices.meshes",
@@ -76,11 +79,13 @@ PLACES = {
         "thresholds": "lthjax.forward_selection.pretraining_bound",
         "timing": "lthjax.devices.measure",
         "two_layer": "lthjax.forward_selection.two_layer",
-        "update_rule": "lthjax.program.build.optimizer",
         "validate": "lthjax.program.config.validate",
         "views": "lthjax.pruning.views",
         "workdir": "lthjax.program.workdir.layout",
         "zeros": "lthjax.training.zeros",
+    },
+    "lthjax.channels": {
+        "RULES": "lthjax.channels.layers_of:RULES",
     },
     "lthjax.data": {
         "known": "lthjax.data.facts",
@@ -93,12 +98,28 @@ PLACES = {
         "growing": "lthjax.dynamic.sparse_to_sparse",
         "shrinking": "lthjax.dynamic.dense_to_sparse",
     },
+    "lthjax.gates": {
+        "LOWEST": "lthjax.gates.sigmoid:LOWEST",
+        "RESETS": "lthjax.gates.sigmoid:RESETS",
+    },
     "lthjax.models": {
         "applying": "lthjax.models.functions",
         "catalogue": "lthjax.models.by_name",
         "checking": "lthjax.models.checks",
         "ghosts": "lthjax.retraining.ghosts",
         "pytorch": "lthjax.saving.pytorch",
+    },
+    "lthjax.retraining": {
+        name: f"lthjax.retraining.steps:{name}"
+        for name in (
+            "LAWS",
+            "PRESETS",
+            "TWEAKS",
+            "check",
+            "check_arms",
+            "timed",
+            "times",
+        )
     },
     "lthjax.tickets": {
         "base": "lthjax.tickets.ticket",
@@ -113,11 +134,50 @@ PLACES = {
         "load_trained": "lthjax.saving.tickets:load_trained",
         "save_trained": "lthjax.saving.tickets:save_trained",
     },
+    "lthjax.training": {
+        "CACHE": "lthjax.training.steps:CACHE",
+        "starter": "lthjax.training.steps:starter",
+    },
+}
+# Modules that are imported by another name now; as attributes they are short cuts.
+SHOWN = {
+    "lthjax.losses": "lthjax.training.losses",
+    "lthjax.masks": "lthjax.pruning.masks",
+    "lthjax.patterns": "lthjax.pruning.patterns",
+    "lthjax.scores": "lthjax.pruning.scores",
+    "lthjax.sparsities": "lthjax.pruning.sparsities",
+}
+MODULES = SHOWN | {
+    f"{chapter}.{name}": place
+    for chapter, names in PLACES.items()
+    for name, place in names.items()
+    if ":" not in place
+}
+# What is not answered under its old name, and why.
+REFUSED = {
+    "lthjax.launching": "a job that was queued by the version before must be queued "
+    "again, which goes on from what is saved",
+    "lthjax.tickets.continuous": "lthjax.tickets.continuous is a function",
 }
 
 
+def face(module: str, file: str) -> tuple[Callable, Callable, list[str]]:
+    """Returns `__getattr__`, `__dir__` and `__all__` of a chapter, from its stub.
+
+    Args:
+      module: Its `__name__`.
+      file: Its `__file__`; what it shows is in the stub beside it.
+    """
+    shown, names, every = lazy_loader.attach_stub(module, file)
+
+    def attribute(name: str):
+        return shown(name) if name in every else answer(module, name)
+
+    return attribute, names, every
+
+
 def answer(module: str, name: str):
-    """Returns what `module` called `name` in the version before.
+    """Returns what `module` called `name` in the version before, with a warning.
 
     Args:
       module: "lthjax", or a chapter.
@@ -126,15 +186,65 @@ def answer(module: str, name: str):
     Raises:
       AttributeError: It never had one of that name.
     """
-    place = PLACES[module].get(name)
+    place = PLACES.get(module, {}).get(name)
     if place is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    _warn(f"{module}.{name}", place.replace(":", "."), stacklevel=4)
     source, _, attribute = place.partition(":")
-    now = place.replace(":", ".")
-    warnings.warn(
-        f"{module}.{name} is {now} now; the old name goes with the next version",
-        DeprecationWarning,
-        stacklevel=3,
-    )
     found = importlib.import_module(source)
     return getattr(found, attribute) if attribute else found
+
+
+def now(text: str) -> str:
+    """Returns "module:name" as it is written now, "" where nothing of it has moved.
+
+    Args:
+      text: What a config names; its module may be one of the version before.
+    """
+    module, colon, name = text.partition(":")
+    return f"{MODULES[module]}:{name}" if colon and module in MODULES else ""
+
+
+def _warn(before, after, stacklevel):
+    warnings.warn(
+        f"{before} is {after} now; the old name goes with the next version",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
+
+
+# This module is itself what Python asks for `import lthjax.cpu`, after all others.
+
+
+def install() -> None:
+    """Has Python ask here for modules that nobody else finds."""
+    here = sys.modules[__name__]
+    if here not in sys.meta_path:
+        sys.meta_path.append(here)
+
+
+def find_spec(name: str, path=None, target=None):
+    """Returns a spec for a module of the version before, else `None`."""
+    del path, target
+    known = name in MODULES
+    return (
+        importlib.machinery.ModuleSpec(name, sys.modules[__name__]) if known else None
+    )
+
+
+def create_module(spec) -> None:
+    """Leaves to Python what `exec_module` replaces."""
+    del spec
+
+
+def exec_module(module) -> None:
+    """Puts the module of now in the place of one of the version before.
+
+    Raises:
+      ImportError: It is one of `REFUSED`.
+    """
+    before = module.__name__
+    if before in REFUSED:
+        raise ImportError(f"{REFUSED[before]}; {before} is {MODULES[before]} now")
+    _warn(before, MODULES[before], stacklevel=3)
+    sys.modules[before] = importlib.import_module(MODULES[before])

@@ -14,7 +14,7 @@ from lthjax import bound, export, registry
 from lthjax.program.build import retraining
 from lthjax.program.config import files
 from lthjax.program.report import run_report
-from lthjax.program.report.studies import findings
+from lthjax.program.report.studies import ticket_rows
 from lthjax.program.sweep import grid, table
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks
@@ -59,7 +59,7 @@ def whole(tmp_path_factory):
         layout.ticket_path(root, 0, 1),
         Ticket(1, 0, 4, params, model_state, kept),
     )
-    trained = findings.trained_path(root, 0, 1)
+    trained = ticket_rows.trained_path(root, 0, 1)
     save_trained(trained, Trained(params, model_state, kept), level=1)
     # Of a checkpoint, too, what names a class is not believed.
     text = (trained / "_CHECKPOINT_METADATA").read_text()
@@ -103,7 +103,7 @@ def bounded(folder):
 
 def taught(folder):
     parts = SimpleNamespace(init_fn=lambda key: initialise())
-    return retraining.teacher(findings.trained_path(folder, 0, 1), parts)
+    return retraining.teacher(ticket_rows.trained_path(folder, 0, 1), parts)
 
 
 def continued(folder):
@@ -116,7 +116,7 @@ READING = {
     "report": lambda root: run_report.show(root, run_report.write(root)),
     "results": results.load,
     "ticket": lambda root: tickets.load(layout.ticket_path(root, 0, 1)),
-    "trained": lambda root: load_trained(findings.trained_path(root, 0, 1)),
+    "trained": lambda root: load_trained(ticket_rows.trained_path(root, 0, 1)),
     "export": exported,
     "export_trained": lambda root: exported(root, "--trained"),
     "flattened": lambda root: exported(root, "--layout=torch", "--flattened", "none"),

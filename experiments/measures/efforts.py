@@ -80,9 +80,8 @@ def table(name, methods):
     """Returns a table and the points behind it, as Markdown."""
     spreads = {name: results.spread(v) for name, v in dense(methods).items()}
     least, spread = spreads["validation"].mean, spreads["accuracy"]
-    head = (
-        f"Dense: {_text(spread)} % (n = {spread.n}); {_text(spreads['validation'])} % "
-    )
+    head = f"Dense: {results.shown(spread)} % (n = {spread.n}); "
+    head += f"{results.shown(spreads['validation'])} % "
     head += "on the validation set, by which *matching* and *best* go."
     lines = [f"## {name.capitalize()}", "", head, ""]
     lines += [f"| method | what | {COLUMNS} |", "|" + "---|" * 9]
@@ -119,14 +118,11 @@ def best(found, dense_mean):
 def _cells(point):
     if point is None:
         return "none |" + " |" * 6
-    shown = [_text(results.spread(point[n])) for n in ("left", *ACCURACIES)]
+    names = ("left", *ACCURACIES)
+    shown = [results.shown(results.spread(point[name])) for name in names]
     seconds = results.spread(point["seconds"])
     effort = f"{point['rounds'][0]} | {point['steps'][0]:,} | {seconds.mean:.1f}"
     return f"{' | '.join(shown)} | {effort} | {seconds.n}"
-
-
-def _text(spread):
-    return f"{spread.mean:.2f} ± {spread.std:.2f}"
 
 
 def gates(methods):
@@ -156,7 +152,7 @@ _GATES = [
 
 def _spread(group, name, scale, complement):
     values = [abs(complement - scale * row[name]) for row in group]
-    return _text(results.spread(values))
+    return results.shown(results.spread(values))
 
 
 def figure(everything, title):

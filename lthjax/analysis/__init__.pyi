@@ -1,6 +1,7 @@
 from . import comparison as comparison
 from . import costs as costs
 from . import curvature as curvature
+from . import origins as origins
 from .comparison import Barrier as Barrier
 from .comparison import barrier as barrier
 from .comparison import by_layer as by_layer

@@ -7,12 +7,12 @@ from .layers_of import fold as fold
 from .layers_of import full as full
 from .layers_of import groups as groups
 from .layers_of import kept as kept
-from .layers_of import layers as layers
+from .layers_of import leaves as leaves
 from .layers_of import named as named
-from .layers_of import norm_scales as norm_scales
 from .layers_of import repeats as repeats
-from .layers_of import slimmed as slimmed
 from .layers_of import spread as spread
+from .slimming import norm_scales as norm_scales
+from .slimming import slimmed as slimmed
 from .smaller import Compact as Compact
 from .smaller import Slim as Slim
 from .smaller import compact as compact

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lthjax.models import mlp, mobilenet, resnet, vgg
-from lthjax.pruning import choose
 from lthjax.pruning.masks import Masks, Params, path_name
 
 
@@ -244,62 +243,6 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
         return w if factor is None else w * _along(factor, w.ndim, -2)
 
     return jax.tree_util.tree_map_with_path(scaled, params)
-
-
-def norm_scales(params: Params, found: tuple[Group, ...]) -> dict[str, jax.Array]:
-    """Returns {group: `|scale|` of the norm before its activation} as scores.
-
-    Raises:
-      ValueError: A group has no norm.
-
-    References:
-      Liu et al., 2017, arXiv:1708.06519 (network slimming).
-    """
-    byname = named(params)
-    result = {}
-    for group in found:
-        scale = f"{group.producers[-1]}_norm/scale"
-        if scale not in byname:
-            raise ValueError(
-                "channels are scored by their norm's scales, and every group must have "
-                f"a norm, got none for {group.producers[-1]}; take a network with "
-                "batch norm"
-            )
-        result[group.name] = jnp.abs(byname[scale])
-    return result
-
-
-def slimmed(scores: Mapping[str, jax.Array], sparsity: float) -> dict[str, jax.Array]:
-    """Keeps round(T (1 - sparsity)) of all T channels, those with the highest scores.
-
-    The best channel of every group stays, so that no layer is emptied.
-
-    Args:
-      scores: {group: float [size]}, ranked all together.
-      sparsity: The fraction of channels removed, in [0, 1).
-
-    Raises:
-      ValueError: The sparsity is out of range, or leaves fewer channels than groups.
-
-    References:
-      You et al., 2020, arXiv:1909.11957. Departures: exactly so many channels (its code
-      removes one more, and all at its own initialisation, where all scores tie); one
-      channel stays in each layer (its VGG code can empty a layer, and then fails).
-    """
-    total = sum(score.size for score in scores.values())
-    wanted = choose.kept_count(total, sparsity)
-    if wanted < len(scores):
-        raise ValueError(
-            f"each of the {len(scores)} layers must keep a channel: a layer cannot be "
-            f"emptied, got sparsity = {sparsity}, which keeps {wanted} of {total}; ask "
-            f"for at most {1 - len(scores) / total:.4f}"
-        )
-    open_ = {name: jnp.ones(score.shape, bool) for name, score in scores.items()}
-    above = 1 + jnp.max(jnp.stack([jnp.max(score) for score in scores.values()]))
-    safe = {
-        name: score.at[jnp.argmax(score)].set(above) for name, score in scores.items()
-    }
-    return choose.prune(open_, safe, kept=wanted)
 
 
 def _along(vector, ndim, axis):

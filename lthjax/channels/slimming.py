@@ -2,12 +2,15 @@
 
 import itertools
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lthjax.channels import layers_of
+from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -48,37 +51,84 @@ def scales(params: Params) -> dict[str, Any]:
     return found
 
 
-def channels(scales: dict[str, Any], share: float) -> dict[str, np.ndarray]:
-    """Returns which channels stay: `|gamma| > sorted(all |gamma|)[int(total share)]`.
-
-    Strictly above, as in the released code: one more than the share goes, and more on a
-    tie.
-
-    Args:
-      scales: {layer: gamma [channels]}.
-      share: Of all channels to be pruned, in [0, 1).
-
-    Returns:
-      {layer: bool [channels]}, arrays of the host.
+def norm_scales(
+    params: Params, found: tuple[layers_of.Group, ...]
+) -> dict[str, jax.Array]:
+    """Returns {group: `|scale|` of the norm before its activation} as scores.
 
     Raises:
-      ValueError: The share is not in [0, 1), or a layer would lose all its channels.
+      ValueError: A group has no norm.
 
     References:
-      Liu et al., 2017, arXiv:1708.06519. Departure: a layer that loses all its channels
-      is refused by name.
+      Liu et al., 2017, arXiv:1708.06519 (network slimming).
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share must be in [0, 1), got share = {share}")
-    sizes = {name: np.abs(np.asarray(gamma)) for name, gamma in scales.items()}
-    ordered = np.sort(np.concatenate(list(sizes.values())))
-    threshold = ordered[int(len(ordered) * share)]
+    byname = layers_of.named(params)
+    result = {}
+    for group in found:
+        scale = f"{group.producers[-1]}_norm/scale"
+        if scale not in byname:
+            raise ValueError(
+                "channels are scored by their norm's scales, and every group must have "
+                f"a norm, got none for {group.producers[-1]}; take a network with "
+                "batch norm"
+            )
+        result[group.name] = jnp.abs(byname[scale])
+    return result
+
+
+def slimmed(
+    scales: Mapping[str, Any], sparsity: float, *, released: bool = False
+) -> dict[str, jax.Array]:
+    """Keeps round(T (1 - sparsity)) of all T channels, those with the largest |gamma|.
+
+    The best channel of every layer stays, so that none is emptied; on a tie the first
+    one does, in the order of the layers' names.
+
+    Args:
+      scales: {layer: gamma [channels]}, ranked all together: what `scales` or
+        `norm_scales` returns.
+      sparsity: The fraction of channels removed, in [0, 1).
+      released: The rule of the released code: |gamma| > sorted(all |gamma|)[int(T
+        sparsity)], strictly above, so that one more than the share goes, and more on a
+        tie; a layer may be emptied, which is refused (where nothing is traced).
+
+    Returns:
+      {layer: bool [channels]}.
+
+    Raises:
+      ValueError: The sparsity is out of range, or leaves fewer channels than layers; or
+        the released rule would empty a layer.
+
+    References:
+      Liu et al., 2017, arXiv:1708.06519; You et al., 2020, arXiv:1909.11957.
+      Departures: exactly so many channels (their codes remove one more, and all at the
+      initialisation of the latter, where all scales tie); one channel stays in each
+      layer (their VGG codes can empty a layer, and then fail).
+    """
+    sizes = {name: jnp.abs(jnp.asarray(gamma)) for name, gamma in scales.items()}
+    total = sum(size.size for size in sizes.values())
+    wanted = choose.kept_count(total, sparsity)
+    if released:
+        return _strictly_above(sizes, int(total * sparsity), sparsity)
+    if wanted < len(sizes):
+        raise ValueError(
+            f"each of the {len(sizes)} layers must keep a channel: a layer cannot be "
+            f"emptied, got sparsity = {sparsity}, which keeps {wanted} of {total}; ask "
+            f"for at most {1 - len(sizes) / total:.4f}"
+        )
+    open_ = {name: jnp.ones(size.shape, bool) for name, size in sizes.items()}
+    return choose.prune(open_, sizes, kept=wanted, minimum=1)
+
+
+def _strictly_above(sizes, index, sparsity):
+    """Returns the channels above the one at an index of all, in rising order."""
+    threshold = jnp.sort(jnp.concatenate(list(sizes.values())))[index]
     kept = {name: size > threshold for name, size in sizes.items()}
     for name, stays in kept.items():
-        if not stays.any():
+        if not isinstance(stays, jax.core.Tracer) and not stays.any():
             raise ValueError(
-                f"every layer must keep a channel, got share = {share}, which leaves "
-                f"none in {name}; prune a smaller share"
+                f"every layer must keep a channel, got sparsity = {sparsity}, which by "
+                f"the released rule leaves none in {name}; prune a smaller share"
             )
     return kept
 
@@ -113,7 +163,7 @@ def check(params: Params) -> None:
         _check_chain(layer, kernels[layer][-2], before, sizes[before])
 
 
-def masks(full: Masks, kept: dict[str, np.ndarray]) -> Masks:
+def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
     """Returns the masks of a chain of layers that has lost channels.
 
     A channel takes its column of the kernel that makes it and the rows of the next
@@ -122,11 +172,12 @@ def masks(full: Masks, kept: dict[str, np.ndarray]) -> Masks:
     Args:
       full: Full masks of a network whose layers, in the order of their names and then
         `head`, form one chain (VGG).
-      kept: {layer: bool [channels]}, from `channels`.
+      kept: {layer: bool [channels]}, from `slimmed`.
 
     Raises:
       ValueError: The layers are not one chain.
     """
+    kept = {name: np.asarray(stays) for name, stays in kept.items()}
     order = [*sorted(kept), "head"]
     before = dict(zip(order[1:], order, strict=False))
 

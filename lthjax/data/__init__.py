@@ -1,6 +1,5 @@
+"""Data sets as splits: read, cut into batches, augmented."""
+
 from lthjax import moved
 
-
-def __getattr__(name: str):
-    """Answers for what moved away, with a warning."""
-    return moved.answer(__name__, name)
+__getattr__, __dir__, __all__ = moved.face(__name__, __file__)

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from lthjax.data import pixels
+
+if TYPE_CHECKING:  # else where it is used: data sets in memory need none
+    from PIL import Image
 
 AREA = (0.08, 1.0)  # of the photograph
 RATIO = (3 / 4, 4 / 3)  # of width to height
@@ -46,11 +49,13 @@ def window(rng: np.random.Generator, width: int, height: int) -> Box:
     return left, upper, left + w, upper + h
 
 
-def middle(photograph: Image.Image, size: int) -> Image.Image:
+def middle(photograph: "Image.Image", size: int) -> "Image.Image":
     """Returns the middle of a photograph, whose shorter side becomes `MARGIN` sizes.
 
     At 224 pixels that is the usual evaluation: 256 pixels, of which 224 are cut.
     """
+    from PIL import Image
+
     scale = round(size * MARGIN) / min(photograph.size)
     width, height = (round(side * scale) for side in photograph.size)
     resized = photograph.resize((width, height), Image.Resampling.BILINEAR)
@@ -76,6 +81,8 @@ def square(
     Raises:
       ValueError: As `pixels.image`.
     """
+    from PIL import Image
+
     photograph = pixels.image(data, where)
     if draw is None:
         return np.asarray(middle(photograph, size))

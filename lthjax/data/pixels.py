@@ -1,16 +1,19 @@
 """The bytes of an image file become pixels, or are refused by the file's name."""
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+
+if TYPE_CHECKING:  # else where it is used: data sets in memory need none
+    from PIL import Image
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")  # MPO: a JPEG and previews
 _DEEP = "I;16"  # grey of 16 bits
 _CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")  # modes with transparency
 
 
-def image(data: bytes, where, *, grey: bool = False) -> Image.Image:
+def image(data: bytes, where, *, grey: bool = False) -> "Image.Image":
     """Returns the image in the bytes of a file, in RGB or in grey, 8 bits a channel.
 
     Of 16 bits the upper 8 are taken; palettes, one bit and CMYK become RGB; what is
@@ -21,6 +24,8 @@ def image(data: bytes, where, *, grey: bool = False) -> Image.Image:
       ValueError: It is none, damaged, of another format, of more bits than can be told
         from white, or of several frames; `where`, the place it lies, is named.
     """
+    from PIL import Image
+
     try:
         found = Image.open(io.BytesIO(data))
         if found.format in FORMATS:
@@ -61,6 +66,8 @@ def _is_deep(found):
 
 def _plain(found):
     """Returns an image of 8 bits a channel, nothing of it transparent."""
+    from PIL import Image
+
     if _is_deep(found):
         return Image.fromarray((np.asarray(found) >> 8).astype(np.uint8))
     if found.mode not in _CLEAR and "transparency" not in found.info:

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy import optimize
 
 from lthjax.forward_selection.gram import times
 
@@ -143,6 +142,8 @@ def margin(features: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
       for strict inequalities, which a solver cannot, and for as many examples of either
       class.
     """
+    from scipy import optimize  # here: it takes a third of a second
+
     features, signs = np.asarray(features, float), np.asarray(signs, float)
     if not np.all(np.abs(signs) == 1):
         raise ValueError(f"signs must be +1 or -1, got signs = {np.unique(signs)[:5]}")

@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from rich import progress as rich_progress
-
 from lthjax.devices import processes
 
 log = logging.getLogger(__name__)
@@ -67,6 +65,8 @@ def reporter(
 
 @contextlib.contextmanager
 def _bar(title, start, stop):
+    from rich import progress as rich_progress  # here: a command's --help needs none
+
     columns = (
         "{task.description}",
         rich_progress.BarColumn(),

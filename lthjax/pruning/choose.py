@@ -131,6 +131,9 @@ def in_rounds(
     return left
 
 
+prune_in_rounds = in_rounds  # its name where no chapter says what is done in rounds
+
+
 def rounds(
     score_fn: Callable,
     masks: Masks,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lthjax import models
-from lthjax.channels import slimming
+from lthjax.channels import layers_of, slimming
 from lthjax.pruning import masks
 
 GAMMA = {"a": [0.5, 0.1, 0.9, 0.3], "b": [0.05, 0.7, 0.2, 0.4]}
@@ -25,18 +25,56 @@ def vgg():
     return network, params, state, images
 
 
-def test_channels_strictly_above_the_threshold_stay():
-    # Sorted: .05 .1 .2 .3 .4 .5 .7 .9; the one at 8 * 0.5 is .4, above it are three.
-    kept = slimming.channels(GAMMA, 0.5)
-    assert kept["a"].tolist() == [True, False, True, False]
-    assert kept["b"].tolist() == [False, True, False, False]
+# Sorted, GAMMA is .05 .1 .2 .3 .4 .5 .7 .9. Of ten scales, p = 0.3 leaves seven; the
+# released codes keep what is above the one at int(10 * 0.3), .4: six.
+TEN = {"a": [0.1, 0.5, 0.3, 0.2, 0.9, 0.4, 0.6, 0.8, 0.7, 1.0]}
 
 
-def test_a_layer_that_would_lose_all_is_named():
-    with pytest.raises(ValueError, match=r"share = 0.5, which leaves none in small"):
-        slimming.channels({"small": [0.1, 0.2], "large": [1.0, 2.0]}, 0.5)
-    with pytest.raises(ValueError, match=r"in \[0, 1\), got share = 1"):
-        slimming.channels(GAMMA, 1)
+def shown(kept):
+    return {name: "".join(str(int(k)) for k in mask) for name, mask in kept.items()}
+
+
+@pytest.mark.parametrize(
+    "gamma, released, kept",
+    [
+        (GAMMA, False, {"a": "1010", "b": "0101"}),
+        (GAMMA, True, {"a": "1010", "b": "0100"}),
+        (
+            {"a": [-0.5, 0.1, -0.9, 0.3], "b": [0.05, -0.7]},
+            False,
+            {"a": "1010", "b": "01"},
+        ),
+    ],
+)
+def test_half_of_the_channels_stay_exactly_or_by_the_released_rule(
+    gamma, released, kept
+):
+    assert shown(slimming.slimmed(gamma, 0.5, released=released)) == kept
+    draw = jax.jit(lambda tree: slimming.slimmed(tree, 0.5, released=released))
+    assert shown(draw(jax.tree.map(jnp.asarray, gamma))) == kept
+
+
+def test_seven_of_ten_stay_where_the_released_rule_keeps_six():
+    assert shown(slimming.slimmed(TEN, 0.3)) == {"a": "0100111111"}
+    assert shown(slimming.slimmed(TEN, 0.3, released=True)) == {"a": "0100101111"}
+
+
+def test_of_equal_scales_the_first_stay_where_the_released_rule_keeps_none():
+    equal = {"a": [0.5] * 6, "b": [0.5] * 4}
+    assert layers_of.count(slimming.slimmed(equal, 0.5)) == (5, 10)
+    with pytest.raises(ValueError, match="got sparsity = 0.5, .* leaves none in a"):
+        slimming.slimmed(equal, 0.5, released=True)
+
+
+def test_every_layer_keeps_its_best_channel():
+    uneven = {"a": jnp.arange(1.0, 7), "b": jnp.array([1e-3, 2e-3, 1e-3, 1e-3])}
+    assert shown(slimming.slimmed(uneven, 0.5)) == {"a": "001111", "b": "0100"}
+    with pytest.raises(ValueError, match="cannot be emptied, got sparsity = 0.9"):
+        slimming.slimmed(uneven, 0.9)
+    with pytest.raises(ValueError, match="got sparsity = 0.5, .* leaves none in b"):
+        slimming.slimmed(uneven, 0.5, released=True)
+    with pytest.raises(ValueError, match=r"in \[0, 1\), got sparsity = 1"):
+        slimming.slimmed(GAMMA, 1)
 
 
 def test_the_derivative_of_the_penalty_is_the_sign_of_the_scales_alone():
@@ -51,7 +89,7 @@ def test_the_derivative_of_the_penalty_is_the_sign_of_the_scales_alone():
 
 def test_a_pruned_channel_has_no_say():
     network, params, state, images = vgg()
-    kept = slimming.channels(slimming.scales(params), 0.3)
+    kept = slimming.slimmed(slimming.scales(params), 0.3)
     tree = slimming.masks(masks.full(params), kept)
     pruned = masks.apply(params, tree)
 

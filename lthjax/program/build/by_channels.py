@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import models, registry
-from lthjax.channels import layers_of
+from lthjax.channels import layers_of, slimming
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 from lthjax.forward_selection import channels as channels_lib
@@ -96,7 +96,7 @@ def selector(config, network, source=None) -> Callable:
 
 def _drawn_channels(network, exclude, sparsity, trained):
     found = _groups(network, trained.params, exclude)
-    kept = layers_of.slimmed(layers_of.norm_scales(trained.params, found), sparsity)
+    kept = slimming.slimmed(slimming.norm_scales(trained.params, found), sparsity)
     return flatten(kept), layers_of.spread(trained.masks, kept, found)
 
 

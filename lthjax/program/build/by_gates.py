@@ -300,7 +300,7 @@ def slimming_rounds(config, numbers, tx, prune_fn) -> Rounds:
         )
 
     def mask_fn(params, full, level):
-        kept = slimming.channels(slimming.scales(params), shares[level - 1])
+        kept = slimming.slimmed(slimming.scales(params), shares[level - 1])
         return slimming.masks(full, kept)
 
     return slimmed(Slim, mask_fn, tx.init)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from lthjax import values
+from lthjax import moved, values
 from lthjax.program.config.defaults import default
 from lthjax.registry import suggestion
 from lthjax.values import LARGEST, Range
@@ -136,10 +136,11 @@ def validate(config: ConfigDict) -> None:
 
     Raises:
       ValueError: A key is unknown (the nearest one is named) or absent, its type is
-        wrong, or a value is out of its range.
+        wrong, or a value is out of its range, or names what has moved.
     """
     _check_keys(config)
     found = flat(config)
+    _check_moved(found)
     for name, limits in RANGES.items():
         _check_range(name, found[name], limits)
     for name in EXPRESSIONS:
@@ -147,6 +148,16 @@ def validate(config: ConfigDict) -> None:
     for name in DIFFERENT:
         _check_different(name, found[name])
     _check_together(config)
+
+
+def _check_moved(found):
+    """Refuses what a config names by a module of the version before."""
+    for name, value in found.items():
+        if isinstance(value, str) and (now := moved.now(value)):
+            raise ValueError(
+                "a function of ours must be named by the module that it is in now, got "
+                f"{name} = {value!r}; write {now!r}"
+            )
 
 
 def _check_together(config):

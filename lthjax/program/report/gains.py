@@ -8,8 +8,8 @@ import rich.table
 from matplotlib.figure import Figure
 from scipy import special
 
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.palette import colours
-from lthjax.program.report.studies import figures
 from lthjax.program.workdir import results
 
 VANILLA = "ticket"
@@ -107,8 +107,7 @@ def _cells(gain, group):
 
 def text(gain: Gain) -> str:
     """Returns "+1.20 ± 0.30", without an interval where there is none."""
-    half = "" if math.isnan(gain.half) else f" ± {gain.half:.2f}"
-    return f"{gain.mean:+.2f}{half}"
+    return results.shown(results.Spread(*gain), "+.2f")
 
 
 def figure(rows: list[dict]) -> Figure:
@@ -131,10 +130,10 @@ def figure(rows: list[dict]) -> Figure:
         mean = [found[arm, level].mean for level in own]
         half = np.nan_to_num([found[arm, level].half for level in own])
         style = {"marker": "o", "ls": "", "capsize": 3, "color": shade[arm]}
-        axes.errorbar(x, mean, half, label=figures.plain(arm), **style)
+        axes.errorbar(x, mean, half, label=axes_lib.plain(arm), **style)
     axes.axhline(0, color="0.3", lw=1)
     axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
-    axes.set_xlabel("weights kept, % of the prunable ones")
+    axes.set_xlabel(axes_lib.KEPT)
     axes.set_ylabel("gain in test accuracy over vanilla, points")
     sizes = sorted({gain.n for gain in found.values()})
     number = " to ".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))

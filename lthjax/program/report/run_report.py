@@ -11,13 +11,13 @@ import numpy as np
 import rich.console
 import rich.table
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from lthjax.devices import processes
 from lthjax.program import command_line
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
+from lthjax.program.report.axes import save as save
 from lthjax.program.report.palette import colours
-from lthjax.program.report.studies import figures
 from lthjax.program.workdir import results
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
@@ -68,15 +68,6 @@ def majority(root: str | pathlib.Path) -> float | None:
         return float(json.loads(path.read_text(encoding="utf-8"))["majority"]["test"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as PNG, whole or not at all, in the first process."""
-    if not processes.first():
-        return
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, dpi=150)
-    partial.replace(path)
 
 
 def table(
@@ -133,18 +124,12 @@ def curve(
         )
     for arm, colour in colours(row["arm"] for row in rows).items():
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
-        _line(axes, own, value, label=figures.plain(arm), color=colour)
+        _line(axes, own, value, label=axes_lib.plain(arm), color=colour)
     if majority is not None:
         _draw_majority(axes, 100 * majority)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.invert_xaxis()
-    axes.set_xlabel("weights kept, % of the prunable ones")
+    axes_lib.kept_axis(axes)
     axes.set_ylabel(f"{value.replace('_', ' ')}, %")
     axes.set_title(f"mean and standard deviation, {_numbers(rows)}", fontsize=10)
-    axes.grid(alpha=0.3)
     axes.legend()
     return figure
 
@@ -172,7 +157,7 @@ def layers(rows: list[dict]) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(100 * kept, aspect="auto", cmap="viridis", vmin=0, vmax=100)
     axes.set_xticks(range(len(levels)), levels)
-    axes.set_yticks(range(len(names)), map(figures.plain, names), fontsize=7)
+    axes.set_yticks(range(len(names)), map(axes_lib.plain, names), fontsize=7)
     axes.set_xlabel("level")
     axes.set_title(f"tickets, mean over seeds, {_numbers(own)}", fontsize=10)
     figure.colorbar(image, label="weights kept, %")
@@ -211,10 +196,7 @@ def _cells(group):
     """Returns the cells of a table row for records of one level and arm."""
 
     def mean(name, form, scale=1.0):
-        spread = results.spread([scale * row[name] for row in group])
-        return f"{spread.mean:{form}}" + (
-            f" ± {spread.std:{form}}" if spread.n > 1 else ""
-        )
+        return results.shown(results.spread(scale * row[name] for row in group), form)
 
     kept = results.spread([row["kept"] for row in group]).mean
     share = 100 * kept / group[0]["prunable"]

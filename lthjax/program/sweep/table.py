@@ -95,13 +95,14 @@ def _measured(row) -> list[str]:
     """Returns the cells of a row that a run fills."""
     if "level" not in row:
         return [*[""] * (len(HEAD) - 1), row["state"]]
-    spreads = [_spread(row[k], row[f"{k}_std"], row["n"]) for k in MEASURED]
+    spreads = [_spread(row, name) for name in MEASURED]
     kept = f"{100 * row['kept']:.3g}"
     return [str(row["level"]), row["arm"], kept, *spreads, str(row["n"]), row["state"]]
 
 
-def _spread(mean, std, n):
-    return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if n > 1 else "")
+def _spread(row, name):
+    mean, std = 100 * row[name], 100 * row[f"{name}_std"]
+    return results.shown(results.Spread(mean, std, row["n"]))
 
 
 def _line(cells):

@@ -261,6 +261,18 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.fmean(values), std, len(values))
 
 
+def shown(spread: Spread, form: str = ".2f", beside: str = "") -> str:
+    """Returns "1.20 ± 0.30", the mean alone where it is of one value.
+
+    Args:
+      spread: Mean, deviation (or another half width) and n.
+      form: How the mean is written, and what is beside it, that without a plus.
+      beside: How that is written, if otherwise.
+    """
+    std = f" ± {spread.std:{beside or form.lstrip('+')}}"
+    return f"{spread.mean:{form}}{std if spread.n > 1 else ''}"
+
+
 def aggregate(
     rows: Iterable[dict], value: str, by: Sequence[str] = ("arm", "level")
 ) -> dict[tuple, Spread]:

@@ -132,6 +132,17 @@ def test_a_value_out_of_range_is_refused_with_its_key_and_value(key, value):
     assert str(shown) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "key", ["model.name", "data.name", "search.score", "model.options"]
+)
+def test_a_function_named_by_its_old_module_is_refused_with_its_new_one(key):
+    value = "lthjax.models.applying:apply"
+    given = {"by": value} if key.endswith("options") else value
+    expected = f"{value!r}; write 'lthjax.models.functions:apply'"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        files.validate(valid(**{key.replace(".", "__"): given}))
+
+
 def test_a_config_is_unchanged_by_json():
     found = valid(search__layer_rates=(("head", 0.1),), controls=("shuffle",))
     assert files.changed(saved(found), found) == {}

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from lthjax import tickets
-from lthjax.channels import layers_of
 from lthjax.tickets import Trained, stability
 from lthjax.tickets.early_bird import saved
 
@@ -101,19 +100,6 @@ def test_many_detectors_at_once_are_each_alone():
 def test_a_mask_of_weights_can_be_watched_too():
     tree = {"a": jnp.ones((2, 3), bool), "b": None, "c": jnp.zeros(4, bool)}
     assert stability.flatten(tree).tolist() == [True] * 6 + [False] * 4
-
-
-def test_slimming_keeps_exactly_so_many_channels_and_one_in_every_layer():
-    # Of ten scales with p = 0.3 seven stay; the released code keeps six.
-    scales = {"a": jnp.array([0.1, 0.5, 0.3, 0.2, 0.9, 0.4, 0.6, 0.8, 0.7, 1.0])}
-    kept = layers_of.slimmed(scales, 0.3)["a"]
-    assert kept.tolist() == [s > 0.35 for s in scales["a"].tolist()]
-    equal = {"a": jnp.full(6, 0.5), "b": jnp.full(4, 0.5)}
-    assert layers_of.count(layers_of.slimmed(equal, 0.5)) == (5, 10)
-    uneven = {"a": jnp.arange(1.0, 7), "b": jnp.full(4, 1e-3)}
-    assert int(layers_of.slimmed(uneven, 0.5)["b"].sum()) == 1
-    with pytest.raises(ValueError, match="cannot be emptied, got sparsity = 0.9"):
-        layers_of.slimmed(uneven, 0.9)
 
 
 EPOCH, STEPS = 10, 120

@@ -106,3 +106,18 @@ def test_groups_leave_out_who_has_no_value():
         ("ticket", 0): (2, math.sqrt(2), 2),
         ("ticket", 1): (4, 0, 1),
     }
+
+
+@pytest.mark.parametrize(
+    "form, beside, text",
+    [
+        (".2f", "", "1.23 ± 0.35"),
+        ("+.1f", "", "+1.2 ± 0.3"),
+        (".3g", ".1g", "1.23 ± 0.3"),
+    ],
+)
+def test_a_mean_is_shown_with_its_deviation_where_there_is_one(form, beside, text):
+    found = results.Spread(1.234, 0.3451, 2)
+    assert results.shown(found, form, beside) == text
+    alone = results.spread([1.234])
+    assert results.shown(alone, form, beside) == text.partition(" ±")[0]

@@ -20,7 +20,15 @@ from lthjax.data import batches, in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.devices import processes
 from lthjax.program import progress
-from lthjax.program.report.studies import figures, findings
+from lthjax.program.report import axes
+from lthjax.program.report.studies import (
+    barrier,
+    densities,
+    flops,
+    overlap,
+    signs,
+    ticket_rows,
+)
 from lthjax.program.workdir import results
 from lthjax.pruning.masks import Params
 from lthjax.saving import tickets
@@ -161,7 +169,7 @@ def keep(
     found = [registry.resolve(name, STUDIES, "study") for name in wanted]
     needed = any(study.needs_trained for study in found)
     if needed or (found and comparison.hamming(ticket.masks, trained.masks) > 0):
-        path = findings.trained_path(root, seed, ticket.level)
+        path = ticket_rows.trained_path(root, seed, ticket.level)
         tickets.save_trained(path, trained, seed=seed, level=ticket.level)
 
 
@@ -236,16 +244,14 @@ def _show(stem, draw, rows):
     there = figure.exists() and table.exists()
     if there and table.read_bytes() == text.encode():
         return
-    partial = figure.with_name(f".{figure.name}")
-    draw(rows).savefig(partial, dpi=150)
-    partial.replace(figure)
+    axes.save(draw(rows), figure)
     results.write(table, text)
 
 
 STUDIES = {
-    "overlap": Study(findings.overlaps, figures.overlap),
-    "densities": Study(findings.densities, figures.densities),
-    "flops": Study(findings.flops, figures.flops),
-    "signs": Study(findings.signs, figures.signs, needs_trained=True),
-    "barrier": Study(findings.barriers, figures.barrier, needs_trained=True),
+    "overlap": Study(overlap.jobs, overlap.draw),
+    "densities": Study(densities.jobs, densities.draw),
+    "flops": Study(flops.jobs, flops.draw),
+    "signs": Study(signs.jobs, signs.draw, needs_trained=True),
+    "barrier": Study(barrier.jobs, barrier.draw, needs_trained=True),
 }

@@ -14,7 +14,7 @@ from lthjax import models, tickets
 from lthjax.analysis import comparison, costs
 from lthjax.data import in_memory
 from lthjax.program import progress
-from lthjax.program.report.studies import findings, study
+from lthjax.program.report.studies import barrier, study, ticket_rows
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks
 from lthjax.saving import checkpoints
@@ -153,7 +153,7 @@ def test_barriers_are_of_recomputed_statistics(run, network):
     assert row["statistics"] == "recomputed"
     assert network.training.shape == (1, 6, *SHAPE)  # of 8 images one batch of 6
     errors = np.array(row["errors"])
-    assert len(errors) == findings.POINTS
+    assert len(errors) == barrier.POINTS
     assert set(np.round(8 * errors, 4) % 1) == {0}  # of 8 images
     expected = errors.max() - (errors[0] + errors[-1]) / 2
     np.testing.assert_allclose(row["barrier"], expected, atol=2e-6)
@@ -182,7 +182,7 @@ def test_a_network_without_norms_needs_no_statistics(tmp_path):
     params, state = init(jax.random.key(0))
     kept = masks.full(params)
     for level in (0, 1):
-        path = findings.trained_path(tmp_path, 0, level)
+        path = ticket_rows.trained_path(tmp_path, 0, level)
         saving_tickets.save_trained(path, tickets.Trained(params, state, kept))
     study.write(tmp_path, ["barrier"], network)
     row = rows(tmp_path, "barrier")[1, 0, "level 0"]
@@ -240,7 +240,7 @@ def test_only_what_is_trained_to_its_end_is_studied(tmp_path, network):
 
 def test_the_end_of_a_training_is_kept_where_a_study_reads_it(tmp_path):
     ticket, trained = members(1, 2)
-    path = findings.trained_path(tmp_path, 1, 2)
+    path = ticket_rows.trained_path(tmp_path, 1, 2)
     for wanted in ((), ("overlap", "densities", "flops")):
         study.keep(tmp_path, wanted, 1, ticket, trained)
         assert not path.exists()
@@ -269,7 +269,7 @@ def test_where_training_changes_the_masks_those_of_its_end_are_studied(
 
 def test_a_damaged_end_is_named(tmp_path, network):
     fill(tmp_path)
-    path = findings.trained_path(tmp_path, 0, 0) / "metadata" / "metadata"
+    path = ticket_rows.trained_path(tmp_path, 0, 0) / "metadata" / "metadata"
     found = json.loads(path.read_text())
     found["metadata"]["level"] += 1
     path.write_text(json.dumps(found))

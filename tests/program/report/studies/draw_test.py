@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lthjax.program.report.studies import figures
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report.studies import barrier, densities, flops, overlap, signs
 
 KEPT = {0: 1.0, 1: 0.5, 2: 0.25}
 LAYERS = ("first/kernel", "head/kernel")
@@ -36,13 +37,13 @@ DENSITIES = {"layers": {LAYERS[0]: 0.5, LAYERS[1]: 1.0}}
 SIGNS = {"agreement": 0.9, "layers": dict.fromkeys(LAYERS, 0.8)}
 
 DRAWN = {
-    "overlap": lambda seeds=(0, 1): figures.overlap(pairs(seeds, **OVERLAP)),
-    "barrier": lambda seeds=(0, 1): figures.barrier(pairs(seeds, **BARRIER)),
-    "flops": lambda seeds=(0, 1): figures.flops(
+    "overlap": lambda seeds=(0, 1): overlap.draw(pairs(seeds, **OVERLAP)),
+    "barrier": lambda seeds=(0, 1): barrier.draw(pairs(seeds, **BARRIER)),
+    "flops": lambda seeds=(0, 1): flops.draw(
         singles(seeds, **COSTS, test_accuracy=0.9)
     ),
-    "densities": lambda seeds=(0, 1): figures.densities(singles(seeds, **DENSITIES)),
-    "signs": lambda seeds=(0, 1): figures.signs(singles(seeds, **SIGNS)),
+    "densities": lambda seeds=(0, 1): densities.draw(singles(seeds, **DENSITIES)),
+    "signs": lambda seeds=(0, 1): signs.draw(singles(seeds, **SIGNS)),
 }
 
 
@@ -67,7 +68,7 @@ def test_every_axis_says_what_it_shows_and_every_title_of_how_many(name, seeds):
 
 
 def test_overlaps_are_drawn_against_what_is_kept_beside_chance():
-    between, within = figures.overlap(pairs(**OVERLAP)).axes
+    between, within = overlap.draw(pairs(**OVERLAP)).axes
     drawn = lines(between)
     x, y = drawn["measured"]
     np.testing.assert_allclose(x, [100, 50, 25])
@@ -75,25 +76,25 @@ def test_overlaps_are_drawn_against_what_is_kept_beside_chance():
     np.testing.assert_allclose(drawn["chance, given each layer's density"][1], 20)
     np.testing.assert_allclose(lines(within)["measured"][0], [50, 25])
     assert between.get_xlim()[0] > between.get_xlim()[1]
-    assert len(figures.overlap(pairs((0,), **OVERLAP)).axes) == 1
+    assert len(overlap.draw(pairs((0,), **OVERLAP)).axes) == 1
 
 
 def test_densities_have_a_line_a_level_and_no_point_at_zero():
     rows = singles(**DENSITIES)
-    axes = figures.densities(rows).axes[0]
+    axes = densities.draw(rows).axes[0]
     assert len(axes.lines) == len(KEPT)
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [50, 100])
     assert [label.get_text() for label in axes.get_xticklabels()] == list(LAYERS)
     assert "0 %" not in axes.get_title()
     empty = [r | {"layers": dict.fromkeys(LAYERS, 0)} for r in singles()]
-    axes = figures.densities([*rows[:-2], *empty[-2:]]).axes[0]
+    axes = densities.draw([*rows[:-2], *empty[-2:]]).axes[0]
     assert np.isnan(axes.lines[-1].get_ydata()).all()
     assert "no point: 0 %" in axes.get_title()
 
 
 def test_costs_are_shares_of_the_dense_network_beside_accuracy():
     rows = [r | {"test_accuracy": 0.9 + 0.02 * r["seed"]} for r in singles(**COSTS)]
-    left, right = figures.flops(rows).axes
+    left, right = flops.draw(rows).axes
     drawn = lines(left)
     np.testing.assert_allclose(drawn["FLOPs (dense: 60)"][1], 50)
     np.testing.assert_allclose(drawn["parameters (dense: 8)"][1], 25)
@@ -107,7 +108,7 @@ def test_costs_are_shares_of_the_dense_network_beside_accuracy():
 def test_signs_are_drawn_for_all_and_for_layers_that_keep_some():
     rows = singles(**SIGNS)
     rows[-2:] = [r | {"layers": {LAYERS[1]: 0.7}} for r in rows[-2:]]
-    drawn = lines(figures.signs(rows).axes[0])
+    drawn = lines(signs.draw(rows).axes[0])
     np.testing.assert_allclose(drawn["all layers"][1], 90)
     np.testing.assert_allclose(drawn[LAYERS[0]][0], [100, 50])
     np.testing.assert_allclose(drawn[LAYERS[1]][1], [80, 80, 70])
@@ -115,15 +116,15 @@ def test_signs_are_drawn_for_all_and_for_layers_that_keep_some():
 
 
 def test_many_layers_share_a_colour_and_a_label():
-    names = [f"layer{i}/kernel" for i in range(figures.MANY + 1)]
+    names = [f"layer{i}/kernel" for i in range(axes_lib.MANY + 1)]
     rows = [r | {"layers": dict.fromkeys(names, 0.8)} for r in singles(agreement=0.9)]
-    axes = figures.signs(rows).axes[0]
+    axes = signs.draw(rows).axes[0]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["all layers", "each layer", "chance"]
 
 
 def test_barriers_have_a_line_a_level_and_their_heights():
-    figure = figures.barrier(pairs(**BARRIER))
+    figure = barrier.draw(pairs(**BARRIER))
     between, within, heights = (axes for axes in figure.axes if axes.get_title())
     assert (len(between.lines), len(within.lines)) == (3, 2)
     x, y = within.lines[0].get_data()
@@ -133,5 +134,5 @@ def test_barriers_have_a_line_a_level_and_their_heights():
     drawn = lines(heights)["from a level to the next one, n = 2 pairs"]
     np.testing.assert_allclose(drawn, [[50, 25], [25, 25]])
     assert "1,000 test images" in between.get_ylabel()
-    alone = figures.barrier(pairs((0,), **BARRIER))
+    alone = barrier.draw(pairs((0,), **BARRIER))
     assert len([axes for axes in alone.axes if axes.get_title()]) == 2

@@ -1,0 +1,13 @@
+from . import by_name as by_name
+from . import checks as checks
+from . import functions as functions
+from . import layers as layers
+from . import mlp as mlp
+from . import mobilenet as mobilenet
+from . import resnet as resnet
+from . import vgg as vgg
+from .by_name import build as build
+from .functions import apply as apply
+from .functions import initialise as initialise
+from .functions import is_ours as is_ours
+from .functions import statistics as statistics

@@ -1,0 +1,110 @@
+"""The study of barriers: the error along the line between trained networks."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from lthjax import models
+from lthjax.analysis import comparison
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report.studies import ticket_rows
+from lthjax.pruning import masks as masks_lib
+from lthjax.saving import tickets
+
+POINTS = 30
+STABLE = 2.0  # % of error: Frankle et al., 2019, arXiv:1912.05671
+
+
+def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
+    """Yields the error barriers between networks at the end of their training."""
+
+    @functools.lru_cache(maxsize=2)
+    def load(member):
+        return tickets.load_trained(ticket_rows.trained_path(root, *member))
+
+    along = jax.jit(functools.partial(_along, network.apply, network.evaluate))
+    data = network.examples, network.training
+
+    def measure(one, other):
+        a, b = load(one), load(other)
+        ends = (a.params, a.model_state), (b.params, b.model_state)
+        height, errors = along(ends, data)
+        return {
+            "kept": ticket_rows.number(1 - masks_lib.sparsity(b.masks)),
+            "barrier": ticket_rows.number(height),
+            "errors": [ticket_rows.number(error) for error in errors],
+            "images": network.images,
+            "statistics": "none" if network.training is None else "recomputed",
+        }
+
+    return ticket_rows.of_pairs(ticket_rows.kept_trained(root), measure)
+
+
+def _along(apply_fn, evaluate_fn, ends, data):
+    """Returns the barrier between two networks as a fraction, and the errors."""
+    examples, images = data
+
+    def error(params, model_state):
+        return 1 - evaluate_fn(params, model_state, examples)[1]
+
+    recompute = None if images is None else _recomputed(apply_fn, images)
+    found = comparison.barrier(error, *ends, points=POINTS, recompute_fn=recompute)
+    return found.height, found.errors
+
+
+def _recomputed(apply_fn, images):
+    """Returns `analysis.recomputed`, which leaves what the network draws from."""
+
+    def recompute(params, model_state):
+        def passed(params, state, images, train):
+            logits, after = apply_fn(params, {**model_state, **state}, images, train)
+            return logits, models.statistics(after)
+
+        moving = models.statistics(model_state)
+        return {**model_state, **comparison.recomputed(passed, images)(params, moving)}
+
+    return recompute
+
+
+def draw(rows: list[dict]) -> Figure:
+    """Draws the error along the lines between trained networks, and its rise.
+
+    Args:
+      rows: Of the study "barrier".
+    """
+    titles = {
+        ticket_rows.SEEDS: "between two seeds",
+        ticket_rows.LEVELS: "from a level to the next one",
+    }
+    figure, parts = axes_lib.panels(rows, titles, more=1)
+    images = f"{rows[0]['images']:,} test images"
+    top = max(100 * max(row["errors"]) for row in rows)
+    for axes, kind, own in parts:
+        colour = axes_lib.levels(figure, axes, rows)
+        for level, group in axes_lib.by_level(own):
+            errors = 100 * np.mean([row["errors"] for row in group], axis=0)
+            alphas = np.linspace(0, 1, len(errors))
+            axes.plot(alphas, errors, color=colour(level), lw=1.2)
+        axes.set_ylim(0, 1.05 * top)
+        axes.set_xlabel("from one network (0) to the other (1)")
+        axes.set_ylabel(f"error on {images}, %")
+        axes.set_title(
+            f"{titles[kind]}, mean, {axes_lib.size(own, 'pairs')}", fontsize=10
+        )
+        axes.grid(alpha=0.3)
+    last = figure.axes[len(parts)]
+    for _, kind, own in parts:
+        label = f"{titles[kind]}, {axes_lib.size(own, 'pairs')}"
+        axes_lib.line(last, own, "barrier", label=label, marker="o")
+    label = f"{STABLE:g} points: called stable below"
+    last.axhline(STABLE, color="0.4", ls="--", lw=1, label=label)
+    axes_lib.kept_axis(last)
+    last.set_ylabel("barrier, points of error")
+    statistics = f"batch statistics: {rows[0]['statistics']}"
+    last.set_title(f"rise above the ends' mean; {statistics}", fontsize=10)
+    last.legend(fontsize=8)
+    return figure
