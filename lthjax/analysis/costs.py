@@ -37,7 +37,7 @@ def uses(
     activations with one another.
 
     Args:
-      forward_fn: (params, images [1, *image_shape]) -> anything; any JAX function,
+      forward_fn: `(params, images [1, *image_shape]) -> anything`; any JAX function,
         evaluated as in inference (norms by running statistics).
       params: The parameters, or their shapes.
       image_shape: (height, width, channels), or whatever one float32 input is.

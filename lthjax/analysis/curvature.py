@@ -33,7 +33,7 @@ class Surface(NamedTuple):
 
 
 def gradient_norm(loss_fn: LossFn, params: Params, masks: Masks) -> jax.Array:
-    """Returns |where(mask, dloss/dparams, 0)|, float32 [].
+    """Returns `|where(mask, dloss/dparams, 0)|`, float32 [].
 
     Args:
       loss_fn: params -> loss [].

@@ -54,7 +54,7 @@ def scales(params: Params) -> dict[str, Any]:
 def norm_scales(
     params: Params, found: tuple[layers_of.Group, ...]
 ) -> dict[str, jax.Array]:
-    """Returns {group: |scale| of the norm before its activation} as scores.
+    """Returns {group: `|scale|` of the norm before its activation} as scores.
 
     Raises:
       ValueError: A group has no norm.
@@ -79,7 +79,7 @@ def norm_scales(
 def slimmed(
     scales: Mapping[str, Any], sparsity: float, *, released: bool = False
 ) -> dict[str, jax.Array]:
-    """Keeps round(T (1 - sparsity)) of all T channels, those with the largest |gamma|.
+    """Keeps round(T (1 - sparsity)) of all T channels, those of largest `|gamma|`.
 
     The best channel of every layer stays, so that none is emptied; on a tie the first
     one does, in the order of the layers' names.
@@ -88,8 +88,8 @@ def slimmed(
       scales: {layer: gamma [channels]}, ranked all together: what `scales` or
         `norm_scales` returns.
       sparsity: The fraction of channels removed, in [0, 1).
-      released: The rule of the released code: |gamma| > sorted(all |gamma|)[int(T
-        sparsity)], strictly above, so that one more than the share goes, and more on a
+      released: The rule of the released code, strictly above, `|gamma| > sorted(all
+        |gamma|)[int(T sparsity)]`, so that one more than the share goes, and more on a
         tie; a layer may be emptied, which is refused (where nothing is traced).
 
     Returns:

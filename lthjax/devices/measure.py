@@ -45,7 +45,7 @@ def _calibrated(run, seconds):
 
 
 def stopwatch(fn: Callable, *args) -> tuple[float, object]:
-    """Returns (seconds, fn(*args)), the result computed, not only dispatched."""
+    """Returns `(seconds, fn(*args))`, the result computed, not only dispatched."""
     began = time.perf_counter()
     result = jax.block_until_ready(fn(*args))
     return time.perf_counter() - began, result

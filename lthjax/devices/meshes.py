@@ -178,7 +178,7 @@ def by_rows(mesh: Mesh) -> NamedSharding:
 
 
 def over(mesh: Mesh, fn: Any, *, fed: bool = False) -> Any:
-    """Maps fn(states, fixed, *shared) -> states over a mesh, members by `ticket`.
+    """Maps `fn(states, fixed, *shared) -> states` over a mesh, members by `ticket`.
 
     Every device has its members, whole, and a copy of what is shared; what `fn` says to
     the axis `data` by collectives is its own affair.

@@ -27,7 +27,7 @@ def gradual(
     """Prunes while it trains: gradual magnitude pruning on a cubic schedule.
 
     At the steps t = begin, begin + every, ... before `end`, and at `end`, it takes the
-    optimizer's step, and then keeps the `cubic(t, ...)` weights of the largest |w|
+    optimizer's step, and then keeps the `cubic(t, ...)` weights of the largest `|w|`
     among those still kept. The masks only lose, and end with round(N (1 - sparsity))
     weights. The training must last longer than `end` steps.
 
@@ -97,7 +97,7 @@ def straight_through(
 
     All weights move by that gradient, the pruned ones too, and may return: at the steps
     t = begin, begin + every, ... before `until`, and at `end`, the masks become the
-    `cubic(t, ...)` weights of the largest |w| of all. Until step `begin` they are full.
+    `cubic(t, ...)` weights of the largest `|w|` of all. Until `begin` they are full.
 
         tx = dynamic.straight_through(optax.sgd(0.1), 0.9, every=16, end=4000)
         state = tx.init(params)

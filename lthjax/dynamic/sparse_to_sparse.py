@@ -66,7 +66,7 @@ def set_(
 
     References:
       Mocanu et al., 2018, arXiv:1707.04780, in the form that RigL, arXiv:1911.11134,
-      compares with. Departures: |w| where SET takes the smallest positive and the
+      compares with. Departures: `|w|` where SET takes the smallest positive and the
       largest negative weights; grown weights at zero; a share that decays; no
       N(0, 1e-5) noise on the drop score. "uniform" prunes the first layer too, unless
       it is excluded.
@@ -95,8 +95,8 @@ def rigl(
 ) -> optax.GradientTransformationExtraArgs:
     """Trains sparse from the start, connections growing where the gradient is large.
 
-    As `set_`, but for two things: it grows the k weights of the largest |dloss / dw| of
-    all that are not kept, and a change takes the place of the optimizer's step. Then
+    As `set_`, but for two things: it grows the k weights of the largest `|dloss / dw|`
+    of all that are not kept, and a change takes the place of the optimizer's step. Then
     the inner state stands still, but for its schedules, which follow the step. A
     network that is wholly dense has nothing to change and takes every step.
 

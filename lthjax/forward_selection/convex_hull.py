@@ -1,8 +1,8 @@
 """The convex hull of the neurons' answers: its width, and how far the labels are.
 
 A subnetwork's answers are a point of the hull of all Phi_i. All lengths here are root
-mean squares over the examples, |v|^2 = mean_j v_j^2, so that half a squared distance is
-a loss.
+mean squares over the examples, `|v|^2 = mean_j v_j^2`, so that half a squared distance
+is a loss.
 
 References:
   Wolfe et al., 2021, arXiv:2108.00259, Section 3 and Appendix B.
@@ -36,7 +36,7 @@ class Nearest(NamedTuple):
 
 
 def diameter(features: jax.Array) -> jax.Array:
-    """Returns D = max |Phi_i - Phi_j|, from all inner products.
+    """Returns `D = max |Phi_i - Phi_j|`, from all inner products.
 
     Args:
       features: Phi, a row a neuron [neurons, examples].
@@ -48,7 +48,7 @@ def diameter(features: jax.Array) -> jax.Array:
 
 
 def radius(features: jax.Array) -> jax.Array:
-    """Returns R = max |Phi_i - mean of all|, in one pass: R <= D <= 2 R.
+    """Returns `R = max |Phi_i - mean of all|`, in one pass: R <= D <= 2 R.
 
     Args:
       features: Phi, a row a neuron [neurons, examples].

@@ -3,8 +3,8 @@
 Neuron i of a two-layer network answers Phi_i over the examples, the dense network is
 the mean of all Phi_i, and a subnetwork is a convex combination u of some of them. A
 step chooses the neuron i that makes the loss of (1 - g) u + g Phi_i least, with the
-loss l(u) = mean_j (u_j - y_j)^2 / 2. In a = <y - u, Phi_i - u>, b = |Phi_i - u|^2, all
-inner products means over the examples,
+loss l(u) = mean_j (u_j - y_j)^2 / 2. In `a = <y - u, Phi_i - u>`, `b = |Phi_i - u|^2`,
+all inner products means over the examples,
 
     l((1 - g) u + g Phi_i) = l(u) - g a + g^2 b / 2
 

@@ -38,7 +38,7 @@ def thresholds(logits: Logits) -> Logits:
 def shrink(params: Params, thresholds: Logits) -> Params:
     """Returns `sign(w) max(|w| - t, 0)`, computed in float32.
 
-    The derivative by w is 1 where |w| > t, else 0; that by t is -sign(w) there.
+    The derivative by w is 1 where `|w| > t`, else 0; that by t is -sign(w) there.
 
     Args:
       params: A tree of weights w.

@@ -186,7 +186,7 @@ def conv_norm(
     padding: int | None = None,
     **options,
 ) -> jax.Array:
-    """Returns `x` through a convolution `name` and the norm `name`_norm after it.
+    """Returns `x` through the convolution `name` and the norm `{name}_norm` after it.
 
     Args:
       x: [batch, height, width, channels].

@@ -27,7 +27,7 @@ def synflow(
     a single one whole layers go.
 
     Args:
-      apply_fn: (params, inputs [1, *input_shape]) -> logits, the network as it
+      apply_fn: `(params, inputs [1, *input_shape]) -> logits`, the network as it
         evaluates, closed over running batch statistics of mean 0 and variance 1: any
         others would make signed or unequal paths. Its activation should be linear above
         zero: beyond its bound a relu6 passes nothing on.

@@ -66,7 +66,7 @@ def evaluate(fn: Callable, *args: Any) -> Any:
 
 
 def normalise(mantissa: jax.Array, exponent: Any = 0) -> Scaled:
-    """Returns the same numbers with the largest finite |mantissa| in [1, 2).
+    """Returns the same numbers with the largest finite `|mantissa|` in [1, 2).
 
     An array without such an entry but 0 gets an exponent below all others.
 

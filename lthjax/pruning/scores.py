@@ -130,7 +130,7 @@ def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
         score = w * (H g),  w = masks.apply(params), g = dL/dw, H = d2L/dw2
 
     g is zero at what is pruned or not prunable. Twice the score is, to first order, how
-    far |g|^2 falls as the weight goes. Scores have both signs, and the sign decides:
+    far `|g|^2` falls as the weight goes. Scores have both signs, and the sign decides:
     the highest are kept. Costs about two gradients.
 
     Args:

@@ -130,7 +130,7 @@ def rescale(
         |g| > bound:  a follows  -d |g| / da_l       = -<(H g / |g|)_l, theta0_l>
         otherwise:    a follows  -d loss_S~(theta - step A(g)) / (step da_l),
 
-    A(g) = g or g / |g|, held constant. The Hessian product is forward over reverse,
+    `A(g) = g or g / |g|`, held constant. The Hessian product is forward over reverse,
     goes on from the gradient, and is computed in the iterations that need it alone. A
     tensor that is zero at the start keeps the factor 1. The function is pure: under
     `jit` it is one loop.

@@ -1,7 +1,7 @@
 """When a mask has stopped changing: the detector of early-bird tickets.
 
 A state machine of arrays, which knows nothing of networks: it is shown a mask after
-each epoch. It can be jitted, and `vmap`ped over sparsities or seeds.
+each epoch. It goes under `jit`, and under `vmap` over sparsities or seeds.
 
 References:
   You et al., 2020, arXiv:1909.11957.

@@ -293,7 +293,7 @@ def evaluator(
 
 
 def population(fn: Callable, *, together: int | None = None) -> Callable:
-    """Maps fn(member, *shared) over members stacked on a leading axis.
+    """Maps `fn(member, *shared)` over members stacked on a leading axis.
 
     Args:
       fn: A pure function of one member and of what all members share.

@@ -139,8 +139,8 @@ def trainer(
         `training.counter` returns, and (key, images) -> images, which augments and
         normalises.
       feed: Where batches come from.
-      compile_fn: (fn, fed=bool) -> the function fn(member, *shared) of a population,
-        (donated, rest of the members, *shared) -> results, compiled; `fed` as in
+      compile_fn: (fn, fed=bool) -> the function `fn(member, *shared)` of a population,
+        `(donated, rest of the members, *shared) -> results`, compiled; `fed` as in
         `meshes.over`.
       every: Steps between two validations.
       forward_fn: As for `training.step`.

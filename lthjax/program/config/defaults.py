@@ -7,52 +7,56 @@ def default() -> ConfigDict:
     """Returns every key with its default; a config file changes some of them."""
     return ConfigDict(
         {
-            "seeds": (0,),
-            "controls": (),
-            "data_dir": "",
+            "seeds": (0,),  # each a chain of tickets; they train as one population
+            "controls": (),  # reinit, shuffle, random: arms beside the ticket
+            "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
             "data": {
-                "name": "digits",
+                "name": "digits",  # a set, or "package.module:function"
                 "validation": 0,  # images cut from train; 0: the set brings its own
                 "limit": 0,  # training images used; 0: all
                 "cut": "",  # first, stratified: how both are chosen; "": by the set
                 "crop": 0,  # zero padding before a random crop
-                "flip": False,
+                "flip": False,  # mirror half of the training images, at random
                 "stream": False,  # read from the disk on the way; imagenet must be
                 "workers": 0,  # processes that read in training; 0: threads
                 "size": 0,  # pixels a side of a photograph's crop; 0: 224
-                "mean": (),  # by channel, of images / 255; (): the set's, `data.known`
-                "std": (),
-                "options": {},
+                "mean": (),  # by channel, of images / 255; (): the set's, `data.facts`
+                "std": (),  # the same, deviations
+                "options": {},  # of your function, or of `synthetic`
             },
             "model": {
-                "name": "mlp",
-                "width": 1.0,
+                "name": "mlp",  # a network, or "package.module:Net"
+                "width": 1.0,  # times the channels of every hidden layer
                 "dtype": "float32",  # bfloat16: of activations, parameters stay float32
                 "views": (),  # ((regular expression, "in out"), ...): axes of leaves
                 "remat": False,  # compute the forward pass again, for less memory
                 "frozen_statistics": False,  # may batch statistics stay, in your own?
-                "options": {},
+                "options": {},  # of the network, such as hidden
             },
-            "train": {"epochs": 0, "steps": 0, "batch_size": 128},
+            "train": {
+                "epochs": 0,  # of the dense training; this or the next
+                "steps": 0,  # the same in steps of the optimizer
+                "batch_size": 128,  # examples of a step
+            },
             "optimizer": {
-                "name": "sgd",
-                "learning_rate": 0.1,
-                "momentum": 0.9,
-                "nesterov": False,
-                "weight_decay": 0.0,
+                "name": "sgd",  # adam, adamw, or "package.module:function" of a rate
+                "learning_rate": 0.1,  # the first one, after the warm-up
+                "momentum": 0.9,  # of sgd
+                "nesterov": False,  # of sgd
+                "weight_decay": 0.0,  # of every parameter
                 "clip": 0.0,  # the largest global gradient norm; 0: none
                 "norm_l1": 0.0,  # l1 penalty on the scales of batch norm
             },
             "schedule": {
-                "name": "constant",
+                "name": "constant",  # piecewise, cosine
                 "drops": (),  # epochs at whose start the rate is multiplied
-                "factor": 0.1,
+                "factor": 0.1,  # what a drop multiplies the rate by
                 "warmup": 0,  # epochs
                 "tune": 0.0,  # rate of search.restart = "fine_tune"; 0: the last one
             },
             "search": {
-                "method": "iterative",
-                "score": "magnitude",
+                "method": "iterative",  # how tickets are searched for
+                "score": "magnitude",  # what is kept: the highest, by this
                 "rounds": 0,  # of scoring and pruning in a level; 0: the score's own
                 "batches": 1,  # of training examples that a score reads
                 "examples": 0,  # in such a batch; 0: train.batch_size
@@ -62,36 +66,37 @@ def default() -> ConfigDict:
                 "scope": "global",  # layer, erdos_renyi, erdos_renyi_kernel
                 "pattern": "weights",  # channels, 4x4 (blocks), 2:4 (2 of every 4)
                 "minimum": 0,  # weights that every layer keeps
-                "rate": 0.2,
+                "rate": 0.2,  # of what is left, that a level prunes
                 "layer_rates": (),  # ((regular expression, rate), ...)
-                "levels": 5,
+                "levels": 5,  # how many prunings
                 "sparsities": (),  # in place of rate and levels
                 "exclude": (),  # regular expressions of layers never pruned
                 "rewind_to": 0,  # step
+                # What a level begins with; learning_rate, fine_tune, continue.
                 "restart": "weights",
                 "gates": {  # of the methods that learn their masks
                     "initial": (0.0,),  # the first logit; several: a population
                     # Its weight, not divided by anything; a gate moves by it times
                     # the gates' learning rate.
                     "penalty": 1e-8,
-                    "final_temperature": 200.0,
+                    "final_temperature": 200.0,  # where the temperature ends, from 1
                     "period": 0,  # steps of one temperature; 0: an epoch
                     "scaled": True,  # by 1 / sigmoid(initial), as the released code
                     "reset": "paper",  # or "code"
                     "start": "zero",  # step of the tickets' trainings, or "rewind_to"
                     "gradient": "sigmoid",  # of "stochastic", or "identity"
                     "output": "threshold",  # of "stochastic", or "sample"
-                    "optimizer": "sgd",
+                    "optimizer": "sgd",  # of the gates: sgd, adam, adamw
                     "learning_rate": 0.0,  # 0: that of the weights
-                    "momentum": 0.9,
-                    "nesterov": True,
+                    "momentum": 0.9,  # of the gates' optimizer
+                    "nesterov": True,  # of the same
                 },
             },
             "early_bird": {
                 "watch": "channels",  # or "weights": single ones, by magnitude
                 "rule": "consecutive",  # or "newest", as in the released code
-                "threshold": 0.1,
-                "queue": 5,
+                "threshold": 0.1,  # of the distance, the share of the mask that differs
+                "queue": 5,  # distances, one an epoch, that must be below it
             },
             "forward": {  # greedy selection of channels, layer by layer
                 "draw_at": 0,  # step of the pre-training; 0: its end
@@ -102,7 +107,7 @@ def default() -> ConfigDict:
                 "tolerance": 0.02,  # relative loss of accuracy allowed, by layer
                 "gate": 0.05,  # the same of the batch, before accuracy is looked up
                 "most": 0,  # channels of a layer; 0: no bound
-                "batch_size": 128,
+                "batch_size": 128,  # examples of a pick
                 "check": 2000,  # training images that the accuracy is measured on
                 "tune": 2500,  # steps of fine-tuning
                 "tune_rate": 0.01,  # its first learning rate, then half a cosine
@@ -113,29 +118,37 @@ def default() -> ConfigDict:
                 "end": 0.75,  # of the training, where they stop
                 "fraction": 0.3,  # of a layer's weights that move at first
             },
-            "retraining": {  # of tickets, in other ways than the search's: see README
+            "retraining": {  # of tickets, in other ways than the search's: see docs
                 "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...
                 "levels": (),  # whose tickets; (): all but 0, the dense network
                 "law": "linear",  # cosine, switch: how ghosts go from hold to end
-                "neurons": {"kind": "swish", "hold": 0.0, "end": 0.5},
-                "skips": {"start": "constant", "hold": 0.0, "end": 0.5},
-                "smoothing": 0.1,
+                "neurons": {
+                    "kind": "swish",  # mish, parametric_swish, sharpening_swish
+                    "hold": 0.0,  # of the retraining, up to where they are whole
+                    "end": 0.5,  # of the retraining, from where they are gone
+                },
+                "skips": {
+                    "start": "constant",  # zero_norm, he: of the branches' weights
+                    "hold": 0.0,  # as of neurons
+                    "end": 0.5,  # as of neurons
+                },
+                "smoothing": 0.1,  # of the labels
                 "convention": "others",  # or uniform: who gets what is smoothed away
                 "rescaling": {
-                    "iterations": 180,
-                    "rate": 0.01,
-                    "step": 0.1,
+                    "iterations": 180,  # steps of the search for the factors
+                    "rate": 0.01,  # of the factors' Adam
+                    "step": 0.1,  # of the training step that is looked ahead
                     "bound": 1.0,  # of the gradient's norm
-                    "normalise": True,
-                    "floor": 0.01,
-                    "clip": 1.0,
+                    "normalise": True,  # look ahead along the gradient's direction
+                    "floor": 0.01,  # the least factor of a kernel
+                    "clip": 1.0,  # the largest derivative by a factor
                     "masked": True,  # False: on the dense network, before the masks
                     "survivors": True,  # False: pruned weights count, as released
                 },
                 "distillation": {
                     "coefficient": 0.9,  # of T^2 KL
                     "hard": 0.1,  # of the labels' loss meanwhile
-                    "temperature": 4.0,
+                    "temperature": 4.0,  # T, that both logits are divided by
                     "until": 1.0,  # of the retraining
                     "teacher": "",  # a folder; "": the run's own dense network
                 },
@@ -147,9 +160,9 @@ def default() -> ConfigDict:
             "best_by": "accuracy",  # or "loss", on the validation set
             "deterministic": False,  # on a GPU: equal bits from run to run, slower
             "logging": {
-                "tensorboard": True,
-                "line_seconds": 10.0,
-                "checkpoint_seconds": 30.0,
+                "tensorboard": True,  # write scalars, beside the records
+                "line_seconds": 10.0,  # between two lines of progress in a log
+                "checkpoint_seconds": 30.0,  # between two checkpoints
             },
         }
     )

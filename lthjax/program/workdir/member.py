@@ -18,7 +18,7 @@ class Member(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """The name of its folders: "seed_0", "seed_0_initial_-0.1"."""
+        """The name of its folders: `seed_0`, `seed_0_initial_-0.1`."""
         last = "" if self.initial is None else f"_initial_{self.initial:g}"
         return f"seed_{self.seed}{last}"
 

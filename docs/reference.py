@@ -1,0 +1,186 @@
+"""The pages that follow other files: the API, all keys, the results, the project."""
+
+import ast
+import io
+import pathlib
+import shutil
+import sys
+import tokenize
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "lthjax"
+CHAPTERS = (
+    "pruning",
+    "training",
+    "tickets",
+    "models",
+    "data",
+    "dynamic",
+    "gates",
+    "retraining",
+    "channels",
+    "forward_selection",
+    "analysis",
+    "saving",
+    "devices",
+)
+# Of the program: what reads and checks a config, builds from it, keeps and shows.
+PROGRAM = ("config", "build", "run", "workdir", "report", "sweep")
+RESULTS = ROOT / "experiments" / "results"
+MARKS = ("lthjax/moved.py -->\n", "<!-- end -->")  # around the table of the changelog
+PROJECT = {"PAPERS.md": "papers", "CHANGELOG.md": "changelog"}
+PROJECT |= {"CONTRIBUTING.md": "contributing"}
+COMMANDS = ("main", "sweep", "report", "export", "bound")
+
+
+def write(folder: pathlib.Path) -> None:
+    """Writes the pages, those alone that have changed.
+
+    Args:
+      folder: Where the documentation lies.
+    """
+    pages = {f"api/{name}.md": chapter(name) for name in CHAPTERS}
+    pages |= {"api/program.md": program(), "guides/keys.md": keys()}
+    pages |= results()
+    pages |= {f"{page}.md": project(name) for name, page in PROJECT.items()}
+    for name, text in pages.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for path in RESULTS.glob("*.png"):
+        shutil.copy2(path, folder / "results")
+
+
+def chapter(name: str) -> str:
+    """Returns the page of one chapter: what it is for, and each of its modules."""
+    parts = [f"# lthjax.{name}", _module(f"lthjax.{name}", members=False)]
+    return "\n\n".join(parts + _modules(PACKAGE / name)) + "\n"
+
+
+def program() -> str:
+    """Returns the page of the program: its commands, its config, its records."""
+    parts = ["# The program", _module("lthjax.program", members=False)]
+    parts += ["## Commands"]
+    for name in COMMANDS:
+        parts += [f"### lthjax.{name}", _module(f"lthjax.{name}", members=False)]
+    parts += ["## What they share", *_modules(PACKAGE / "program", "###")]
+    for name in PROGRAM:
+        parts += [f"## lthjax.program.{name}"]
+        parts += [_module(f"lthjax.program.{name}", members=False)]
+        parts += _modules(PACKAGE / "program" / name, "###")
+    studies = PACKAGE / "program" / "report" / "studies"
+    parts += ["## lthjax.program.report.studies", *_modules(studies, "###")]
+    return "\n\n".join(parts) + "\n"
+
+
+def keys() -> str:
+    """Returns the page of all config keys, by what `defaults.py` says beside each."""
+    rows = [f"| `{key}` | `{value}` | {said} |" for key, value, said in entries()]
+    head = [
+        "# All keys of a config",
+        "From `lthjax/program/config/defaults.py`, where each has its default and a "
+        "word on what it is; [What can be chosen](choose.md) says more of those that "
+        "are names, and `lthjax/program/config/validate.py` has the range of each.",
+    ]
+    table = "\n".join(["| key | default | |", "|---|---|---|", *rows])
+    return "\n\n".join([*head, table]) + "\n"
+
+
+def results() -> dict[str, str]:
+    """Returns {page: text} of what the experiments left, a figure below each table."""
+    pages, names = {}, []
+    for path in sorted(RESULTS.glob("*.md")):
+        text, figure = path.read_text(encoding="utf-8"), path.with_suffix(".png")
+        text = text if text.startswith("# ") else f"# {path.stem}\n\n{text}"
+        if figure.exists() and f"({figure.name})" not in text:
+            text += f"\n![{path.stem}]({figure.name})\n"
+        pages[f"results/{path.name}"] = text
+        names.append(path.stem)
+    listed = "\n".join(["```{toctree}", ":maxdepth: 1", "", *names, "```"])
+    return pages | {"results/index.md": f"# Tables and figures\n\n{listed}\n"}
+
+
+def project(name: str) -> str:
+    """Returns a file of the project as a page, its links those of the documentation.
+
+    Args:
+      name: Of the file, in the root.
+    """
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return text.replace("](experiments/results/", "](results/").replace("](docs/", "](")
+
+
+def moved() -> str:
+    """Returns the changelog with the table of what moved, by `lthjax/moved.py`."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    head, _, rest = text.partition(MARKS[0])
+    rows = [f"| `{old}` | `{new}` |" for old, new in places().items()]
+    table = "\n".join(["", "| before | now |", "|---|---|", *rows, "", ""])
+    return head + MARKS[0] + table + MARKS[1] + rest.partition(MARKS[1])[2]
+
+
+def places() -> dict[str, str]:
+    """Returns {old name: new name} of all that moved."""
+    sys.path.insert(0, str(ROOT))
+    from lthjax import moved as names
+
+    found = dict(getattr(names, "SHOWN", {}))
+    for chapter, rows in names.PLACES.items():
+        found |= {f"{chapter}.{old}": new for old, new in rows.items()}
+    return {old: new.replace(":", ".") for old, new in sorted(found.items())}
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """Returns (key, default, comment) of every key, in the order of `defaults.py`."""
+    path = PACKAGE / "program" / "config" / "defaults.py"
+    text = path.read_text(encoding="utf-8")
+    comments = _comments(text)
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    whole = next(node for node in calls if getattr(node.func, "id", "") == "ConfigDict")
+    return list(_rows(whole.args[0], "", comments))
+
+
+def _rows(node, prefix, comments):
+    """Yields the entries below one literal dict; an empty one is a key itself."""
+    for name, value in zip(node.keys, node.values, strict=True):
+        key = prefix + name.value
+        if isinstance(value, ast.Dict) and value.keys:
+            yield from _rows(value, f"{key}.", comments)
+            continue
+        said = comments.get(value.end_lineno, "") or comments.get(-name.lineno, "")
+        yield key, ast.unparse(value), said.replace("|", "\\|")
+
+
+def _comments(text):
+    """Returns {line: comment beside it}, {-line: comments in the lines above it}."""
+    found, above = {}, []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line = token.start[0]
+        if token.type == tokenize.COMMENT and token.line.strip().startswith("#"):
+            above.append(token.string.lstrip("# "))
+        elif token.type == tokenize.COMMENT:
+            found[line] = token.string.lstrip("# ")
+        elif token.type not in (tokenize.NL, tokenize.NEWLINE) and above:
+            found[-line], above = " ".join(above), []
+    return found
+
+
+def _modules(folder, mark="##"):
+    """Returns a heading and the members of every module of a folder."""
+    parts = []
+    for path in sorted(folder.glob("*.py")):
+        if path.name != "__init__.py":
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            parts += [f"{mark} {name}", _module(name)]
+    return parts
+
+
+def _module(name, members=True):
+    """Returns the directive that puts a module's docstrings here."""
+    options = "   :members:\n" if members else "   :no-members:\n"
+    return f"```{{eval-rst}}\n.. automodule:: {name}\n{options}```"
+
+
+if __name__ == "__main__":
+    (ROOT / "CHANGELOG.md").write_text(moved(), encoding="utf-8")

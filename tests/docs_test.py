@@ -1,0 +1,143 @@
+"""The documentation: it names what there is, and its examples do what they say."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import sys
+
+import jax.numpy as jnp
+import pytest
+import tiny
+from paths import ROOT
+
+from lthjax import moved
+from lthjax.program.config import defaults, validate
+from lthjax.program.run import experiment
+from lthjax.saving import safetensors
+from lthjax.tickets import Ticket
+
+sys.path.insert(0, str(ROOT / "docs"))
+import reference  # noqa: E402
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs" / "guides").glob("*.md")]
+PAGES = sorted(path for path in PAGES if path.name != "keys.md")  # that is made
+EXAMPLES = [path for path in PAGES if "```python\n" in path.read_text()]
+CHAPTERS = ("pruning", "dynamic", "gates", "channels")
+ALONE = ("training.zeros", "forward_selection.neurons")
+
+
+def blocks(path):
+    """Returns the Python examples of a page, each with its name, or none."""
+    found = re.findall(r"```python\n((?:# (\w+)\.py\n)?.*?)```", path.read_text(), re.S)
+    return [(name, text) for text, name in found]
+
+
+def modules():
+    """Returns the names of the modules whose docstrings have examples."""
+    for chapter in CHAPTERS:
+        folder = str(ROOT / "lthjax" / chapter)
+        names = [info.name for info in pkgutil.iter_modules([folder])]
+        yield from (f"lthjax.{chapter}.{name}" for name in names)
+    yield from (f"lthjax.{name}" for name in ALONE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_a_page_names_is_there(path):
+    text = path.read_text()
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", text):
+        made = (path.parent / link).name == "keys.md"
+        assert made or (path.parent / link).exists(), link
+    folders = "lthjax|tests|experiments|configs|docs"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+\.(?:py|md|json))`", text):
+        assert (ROOT / name).exists(), name
+    for command in re.findall(r"python -m (lthjax\.\w+)", text):
+        assert importlib.util.find_spec(command), command
+
+
+def test_every_config_key_says_what_it_is():
+    rows = reference.entries()
+    assert {key for key, _, _ in rows} == set(validate.flat(defaults.default()))
+    silent = [key for key, _, said in rows if not said]
+    assert not silent, "put a comment beside each in defaults.py"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_keys_that_a_page_sets_are_known(path):
+    known = validate.flat(defaults.default())
+    for key in re.findall(r"--config\.([\w.]+)=", path.read_text()):
+        assert key == "key" or key == "a.b" or key in known, key
+
+
+def test_every_paper_in_a_docstring_is_listed():
+    paths = [p for f in ("lthjax", "configs") for p in (ROOT / f).rglob("*.py")]
+    paths += (ROOT / "experiments").glob("*.py")
+    text = "".join(path.read_text() for path in paths)
+    listed = set(re.findall(r"\d{4}\.\d{4,5}", (ROOT / "PAPERS.md").read_text()))
+    assert set(re.findall(r"arXiv:(\d{4}\.\d{4,5})", text)) <= listed
+    for cell in re.findall(
+        r"`((?:\w+/)+(?:\w+\.py)?)`", (ROOT / "PAPERS.md").read_text()
+    ):
+        assert (ROOT / cell).exists() or (ROOT / "lthjax" / cell).exists(), cell
+
+
+def test_the_changelog_lists_what_moved():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert text == reference.moved(), "run `python docs/reference.py`"
+    assert len(reference.places()) >= sum(map(len, moved.PLACES.values()))
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    failed, _ = doctest.testmod(module, verbose=False)
+    assert not failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_of_a_page(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ticket = Ticket(0, 0, 1, {"dense/kernel": jnp.ones(2)}, {}, {"dense/kernel": None})
+    safetensors.write("ticket.safetensors", ticket, config={})
+    names = {}
+    for name, text in blocks(path):
+        if not name and "load_state_dict" not in text:  # that is PyTorch's
+            exec(compile(text, path.name, "exec"), names)
+
+
+OWN = {
+    "own_network": {"model.name": "own_network:Net", "model.options": {"hidden": 4}},
+    "own_data": {"data.name": "own_data:stripes", "data.options": {"size": 80}},
+    "own_score": {"search.score": "own_score:gradient"},
+}
+
+
+@pytest.mark.slow
+def test_parts_of_your_own_make_a_run(tmp_path, monkeypatch):
+    for name in OWN:
+        ((_, text),) = blocks(ROOT / "docs" / "guides" / f"{name}.md")
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {key: value for own in OWN.values() for key, value in own.items()}
+    found = tiny.config({**changes, "seeds": (0,), "search.levels": 1})
+    rows = experiment.run(found, tmp_path / "run")
+    assert len(rows) == 2
+    assert {"own_score", "own_data", "own_network"} <= sys.modules.keys()
+
+
+def test_pages_have_a_place_in_the_contents():
+    index = (ROOT / "docs" / "index.md").read_text()
+    for path in (ROOT / "docs" / "guides").glob("*.md"):
+        orphan = path.read_text().startswith("---\norphan: true")
+        assert orphan or f"guides/{path.stem}\n" in index, path
+
+
+def test_nothing_of_the_documentation_is_kept_that_is_made():
+    ignored = (ROOT / ".gitignore").read_text()
+    for name in ("_build/", "api/", "results/", "guides/keys.md", "papers.md"):
+        assert f"/docs/{name}\n" in ignored
