@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lthjax.program import command_line
+from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
@@ -40,7 +41,7 @@ def config(options):
     found.train.steps = options.steps or found.train.steps
     found.seeds = tuple(range(options.seeds or len(found.seeds)))
     if options.smoke:
-        found = files.shrunk(found)
+        found = methods.shrunk(found)
         found.search.levels = 2
     return found
 

@@ -31,7 +31,7 @@ from lthjax import models
 from lthjax.analysis import curvature
 from lthjax.data import batches, facts
 from lthjax.program import command_line
-from lthjax.program.build import compiled, plan
+from lthjax.program.build import data, methods, plan
 from lthjax.program.config import files
 from lthjax.program.report import gains, run_report
 from lthjax.program.run import experiment
@@ -77,7 +77,7 @@ def config(cell, options):
         _small(found)
     _time(found)
     if options.smoke:
-        found = files.shrunk(found)
+        found = methods.shrunk(found)
         found.model.options = {"blocks": (1,), "channels": (8,)}
     return found
 
@@ -191,8 +191,7 @@ def analyses(cell, settings, root, examples):
 
 def _measurement(settings, source, examples):
     """Returns trained network -> its numbers, compiled."""
-    network = plan.model(settings, plan.kind(source))
-    prepare, _ = compiled.pipeline(settings, source)
+    network, prepare = plan.of(settings, source).module, data.preparation(source)
     images = prepare(jnp.asarray(source.train.images[:examples]))
     labels = jnp.asarray(source.train.labels[:examples])
 

@@ -13,6 +13,7 @@ Departures: means, not medians; 5,000 training images are set aside.
 from matplotlib.figure import Figure
 
 from lthjax.program import command_line
+from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
@@ -55,7 +56,7 @@ def configs(options) -> dict:
     found = {}
     for restart in ARMS:
         own = (
-            files.shrunk(config)
+            methods.shrunk(config)
             if options.smoke
             else config.copy_and_resolve_references()
         )

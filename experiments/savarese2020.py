@@ -35,7 +35,8 @@ from measures import efforts
 
 from lthjax.data import batches, facts
 from lthjax.program import command_line
-from lthjax.program.config import files
+from lthjax.program.build import methods
+from lthjax.program.config import files, shrink
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment, search_progress
 from lthjax.program.workdir import results
@@ -129,9 +130,10 @@ def config(options):
     if options.steps:
         shorten(found, options.steps)
     try:
-        return changed(found, dict(options.set), smoke=False)
+        found.update_from_flattened_dict(dict(options.set))
     except (AttributeError, KeyError, TypeError) as error:
         sys.exit(f"error: --set takes keys of the config and their kind: {error}")
+    return found
 
 
 def shorten(found, steps):
@@ -160,14 +162,8 @@ def assignment(text):
 
 def changed(found, changes, *, smoke):
     """Returns a copy of a config with other values, {dotted key: value}."""
-    new = found.copy_and_resolve_references()
-    for key, value in changes.items():
-        *path, name = key.split(".")
-        part = new
-        for step in path:
-            part = part[step]
-        part[name] = value
-    return files.shrunk(new) if smoke else new
+    new = methods.cleared(shrink.changed(found, changes))
+    return methods.shrunk(new) if smoke else new
 
 
 def chosen(options, found):

@@ -20,6 +20,7 @@ import math
 from matplotlib.figure import Figure
 
 from lthjax.program import command_line
+from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
@@ -127,7 +128,7 @@ def configs(options) -> dict:
         config.update_from_flattened_dict(METHODS[name])
         moves = config.search.method in ("set", "rigl", "gradual", "straight_through")
         config.controls = () if moves or not options.controls else CONTROLS
-        found[name] = files.shrunk(config) if options.smoke else config
+        found[name] = methods.shrunk(config) if options.smoke else config
         if config.search.method == "iterative":
             found[name].search.sparsities = by_fifths(densities(options))
     return found

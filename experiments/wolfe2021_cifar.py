@@ -27,7 +27,7 @@ from lthjax.channels.smaller import compact, speed_up
 from lthjax.data import facts
 from lthjax.devices import cpu_convolutions
 from lthjax.program import command_line
-from lthjax.program.build import plan
+from lthjax.program.build import methods, plan
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
@@ -57,7 +57,7 @@ def config(options, model, size, draw_at):
     if options.tolerance:
         found.forward.tolerance = options.tolerance
     if options.smoke:
-        found = files.shrunk(found, steps=options.steps)
+        found = methods.shrunk(found, steps=options.steps)
         found.model.width = 1.0
         found.model.options.update(depths=(1, 1), channels=(4, 6))
     return found
@@ -86,7 +86,7 @@ def cell(options, model, size, draw_at):
     ends = {level: 100 * row["test_accuracy"][-1] for level, row in curves.items()}
     ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
     source = experiment.load(settings)
-    network = plan.model(settings, plan.kind(source))
+    network = plan.of(settings, source).module
     small = compact(network, ticket.params, ticket.masks, ticket.model_state)
     found = layers_of.groups(network, ticket.params)
     kept, total = layers_of.count(layers_of.kept(ticket.masks, found))

@@ -19,7 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lthjax.program import command_line
-from lthjax.program.build import assemble, by_channels, plan
+from lthjax.program.build import assemble, methods
+from lthjax.program.build.parts import key as key_of
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
@@ -51,7 +52,7 @@ def config(options):
     if options.batch_size:
         found.train.batch_size = options.batch_size
     if options.smoke:
-        found = files.shrunk(found, steps=8)
+        found = methods.shrunk(found, steps=8)
         found.model.options.update(depths=(1, 1), channels=(4, 6))
         found.model.width = 1.0
     found.eval_every = 0  # once an epoch, which is when a ticket is drawn
@@ -60,7 +61,7 @@ def config(options):
 
 def dense(parts, draw, seed):
     """Trains the whole network, and yields (epoch, trained, watched mask, masks)."""
-    params, model_state = parts.init_fn(assemble.key(seed, "init"))
+    params, model_state = parts.init_fn(key_of(seed, "init"))
     masks = parts.masks_fn(params)
     steps, epoch = parts.plan.steps, parts.plan.steps_per_epoch
     ticket = Ticket(0, 0, steps, params, model_state, masks)
@@ -75,7 +76,7 @@ def dense(parts, draw, seed):
 
 def _population(parts, ticket, seed):
     states = steps_lib.stack([parts.begin(ticket)])
-    keys = jnp.stack([assemble.key(seed, "data")])
+    keys = jnp.stack([key_of(seed, "data")])
     return states, (steps_lib.stack([ticket.masks]), keys)
 
 
@@ -112,8 +113,7 @@ def run(settings, options):
     path = options.workdir / RECORDS
     source = experiment.load(settings)
     parts = assemble.build(settings, source)
-    network = plan.model(settings, plan.kind(source))
-    draw = by_channels.selector(settings, network)
+    draw = parts.prune_fn
     seed, seen = settings.seeds[0], []
     done = {row["epoch"] for row in results.read(path)}
     epochs = parts.plan.steps // parts.plan.steps_per_epoch

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from lthjax import registry
 from lthjax.data import in_memory
 from lthjax.program import command_line
-from lthjax.program.build import plan
+from lthjax.program.build import network
 from lthjax.program.config import files
 from lthjax.program.workdir import layout, origin
 from lthjax.program.workdir.member import Member
@@ -161,9 +161,9 @@ def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
         data.name, data_dir=config.data_dir or None, options=options
     )
     if flattened is not None:
-        views = views_lib.joined(plan.views(config, facts)[1], said)
+        views = views_lib.joined(network.views(config, facts)[1], said)
         return pytorch.Layout(flattened, views=views)
-    model = plan.model(config, facts)
+    model = network.model(config, facts)
     form = pytorch.layout(model, params, facts.image_shape[-1])
     return form._replace(views=form.views | said)
 

@@ -8,7 +8,8 @@ from cases import rest_slow
 from paths import ROOT
 
 from lthjax.data import batches, facts, splits
-from lthjax.program.build import by_gates
+from lthjax.program.build import methods, spans
+from lthjax.program.build import plan as plan_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
 
@@ -40,7 +41,7 @@ def test_a_config_opens_with_its_command_and_is_valid(name):
 
 @pytest.mark.parametrize("name", rest_slow(FILES, "digits.py"))
 def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
-    config = files.shrunk(load(name), steps=2)
+    config = methods.shrunk(load(name), steps=2)
     changes = {"seeds": (0,), "controls": ()}
     if config.model.name.startswith("resnet"):
         short = r"^head/" in config.search.exclude
@@ -49,7 +50,8 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
     rows = experiment.run(tiny.changed(config, changes), tmp_path)
     levels = {1} if config.search.method == "early_bird" else {0, 1}
     own = {(1, arm) for arm in config.retraining.arms}
-    rounds = {(1, "search")} if config.search.method in by_gates.METHODS else set()
+    found = plan_lib.of(config, experiment.load(config)).plan
+    rounds = {(1, "search")} if spans.rounds(found) else set()
     expected = {(level, "ticket") for level in levels} | own | rounds
     assert {(row["level"], row["arm"]) for row in rows} == expected
 
@@ -62,7 +64,7 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
 )
 def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_path):
     name = "imagenet_continuous.py"
-    config = files.shrunk(files.load(FOLDER / name, variant))
+    config = methods.shrunk(files.load(FOLDER / name, variant))
     # Another network, which takes seconds less to compile: the search is what differs.
     changes = {"model.name": "mlp", "model.options": {"hidden": (8,)}}
     rows = experiment.run(tiny.changed(config, {"seeds": (0,), **changes}), tmp_path)
@@ -76,7 +78,7 @@ def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_pa
 def test_a_forward_config_of_mobilenet_takes_two_steps_and_a_level(name, tmp_path):
     config = load(name, "mobilenet_v2")
     files.validate(config)
-    small = files.shrunk(config, steps=2)
+    small = methods.shrunk(config, steps=2)
     small = tiny.changed(small, {"seeds": (0,), "search.exclude": FIRST})
     rows = experiment.run(small, tmp_path)
     assert [(row["level"], row["arm"]) for row in rows] == [
@@ -111,7 +113,7 @@ def test_mnist_has_a_shorter_variant_and_no_others():
 
 
 def test_what_is_streamed_is_streamed_when_shrunk():
-    small = files.shrunk(load("imagenet.py"))
+    small = methods.shrunk(load("imagenet.py"))
     assert splits.size(experiment.load(small).train) == 64
     assert isinstance(experiment.load(small).train, splits.Stored)
 
@@ -119,7 +121,7 @@ def test_what_is_streamed_is_streamed_when_shrunk():
 def test_shrinking_leaves_the_config_and_takes_its_path():
     config = load("cifar10.py")
     before = files.to_json(config)
-    small = files.shrunk(config)
+    small = methods.shrunk(config)
     assert files.to_json(config) == before
     for key in ("model.name", "search.method", "schedule.name", "data.flip"):
         flat, whole = files.flat(small), files.flat(config)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from lthjax.data import splits
 from lthjax.program.build import assemble, plan
 from lthjax.program.config import files
 from lthjax.program.run import experiment
@@ -93,11 +92,7 @@ def build(config, source):
     text = json.dumps(rows)
     if text not in _BUILT:
         _BUILT[text] = build_anew(config, source)
-    facts = plan.kind(source)
-    numbers = plan.plan(config, facts, splits.size(source.train))
-    parts = _BUILT[text]
-    search = assemble.search(config, numbers, parts.prune_fn, parts.tx)
-    return parts._replace(plan=numbers, search=search)
+    return assemble.shared(_BUILT[text], plan.of(config, source))
 
 
 _BUILT = {}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.devices import measure
-from lthjax.program.build import assemble, by_gates
+from lthjax.program.build import assemble, gate_rounds
 from lthjax.tickets import Ticket
 from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
@@ -34,7 +34,7 @@ def trainer(name: str, options, *, gated: bool, members: int = 1) -> Callable:
     state, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
     if gated:
         logits = jnp.linspace(-0.1, 0.1, members).tolist()
-        rounds = [by_gates.varied(state, logit).round for logit in logits]
+        rounds = [gate_rounds.varied(state, logit).round for logit in logits]
         found = [Ticket(1, 0, END, *each, searching=1) for each in rounds]
     else:
         found = [ticket] * members

@@ -10,7 +10,7 @@ from jax import lax
 
 from lthjax.analysis import costs
 from lthjax.devices import measure
-from lthjax.program.build import compiled, plan
+from lthjax.program.build import plan
 from lthjax.training import steps as steps_lib
 from measures.rows import Row, row
 from measures.steps import network, peers, setting, trainer
@@ -153,11 +153,12 @@ def _products(size, dtype) -> Callable:
 def _forward(name, options) -> float:
     """Returns the multiplications and additions of a forward pass over one image."""
     config, source = setting(network(name, options), options, augment=False)
-    init = plan.initialiser(config, plan.kind(source))
-    params, state = init(jax.random.key(0))
-    apply_fn = compiled.network(config, source)
+    ground = plan.of(config, source)
+    params, state = ground.init_fn(jax.random.key(0))
     shape = source.train.images.shape[1:]
-    used = costs.uses(lambda w, x: apply_fn(w, state, x, False)[0], params, shape)
+    used = costs.uses(
+        lambda w, x: ground.apply_fn(w, state, x, False)[0], params, shape
+    )
     return costs.flops(params, None, used)
 
 

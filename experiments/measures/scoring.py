@@ -11,7 +11,7 @@ import lthjax
 from lthjax.data import facts as facts_lib
 from lthjax.data import in_memory
 from lthjax.devices import measure
-from lthjax.program.build import by_score, compiled, plan
+from lthjax.program.build import criterion, plan
 from lthjax.program.config import files
 from lthjax.tickets import Trained
 from measures.rows import Row, row
@@ -28,16 +28,15 @@ def scores(options) -> list[Row]:
     rows = []
     for name, (data, given) in (SMALL if options.smoke else NETWORKS).items():
         config, source = _setting(name, data, given, options)
-        network = compiled.network(config, source)
-        init_fn = jax.jit(plan.initialiser(config, plan.kind(source)))
-        params, model_state = init_fn(jax.random.key(0))
+        ground = plan.of(config, source)
+        params, model_state = ground.init_fn(jax.random.key(0))
         trained = Trained(params, model_state, lthjax.masks.full(params))
-        draw = by_score.drawing(config, source)
+        draw = criterion.drawing(config, source)
         examples = jax.block_until_ready(draw(jax.random.key(0)))
-        contenders = {"step": _step(network, trained, examples)}
+        contenders = {"step": _step(ground.apply_fn, trained, examples)}
         for score in SCORES:
             config.search.score = score
-            scored = jax.jit(by_score.scorer(config, network, source))
+            scored = jax.jit(criterion.scorer(ground))
             arguments = jax.random.key(0), trained, trained.masks, examples
             contenders[score] = functools.partial(_repeated, scored, arguments)
         taken = measure.in_turns(contenders, min(options.rounds, 5), options.seconds)
@@ -56,13 +55,13 @@ def synflow(options) -> list[Row]:
     given = SMALL[name][1] if options.smoke else {}
     config, source = _setting(name, data, given, options)
     config.search.score = "synflow"
-    network = compiled.network(config, source)
-    init_fn = jax.jit(plan.initialiser(config, plan.kind(source)))
-    params, model_state = init_fn(jax.random.key(0))
+    ground = plan.of(config, source)
+    network = ground.apply_fn
+    params, model_state = ground.init_fn(jax.random.key(0))
     trained = Trained(params, model_state, lthjax.masks.full(params))
     total = lthjax.masks.count(trained.masks)[1]
     arguments = jax.random.key(0), trained, trained.masks, None
-    scored = jax.jit(by_score.scorer(config, network, source))
+    scored = jax.jit(criterion.scorer(ground))
     image = jnp.ones((1, *source.train.images.shape[1:]))
 
     @jax.jit

@@ -81,10 +81,10 @@ def trainer(
     if not masked:
         levels = [jax.tree.map(lambda _: None, params)]
     state = parts.begin(ticket._replace(masks=levels[0]))
-    states = meshes.spread(parts.mesh, steps_lib.stack([state] * members))
+    states = meshes.spread(parts.data.mesh, steps_lib.stack([state] * members))
     keys = jax.random.split(jax.random.key(0), members)
     fixed = [(steps_lib.stack([masks] * members), keys) for masks in levels]
-    turns = itertools.cycle([meshes.spread(parts.mesh, trees) for trees in fixed])
+    turns = itertools.cycle([meshes.spread(parts.data.mesh, trees) for trees in fixed])
     at = 0
 
     def run(steps):

@@ -18,7 +18,7 @@ from lthjax.gates import sigmoid
 from lthjax.gates.sigmoid import Gates
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.training import optimizers
+from lthjax.training import optimizers, steps
 
 _AGAIN = np.uint32(2**32 - 1)  # folded into the key of a new round; no step has it
 
@@ -273,6 +273,28 @@ def _last(step):
     return jnp.maximum(step - 1, 0)
 
 
+def penalty(
+    kind: Kind, temperature_fn: Callable, *, weight: float, scaled: bool
+) -> Callable:
+    """Returns (params, model_state) -> `weight * price`, `None` without gates.
+
+    Args:
+      kind: Of the gates.
+      temperature_fn: step -> temperature.
+      weight: Of the penalty, lambda; not divided by the number of gates.
+      scaled: As for `network`.
+    """
+
+    def price(params, model_state):
+        if not isinstance(params, Gated):
+            return None
+        at = model_state.progress
+        temperature = temperature_fn(at.step)
+        return weight * kind.price(params.gates, temperature, scale(at, scaled))
+
+    return price
+
+
 def penalised(
     objective: Callable,
     kind: Kind,
@@ -287,20 +309,11 @@ def penalised(
       objective: (params, model_state, images, labels) -> (loss, model_state).
       kind: Of the gates.
       temperature_fn: step -> temperature.
-      weight: Of the penalty, lambda; not divided by the number of gates.
+      weight: As for `penalty`.
       scaled: As for `network`.
     """
-
-    def penalised_objective(params, model_state, images, labels):
-        loss, after = objective(params, model_state, images, labels)
-        if not isinstance(params, Gated):
-            return loss, after
-        at = model_state.progress
-        temperature = temperature_fn(at.step)
-        price = kind.price(params.gates, temperature, scale(at, scaled))
-        return loss + weight * price, after
-
-    return penalised_objective
+    price = penalty(kind, temperature_fn, weight=weight, scaled=scaled)
+    return steps.penalised(objective, price)
 
 
 def optimizer(

@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 
-from lthjax.pruning import choose, cuts, patterns
+from lthjax.pruning import choose, cuts, patterns, targets
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.cuts import Cut
 from lthjax.pruning.masks import Masks
+from lthjax.pruning.targets import Target
 from lthjax.pruning.views import Views
 
 FORMS = {"blocks": r"(\d+)x(\d+)", "n_of_m": r"(\d+):(\d+)"}
@@ -46,14 +47,14 @@ def _check_numbers(name, kind, one, other):
 
 
 def target(
-    pattern: str, masks: Masks, kept: int | list[int], views: Views | None = None
-) -> int | list[int]:
+    pattern: str, masks: Masks, weights: Target, views: Views | None = None
+) -> Target:
     """Returns a number of weights in groups of a pattern, in the same proportion.
 
     Args:
       pattern: A name, as `parse` takes it.
       masks: The masks.
-      kept: How many weights stay, in all or by layer.
+      weights: How many of them stay, in all or by layer.
       views: What the axes of the leaves are.
     """
     kind, numbers = parse(pattern)
@@ -64,12 +65,13 @@ def target(
     elif kind == "blocks":
         groups = [leaf.size // math.prod(numbers) for leaf in leaves]
     else:
-        return kept
-    if isinstance(kept, list):
+        return weights
+    if weights.layers is not None:
         sizes = [leaf.size for leaf in leaves]
-        rows = zip(groups, kept, sizes, strict=True)
-        return [round(g * own / size) for g, own, size in rows]
-    return round(sum(groups) * kept / sum(leaf.size for leaf in leaves))
+        rows = zip(groups, weights.layers, sizes, strict=True)
+        return targets.target([round(g * own / size) for g, own, size in rows])
+    total = sum(leaf.size for leaf in leaves)
+    return Target(round(sum(groups) * weights.kept / total))
 
 
 def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Callable:

@@ -104,6 +104,26 @@ def supervised(apply_fn: Callable, loss_fn: Callable = losses.cross_entropy):
     return objective
 
 
+def penalised(objective: Callable, price: Callable | None) -> Callable:
+    """Returns the objective plus a price of the parameters, where there is one.
+
+        loss + price(params, model_state)
+
+    Args:
+      objective: (params, model_state, images, labels) -> (loss, model_state).
+      price: (params, model_state) -> a number, `None` for nothing; or `None`.
+    """
+    if price is None:
+        return objective
+
+    def penalised_objective(params, model_state, images, labels):
+        loss, after = objective(params, model_state, images, labels)
+        added = price(params, model_state)
+        return (loss if added is None else loss + added), after
+
+    return penalised_objective
+
+
 def plain(state: State) -> Params:
     """Returns the weights of the forward pass: the parameters as they are."""
     return state.params

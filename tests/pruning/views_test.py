@@ -14,6 +14,7 @@ from lthjax.channels import layers_of, slimming, smaller
 from lthjax.forward_selection import cut_network
 from lthjax.program.build import assemble
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.parts import Kind
 from lthjax.pruning import patterns, sparsities, views
 
 KEY = jax.random.key(0)
@@ -152,16 +153,15 @@ class Attention(nn.Module):
         return nn.Dense(self.num_classes, name="head")(x.mean(1))
 
 
-FACTS = plan_lib.Kind((8, 8, 1), 10)
+FACTS = Kind((8, 8, 1), 10)
 OWN = {"model.name": f"{__name__}:Attention", "search.sparsities": (0.5,)}
 
 
 def plan(changes):
     config = tiny.config(OWN | {"model.options": {}} | changes)
-    numbers = plan_lib.plan(config, FACTS, 48)
-    init_fn = plan_lib.initialiser(config, FACTS)
-    assemble.check(config, numbers, jax.eval_shape(init_fn, jax.random.key(0))[0])
-    return numbers
+    ground = plan_lib.ground(config, FACTS, 48)
+    assemble.check(ground)
+    return ground.plan
 
 
 def test_a_run_shares_over_the_layers_of_attention_as_matrices():
@@ -171,7 +171,8 @@ def test_a_run_shares_over_the_layers_of_attention_as_matrices():
         for name, shape in found.shapes.items()
     }
     assert matrices["attention/query/kernel"] == (8, 8)
-    assert found.targets == [sparsities.erdos_renyi(matrices, sum(found.targets[0]))]
+    (target,) = found.targets
+    assert target.amount == sparsities.erdos_renyi(matrices, target.kept)
 
 
 @pytest.mark.parametrize(

@@ -1,101 +1,85 @@
-"""A config becomes a search for channels: early-bird tickets, forward selection.
-
-Every pick of a forward selection reads a fresh batch of `forward.batch_size` training
-images, not augmented, and a layer ends by the accuracy on the first `forward.check` of
-them. (A batch that stays the same would be less noise, and one more thing to fit to.)
-"""
+"""Methods that draw one ticket of channels: early-bird, greedy forward selection."""
 
 import functools
 import logging
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from lthjax import models, registry
+from lthjax import registry
 from lthjax.channels import layers_of, slimming
-from lthjax.data import augment, batches
-from lthjax.data import splits as splits_lib
-from lthjax.forward_selection import channels as channels_lib
-from lthjax.program.config import defaults
+from lthjax.program.build import channel_selection, levels
+from lthjax.program.build.method import Method, kept_weights
+from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import choose, scores
-from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
 from lthjax.tickets.early_bird import early_bird, saved
-from lthjax.tickets.forward_selection import Selection, State, forward
+from lthjax.tickets.forward_selection import forward
 from lthjax.tickets.stability import flatten
-from lthjax.training import losses
+from lthjax.training import optimizers
 
 log = logging.getLogger(__name__)
 
 WATCHED = {"channels": True, "weights": False}
-# What each method reads of config.search; `gates` is other methods' altogether.
-READ = {
-    "early_bird": ("method", "levels", "exclude", "gates", "sparsities", "rate"),
-    "forward": ("method", "levels", "exclude", "gates"),
-}
-METHODS = tuple(READ)
-POSITIVE = ("number", "batch_size", "check", "tune_rate")
 
 
-def masks_fn(config, network) -> Callable:
+def channel_masks(ground: Ground) -> Callable:
     """Returns params -> full masks, biases and norms of channels with their kernels.
+
+    Args:
+      ground: What the method is built on.
 
     Raises:
       ValueError: In a call: the network has no known channel groups, a pattern of
         `search.exclude` matches none of them, or all are excluded.
     """
-    exclude = tuple(config.search.exclude)
-    if not _by_channel(config):
-        return lambda params: masks_lib.full(params, exclude)
-    return lambda params: layers_of.full(params, _groups(network, params, exclude))
+    exclude = tuple(ground.options.search.exclude)
+
+    def masks(params):
+        found = channel_selection.groups(ground.module, params, exclude)
+        return layers_of.full(params, found)
+
+    return masks
 
 
-def _groups(network, params, exclude):
-    """Returns the channel groups, without those whose layers are never pruned."""
-    found = layers_of.groups(network, params)
-    names_of_all = [group.name for group in found]
-    kind = "layer whose channels go together"
-    kept = masks_lib.without(names_of_all, exclude, kind, "layers")
-    if not kept:
+def _one_level(ground, remedy=""):
+    if len(ground.plan.targets) != 1:
         raise ValueError(
-            f"at least one layer must be prunable, got exclude = {exclude!r}; the "
-            f"layers are {', '.join(names_of_all)}"
+            f"search.method = {ground.options.search.method!r} draws one ticket, got "
+            f"{len(ground.plan.targets)} levels; give search.levels = 1{remedy}"
         )
-    return tuple(group for group in found if group.name in kept)
 
 
-def _by_channel(config):
-    watched = config.early_bird.watch
-    by_channel = registry.resolve(watched, WATCHED, "early_bird.watch")
-    return by_channel or config.search.method == "forward"
+def _by_channel(ground):
+    watched = ground.options.early_bird.watch
+    return registry.resolve(watched, WATCHED, "early_bird.watch")
 
 
-def selector(config, network, source=None) -> Callable:
-    """Returns what draws the ticket.
+def _share(ground):
+    """Returns the sparsity of an early-bird ticket."""
+    search = ground.options.search
+    return (*search.sparsities, search.rate)[0]
+
+
+def _watched_masks(ground):
+    return (channel_masks if _by_channel(ground) else kept_weights)(ground)
+
+
+def drawing(ground: Ground) -> Callable:
+    """Returns trained -> (mask to watch, masks), what draws an early-bird ticket.
 
     Args:
-      config: A validated config.
-      network: The flax module.
-      source: The data set, for "forward".
-
-    Returns:
-      For "early_bird" trained -> (mask to watch, masks), for "forward" a
-      `forward_selection.Selection`.
+      ground: What the method is built on.
     """
-    if config.search.method == "forward":
-        return _selection(config, network, source)
-    sparsity = (*config.search.sparsities, config.search.rate)[0]
-    if not _by_channel(config):
-        return jax.jit(functools.partial(_drawn_weights, sparsity))
-    exclude = tuple(config.search.exclude)
-    return jax.jit(functools.partial(_drawn_channels, network, exclude, sparsity))
+    share = _share(ground)
+    if not _by_channel(ground):
+        return jax.jit(functools.partial(_drawn_weights, share))
+    exclude = tuple(ground.options.search.exclude)
+    return jax.jit(functools.partial(_drawn_channels, ground.module, exclude, share))
 
 
 def _drawn_channels(network, exclude, sparsity, trained):
-    found = _groups(network, trained.params, exclude)
+    found = channel_selection.groups(network, trained.params, exclude)
     kept = slimming.slimmed(slimming.norm_scales(trained.params, found), sparsity)
     return flatten(kept), layers_of.spread(trained.masks, kept, found)
 
@@ -106,41 +90,43 @@ def _drawn_weights(sparsity, trained):
     return flatten(masks), masks
 
 
-def search(config, numbers, draw_fn: Callable) -> Search:
-    """Returns the search.
+def _check_draw(ground):
+    """Checks that an early-bird search draws one ticket, which loses something."""
+    _one_level(ground, " or search.sparsities = (p,)")
+    found = _early_search(ground, None, drawing(ground))
+    masks_fn = _watched_masks(ground)
 
-    Args:
-      config: A validated config.
-      numbers: The plan: steps, steps_per_epoch.
-      draw_fn: What `selector` returns.
+    def begin(key):
+        params, model_state = ground.init_fn(key)
+        return found.init(key, params, model_state, masks_fn(params))
 
-    Raises:
-      ValueError: There is more than one level, a key of config.search that the method
-        does not read is not at its default, or the search refuses its numbers.
-    """
-    _check_read(config)
-    if len(numbers.targets) != 1:
+    state, _ = jax.eval_shape(begin, jax.random.key(0))
+    watched, share = state.watch.ticket.size, _share(ground)
+    if choose.kept_count(watched, share) == watched:
         raise ValueError(
-            f"search.method = {config.search.method!r} draws one ticket, got "
-            f"{len(numbers.targets)} levels; give search.levels = 1"
-            + " or search.sparsities = (p,)"
-            * (config.search.method == "early_bird")
+            f"an early-bird ticket must lose one of its {watched:,} "
+            f"{ground.options.early_bird.watch}, got a sparsity of {share}"
         )
-    if config.search.method == "forward":
-        given = config.forward
-        _check(given)
-        draw_at = given.draw_at or numbers.steps
-        return forward(draw_fn, steps=numbers.steps, draw_at=draw_at, tune=given.tune)
-    given, span = config.early_bird, (numbers.steps, numbers.steps_per_epoch)
+
+
+def _early_search(ground, optimizer, draw_fn) -> Search:
+    del optimizer
+    given, plan = ground.options.early_bird, ground.plan
     return early_bird(
         lambda trained: draw_fn(trained._replace(opt_state=None)),
-        steps=span[0],
-        epoch=span[1],
+        steps=plan.steps,
+        epoch=plan.steps_per_epoch,
         rule=given.rule,
         threshold=given.threshold,
         queue=given.queue,
-        report=functools.partial(_say, span),
+        report=functools.partial(_say, (plan.steps, plan.steps_per_epoch)),
     )
+
+
+def _early_spans(ground):
+    plan = ground.plan
+    first = Training("ticket", 0, 0, None)
+    return [first, Training("ticket", 1, plan.steps_per_epoch, plan.steps)]
 
 
 def _say(span, state, ticket):
@@ -156,176 +142,61 @@ def _say(span, state, ticket):
     )
 
 
-def _check_read(config):
-    """Refuses values of keys that the method would pass over in silence."""
-    method, plain = config.search.method, defaults.default().search
-    for name, value in plain.items():
-        if name not in READ[method] and config.search[name] != value:
-            raise ValueError(
-                f"search.{name} is not read by search.method = {method!r} and must be "
-                f"its default, {value!r}, got search.{name} = {config.search[name]!r}"
-            )
+def _check_forward(ground):
+    _one_level(ground)
+    channel_selection.check(ground.options.forward)
 
 
-def _check(given):
-    """Refuses names and numbers that no layer could be grown by, before training."""
-    registry.resolve(given.candidates, channels_lib.CANDIDATES, "candidates")
-    registry.resolve(given.objective, channels_lib.OBJECTIVES, "objective")
-    allowed = {name: (given[name] > 0, "positive") for name in POSITIVE}
-    allowed["most"] = given.most >= 0, "at least 0 (no bound)"
-    for name in ("tolerance", "gate"):
-        allowed[name] = 0 <= given[name] < 1, "in [0, 1)"
-    for name, (holds, words) in allowed.items():
-        if not holds:
-            raise ValueError(
-                f"forward.{name} must be {words}, got {name} = {given[name]}"
-            )
-
-
-def _selection(config, network, source):
-    """Returns what grows layer after layer, on the host."""
-    exclude = tuple(config.search.exclude)
-
-    def begin(params):
-        found = _groups(network, params, exclude)
-        return State(jnp.int32(0), tuple(jnp.zeros(group.size) for group in found))
-
-    def grow(key, trained, state):
-        found = _groups(network, trained.params, exclude)
-        _check_state(state, found)
-        if int(state.layer) == len(found):
-            return
-        data = _data(config, network, source, trained.model_state)
-        _tell(config, data, trained.params)
-        for i in range(int(state.layer), len(found)):
-            params = _folded(trained.params, found[:i], state.counts)
-            here = trained._replace(params=params), found[i], state.counts[i]
-            layer_key = jax.random.fold_in(key, i)
-            for counts, done in _grown(config, network, data, layer_key, here):
-                after = (*state.counts[:i], counts, *state.counts[i + 1 :])
-                state = State(jnp.int32(i + done), after)
-                yield state
-            left = int(jnp.sum(state.counts[i] > 0))
-            log.info("%s: %d of %d channels", found[i].name, left, found[i].size)
-
-    def end(trained, state):
-        found = _groups(network, trained.params, exclude)
-        rows = zip(found, state.counts, strict=True)
-        kept = {group.name: counts > 0 for group, counts in rows}
-        params = _folded(trained.params, found, state.counts)
-        return params, layers_of.spread(trained.masks, kept, found)
-
-    return Selection(begin, grow, end)
-
-
-def _check_state(state, found):
-    """Refuses a selection that was begun in another network."""
-    sizes, known = [len(c) for c in state.counts], [group.size for group in found]
-    if sizes != known or not 0 <= int(state.layer) <= len(known):
-        raise ValueError(
-            f"a selection must be of this network's layers, of {known} channels, got "
-            f"layers of {sizes}, {int(state.layer)} of them done"
-        )
-
-
-def _folded(params, found, counts):
-    """Returns parameters with the weights of the first of all layers folded in."""
-    rows = zip(found, counts, strict=False)
-    weights = {group.name: channels_lib.weights(chosen) for group, chosen in rows}
-    return layers_of.fold(params, weights, found)
-
-
-def _grown(config, network, data, key, here):
-    """Returns `channels.growth` of one layer, from where it is."""
-    given, (trained, group, counts) = config.forward, here
-    step = channels_lib.stepper(
-        channels_lib.Network(network, trained.params, trained.model_state),
-        group,
-        data.shape,
-        candidates=given.candidates,
-        number=given.number,
-        objective=given.objective,
-        replace=given.replace,
-    )
-    return channels_lib.growth(
-        step,
-        trained.params,
-        key,
-        data.draw,
-        data.accuracy,
-        group=group,
-        tolerance=given.tolerance,
-        gate=given.gate,
-        most=min(given.most, group.size) or None,
-        counts=counts,
+def _forward_search(ground, optimizer, selection) -> Search:
+    del optimizer
+    given, steps = ground.options.forward, ground.plan.steps
+    return forward(
+        selection, steps=steps, draw_at=given.draw_at or steps, tune=given.tune
     )
 
 
-def _tell(config, data, params):
-    """Logs the accuracy that layers are grown to, and how far it can be trusted."""
-    accuracy, tolerance = float(data.accuracy(params)), config.forward.tolerance
-    error = math.sqrt(accuracy * (1 - accuracy) / data.checked)
-    text = "accuracy on %d training images %.2f %%, standard error %.2f %%"
-    log.info(text, data.checked, 100 * accuracy, 100 * error)
-    if tolerance * accuracy <= 2 * error:
-        log.warning(
-            "the tolerance of a layer, %.2f %%, is at most two standard errors of the "
-            "accuracy that it is held against; raise forward.check, or "
-            "forward.tolerance = %g",
-            100 * tolerance * accuracy,
-            tolerance,
-        )
+def _forward_spans(ground):
+    given, steps = ground.options.forward, ground.plan.steps
+    drawn = Training("ticket", 0, 0, given.draw_at or steps)
+    return [drawn, Training("ticket", 1, steps, steps + given.tune)]
 
 
-class Data(NamedTuple):
-    """What a selection reads.
-
-    Attributes:
-      shape: Of an image.
-      draw: key -> (images, labels), normalised.
-      accuracy: params -> accuracy on the first training images.
-      checked: How many those are.
-    """
-
-    shape: tuple[int, ...]
-    draw: Callable
-    accuracy: Callable
-    checked: int
+def _forward_schedule(ground, schedule):
+    given, steps = ground.options.forward, ground.plan.steps
+    return optimizers.tuned(schedule, steps, given.tune_rate, given.tune)
 
 
-def _data(config, network, source, model_state):
-    """Returns the Data, of training images as they are."""
-    size, fetch = splits_lib.size(source.train), _fetcher(source.train)
-    batch = min(config.forward.batch_size, size)
-    head = splits_lib.take(source.train, range(min(config.forward.check, size)))
-    chunks = batches.chunks(head, min(config.eval_batch, len(head.labels)))
-
-    def prepare(pixels):
-        return augment.normalise(pixels, source.mean, source.std)
-
-    def draw(key):
-        indices = jax.random.choice(key, size, (batch,), replace=False)
-        images, labels = fetch(indices)
-        return prepare(images), labels
-
-    @jax.jit
-    def accuracy(params):
-        def one(chunk):
-            pixels, targets, weights = chunk
-            logits, _ = models.apply(
-                network, params, model_state, prepare(pixels), train=False
-            )
-            return jnp.sum(losses.correct(logits, targets) * weights)
-
-        return jnp.sum(jax.lax.map(one, chunks)) / len(head.labels)
-
-    shape = splits_lib.image_shape(source.train)
-    return Data(shape, draw, accuracy, len(head.labels))
+def _shrink_early_bird(config):
+    config.train.batch_size = 64  # an epoch is a step
 
 
-def _fetcher(split):
-    """Returns indices -> (images, labels), of arrays on the device or from the disk."""
-    if isinstance(split, splits_lib.Stored):
-        return lambda indices: jax.device_put(splits_lib.take(split, indices))
-    images, labels = jax.device_put(tuple(split))
-    return lambda indices: (images[indices], labels[indices])
+def _shrink_forward(config):
+    config.forward.update(number=2, most=2, batch_size=8, check=16)
+    config.forward.tune = min(config.forward.tune, config.train.steps)
+    config.forward.draw_at = min(config.forward.draw_at, config.train.steps)
+
+
+COMMON = ("search.levels", "search.exclude")
+METHODS = {
+    "early_bird": Method(
+        keys=(*COMMON, "search.sparsities", "search.rate", "early_bird"),
+        targets=levels.targets,
+        search=_early_search,
+        spans=_early_spans,
+        check=_check_draw,
+        masks=_watched_masks,
+        prune=drawing,
+        shrink=_shrink_early_bird,
+    ),
+    "forward": Method(
+        keys=(*COMMON, "forward"),
+        targets=levels.targets,
+        search=_forward_search,
+        spans=_forward_spans,
+        check=_check_forward,
+        masks=channel_masks,
+        prune=channel_selection.selection,
+        schedule=_forward_schedule,
+        shrink=_shrink_forward,
+    ),
+}

@@ -1,131 +1,188 @@
-"""A config's searches in rounds become functions: learnt masks and their comparators.
+"""Methods that learn their masks, and the comparators that train in rounds as they do.
 
-Their search trains "search" rounds and "ticket" trainings; see `tickets.continuous`.
+Their search trains "search" rounds and "ticket" trainings; see `tickets.rounds`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
 from lthjax.gates import gated as gated_lib
 from lthjax.gates import hard_concrete, sigmoid
-from lthjax.gates import kinds as kinds_lib
-from lthjax.gates.gated import Gated, Kind
+from lthjax.program.build import (
+    by_score,
+    criterion,
+    gate_rounds,
+    levels,
+    own_parts,
+    round_columns,
+)
+from lthjax.program.build.method import Method
+from lthjax.program.build.parts import Ground, Training
 from lthjax.program.config import defaults
-from lthjax.pruning import choose
-from lthjax.pruning import masks as masks_lib
-from lthjax.tickets import Search, Trained
-from lthjax.tickets.rounds import Rounds, continued, continuous, slimmed
+from lthjax.tickets import Search
+from lthjax.tickets.rounds import continuous
+from lthjax.tickets.rounds import span as round_span
 from lthjax.training import optimizers
 
-# Keys that choose what to prune, and only matter to searches that choose by them.
-UNUSED = ("pattern", "score", "rounds", "batches", "corrupt", "invert", "layer_rates")
-TRIMMING = ("scope", "minimum")
+ROUNDS = ("search.rewind_to", "search.restart", "search.gates.start")
+TRIMMING = ("search.scope", "search.minimum")  # read beside search.sparsities only
+GATES = (
+    *ROUNDS,
+    *TRIMMING,
+    "search.levels",
+    "search.sparsities",
+    "search.rate",
+    "search.exclude",
+    "search.gates.initial",
+    "search.gates.penalty",
+    "search.gates.optimizer",
+    "search.gates.learning_rate",
+    "search.gates.momentum",
+    "search.gates.nesterov",
+)
+# What each reads of `config.search.gates` beside that.
+READ = {
+    "continuous": ("final_temperature", "period", "scaled", "reset"),
+    "stochastic": ("gradient", "output"),
+    "l0": (),
+    "soft_threshold": (),
+}
+BINARY = ("continuous", "stochastic", "l0")  # a gate for each weight
 
 
-def kind(config) -> Kind | None:
-    """Returns the gates of a config's search, `None` where it has none."""
-    options = config.search.gates
-    kinds = {
-        "continuous": lambda: gated_lib.continuous(
-            final=options.final_temperature, reset=options.reset
-        ),
-        "stochastic": lambda: gated_lib.stochastic(
-            gradient=options.gradient, output=options.output
-        ),
-        "l0": gated_lib.hard_concrete,
-        "soft_threshold": kinds_lib.kind,
-    }
-    name = config.search.method
-    return kinds[name]() if name in kinds else None
+def targets(ground: Ground) -> list:
+    """Returns what each level keeps: as many as are learnt, where no sparsity is given.
+
+    Args:
+      ground: What the method is built on.
+    """
+    given = ground.options.search.sparsities
+    return levels.targets(ground) if given else levels.learnt(ground)
 
 
-def scaled(config) -> bool:
-    """Says whether the gates have the constant of the released code."""
-    return config.search.method == "continuous" and config.search.gates.scaled
+def spans(ground: Ground) -> list[Training]:
+    """Returns the dense training, and each level's round and ticket.
 
-
-def temperature(config, numbers) -> Callable:
-    """Returns step -> temperature of a round.
+    Args:
+      ground: What the method is built on.
 
     Raises:
-      ValueError: It does not end above 1.
+      ValueError: As `tickets.rounds`.
     """
-    options = config.search.gates
-    every = options.period or numbers.steps_per_epoch
-    schedule = {"final": options.final_temperature, "steps": numbers.steps}
-
-    def at(step):
-        return sigmoid.temperature(step, **schedule, every=every)
-
-    jax.eval_shape(at, jnp.int32(0))
-    return at
+    search, plan = ground.options.search, ground.plan
+    given = plan.steps, search.rewind_to, search.restart
+    own, found = round_span(*given, search.gates.start), []
+    for level in range(1, len(plan.targets) + 1):
+        found += [Training("search", level, 0, plan.steps)]
+        found += [Training("ticket", level, *own)]
+    return [Training("ticket", 0, 0, plan.steps), *found]
 
 
-def network(config, numbers, apply_fn: Callable) -> Callable:
+def check(name: str, ground: Ground) -> None:
+    """Refuses what does not go together.
+
+    Args:
+      name: Of the method.
+      ground: What it is built on.
+
+    Raises:
+      ValueError: A first logit cannot be learnt from, a round has no two periods, or a
+        key has a value that the method has no use for.
+    """
+    search = ground.options.search
+    _check_trimming(search)
+    if name == "continuous":
+        _check_periods(ground)
+    _check_logits(name, search)
+    gate_rounds.temperature(ground)
+    if ground.options.studies and len(search.gates.initial) > 1:
+        raise ValueError(
+            "studies go with one first logit, got search.gates.initial = "
+            f"{tuple(search.gates.initial)}; give one of them"
+        )
+
+
+def _check_trimming(search):
+    """Refuses keys of a choice by scores, where no gate is trimmed to a number."""
+    for key in TRIMMING if not search.sparsities else ():
+        name = key.removeprefix("search.")
+        known = defaults.default().search[name]
+        if search[name] != known:
+            raise ValueError(
+                f"search.method = {search.method!r} does not read {key} without "
+                f"search.sparsities, got {key} = {search[name]!r}; leave it at "
+                f"{known!r}"
+            )
+
+
+def _check_periods(ground):
+    """Refuses rounds that would be at the final temperature from their first step."""
+    period, plan = ground.options.search.gates.period, ground.plan
+    every = period or plan.steps_per_epoch
+    if plan.steps <= every:
+        epoch = f" (an epoch, {every})" * (not period)
+        raise ValueError(
+            "a round must have two periods of the temperature at least, got "
+            f"search.gates.period = {period}{epoch} in {plan.steps} steps; give a "
+            "shorter one"
+        )
+
+
+def _check_logits(name, search):
+    if name != "soft_threshold":
+        for initial in search.gates.initial:
+            sigmoid.check_initial(initial)
+    elif search.sparsities:
+        raise ValueError(
+            "soft thresholds are learnt and hit no sparsity, got search.sparsities = "
+            f"{tuple(search.sparsities)}; set search.gates.penalty in its place"
+        )
+
+
+def network(name: str, ground: Ground, apply_fn: Callable) -> Callable:
     """Returns apply_fn, for the parameters of a round too.
 
     Args:
-      config: A validated config.
-      numbers: The plan of the run.
+      name: Of the method.
+      ground: What it is built on.
       apply_fn: (params, model_state, images, train) -> (logits, model_state).
     """
-    if config.search.method == "slimming":
-        return _slim_network(apply_fn)
-    gates = kind(config)
-    if gates is None:
-        return apply_fn
-    at = temperature(config, numbers)
-    return gated_lib.network(apply_fn, gates, at, scaled=scaled(config))
+    gates, at = gate_rounds.kind(name, ground), gate_rounds.temperature(ground)
+    scaled = gate_rounds.scaled(name, ground)
+    return gated_lib.network(apply_fn, gates, at, scaled=scaled)
 
 
-def _slim_network(apply_fn):
-    def apply(params, *rest):
-        return apply_fn(params.weights if isinstance(params, Slim) else params, *rest)
-
-    return apply
-
-
-def objective(config, numbers, plain: Callable) -> Callable:
-    """Returns an objective with the penalty of a round where its parameters are.
+def penalty(name: str, ground: Ground) -> Callable:
+    """Returns (params, model_state) -> the penalty of a round, `None` outside of one.
 
     Args:
-      config: A validated config.
-      numbers: The plan of the run.
-      plain: (params, model_state, images, labels) -> (loss, model_state).
+      name: Of the method.
+      ground: What it is built on.
     """
-    weight = config.search.gates.penalty
-    if config.search.method == "slimming":
-        return _slim_objective(plain, weight)
-    gates = kind(config)
-    if gates is None:
-        return plain
-    at = temperature(config, numbers)
-    options = {"weight": weight, "scaled": scaled(config)}
-    return gated_lib.penalised(plain, gates, at, **options)
+    return gated_lib.penalty(
+        gate_rounds.kind(name, ground),
+        gate_rounds.temperature(ground),
+        weight=ground.options.search.gates.penalty,
+        scaled=gate_rounds.scaled(name, ground),
+    )
 
 
-def _slim_objective(plain, weight):
-    def penalised(params, *rest):
-        loss, state = plain(params, *rest)
-        if isinstance(params, Slim):
-            loss += weight * slimming.penalty(params.weights)
-        return loss, state
-
-    return penalised
-
-
-def optimizer(config, schedule: Callable):
+def optimizer(
+    name: str, ground: Ground, schedule: Callable, exclude: tuple[str, ...]
+) -> Any:
     """Returns the optimizer of weights and gates, each with options of its own.
 
     Args:
-      config: A validated config.
+      name: Of the method.
+      ground: What it is built on.
       schedule: step -> learning rate of the weights; the gates' is in proportion.
+      exclude: Not used.
     """
+    del exclude
+    config = ground.options
     options = config.optimizer.to_dict()
     rate = options.pop("learning_rate")
     weights_tx = optimizers.unwrapped(options.pop("name"), schedule, **options)
@@ -137,202 +194,137 @@ def optimizer(config, schedule: Callable):
         momentum=gates.momentum,
         nesterov=gates.nesterov,
     )
-    if config.search.method == "l0":
+    if name == "l0":
         gates_tx = hard_concrete.bounded(gates_tx)
     return gated_lib.optimizer(weights_tx, gates_tx)
 
 
-def learns_count(config) -> bool:
-    """Says whether a search learns how many weights it keeps: no level has a target."""
-    method, shares = config.search.method, config.search.sparsities
-    return method == "slimming" or (method in GATED and not shares)
-
-
-def search(config, numbers, prune_fn: Callable, tx) -> Search:
+def search(rounds_fn: Callable, ground: Ground, tx: Any, prune_fn) -> Search:
     """Returns the search of a config.
 
     Args:
-      config: A validated config.
-      numbers: The plan of the run.
-      prune_fn: (key, trained, target) -> masks.
+      rounds_fn: (ground, tx, prune_fn) -> `tickets.rounds.Rounds`.
+      ground: What the method is built on.
       tx: The optimizer.
+      prune_fn: (key, trained, target) -> masks.
 
     Raises:
-      ValueError: As `tickets.continuous`; a first logit cannot be learnt from; a round
-        has no two periods; a key has a value that the method has no use for.
+      ValueError: As `tickets.rounds.continuous`.
     """
-    _check_used(config.search)
-    _check_periods(config, numbers)
-    _check_logits(config.search)
-    temperature(config, numbers)
-    if config.studies and len(config.search.gates.initial) > 1:
-        raise ValueError(
-            "studies go with one first logit, got search.gates.initial = "
-            f"{tuple(config.search.gates.initial)}; give one of them"
-        )
+    asked, plan = ground.options.search, ground.plan
     return continuous(
-        METHODS[config.search.method](config, numbers, tx, prune_fn),
-        levels=len(numbers.targets),
-        steps=numbers.steps,
-        rewind_to=config.search.rewind_to,
-        restart=config.search.restart,
-        start=config.search.gates.start,
+        rounds_fn(ground, tx, prune_fn),
+        levels=len(plan.targets),
+        steps=plan.steps,
+        rewind_to=asked.rewind_to,
+        restart=asked.restart,
+        start=asked.gates.start,
     )
 
 
-def _check_logits(search):
-    if search.method != "soft_threshold":
-        for initial in search.gates.initial:
-            sigmoid.check_initial(initial)
-    elif search.sparsities:
-        raise ValueError(
-            "soft thresholds are learnt and hit no sparsity, got search.sparsities = "
-            f"{tuple(search.sparsities)}; set search.gates.penalty in its place"
-        )
-
-
-def check_network(config, params: Any) -> None:
-    """Checks that the method of a config can prune a network.
+def members(ground: Ground) -> dict:
+    """Returns the variants of a search: its first logits, where there are several.
 
     Args:
-      config: A validated config.
-      params: Its parameters, or their shapes.
-
-    Raises:
-      ValueError: It cannot.
+      ground: What the method is built on.
     """
-    if config.search.method == "slimming":
-        slimming.check(params)
+    logits = ground.options.search.gates.initial
+    if len(logits) == 1:
+        return {None: lambda state: state}
+    return {x: functools.partial(gate_rounds.varied, initial=x) for x in logits}
 
 
-def _check_used(search):
-    """Refuses keys of searches by scores where no score is taken."""
-    known, trimmed = defaults.default().search, search.method in GATED
-    trimmed = trimmed and len(search.sparsities) > 0
-    if search.method == "continued":
-        return
-    for name in (*UNUSED, *TRIMMING * (not trimmed)):
-        if search[name] != known[name]:
-            also = name in TRIMMING and search.method in GATED
-            raise ValueError(
-                f"search.method = {search.method!r} has no use for search.{name}"
-                f"{' without search.sparsities' * also}, got search.{name} = "
-                f"{search[name]!r}; leave it at {known[name]!r}"
-            )
+def _columns(rounds_fn, ground, tx, prune_fn, **how):
+    return round_columns.examiner(rounds_fn(ground, tx, prune_fn), ground, **how)
 
 
-def _check_periods(config, numbers):
-    """Refuses rounds that would be at the final temperature from their first step."""
-    period = config.search.gates.period
-    every = period or numbers.steps_per_epoch
-    if config.search.method == "continuous" and numbers.steps <= every:
-        epoch = f" (an epoch, {every})" * (not period)
-        raise ValueError(
-            "a round must have two periods of the temperature at least, got "
-            f"search.gates.period = {period}{epoch} in {numbers.steps} steps; give a "
-            "shorter one"
-        )
+def _shrink(name, config):
+    if name != "soft_threshold":
+        # A few steps open no gate that begins closed.
+        config.search.gates.initial = (0.05, 0.1)[: len(config.search.gates.initial)]
+    if name == "continuous":
+        config.search.gates.period = 1
 
 
-def gated_rounds(config, numbers, tx, prune_fn) -> Rounds:
-    """Returns the rounds of a search by gates.
-
-    Where a level has a target, the gates with the highest logits are kept, exactly that
-    many: trimming by gate value, which is not the method of any paper. A gate that is
-    kept has its hard value, zero if it is closed.
-    """
-    del prune_fn
-    gates, first = kind(config), config.search.gates.initial[0]
-    harvest = jax.jit(
-        lambda *pair: gated_lib.harvest(gates, *pair, scaled=scaled(config))
+def _gated(name):
+    """Returns a method of gates."""
+    own = functools.partial
+    rounds = own(gate_rounds.gated_rounds, name)
+    how = {"more": own(round_columns.of_gates, name)} if name in BINARY else {}
+    how |= {"decides": name == "continuous"}
+    return Method(
+        keys=(*GATES, *(f"search.gates.{key}" for key in READ[name])),
+        targets=targets,
+        search=own(search, rounds),
+        spans=spans,
+        check=own(check, name),
+        network=own(network, name),
+        penalty=own(penalty, name),
+        optimizer=own(optimizer, name),
+        members=members,
+        columns=own(_columns, rounds, **how),
+        shrink=own(_shrink, name),
     )
 
-    def open_round(key, params, model_state, masks):
-        network = params, model_state, masks
-        pair = gated_lib.begin(key, *network, first, init_fn=gates.init)
-        return Trained(*pair, gated_lib.masked(masks), tx.init(pair[0]))
 
-    def again(key, trained, level):
-        del key, level
-        pair = gated_lib.again(gates, trained.params, trained.model_state)
-        opt_state = optimizers.at_step(trained.opt_state, 0)
-        return Trained(*pair, trained.masks, opt_state)
-
-    def harvested(key, trained, level):
-        del key
-        params, masks = harvest(trained.params, trained.model_state)
-        target = numbers.targets[level - 1]
-        if target is not None:
-            masks = _trimmed(trained, target, config.search.minimum)
-            params = masks_lib.apply(params, masks)
-        return Trained(params, trained.model_state.network, masks)
-
-    def weights(trained):
-        return trained.params.weights, trained.model_state.network
-
-    return Rounds(open_round, again, weights, harvested)
-
-
-def _trimmed(trained, target, minimum):
-    """Returns the masks of the highest logits, as many as the target says."""
-    full = jax.tree.map(jnp.ones_like, trained.masks.weights)
-    return choose.prune(full, trained.params.gates, kept=target, minimum=minimum)
-
-
-def continued_rounds(config, numbers, tx, prune_fn) -> Rounds:
-    """Returns the rounds of iterative pruning that never rewinds its search."""
-    del config
-
-    def prune(key, trained, level):
-        return prune_fn(key, trained, numbers.targets[level - 1])
-
-    return continued(prune, tx.init)
-
-
-def slimming_rounds(config, numbers, tx, prune_fn) -> Rounds:
-    """Returns the rounds of network slimming; the sparsity is that of channels."""
-    del prune_fn, numbers
-    shares = config.search.sparsities
-    if len(shares) != 1:
-        raise ValueError(
-            "slimming prunes once, to one share of the channels, got "
-            f"search.sparsities = {tuple(shares)}"
-        )
-
-    def mask_fn(params, full, level):
-        kept = slimming.slimmed(slimming.scales(params), shares[level - 1])
-        return slimming.masks(full, kept)
-
-    return slimmed(Slim, mask_fn, tx.init)
-
-
-def varied(state: Any, initial: float) -> Any:
-    """Returns a search's first state with another first logit for all its gates.
-
-    Its key stays: searches of one seed differ by their logits, not by their noise.
-    """
-    first = state.round
-    if not isinstance(first.params, Gated):
-        return state
-    at, initial = first.model_state.progress, jnp.float32(initial)
-    logits = jax.tree.map(
-        lambda s: jnp.where(s == at.initial, initial, s), first.params.gates
+def _continued():
+    rounds = gate_rounds.continued_rounds
+    return Method(
+        keys=(*by_score.KEYS, "search.gates.start"),
+        targets=levels.targets,
+        search=functools.partial(search, rounds),
+        spans=spans,
+        check=criterion.check,
+        prune=criterion.selector,
+        rehearse=own_parts.score,
+        columns=functools.partial(_columns, rounds),
     )
-    at = at._replace(initial=initial)
-    gated = first._replace(
-        params=first.params._replace(gates=logits),
-        model_state=first.model_state._replace(progress=at),
+
+
+def _slim_network(ground, apply_fn):
+    """Returns apply_fn, for the parameters of a round of slimming too."""
+    del ground
+
+    def apply(params, *rest):
+        return apply_fn(params.weights if isinstance(params, Slim) else params, *rest)
+
+    return apply
+
+
+def _slim_penalty(ground):
+    weight = ground.options.search.gates.penalty
+
+    def price(params, model_state):
+        del model_state
+        if not isinstance(params, Slim):
+            return None
+        return weight * slimming.penalty(params.weights)
+
+    return price
+
+
+def _slimming():
+    rounds = gate_rounds.slimming_rounds
+    return Method(
+        keys=(
+            *ROUNDS,
+            "search.levels",
+            "search.sparsities",
+            "search.exclude",
+            "search.gates.penalty",
+        ),
+        targets=levels.learnt,
+        search=functools.partial(search, rounds),
+        spans=spans,
+        check=lambda ground: slimming.check(ground.shapes),
+        network=_slim_network,
+        penalty=_slim_penalty,
+        columns=functools.partial(_columns, rounds),
     )
-    return state._replace(round=gated)
 
 
 METHODS = {
-    "continuous": gated_rounds,
-    "stochastic": gated_rounds,
-    "l0": gated_rounds,
-    "soft_threshold": gated_rounds,
-    "continued": continued_rounds,
-    "slimming": slimming_rounds,
+    **{name: _gated(name) for name in gate_rounds.KINDS},
+    "continued": _continued(),
+    "slimming": _slimming(),
 }
-BINARY = ("continuous", "stochastic", "l0")  # a gate for each weight
-GATED = (*BINARY, "soft_threshold")

@@ -8,79 +8,70 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lthjax import models
-from lthjax.data import in_memory
-from lthjax.data import splits as splits_lib
 from lthjax.models.layers import Network
-from lthjax.program.build import plan
+from lthjax.program.build import network
+from lthjax.program.build.parts import Ground
 from lthjax.pruning import cuts, flows
 from lthjax.pruning import masks as masks_lib
 
 
-def checker(config, network: Callable, source: in_memory.Source) -> Callable:
+def checker(ground: Ground) -> Callable:
     """Returns trained -> None, which refuses a network that SynFlow is not made for.
 
     Args:
-      config: A validated config.
-      network: (params, model_state, images, train) -> (logits, model_state).
-      source: The data set, for the shape of its images.
+      ground: What the method is built on.
 
     Raises:
       ValueError: In a call: a user's own network is not linear above zero.
     """
-    shape = splits_lib.image_shape(source.train)
-    if models.is_ours(plan.model(config, plan.kind(source))):
+    if models.is_ours(ground.module):
         return lambda trained: None
 
     @jax.jit
     def degree(trained):
         def logits_fn(params, images):
-            return network(params, neutral(trained.model_state), images, False)[0]
+            return ground.apply_fn(params, neutral(trained.model_state), images, False)[
+                0
+            ]
 
+        shape = ground.facts.image_shape
         return flows.degree(logits_fn, trained.params, trained.masks, shape)
 
     return lambda trained: cuts.check_linear(float(degree(trained)))
 
 
-def judge(config, trained: Any, cut: cuts.Cut, source: in_memory.Source) -> None:
+def judge(ground: Ground, trained: Any, cut: cuts.Cut) -> None:
     """Refuses where SynFlow cut.
 
     Args:
-      config: A validated config.
+      ground: What the method is built on.
       trained: What was pruned: its masks.
       cut: Where.
-      source: The data set.
 
     Raises:
       ValueError: Scores are negative, or the first choice in a user's own network fell
         among weights that nothing flows through.
     """
-    names, inverted = masks_lib.names(trained.masks), config.search.invert
+    names, inverted = masks_lib.names(trained.masks), ground.options.search.invert
     cuts.check_flow(names, cut, inverted=inverted)
-    ours = models.is_ours(plan.model(config, plan.kind(source)))
+    ours = models.is_ours(ground.module)
     if not ours and masks_lib.sparsity(trained.masks) == 0:
         cuts.check_dead(cut)
 
 
-def linear(config, network: Callable, source: in_memory.Source) -> Callable:
+def linear(ground: Ground) -> Callable:
     """Returns the network, ours with an activation that is linear above zero.
 
     That is relu in place of relu6, which passes nothing on beyond its bound, and in
     place of what a user's own `layers.Network` has.
 
     Args:
-      config: A validated config.
-      network: As for `checker`.
-      source: The data set.
+      ground: What the method is built on.
     """
-    module = plan.model(config, plan.kind(source))
+    module = ground.module
     if not isinstance(module, Network) or module.activation is nn.relu:
-        return network
-    open_ended = module.clone(activation=nn.relu)
-
-    def apply_fn(params, model_state, images, train):
-        return models.apply(open_ended, params, model_state, images, train=train)
-
-    return apply_fn
+        return ground.apply_fn
+    return network.applied(module.clone(activation=nn.relu))
 
 
 def neutral(model_state: Any) -> Any:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax.program.build import spans
+from lthjax.program.build.parts import Ground
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +44,20 @@ def check_schedule(schedule: Callable, name: str) -> None:
         )
 
 
-def check(config, plan, schedule: Callable) -> None:
+def check(ground: Ground, schedule: Callable) -> None:
     """Refuses a training that would move batch statistics only, or end in infinity.
 
     Args:
-      config: A validated config.
-      plan: The numbers of the run.
+      ground: What the method is built on.
       schedule: step -> learning rate.
 
     Raises:
       ValueError: The rate of a training is zero throughout or infinite, or
         `schedule.tune` is given where nothing is tuned by it.
     """
+    config = ground.options
     _check_read(config)
-    rows = spans.timed(config, plan)
+    rows = spans.timed(ground.plan)
     found = {(row.start, row.until): row for row in reversed(rows)}
     rates = {span: highest(schedule, *span) for span in found}
     for span, rate in rates.items():

@@ -2,10 +2,31 @@
 
 import math
 
+from lthjax.program.build import spans
+from lthjax.program.build.parts import Ground
 from lthjax.retraining import steps
 from lthjax.retraining.rescaling import Options
 from lthjax.retraining.steps import Fade, Recipe
 from lthjax.training import losses
+
+
+def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
+    """Returns {(arm, level): the recipe} of all that is retrained.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: As `recipe` and `spans.levels`.
+    """
+    config, plan, classes = ground.options, ground.plan, ground.facts.num_classes
+    asked = config.retraining
+    levels = spans.levels(asked.levels, plan) if asked.arms else ()
+    return {
+        (arm, level): recipe(config, spans.span(plan, level), classes, arm)
+        for arm in asked.arms
+        for level in levels
+    }
 
 
 def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:

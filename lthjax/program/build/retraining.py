@@ -15,10 +15,11 @@ from lthjax.analysis import costs
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
-from lthjax.program.build import assemble, compiled, optimizer, recipes, spans
-from lthjax.program.build import plan as plan_lib
-from lthjax.program.build.assemble import Parts
-from lthjax.pruning import masks
+from lthjax.program.build import data as data_lib
+from lthjax.program.build import network as network_lib
+from lthjax.program.build import optimizer, recipes, spans
+from lthjax.program.build.parts import STREAMS, Ground, Parts
+from lthjax.program.build.parts import key as key_of
 from lthjax.retraining import ghosts
 from lthjax.retraining import steps as retraining_steps
 from lthjax.retraining.ghosts import Knobs
@@ -30,44 +31,37 @@ from lthjax.training import steps as training_steps
 USES = ("ghosts", "search")  # of a seed's keys, in dressing a ticket
 
 
-def build(config, source, parts: Parts) -> tuple[Parts, dict[tuple[str, int], Parts]]:
-    """Returns the run's functions, and those of every (arm, level) that is retrained.
+def with_arms(ground: Ground, parts: Parts) -> Parts:
+    """Returns the run's functions, with those of every (arm, level) that is retrained.
 
     Arms and levels that can be trained together have one and the same functions.
 
     Args:
-      config: A validated config.
-      source: The data set.
+      ground: What the method is built on, its source too.
       parts: The functions of the search, and of vanilla training.
 
     Raises:
       ValueError: An arm is unknown, does not go with the network, or its times or its
         teacher are wrong; nothing has been trained.
     """
-    asked = config.retraining
+    asked = ground.options.retraining
     if not asked.arms:
-        return parts, {}
-    network = plan_lib.model(config, plan_lib.kind(source))
-    counted = parts._replace(describe=_describer(config, source, Recipe()))
-    chosen = {
-        (arm, level): recipes.recipe(
-            config, spans.span(config, parts.plan, level), source.num_classes, arm
-        )
-        for arm in asked.arms
-        for level in spans.levels(config, parts.plan)
-    }
+        return parts
+    counted = parts._replace(describe=_describer(ground, Recipe()))
+    chosen = recipes.chosen(ground)
     groups = {}
     for found in chosen.values():
-        _check_network(network, found, source)
-        groups.setdefault(_form(config, found), None)
+        _check_network(ground, found)
+        groups.setdefault(_form(ground, found), None)
     if asked.distillation.teacher:
         teacher(asked.distillation.teacher, parts)
     for form in groups:
         own = {
-            row: found for row, found in chosen.items() if _form(config, found) == form
+            row: found for row, found in chosen.items() if _form(ground, found) == form
         }
-        groups[form] = _group(config, source, counted, form, own)
-    return counted, {row: groups[_form(config, found)] for row, found in chosen.items()}
+        groups[form] = _group(ground, counted, form, own)
+    arms = {row: groups[_form(ground, found)] for row, found in chosen.items()}
+    return counted._replace(arms=arms)
 
 
 def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
@@ -108,73 +102,57 @@ def stripped(state: training_steps.State, job) -> Trained:
     return found if stays else ghosts.strip(found)
 
 
-def _form(config, found):
+def _form(ground, found):
     """Returns what decides a recipe's program; the rest of it is data.
 
     So are its times, where the data decide when a ticket is drawn.
     """
     taught = () if found.distillation else None
-    if spans.drawn(config):
+    if spans.drawn(ground.plan):
         found = retraining_steps.timed(found, ((0, 1), (0, 1)))
     return found._replace(
         rescaling=None, smoothing=0.0, distillation=taught, taught_until=0
     )
 
 
-def _check_network(network, found, source):
+def _check_network(ground, found):
     """Checks that there is a place for the ghosts."""
-    haunted = retraining_steps.haunted(network, found, 0)
-    images = jnp.zeros((1, *splits_lib.image_shape(source.train)))
+    haunted = retraining_steps.haunted(ground.module, found, 0)
+    images = jnp.zeros((1, *ground.facts.image_shape))
     key = jax.random.key(0)
     shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
     paths = jax.tree_util.tree_leaves_with_path(shapes)
     if found.skips and not any(ghosts.is_ghost(path) for path, _ in paths):
         raise ValueError(
             "a network with ghost skips must have 3x3 convolutions with norms beside "
-            f"its stem, got {type(network).__name__}, which has none"
+            f"its stem, got {type(ground.module).__name__}, which has none"
         )
 
 
-def _group(config, source, parts, form, chosen):
+def _group(ground, parts, form, chosen):
     """Returns the functions of all arms of one form."""
-    network = plan_lib.model(config, plan_lib.kind(source))
-    tx = optimizer.optimizer(_sparing(config, form), parts.plan)
-    haunted = retraining_steps.haunted(network, form, 0)
-    images = jnp.zeros((1, *splits_lib.image_shape(source.train)))
+    branches = (f"{ghosts.SUFFIX}/kernel$",) if form.skips else ()  # never pruned
+    tx = optimizer.optimizer(ground, branches)
+    haunted = retraining_steps.haunted(ground.module, form, 0)
+    images = jnp.zeros((1, *ground.facts.image_shape))
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
-    shared = {"axis_name": compiled.axis(config)}
-    mapped = plan_lib.model(config, plan_lib.kind(source), **shared)
+    shared = {"axis_name": parts.data.axis}
+    mapped = network_lib.model(ground.options, ground.facts, **shared)
     step = retraining_steps.step(
-        mapped, form, tx, forward_fn=compiled.forward, **shared
+        mapped, form, tx, forward_fn=data_lib.forward, **shared
     )
     every = parts.plan.eval_every
-    room = spans.longest(config, parts.plan) // every + 2
+    room = spans.longest(parts.plan) // every + 2
     return parts._replace(
         tx=tx,
         begin=training_steps.starter(tx, points=room),
-        run=compiled.trainer(
-            config,
-            source,
-            parts.splits,
-            (step, _deployed(network, form)),
-            every=every,
-            shapes=shapes,
-        ),
-        control=_dresser(config, parts.plan, init, tx),
-        prepare=_preparer(config, source, parts, form, chosen),
-        handed=lambda job: _handed(config, source, job),
-        describe=_describer(config, source, form, retrained=True),
+        run=parts.data.trainer(step, _deployed(ground.module, form), every, shapes),
+        control=_dresser(ground, init, tx),
+        prepare=_preparer(ground, parts, form, chosen),
+        handed=lambda job: _handed(ground, job),
+        describe=_describer(ground, form, retrained=True),
     )
-
-
-def _sparing(config, form):
-    """Returns a config whose optimizer never prunes the branches."""
-    if not form.skips or config.search.method not in dynamic.METHODS:
-        return config
-    own = config.copy_and_resolve_references()
-    own.search.exclude = (*config.search.exclude, f"{ghosts.SUFFIX}/kernel$")
-    return own
 
 
 def _deployed(network, form):
@@ -193,7 +171,7 @@ def _deployed(network, form):
     return plain if retraining_steps.deployed(form) else kept
 
 
-def _dresser(config, plan, init, tx):
+def _dresser(ground, init, tx):
     """Returns (arm, root, ticket) -> ticket, with ghosts and an optimizer for them.
 
     `root` is the key of a seed, from which all its uses are drawn.
@@ -201,7 +179,7 @@ def _dresser(config, plan, init, tx):
 
     def dress(arm, root, ticket):
         del arm
-        keys = [jax.random.fold_in(root, assemble.STREAMS[s]) for s in USES]
+        keys = [jax.random.fold_in(root, STREAMS[s]) for s in USES]
         plain = ticket.params, ticket.model_state
         params, state = (
             ghosts.graft(*pair) for pair in zip(init(keys[0]), plain, strict=True)
@@ -209,60 +187,47 @@ def _dresser(config, plan, init, tx):
         kept = ghosts.spare(params, ticket.masks)
         start, until = ticket.step, ticket.until
         if ticket.level == 0:  # what is saved of it is its beginning
-            start, until = spans.span(config, plan, 0)
+            start, until = spans.span(ground.plan, 0)
         dressed = ticket._replace(
             step=start, until=until, params=params, model_state=state, masks=kept
         )
-        return dressed._replace(opt_state=_moving(config, plan, tx, dressed, keys[1]))
+        carried = ground.method.carried
+        moving = carried and carried(ground, tx, dressed, keys[1])
+        return dressed._replace(opt_state=moving)
 
     return dress
 
 
-def _moving(config, plan, tx, ticket, key):
-    """Returns the optimizer's state where that carries the masks, else `None`."""
-    if config.search.method not in dynamic.METHODS:
-        return None
-    sizes = [int(mask.size) for mask in jax.tree.leaves(ticket.masks)]
-    layered = plan.targets and isinstance(plan.targets[0], list)
-    full = sizes if layered else sum(sizes)
-    kept = plan.targets[ticket.level - 1] if ticket.level else full
-    state = tx.init(masks.apply(ticket.params, ticket.masks))
-    return dynamic.start(state, ticket.masks, kept, key)
-
-
-def _preparer(config, source, parts, form, chosen):
+def _preparer(ground, parts, form, chosen):
     """Returns job -> ticket, with its weights re-scaled if its arm asks for that."""
-    network = plan_lib.model(config, plan_lib.kind(source))
-    shapes, _ = jax.eval_shape(parts.init_fn, jax.random.key(0))
-    batch_fn = _batches(config, source)
-    data = compiled.resident(parts.splits)
+    batch_fn, data = _batches(ground, parts.data.fetch), parts.data.lying
     options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
     asked = form._replace(rescaling=options)
     rescale = jax.jit(
         lambda key, ticket, data, times: retraining_steps.rescaled(
-            network,
+            ground.module,
             retraining_steps.timed(asked, times),
             ticket,
             lambda i: batch_fn(key, data, i),
         ),
-        compiler_options=cpu_convolutions.compiler_options(shapes) or None,
+        compiler_options=cpu_convolutions.compiler_options(ground.shapes) or None,
     )
 
     def prepare(job):
         if chosen[job.arm, job.ticket.level].rescaling is None:
             return job.ticket
-        key = assemble.key(job.seed, "rescaling")
-        ticket, times = job.ticket._replace(opt_state=None), _times(config, source, job)
+        key = key_of(job.seed, "rescaling")
+        ticket, times = job.ticket._replace(opt_state=None), _times(ground, job)
         params, _ = rescale(key, ticket, data, times)
         return job.ticket._replace(params=params)
 
     return prepare
 
 
-def _batches(config, source):
+def _batches(ground, fetch):
     """Returns (key, data, i) -> (S, S~) of re-scaling: two batches each, one shared."""
-    size, batch = splits_lib.size(source.train), config.train.batch_size
-    _, fetch = compiled.pipeline(config, source)
+    size = splits_lib.size(ground.source.train)
+    batch = ground.options.train.batch_size
 
     def pair(key, data, i):
         order = batches.permutation(key, i, size)
@@ -276,33 +241,32 @@ def _batches(config, source):
     return pair
 
 
-def _handed(config, source, job):
+def _handed(ground, job):
     """Returns what the steps of a job are handed."""
-    numbers = retraining_steps.numbers(_recipe(config, source, job))
-    times = jax.tree.map(jnp.int32, _times(config, source, job))
+    numbers = retraining_steps.numbers(_recipe(ground, job))
+    times = jax.tree.map(jnp.int32, _times(ground, job))
     return Handed(job.ticket.masks, numbers, job.teacher, times)
 
 
-def _recipe(config, source, job):
+def _recipe(ground, job):
     """Returns the recipe of a job, in the steps of its ticket."""
     span = job.ticket.step, job.ticket.until
-    return recipes.recipe(config, span, source.num_classes, job.arm)
+    return recipes.recipe(ground.options, span, ground.facts.num_classes, job.arm)
 
 
-def _times(config, source, job):
+def _times(ground, job):
     """Returns the times of a job's recipe where the data decide on them, or `None`."""
-    found = retraining_steps.times(_recipe(config, source, job))
-    return found if spans.drawn(config) else None
+    found = retraining_steps.times(_recipe(ground, job))
+    return found if spans.drawn(ground.plan) else None
 
 
-def _describer(config, source, form, *, retrained=False) -> Callable:
+def _describer(ground, form, *, retrained=False) -> Callable:
     """Returns (job, masks) -> what is deployed and what its training cost more.
 
     Operations are of a forward pass over one image: a multiply and an add a use.
     """
-    network = plan_lib.model(config, plan_lib.kind(source))
-    haunted = retraining_steps.haunted(network, form, 0)
-    shape = splits_lib.image_shape(source.train)
+    haunted = retraining_steps.haunted(ground.module, form, 0)
+    shape = ground.facts.image_shape
     images = jnp.zeros((1, *shape))
     params, state = jax.eval_shape(
         lambda: models.initialise(haunted, jax.random.key(0), images)
@@ -315,8 +279,8 @@ def _describer(config, source, form, *, retrained=False) -> Callable:
     used = costs.uses(forward, params, shape)
 
     def describe(job, kept):
-        own = retrained and spans.drawn(config)
-        end = retraining_steps.ends(_recipe(config, source, job) if own else form)
+        own = retrained and spans.drawn(ground.plan)
+        end = retraining_steps.ends(_recipe(ground, job) if own else form)
         pruned = ghosts.spare(params, kept) if form.skips else kept
         plain = ghosts.strip(params), ghosts.strip(pruned)
         bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}

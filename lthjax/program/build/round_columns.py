@@ -5,18 +5,25 @@ from collections.abc import Callable
 import jax
 
 from lthjax.gates import gated, sigmoid
-from lthjax.program.build import by_gates
+from lthjax.program.build import gate_rounds
+from lthjax.program.build.parts import Ground
 from lthjax.pruning import masks as masks_lib
+from lthjax.tickets import Trained
+from lthjax.tickets.rounds import Rounds
 
 MANY = 0.05  # undecided gates, a share that a search should end below
 
 
-def examiner(
-    config, numbers, prune_fn: Callable, tx, evaluate_fn: Callable
-) -> Callable | None:
-    """Returns (key, trained, level) -> what the record of a round says beside accuracy.
+def nothing(ground: Ground, trained: Trained, row: dict) -> dict:
+    """Returns no more columns."""
+    del ground, trained, row
+    return {}
 
-    `None` for a search without rounds.
+
+def examiner(
+    rounds: Rounds, ground: Ground, more: Callable = nothing, *, decides: bool = False
+) -> Callable:
+    """Returns (evaluate, key, trained, level, row) -> (columns, warnings) of a round.
 
     A record's accuracies are those of the soft network; `hard_test_accuracy` and the
     like are those of the network pruned as the gates are, untrained. `undecided` is a
@@ -25,65 +32,62 @@ def examiner(
     closed (of the lowest highest logit), `collapsed_first`.
 
     Args:
-      config: A validated config.
-      numbers: The plan of the run.
-      prune_fn: (key, trained, target) -> masks.
-      tx: The optimizer.
-      evaluate_fn: (params, model_state) -> {metric: value}.
+      rounds: Of the search.
+      ground: What the method is built on.
+      more: (ground, trained, columns) -> more columns, of what has gates.
+      decides: Whether gates should have decided at the end of a round.
     """
-    if config.search.method not in by_gates.METHODS:
-        return None
-    rounds = by_gates.METHODS[config.search.method](config, numbers, tx, prune_fn)
 
-    def examine(key, trained, level):
+    def examine(evaluate, key, trained, level, row):
         found = rounds.harvest(key, trained, level)
         layers = masks_lib.layers(found.masks)
         kept, prunable = (sum(column) for column in zip(*layers.values(), strict=True))
-        hard = jax.device_get(evaluate_fn(found.params, found.model_state))
-        row = {f"hard_{name}": round(float(x), 6) for name, x in hard.items()}
-        row |= {"kept": kept, "prunable": prunable}
-        row["sparsity"] = (prunable - kept) / prunable
-        row["collapsed"] = [name for name, (left, _) in layers.items() if left == 0]
-        row["layers"] = {name: left / size for name, (left, size) in layers.items()}
+        hard = jax.device_get(evaluate(found.params, found.model_state))
+        own = {f"hard_{name}": round(float(x), 6) for name, x in hard.items()}
+        own |= {"kept": kept, "prunable": prunable}
+        own["sparsity"] = (prunable - kept) / prunable
+        own["collapsed"] = [name for name, (left, _) in layers.items() if left == 0]
+        own["layers"] = {name: left / size for name, (left, size) in layers.items()}
         if not kept:
-            row["collapsed_first"] = row["collapsed"][0]
-        if config.search.method in by_gates.BINARY:
-            row |= _of_gates(config, numbers, trained, row)
-            if numbers.targets[level - 1] is not None:
-                row |= {"trimmed": True, "open": _open(config, trained)}
-        return row
+            own["collapsed_first"] = own["collapsed"][0]
+        own |= more(ground, trained, {**own, "level": level})
+        return own, warnings({**row, **own}, decides=decides)
 
     return examine
 
 
-def _of_gates(config, numbers, trained, row):
-    """Returns what only gates tell."""
-    logits = trained.params.gates
-    at = by_gates.temperature(config, numbers)(numbers.steps - 1)
-    m = by_gates.kind(config).test(logits, at, 1.0)
-    found = {"undecided": round(float(sigmoid.between(m)), 6)}
+def of_gates(name: str, ground: Ground, trained: Trained, row: dict) -> dict:
+    """Returns what only gates tell.
+
+    Args:
+      name: Of the method.
+      ground: What it is built on.
+      trained: What a round trained to.
+      row: Its other columns, and its level.
+    """
+    logits, kind = trained.params.gates, gate_rounds.kind(name, ground)
+    at = gate_rounds.temperature(ground)(ground.plan.steps - 1)
+    undecided = float(sigmoid.between(kind.test(logits, at, 1.0)))
+    found = {"undecided": round(undecided, 6)}
     if not row["kept"]:
         tops = [float(leaf.max()) for leaf in jax.tree.leaves(logits)]
         found["collapsed_first"] = row["collapsed"][tops.index(min(tops))]
+    if ground.plan.targets[row["level"] - 1].kept is not None:
+        scaled = gate_rounds.scaled(name, ground)
+        _, masks = gated.harvest(kind, *trained[:2], scaled=scaled)
+        found |= {"trimmed": True, "open": int(masks_lib.count(masks)[0])}
     return found
 
 
-def _open(config, trained):
-    """Returns how many gates are open at the end of a round."""
-    pair, scaled = trained[:2], by_gates.scaled(config)
-    _, masks = gated.harvest(by_gates.kind(config), *pair, scaled=scaled)
-    return int(masks_lib.count(masks)[0])
-
-
-def warnings(config, row: dict) -> list[str]:
+def warnings(row: dict, *, decides: bool = True) -> list[str]:
     """Returns sentences on what makes the masks of a round doubtful.
 
     Args:
-      config: A validated config.
       row: The record of a round.
+      decides: Whether gates should have decided.
     """
     found, undecided = [], row.get("undecided", 0.0)
-    if undecided > MANY and config.search.method == "continuous":
+    if decides and undecided > MANY:
         found.append(
             f"{100 * undecided:.1f} % of the gates are undecided at the end: raise the "
             "gates' learning rate, the steps or the final temperature"

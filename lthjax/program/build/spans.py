@@ -1,164 +1,141 @@
 """From which step to which every training of a chain goes, known before any is done."""
 
-from typing import NamedTuple
-
-from lthjax import dynamic
-from lthjax.program.build import by_gates
-from lthjax.tickets.iterative import span as pruned_span
-from lthjax.tickets.rounds import span as round_span
+from lthjax.program.build.parts import Ground, Plan, Training
+from lthjax.tickets import Ticket
 
 
-class Training(NamedTuple):
-    """A training of a chain.
+def trainings(ground: Ground) -> list[Training]:
+    """Returns all trainings of a chain: the method's, its controls' and its arms'.
 
-    Attributes:
-      arm: "search", "ticket", a control, or a way to retrain.
-      level: Of its ticket.
-      start: The step that it starts from.
-      until: The step before which it stops.
+    Controls and arms train over the span of their ticket.
+
+    Args:
+      ground: What the method is built on; its plan has no trainings yet.
+
+    Raises:
+      ValueError: As `levels`, and as the searches.
     """
+    config, found = ground.options, []
+    own = ground.method.spans(ground)
+    for row in own:
+        found.append(row)
+        if row.level and row.arm == "ticket":
+            found += [row._replace(arm=arm) for arm in config.controls]
+    if not config.retraining.arms:
+        return found
+    plan = ground.plan._replace(trainings=tuple(own))
+    for level in levels(config.retraining.levels, plan):
+        start, until = span(plan, level)
+        found += [Training(a, level, start, until) for a in config.retraining.arms]
+    return found
 
-    arm: str
-    level: int
-    start: int
-    until: int
 
-
-def levels(config, plan) -> tuple[int, ...]:
+def levels(asked: tuple[int, ...], plan: Plan) -> tuple[int, ...]:
     """Returns the levels whose tickets are retrained with tweaks.
+
+    Args:
+      asked: `retraining.levels`; () for all but the dense network's.
+      plan: The numbers of the run.
 
     Raises:
       ValueError: One of those asked for does not exist, or has no ticket that is
         trained to its end.
     """
-    last = len(plan.targets)
-    asked = tuple(config.retraining.levels)
+    last, asked = len(plan.targets), tuple(asked)
     for level in asked:
         if not 0 <= level <= last:
             raise ValueError(
                 f"retraining.levels must be from 0, the dense network, to {last}, got "
                 f"retraining.levels = {asked}"
             )
-        if level == 0 and drawn(config):
+        if level == 0 and (drawn(plan) or dense(plan) < plan.steps):
+            where = "where they are drawn" if drawn(plan) else f"at step {dense(plan)}"
             raise ValueError(
-                "retraining.levels must be of tickets, the dense training of "
-                "search.method = 'early_bird' ending where they are drawn, got "
-                f"retraining.levels = {asked}; leave 0 out"
-            )
-        if level == 0 and dense(config, plan) < plan.steps:
-            raise ValueError(
-                "retraining.levels must be of tickets, the dense training ending at "
-                f"forward.draw_at = {config.forward.draw_at}, got retraining.levels = "
-                f"{asked}; leave 0 out"
+                f"retraining.levels must be of tickets, the dense training ending "
+                f"{where}, got retraining.levels = {asked}; leave 0 out"
             )
     return asked or tuple(range(1, last + 1))
 
 
-def drawn(config) -> bool:
+def drawn(plan: Plan) -> bool:
     """Says whether the data decide at which step a ticket starts."""
-    return config.search.method == "early_bird"
+    return plan.trainings[0].until is None
 
 
-def dense(config, plan) -> int:
+def dense(plan: Plan) -> int:
     """Returns the steps of the dense training; at least so many where data decide."""
-    if drawn(config):
-        return plan.steps_per_epoch
-    if config.search.method == "forward":
-        return config.forward.draw_at or plan.steps
-    return plan.steps
+    return plan.steps_per_epoch if drawn(plan) else plan.trainings[0].until
 
 
-def span(config, plan, level: int) -> tuple[int, int]:
+def span(plan: Plan, level: int) -> tuple[int, int]:
     """Returns the (first step, step after the last) of a ticket's training.
 
     Its controls and arms train over the same. Where the data decide when a ticket is
     drawn, that is the earliest, after one epoch.
 
     Args:
-      config: A validated config.
       plan: The numbers of the run.
       level: Of the ticket; 0 for the dense network.
-
-    Raises:
-      ValueError: As the searches.
     """
-    search, steps = config.search, plan.steps
-    given = steps, search.rewind_to, search.restart
     if level == 0:
-        return 0, dense(config, plan)
-    if search.method in dynamic.METHODS:
-        return 0, steps
-    if search.method in by_gates.METHODS:
-        return round_span(*given, search.gates.start)
-    if search.method == "forward":
-        return steps, steps + config.forward.tune
-    if drawn(config):
-        return plan.steps_per_epoch, steps
-    return pruned_span(*given)
+        return 0, dense(plan)
+    rows = [r for r in plan.trainings if (r.arm, r.level) == ("ticket", level)]
+    return rows[0].start, rows[0].until
 
 
-def trainings(config, plan) -> list[Training]:
-    """Returns all trainings of a chain.
-
-    Args:
-      config: A validated config.
-      plan: The numbers of the run.
-    """
-    found = [Training("ticket", 0, *span(config, plan, 0))]
-    rounds = ("search",) * (config.search.method in by_gates.METHODS)
-    for level in range(1, len(plan.targets) + 1):
-        found += [Training(arm, level, 0, plan.steps) for arm in rounds]
-        own = span(config, plan, level)
-        found += [Training(a, level, *own) for a in ("ticket", *config.controls)]
-    arms = config.retraining.arms
-    retrained = levels(config, plan) if arms else ()
-    found += [
-        Training(arm, level, *span(config, plan, level))
-        for level in retrained
-        for arm in arms
-    ]
-    return found
+def rounds(plan: Plan) -> bool:
+    """Says whether a search trains rounds of its own, beside the tickets."""
+    return any(row.arm == "search" for row in plan.trainings)
 
 
-def after(config, plan, ticket) -> tuple[int, int]:
+def after(plan: Plan, ticket: Ticket) -> tuple[int, int]:
     """Returns the steps of a chain that come after the training of a ticket.
 
     First what is left of the dense training or the round that it is part of, then all
     trainings that follow.
 
     Args:
-      config: A validated config.
       plan: The numbers of the run.
       ticket: What is being trained.
     """
-    rest = 0 if ticket.level or ticket.searching else dense(config, plan)
+    rest = 0 if ticket.level or ticket.searching else dense(plan)
     rest = plan.steps if ticket.searching else rest
     later = [
         row
-        for row in trainings(config, plan)
+        for row in plan.trainings[1:]
         if row.level > ticket.level
         or (ticket.searching and row.level == ticket.level and row.arm != "search")
     ]
     return max(0, rest - ticket.until), sum(row.until - row.start for row in later)
 
 
-def longest(config, plan) -> int:
+def longest(plan: Plan) -> int:
     """Returns the steps of the longest training of a chain, T at the least."""
-    return max(plan.steps, *(row.until - row.start for row in trainings(config, plan)))
+    return max(plan.steps, *(row.until - row.start for row in _known(plan)))
 
 
-def starts(config, plan) -> set[int]:
+def starts(plan: Plan) -> set[int]:
     """Returns the steps at which tickets start with a fresh optimizer.
 
     Where the data decide, all that may be.
     """
-    if drawn(config):
+    if drawn(plan):
         return {0, *range(plan.steps_per_epoch, plan.steps, plan.steps_per_epoch)}
-    return {row.start for row in trainings(config, plan)}
+    return {row.start for row in plan.trainings}
 
 
-def timed(config, plan) -> list[Training]:
+def timed(plan: Plan) -> list[Training]:
     """Returns all trainings of a chain, a drawn ticket's as short as it may be."""
     last = (plan.steps - 1) // plan.steps_per_epoch * plan.steps_per_epoch
-    late = {"start": last} if drawn(config) else {}
-    return [r._replace(**late) if r.level else r for r in trainings(config, plan)]
+    late = {"start": last} if drawn(plan) else {}
+    return [r._replace(**late) if r.level else r for r in _known(plan)]
+
+
+def steps(plan: Plan) -> list[int]:
+    """Returns the steps of every training of a chain, at least where data decide."""
+    return [row.until - row.start for row in _known(plan)]
+
+
+def _known(plan):
+    """Returns the trainings, the dense one ending where it does at the earliest."""
+    return [row._replace(until=row.until or dense(plan)) for row in plan.trainings]

@@ -74,6 +74,7 @@ def default() -> ConfigDict:
                 "rewind_to": 0,  # step
                 # What a level begins with; learning_rate, fine_tune, continue.
                 "restart": "weights",
+                "options": {},  # of a method of your own
                 "gates": {  # of the methods that learn their masks
                     "initial": (0.0,),  # the first logit; several: a population
                     # Its weight, not divided by anything; a gate moves by it times

@@ -1,6 +1,5 @@
-"""A configuration is read from a file, shrunk, saved and compared."""
+"""A configuration is read from a file, saved and compared."""
 
-import copy
 import inspect
 import json
 import os
@@ -85,57 +84,6 @@ def _run(path, code):
         raise ValueError(
             f"{text}; the config file {path!r} stopped at line {line}"
         ) from error
-
-
-def shrunk(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
-    """Returns a config that takes the same path in seconds: for tests and `--smoke`.
-
-    Made-up data of the set's shape (at most 32 pixels wide), a narrow network, one
-    level, two seeds at most, a few steps.
-
-    Args:
-      config: Any config; it is not changed.
-      steps: Of the dense training.
-    """
-    small = copy.deepcopy(config)
-    if not small.data.name.startswith("synthetic"):
-        options = {"like": small.data.name, "train": 96, "test": 32}
-        if small.data.name == "imagenet":
-            options["image_shape"] = (32, 32, 3)
-        small.data.update(name="synthetic", options=ConfigDict(options))
-    small.data.update(validation=32, limit=0, size=0)
-    small.model.width = min(small.model.width, 0.25)
-    small.train.update(epochs=0, steps=steps, batch_size=16)
-    small.search.levels = min(small.search.levels, 1)
-    small.search.sparsities = tuple(small.search.sparsities)[:1]
-    small.search.rewind_to = min(small.search.rewind_to, steps // 2)
-    small.retraining.levels = ()
-    small.retraining.rescaling.iterations = 2
-    if small.search.method != "soft_threshold":
-        # A few steps open no gate that begins closed.
-        small.search.gates.initial = (0.05, 0.1)[: len(small.search.gates.initial)]
-    small.search.gates.period = 1
-    small.dynamic.every = 1
-    if small.search.method == "early_bird":  # an epoch is a step
-        small.train.batch_size = 64
-    small.forward.update(number=2, most=2, batch_size=8, check=16)
-    small.forward.tune = min(small.forward.tune, steps)
-    small.forward.draw_at = min(small.forward.draw_at, steps)
-    _shrink_schedule(small)
-    small.seeds = tuple(small.seeds)[:2]
-    small.update(eval_every=2, eval_batch=32)
-    small.logging.tensorboard = False
-    return small
-
-
-def _shrink_schedule(small):
-    """Puts one drop in the middle of the steps, and warm-up where it fits."""
-    steps, batch = small.train.steps, small.train.batch_size
-    left = small.data.options.get("train", 512) - small.data.validation
-    epoch = -(-left // batch)
-    small.schedule.warmup = min(small.schedule.warmup, steps // epoch)
-    if small.schedule.drops:
-        small.schedule.drops = (max(1, steps // 2) / epoch,)
 
 
 def to_json(config: ConfigDict) -> str:

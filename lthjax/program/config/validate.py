@@ -116,7 +116,7 @@ ELEMENTS = {
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 EXPRESSIONS = ("model.views", "search.layer_rates", "search.exclude")
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
-OPTIONS = ("data.options", "model.options")
+OPTIONS = ("data.options", "model.options", "search.options")
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 

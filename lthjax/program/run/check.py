@@ -10,11 +10,13 @@ from lthjax import registry
 from lthjax.data import in_memory, on_disk, splits
 from lthjax.forward_selection import channels
 from lthjax.gates import sigmoid
-from lthjax.program.build import assemble, by_channels, by_score, recipes, spans
+from lthjax.program.build import assemble, by_channels, criterion, methods, recipes
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.parts import Ground, Kind, kind
 from lthjax.program.config import files
 from lthjax.program.report.studies import study
-from lthjax.pruning import choose, pattern_names
+from lthjax.pruning import pattern_names
+from lthjax.pruning.targets import Target
 from lthjax.retraining import ghosts
 from lthjax.retraining import steps as steps_lib
 from lthjax.tickets import stability
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # Names that keys may have, those too that a run does not read.
 CHOICES = {
-    "search.norms": by_score.NORMS,
+    "search.norms": criterion.NORMS,
     "search.gates.reset": sigmoid.RESETS,
     "search.gates.start": ("zero", "rewind_to"),
     "search.gates.gradient": ("sigmoid", "identity"),
@@ -48,7 +50,7 @@ POINTS = 10**6  # validations of a training: its curve is held by the device
 
 def check(
     config, source: in_memory.Source | None = None
-) -> tuple[in_memory.Facts | plan_lib.Kind, int, plan_lib.Plan]:
+) -> tuple[in_memory.Facts | Kind, int, Ground]:
     """Checks all that goes without the images.
 
     Args:
@@ -58,7 +60,7 @@ def check(
 
     Returns:
       What is known of its data set, with the training images that are left of it; how
-      many images are held out; and its numbers.
+      many images are held out; and what its method is built on.
 
     Raises:
       ValueError: What a run of it would refuse before it trains.
@@ -68,21 +70,16 @@ def check(
     study.check(config.studies)
     steps_lib.check_arms(config.retraining.arms)
     facts, train, held_out = _facts(config) if source is None else _measured(source)
-    plan = plan_lib.plan(config, facts, train)
+    ground = plan_lib.ground(config, facts, train)
+    plan = ground.plan
     splits.check_scale(facts.image_shape[-1], config.data.mean, config.data.std)
     _check_crop(config.data.crop, facts.image_shape)
     _check_times(config, plan)
     _check_levels(config, plan)
-    init_fn = plan_lib.initialiser(config, facts)
-    assemble.check(config, plan, jax.eval_shape(init_fn, jax.random.key(0))[0])
-    _check_draw(config, facts, plan)
+    assemble.check(ground)
     _check_read(config, train)
-    for arm, level in itertools.product(
-        config.retraining.arms, spans.levels(config, plan)
-    ):
-        span = spans.span(config, plan, level)
-        recipes.recipe(config, span, facts.num_classes, arm)
-    return facts, held_out, plan
+    recipes.chosen(ground)
+    return facts, held_out, ground
 
 
 def _check_choices(config):
@@ -137,7 +134,7 @@ def _facts(config):
 def _measured(source):
     """Returns the same of a set that is loaded."""
     train, *held_out = (splits.size(split) for split in source[:3])
-    return plan_lib.kind(source), train, sum(held_out)
+    return kind(source), train, sum(held_out)
 
 
 def _check_crop(crop, image_shape):
@@ -189,24 +186,24 @@ def _check_levels(config, plan):
             f"{before:,}; give a lower model.width"
         )
     for level, target in enumerate(plan.targets, start=1):
-        if target is None:
+        if target.kept is None:
             continue
-        counts = target if isinstance(target, list) else [target]
+        counts = target.counts
         empty = [n for n, kept in zip(plan.sizes, counts, strict=False) if not kept]
-        if not sum(counts):
+        if not target.kept:
             raise ValueError(
                 f"every level must keep a weight, got level {level}, which keeps none, "
                 f"with {name} = {value}; give fewer or less sparse levels"
             )
-        if empty and isinstance(target, list):
+        if empty and target.layers is not None:
             log.warning("level %d keeps no weight of %s", level, ", ".join(empty))
-        if sum(counts) >= before:
+        if target.kept >= before:
             raise ValueError(
                 "every level must keep less than the one before, got level "
-                f"{level}, which keeps {sum(counts):,} weights after {before:,}, with "
+                f"{level}, which keeps {target.kept:,} weights after {before:,}, with "
                 f"{name} = {value}; give fewer levels, or others"
             )
-        before = sum(counts)
+        before = target.kept
     _check_groups(config.search.pattern, plan)
 
 
@@ -214,11 +211,11 @@ def _check_groups(pattern, plan):
     """Checks the same of channels and blocks, of which levels keep whole ones."""
     leaves = {n: jax.ShapeDtypeStruct(s, bool) for n, s in plan.shapes.items()}
     before = None
-    for level, target in enumerate([sum(plan.sizes.values()), *plan.targets]):
-        if target is None:
+    whole = Target(sum(plan.sizes.values()))
+    for level, target in enumerate([whole, *plan.targets]):
+        if target.kept is None:
             continue
-        found = pattern_names.target(pattern, leaves, target, plan.views)
-        now = sum(found) if isinstance(found, list) else found
+        now = pattern_names.target(pattern, leaves, target, plan.views).kept
         if not level and not now:
             raise ValueError(
                 "the blocks of a pattern must fit into a layer, got search.pattern = "
@@ -241,7 +238,8 @@ def _check_read(config, train):
     """Checks what else is read: a score's examples, and a teacher."""
     count = config.search.batches
     batch = config.search.examples or config.train.batch_size
-    if count * batch > train and config.search.method not in by_channels.METHODS:
+    reads = methods.reads(config.search.method, "search.batches")
+    if reads and count * batch > train:
         raise ValueError(
             f"the examples that a score reads must be at most the {train} of the "
             f"training set, got search.batches = {count} of {batch}"
@@ -251,25 +249,3 @@ def _check_read(config, train):
     taught = [arm for arm in config.retraining.arms if "distillation" in arm]
     if taught and teacher and not pathlib.Path(teacher).is_dir():
         raise ValueError(f"{name} must be a folder, got {name} = {teacher!r}")
-
-
-def _check_draw(config, facts, plan):
-    """Checks that an early-bird search can draw its ticket."""
-    if config.search.method != "early_bird":
-        return
-    draw = by_channels.selector(config, plan_lib.model(config, facts))
-    search = by_channels.search(config, plan, draw)
-
-    def begin(key):
-        params, model_state = plan_lib.initialiser(config, facts)(key)
-        full = plan_lib.masks_fn(config, facts)(params)
-        return search.init(key, params, model_state, full)
-
-    state, _ = jax.eval_shape(begin, jax.random.key(0))
-    watched, share = state.watch.ticket.size, [*config.search.sparsities]
-    share = [*share, config.search.rate][0]
-    if choose.kept_count(watched, share) == watched:
-        raise ValueError(
-            f"an early-bird ticket must lose one of its {watched:,} "
-            f"{config.early_bird.watch}, got a sparsity of {share}"
-        )

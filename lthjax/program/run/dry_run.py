@@ -10,10 +10,10 @@ import rich.table
 
 from lthjax.data import in_memory
 from lthjax.program import progress
-from lthjax.program.build import assemble, by_gates, compiled, spans
+from lthjax.program.build import assemble, spans
+from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.build.spans import levels as retrained
-from lthjax.program.run import check, experiment
+from lthjax.program.run import check
 from lthjax.training import steps as steps_lib
 
 # A larger batch is timed at these sizes and scaled.
@@ -30,11 +30,12 @@ def show(config) -> None:
     Raises:
       ValueError: What a run of it would refuse before it trains.
     """
-    facts, held_out, plan = check.check(config)
-    compiled.mesh(config)
+    facts, held_out, ground = check.check(config)
+    plan, asked = ground.plan, plan_lib.options(ground)
+    data_lib.mesh(config)
     console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
     console.print(_levels(plan))
-    console.print(plan_lib.summary(config, plan))
+    console.print(plan_lib.summary(config.model.name, plan))
     console.print(
         f"{config.data.name}: {facts.train:,} training images, batch "
         f"{config.train.batch_size}, {plan.steps_per_epoch:,} steps an epoch, "
@@ -45,11 +46,12 @@ def show(config) -> None:
             f"always saying the largest class: {100 * facts.majority:.2f} % of the "
             "test images"
         )
-    arms, chains = _arms(config), len(experiment.members(config))
+    arms, chains = _arms(plan, asked), len(asked.members)
     trainings = chains + chains * arms * len(plan.targets)
     logits = chains // len(config.seeds)
     each = f" of {logits} first logits" if logits > 1 else ""
-    more = chains * len(config.retraining.arms) * len(retrained(config, plan))
+    retrained = spans.levels(config.retraining.levels, plan)
+    more = chains * len(config.retraining.arms) * len(retrained)
     tweaked = f", {more} of them with tweaks" * bool(more)
     console.print(
         f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
@@ -57,55 +59,51 @@ def show(config) -> None:
     )
     if alone := plan_lib.lone_seed(config):
         console.print(alone)
-    for text in _steps(config, plan):
+    for text in _steps(plan):
         console.print(text)
-    seconds = _seconds(config, facts, plan, held_out)
+    seconds = _seconds(config, facts, ground, held_out)
     console.print(
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
         + ", reading images from the disk not counted" * config.data.stream
     )
 
 
-def _arms(config):
+def _arms(plan, asked):
     """Returns the trainings of a level: rounds of a search, tickets, controls."""
-    return 1 + len(config.controls) + (config.search.method in by_gates.METHODS)
+    return 1 + len(asked.controls) + spans.rounds(plan)
 
 
 def _levels(plan):
     total = sum(plan.sizes.values())
     shown = rich.table.Table("level", "kept", "% kept", "sparsity")
-    for level, target in enumerate([total, *plan.targets]):
-        if target is None:
+    for level, kept in enumerate([total, *(target.kept for target in plan.targets)]):
+        if kept is None:
             shown.add_row(str(level), "learnt", "", "")
             continue
-        kept = sum(target) if isinstance(target, list) else target
         share = kept / total
         shown.add_row(str(level), f"{kept:,}", f"{100 * share:.2f}", f"{1 - share:.4f}")
     return shown
 
 
-def _steps(config, plan):
+def _steps(plan):
     """Yields sentences on the steps that tickets, and what goes with them, train."""
-    rows = spans.trainings(config, plan)
-    dense, found = (
-        rows[0],
-        {row[2:] for row in rows if row.level and row.arm != "search"},
-    )
-    if spans.drawn(config):
+    own = [row for row in plan.trainings if row.level and row.arm != "search"]
+    if spans.drawn(plan):
         yield (
-            f"the dense training ends where the ticket is drawn, after {dense.until:,} "
+            "the dense training ends where the ticket is drawn, after "
+            f"{spans.dense(plan):,} "
             f"steps at the earliest; from there all of its level train to step "
             f"{plan.steps:,}"
         )
         return
-    for start, until in sorted(found):
+    for start, until in sorted({row[2:] for row in own}):
         yield f"tickets, their controls and arms train steps {start:,} to {until:,}"
 
 
-def _seconds(config, facts, plan, held_out):
+def _seconds(config, facts, ground, held_out):
     """Returns the time of a run, from a few steps and a validation on blank images."""
-    chains = len(experiment.members(config))
-    steps = [row.until - row.start for row in spans.trainings(config, plan)]
+    plan, chains = ground.plan, len(plan_lib.options(ground).members)
+    steps = spans.steps(plan)
     points = sum(-(-n // plan.eval_every) for n in steps)
     trained, validated = _seconds_per_image(config, facts, plan)
     images = sum(steps) * config.train.batch_size
@@ -123,9 +121,9 @@ def _seconds_per_image(config, facts, plan):
     train, held_out = (_blank(facts, size) for size in (batch, chunk))
     described = facts.num_classes, facts.mean, facts.std
     source = in_memory.Source(train, held_out, held_out, *described)
-    parts = assemble.build(config, source)
+    parts = assemble.functions(plan_lib.of(config, source))
     params, model_state = parts.init_fn(jax.random.key(0))
-    members = len(experiment.members(config)) * (1 + len(config.controls))
+    members = len(parts.options.members) * (1 + len(parts.options.controls))
     members = min(members, steps_lib.together(params) or members)
     masks = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)

@@ -11,17 +11,18 @@ import logging
 import math
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from lthjax.data import fingerprints
 from lthjax.devices import memory, meshes
 from lthjax.program import progress
-from lthjax.program.build import assemble, by_gates, compiled, round_columns, source
+from lthjax.program.build import assemble, source
+from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import retraining as arms
-from lthjax.program.build.assemble import Parts
+from lthjax.program.build.parts import Parts, key
 from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import run_report
@@ -46,11 +47,9 @@ class Run(NamedTuple):
     """What the loop needs of a run.
 
     Attributes:
-      config: The validated config.
       root: The workdir.
-      parts: The functions.
+      parts: The functions, and what is asked for.
       chains: {member: (search state, next ticket or None)}; the loop moves them on.
-      arms: {(arm, level): the functions of what is retrained with tweaks}.
       stay: What saves a search that works between two trainings: see `layout.stay`.
       run: The digest that its records are marked with.
       done: {member: the trainings that its search had done at the start}.
@@ -59,11 +58,9 @@ class Run(NamedTuple):
       together: Whether what a member trains to depends, in rounding, on the others.
     """
 
-    config: Any
     root: pathlib.Path
     parts: Parts
     chains: dict
-    arms: dict
     stay: Callable
     run: str
     done: dict
@@ -88,26 +85,28 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     """
     files.validate(config)
     root = pathlib.Path(root)
-    asked_for, config = config.data.cut, layout.with_own_cut(root, config)
-    if config.data.cut != asked_for:
+    before, config = config.data.cut, layout.with_own_cut(root, config)
+    if config.data.cut != before:
         log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)
     found = _checked(config)
     if alone := plan_lib.lone_seed(config):
         log.info("%s", alone)
-    parts, own = arms.build(config, found, assemble.build(config, found))
-    log.info("%s%s", plan_lib.summary(config, parts.plan), meshes.idle(parts.mesh))
+    parts, chunk = assemble.build(config, found), data_lib.chunk(config, found)
+    options = parts.options
+    text = plan_lib.summary(config.model.name, parts.plan)
+    log.info("%s%s", text, meshes.idle(parts.data.mesh))
     counted = source.counted(config.data.name, found)
     claimed = layout.claimed(root, config, fingerprints.fingerprint(found))
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / run_report.CLASSES, counted)
-        stay = layout.stay(root, config.logging.checkpoint_seconds, asked)
+        stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
         known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
-        this = Run(config, root, parts, {}, own, *known)
+        this = Run(root, parts, {}, *known)
         _begin(this)
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
         if absent:
-            needed = plan_lib.bytes_to_write(config, parts.plan, len(this.chains))
+            needed = plan_lib.bytes_to_write(parts.plan, options)
             layout.check_space(root, needed)
         else:
             _check_left(this)
@@ -116,24 +115,24 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         while absent := missing.absent(this):
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
-        if config.studies:
-            network = _studied(this, found)
-            study.write(root, config.studies, network, asked=asked)
+        if options.studies:
+            network = _studied(parts, found, chunk)
+            study.write(root, options.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
 
 
 def _begin(this):
     """Begins each chain where its search stands, or at its start for what is lost."""
-    root, config, plan = this.root, this.config, this.parts.plan
+    root, plan = this.root, this.parts.plan
     stands, anew = {}, set()
-    for one in members(config):
+    for one in this.parts.options.members:
         stands[one] = saved = chains.saved(root, this.parts, one)
         last = saved and saved[1]
-        this.done[one] = missing.trainings(root, config, plan, one, last)
+        this.done[one] = missing.trainings(root, plan, one, last)
         lost = missing.lost(root, plan, one, this.done[one])
         missing.say(one, lost)
-        ready = functools.partial(missing.from_its_ticket, root, config, plan, one)
+        ready = functools.partial(missing.from_its_ticket, root, this.parts, one)
         who = None if this.together else one
         anew |= {(who, row) for row in lost if not ready(row)}
     for one in list(stands):
@@ -162,7 +161,7 @@ def _checked(config):
     own = ":" in config.data.name
     if not own:
         check.check(config)
-    compiled.mesh(config)
+    data_lib.mesh(config)
     found = load(config)
     if own:
         check.check(config, found)
@@ -174,15 +173,11 @@ def _check_left(this):
     chains.check_left(records, this.chains, len(this.parts.plan.targets))
 
 
-def _studied(this, found):
+def _studied(parts, found, chunk):
     """Returns what studies need to know of the network."""
-    apply_fn = compiled.network(this.config, found)
-    shapes = jax.eval_shape(this.parts.init_fn, jax.random.key(0))
-    prepare_fn, chunk = (
-        compiled.preparation(found),
-        compiled.chunk(this.config, found),
-    )
-    return study.network(apply_fn, prepare_fn, shapes, found, chunk=chunk)
+    shapes = jax.eval_shape(parts.init_fn, jax.random.key(0))
+    given = parts.apply_fn, parts.data.prepare, shapes, found
+    return study.network(*given, chunk=chunk)
 
 
 @contextlib.contextmanager
@@ -193,14 +188,6 @@ def _reported(root):
     finally:
         if not run_report.current(root):
             run_report.write(root)
-
-
-def members(config) -> list[Member]:
-    """Returns the chains of a run: its seeds, each with every first logit of gates."""
-    logits = config.search.gates.initial
-    if config.search.method not in by_gates.GATED or len(logits) == 1:
-        logits = (None,)
-    return [Member(seed, logit) for seed in config.seeds for logit in logits]
 
 
 def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:
@@ -215,7 +202,7 @@ def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:
 
 
 def _functions(this: Run, arm: str, level: int) -> Parts:
-    return this.arms.get((arm, level), this.parts)
+    return this.parts.arms.get((arm, level), this.parts)
 
 
 def _job(this: Run, level: int, arm: str, one: Member) -> Job:
@@ -228,8 +215,8 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
     if arm == ticket.arm:
         return Job(arm, one, ticket)
     control = _functions(this, arm, level).control
-    if (arm, level) not in this.arms:
-        return Job(arm, one, control(arm, assemble.key(one.seed, arm), ticket))
+    if (arm, level) not in this.parts.arms:
+        return Job(arm, one, control(arm, key(one.seed, arm), ticket))
     dressed = control(arm, jax.random.key(one.seed), ticket)
     return Job(arm, one, dressed, _teacher(this, arm, one))
 
@@ -238,7 +225,7 @@ def _teacher(this, arm, one):
     """Returns the trained dense network, if an arm learns from one."""
     if "distillation" not in retraining_steps.tweaks(arm):
         return None
-    given = this.config.retraining.distillation.teacher
+    given = this.parts.options.teacher
     path = given or layout.trained_path(this.root, "ticket", one, 0)
     return arms.teacher(path, this.parts)
 
@@ -250,10 +237,10 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     population = population_lib.restore(root, parts, jobs) or population_lib.start(
         parts, jobs
     )
-    options = this.config.logging
+    options = this.parts.options.logging
     share = len(this.chains) / len(population.jobs)
     plan, ticket = this.parts.plan, population.ticket
-    later = plan_lib.steps_later(this.config, plan, ticket, share)
+    later = plan_lib.steps_later(plan, ticket, share)
     population = population_lib.train(
         root, parts, population, options, asked=asked, later=later
     )
@@ -269,9 +256,10 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
 def _keep(this, population):
     """Saves what arms, and the tickets beside them, are deployed as."""
     level = population.ticket.level
-    wanted = {*this.arms, ("ticket", 0)} | {("ticket", n) for _, n in this.arms}
+    own = this.parts.arms
+    wanted = {*own, ("ticket", 0)} | {("ticket", n) for _, n in own}
     for i, job in enumerate(population.jobs):
-        if this.arms and (job.arm, level) in wanted:
+        if own and (job.arm, level) in wanted:
             path = layout.trained_path(this.root, job.arm, job.member, level)
             state = training_steps.member(population.states, i)
             found = arms.stripped(state, job)
@@ -289,7 +277,7 @@ def _record(this, parts, population):
         masks = [
             population_lib.ended(population, i) for i in range(len(population.jobs))
         ]
-        best_by = this.config.best_by
+        best_by = this.parts.options.best_by
         more = [
             {} if job.ticket.searching else _described(this, parts, job, kept)
             for job, kept in zip(population.jobs, masks, strict=True)
@@ -315,18 +303,18 @@ def _examined(this, population, index, row):
     if not job.ticket.searching:
         return row
     trained = population_lib.trained(population, index)
-    key = assemble.key(job.seed, "search")
-    row = row | this.parts.examine(key, trained, job.ticket.level)
-    for text in round_columns.warnings(this.config, row):
+    given = key(job.seed, "search"), trained, job.ticket.level, row
+    columns, doubts = this.parts.examine(*given)
+    for text in doubts:
         log.warning("level %d, %s: %s", job.ticket.level, job.member.text, text)
-    return row
+    return row | columns
 
 
 def _move_on(this, job, trained):
     """Saves what a ticket's training gave, and asks its search for the next one."""
     root, (state, ticket) = this.root, this.chains[job.member]
     if ticket.until >= this.parts.plan.steps and not ticket.searching:
-        study.keep(root, this.config.studies, job.seed, ticket, trained)
+        study.keep(root, this.parts.options.studies, job.seed, ticket, trained)
     one, stand = job.member, (state, ticket._replace(opt_state=None), trained)
     if one not in this.behind:
         layout.save_search(root, one, state, ticket, trained)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lthjax import dynamic
-from lthjax.program.build import by_channels, by_gates
+from lthjax.program.build import spans
+from lthjax.program.build.parts import Parts, Plan
 from lthjax.program.run import search_progress
 from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
@@ -72,7 +72,7 @@ def recorded(root: pathlib.Path) -> Recorded:
 
 
 def lost(
-    root: pathlib.Path, plan: Any, one: Member, done: list[Training]
+    root: pathlib.Path, plan: Plan, one: Member, done: list[Training]
 ) -> list[Training]:
     """Returns the trainings of a search, at the levels asked for, that lack records.
 
@@ -93,23 +93,22 @@ def lost(
 
 
 def trainings(
-    root: pathlib.Path, config: Any, plan: Any, one: Member, last: Ticket | None
+    root: pathlib.Path, plan: Plan, one: Member, last: Ticket | None
 ) -> list[Training]:
     """Returns what the search of a member had trained, in order.
 
     Args:
       root: The workdir.
-      config: Of the run.
-      plan: Its numbers.
+      plan: The numbers of the run.
       one: The member.
       last: The last ticket that the search had trained, `None` without one.
     """
     noted = [Training(*row) for row in layout.trainings(root, one)]
     if last is None or noted and noted[0][:2] == (0, 0):
         return noted if last else []
-    top, rounds = last.level - last.searching, config.search.method in by_gates.METHODS
-    unnoted = config.search.method in by_channels.METHODS
-    first = 1 if unnoted or not last.level and last.until < plan.steps else 0
+    top, rounds = last.level - last.searching, spans.rounds(plan)
+    whole = not spans.drawn(plan) and spans.dense(plan) >= plan.steps
+    first = 0 if whole and (last.level or last.until >= plan.steps) else 1
     earlier = [Training(n, None, plan.steps) for n in range(first, top + 1)]
     earlier += [Training(n, None, plan.steps, 1) for n in range(1, top + 1) if rounds]
     known = {(row.level, row.searching) for row in noted}
@@ -117,7 +116,7 @@ def trainings(
 
 
 def from_its_ticket(
-    root: pathlib.Path, config: Any, plan: Any, one: Member, row: Training
+    root: pathlib.Path, parts: Parts, one: Member, row: Training
 ) -> bool:
     """Says whether the saved ticket is all that a training needs to be done again.
 
@@ -125,18 +124,17 @@ def from_its_ticket(
 
     Args:
       root: The workdir.
-      config: Of the run.
-      plan: Its numbers.
+      parts: The functions of the run.
       one: The member.
       row: The training.
     """
-    if row.searching or row.until < plan.steps:
+    if parts.moving or row.searching or row.until < parts.plan.steps:
         return False
     try:
         ticket = tickets.load(layout.ticket_path(root, one, row.level))
     except checkpoints.DamagedError:
         return False
-    return ticket.until >= plan.steps and config.search.method not in dynamic.METHODS
+    return ticket.until >= parts.plan.steps
 
 
 def place(row: Training | Ticket) -> tuple[int, ...]:
@@ -182,10 +180,10 @@ def absent(this: Any) -> list[Row]:
         if ticket is not None:
             wanted = [*wanted, (ticket.level, ticket.arm)]
             last = ticket.level - ticket.searching
-        wanted += itertools.product(range(1, last + 1), this.config.controls)
+        wanted += itertools.product(range(1, last + 1), this.parts.options.controls)
         # Once the level's own training is over, and with it that of the dense network.
         after = last + 1 if ticket is None else ticket.level
-        wanted += [(n, arm) for arm, n in this.arms if n < after]
+        wanted += [(n, arm) for arm, n in this.parts.arms if n < after]
         rows += [(level, arm, one) for level, arm in dict.fromkeys(wanted)]
     rows = [row for row in rows if _is_next(this, row) or row not in this.again]
     found = [r for r in rows if _is_next(this, r) or _identity(r) not in present]
@@ -193,7 +191,7 @@ def absent(this: Any) -> list[Row]:
         return found
     pairs = [(one, ticket) for one, (_, ticket) in this.chains.items()]
     current = {(ticket.level, one) for one, ticket in pairs if ticket is not None}
-    return with_companions(rows, found, current, this.arms)
+    return with_companions(rows, found, current, this.parts.arms)
 
 
 def _trained(this, one):

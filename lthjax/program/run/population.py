@@ -12,8 +12,7 @@ import numpy as np
 from lthjax import dynamic
 from lthjax.devices import meshes, processes
 from lthjax.program import progress
-from lthjax.program.build import assemble
-from lthjax.program.build.assemble import Parts
+from lthjax.program.build.parts import Parts, key
 from lthjax.program.run import recording
 from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
@@ -215,7 +214,7 @@ def _dispatches(parts, population, add):
     """
     ticket, chunk, slow, count = population.ticket, 1, 0.0, len(population.jobs)
     fixed, span = (population.masks, population.keys), _span(ticket)[1:3]
-    fixed, states = meshes.spread(parts.mesh, (fixed, population.states))
+    fixed, states = meshes.spread(parts.data.mesh, (fixed, population.states))
     population = population._replace(states=states)
     steps = steps_lib.points(*span, parts.plan.eval_every)
     while population.at < ticket.until:
@@ -272,7 +271,7 @@ def _next_chunk(chunk: int, seconds: float) -> int:
 def _fixed(parts, jobs):
     """Returns what does not change: the masks, and the keys of the data order."""
     masks = steps_lib.stack([parts.handed(job) for job in jobs])
-    keys = jnp.stack([assemble.key(job.seed, "data") for job in jobs])
+    keys = jnp.stack([key(job.seed, "data") for job in jobs])
     return masks, keys
 
 

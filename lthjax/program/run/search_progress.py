@@ -8,8 +8,7 @@ from typing import Any
 
 import jax
 
-from lthjax.program.build import assemble, by_gates
-from lthjax.program.build.assemble import Parts
+from lthjax.program.build.parts import Parts, key
 from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.pruning import masks as masks_lib
@@ -50,13 +49,10 @@ def begin(
 
 
 def _first(parts, one):
-    params, model_state = parts.init_fn(assemble.key(one.seed, "init"))
-    masks = parts.masks_fn(params)
-    key = assemble.key(one.seed, "search")
-    state, ticket = parts.search.init(key, params, model_state, masks)
-    if one.initial is not None:
-        state = by_gates.varied(state, one.initial)
-    return state, ticket
+    params, model_state = parts.init_fn(key(one.seed, "init"))
+    masks, own = parts.masks_fn(params), key(one.seed, "search")
+    state, ticket = parts.search.init(own, params, model_state, masks)
+    return parts.variants[one.initial](state), ticket
 
 
 def _save_again(root, parts, one, last):
@@ -86,9 +82,9 @@ def following(
     Returns:
       (search state, ticket or `None`).
     """
-    key = assemble.key(one.seed, "search")
-    state, before, trained = stay(one, stand, parts.search.between(key, *stand))
-    state, ticket = parts.search.step(key, state, before, trained)
+    own = key(one.seed, "search")
+    state, before, trained = stay(one, stand, parts.search.between(own, *stand))
+    state, ticket = parts.search.step(own, state, before, trained)
     if ticket is None and before.searching:
         for text in _collapses(results.read(root / results.RESULTS), [one]):
             log.error("%s; its chain ends, the others go on", text)

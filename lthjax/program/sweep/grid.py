@@ -1,11 +1,9 @@
 """A grid of values becomes runs, a workdir each; what trains together is one run."""
 
 import ast
-import functools
 import hashlib
 import itertools
 import json
-import operator
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +11,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from lthjax.program.build import by_gates
-from lthjax.program.config import files
+from lthjax.program.build import methods
+from lthjax.program.config import files, shrink
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
 from lthjax.program.workdir import results
@@ -155,7 +153,7 @@ def changed(config, text: str) -> ConfigDict:
         found = [elements[0] if nested else tuple(elements)]
     if len(found) > 1:
         raise ValueError(f"a config key must be given one value, got {text!r}")
-    return _with(config, {key: found[0]})
+    return shrink.changed(config, {key: found[0]})
 
 
 def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
@@ -178,7 +176,7 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
     refused, groups = {}, {}
     for values in itertools.product(*grid.values()):
         own = dict(zip(grid, values, strict=True))
-        found = _without_gates(_with(config, own))
+        found = _without_gates(shrink.changed(config, own))
         try:
             files.validate(found)
         except ValueError as error:
@@ -209,7 +207,7 @@ def shown(config, columns: Iterable[str]) -> dict:
       config: The config; its seeds are not shown, nor logits of gates it has not.
       columns: Keys.
     """
-    gated, flat = config.search.method in by_gates.GATED, files.flat(config)
+    gated, flat = _gated(config), files.flat(config)
     hidden = (SEEDS,) if gated else (SEEDS, LOGITS)
     return {key: flat.get(key) for key in columns if key not in hidden}
 
@@ -290,27 +288,24 @@ def _like(example, value):
     return str(value) if isinstance(example, str) else value
 
 
-def _with(config, values):
-    """Returns a copy of a config with other values, {dotted key: value}."""
-    found = config.copy_and_resolve_references()
-    with found.unlocked(), found.ignore_type():
-        for key, value in values.items():
-            *parents, name = key.split(".")
-            functools.reduce(operator.getitem, parents, found)[name] = value
-    return found
-
-
 def _members(config):
     """Returns the keys whose values a run holds as a population."""
-    gated = config.search.method in by_gates.GATED
-    return (SEEDS, LOGITS) if gated else (SEEDS,)
+    return (SEEDS, LOGITS) if _gated(config) else (SEEDS,)
+
+
+def _gated(config):
+    """Says whether a config's method has gates; one that is unknown has none."""
+    try:
+        return methods.reads(config.search.method, LOGITS)
+    except ValueError:
+        return False
 
 
 def _without_gates(config):
     """Returns a config whose logits, where it has no gates, make no difference."""
-    if config.search.method in by_gates.GATED:
+    if _gated(config):
         return config
-    return _with(config, {LOGITS: files.flat(files.default())[LOGITS]})
+    return shrink.changed(config, {LOGITS: files.flat(files.default())[LOGITS]})
 
 
 def _merged(group):
@@ -318,7 +313,7 @@ def _merged(group):
     keys = _members(group[0])
     flats = [files.flat(config) for config in group]
     union = {key: tuple(sorted({x for f in flats for x in f[key]})) for key in keys}
-    return _with(group[0], union)
+    return shrink.changed(group[0], union)
 
 
 def _identity(config, without=()):

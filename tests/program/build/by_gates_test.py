@@ -14,12 +14,13 @@ from cases import rest_slow
 from paths import ROOT
 
 from lthjax.gates import hard_concrete, sigmoid
-from lthjax.program.build import assemble, by_gates, plan, round_columns
+from lthjax.program.build import assemble, gate_rounds, parts, plan, round_columns
+from lthjax.program.build import network as network_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
-from lthjax.pruning import masks
+from lthjax.pruning import masks, targets
 from lthjax.saving import checkpoints
 from lthjax.saving.tickets import load as load_ticket
 
@@ -46,8 +47,9 @@ def front(tmp_path_factory):
 
 def test_one_run_gives_a_ticket_for_each_seed_logit_and_round(front):
     settings, root = front
-    chains = experiment.members(settings)
-    assert chains == [Member(s, i) for s in (0, 1) for i in (0.05, 0.1)]
+    ground = plan.of(settings, experiment.load(settings))
+    chains = plan.options(ground).members
+    assert list(chains) == [Member(s, i) for s in (0, 1) for i in (0.05, 0.1)]
     expected = {(0, one.seed, "ticket", one.initial) for one in chains}
     expected |= {
         (level, one.seed, arm, one.initial)
@@ -105,7 +107,8 @@ def test_members_of_a_population_find_what_they_find_alone(front, tmp_path):
 
 def test_a_round_that_is_saved_and_read_again_has_the_densities_of_its_ticket(front):
     settings, root = front
-    for one, level in itertools.product(experiment.members(settings), (1, 2)):
+    members = plan.options(plan.of(settings, experiment.load(settings))).members
+    for one, level in itertools.product(members, (1, 2)):
         row = tiny.records(root)[level, one.seed, "search", one.initial]
         kept = load_ticket(layout.ticket_path(root, one, level)).masks
         found = {name: k / size for name, (k, size) in masks.layers(kept).items()}
@@ -188,8 +191,9 @@ def test_trimming_leaves_the_values_that_hard_gates_have():
     logits = {"k": jnp.array([3.0, 0.0, 1.0, -3.0])}
     params = {"k": jnp.array([1.0, 2.0, 3.0, 4.0])}
     settings = tiny.config({"search.method": "l0", "search.sparsities": (0.5,)})
-    numbers = types.SimpleNamespace(targets=[2])
-    rounds = by_gates.gated_rounds(settings, numbers, optax.sgd(0.1), None)
+    numbers = types.SimpleNamespace(targets=[targets.target(2)])
+    ground = types.SimpleNamespace(options=settings, plan=numbers)
+    rounds = gate_rounds.gated_rounds("l0", ground, optax.sgd(0.1), None)
     full = {"k": jnp.ones(4, bool)}
     first = rounds.open(jax.random.key(0), params, {}, full)
     trained = first._replace(params=first.params._replace(gates=logits))
@@ -267,12 +271,15 @@ BAD = [
         {"search.gates.initial": ((0.1,),)},
         "tuple of numbers, got config.search.gates.initial",
     ),
-    ({"search.pattern": "channels"}, "no use for search.pattern, got .* = 'channels'"),
+    (
+        {"search.pattern": "channels"},
+        "search.pattern is not read by .*, got .* = 'channels'",
+    ),
     ({"search.scope": "layer"}, "scope without search.sparsities, got .* = 'layer'"),
     ({"search.minimum": 2}, "minimum without search.sparsities, got .* = 2; leave"),
     (
         {"search.score": "random", "search.sparsities": (0.5,)},
-        "no use for search.score",
+        "search.score is not read by search.method = 'continuous'",
     ),
 ]
 
@@ -300,13 +307,13 @@ def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
     }
     row |= {"test_accuracy": 0.9, "hard_test_accuracy": 0.9}
     row |= {"sparsity": 0.9991, "kept": 1, "prunable": 1200}
-    texts = round_columns.warnings(settings, row)
+    texts = round_columns.warnings(row)
     assert len(texts) == 2 and "40.0 points" in texts[0] and "1 of 1200" in texts[1]
 
 
 def test_the_released_network_has_its_published_numbers_of_gates():
     settings = files.load(CONFIGS / "cifar10_continuous.py")
-    network = plan.model(settings, plan.Kind((32, 32, 3), 10))
+    network = network_lib.model(settings, parts.Kind((32, 32, 3), 10))
     images = jnp.zeros((1, 32, 32, 3))
     params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
     tree = jax.eval_shape(

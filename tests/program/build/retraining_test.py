@@ -6,11 +6,9 @@ import pytest
 import tiny
 from paths import ROOT
 
-from lthjax import models
 from lthjax.data import facts
 from lthjax.program.build import assemble, optimizer, recipes, spans
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.build.compiled import pipeline
 from lthjax.program.config import files
 from lthjax.program.run import experiment, recording
 from lthjax.program.run import population as population_lib
@@ -63,14 +61,8 @@ def test_tweaks_at_the_identity_are_the_vanilla_run_bit_for_bit(whole):
 def test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded(whole):
     config, root, rows, _ = whole
     source = experiment.load(config)
-    network = plan_lib.model(config, plan_lib.kind(source))
     parts = assemble.build(config, source)
-
-    def apply_fn(params, state, images, train):
-        return models.apply(network, params, state, images, train=train)
-
-    prepare, _ = pipeline(config, source)
-    evaluate = jax.jit(steps.evaluator(apply_fn, prepare))
+    evaluate = jax.jit(steps.evaluator(parts.apply_fn, parts.data.prepare))
     like = jax.eval_shape(parts.init_fn, jax.random.key(0))[0]
     for level in (0, 1):
         ticket = load_ticket(layout.ticket_path(root, 0, level))
@@ -80,7 +72,7 @@ def test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded(whole):
             jax.tree.map(np.testing.assert_array_equal, found.masks, ticket.masks)
             masked = masks.apply(found.params, found.masks)
             jax.tree.map(np.testing.assert_array_equal, masked, found.params)
-            pair = evaluate(found.params, found.model_state, parts.splits[2])
+            pair = evaluate(found.params, found.model_state, parts.data.lying.test)
             row = rows[level, 0, arm]
             expected = row["test_loss"], row["test_accuracy"]
             # Another program, and six digits in the record.
@@ -186,8 +178,8 @@ def test_a_run_killed_while_ghosts_live_ends_with_the_same_bits(
 
 def test_the_published_milestones_are_their_steps():
     config = files.load(CONFIGS / "cifar100.py")
-    plan = plan_lib.plan(config, facts.FACTS["cifar100"], 50_000 - 5_000)
-    rate = optimizer.schedule(config, plan)
+    ground = plan_lib.ground(config, facts.FACTS["cifar100"], 50_000 - 5_000)
+    rate = optimizer.schedule(ground)
     for step, expected in (
         (31_679, 0.1),
         (31_680, 0.01),
@@ -195,7 +187,7 @@ def test_the_published_milestones_are_their_steps():
         (47_520, 1e-3),
     ):
         np.testing.assert_allclose(rate(step), expected, rtol=1e-6)
-    found = recipes.recipe(config, spans.span(config, plan, 7), 100, "tost_paper")
+    found = recipes.recipe(config, spans.span(ground.plan, 7), 100, "tost_paper")
     assert found.neurons_fade == found.skips_fade == (3 * 352, 31_680, "linear")
 
 

@@ -4,14 +4,17 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from lthjax.program.build import optimizer, rates, recipes, spans
+from lthjax.program.build import by_dynamics, methods, optimizer, rates, recipes, spans
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.parts import Ground, Plan
 from lthjax.program.run import dry_run
+from lthjax.pruning.targets import Target
 from lthjax.retraining import steps as steps_lib
 from lthjax.tickets import Ticket
 from lthjax.training import optimizers
 
-PLAN = plan_lib.Plan(36, 4, 12, 4, 0, {}, {}, [1, 1])
+PLAN = Plan(36, 4, 12, 4, 0, {}, {}, (Target(1), Target(1)))
+ALONE = dict.fromkeys(("forward", "early_bird"), PLAN._replace(targets=(Target(1),)))
 METHODS = {  # the span of a ticket of 12 steps, rewound to step 4 where it can be
     "iterative": ({}, (4, 12)),
     "one_shot": ({"search.restart": "fine_tune"}, (12, 20)),
@@ -31,21 +34,31 @@ def configured(method, changes):
     return tiny.config({**start, "retraining.arms": ("smoothing",), **changes})
 
 
+def grounded(config, plan=None):
+    """Returns what a method is built on, as far as spans and rates read it."""
+    method = methods.resolve(config.search.method)
+    plan = plan or ALONE.get(config.search.method, PLAN)
+    ground = Ground(config, method, None, plan, None, None, None, None)
+    rows = tuple(spans.trainings(ground))
+    return ground._replace(plan=plan._replace(trainings=rows))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_arm_trains_as_long_as_its_ticket(method):
     changes, expected = METHODS[method]
-    config = configured(method, changes)
-    assert spans.span(config, PLAN, 1) == expected
-    rows = [row for row in spans.trainings(config, PLAN) if row.level == 2]
+    plan = grounded(configured(method, changes)).plan
+    last = len(plan.targets)
+    assert spans.span(plan, 1) == expected
+    rows = [row for row in plan.trainings if row.level == last]
     own = {row.arm: row[2:] for row in rows}
     assert own["smoothing"] == own["ticket"] == expected
     assert own.get("search", (0, 12)) == (0, 12)
     # What comes after the dense training: rounds, tickets and arms of two levels.
     rounds = 12 * ("search" in own)
-    after = 2 * (rounds + 2 * (expected[1] - expected[0]))
+    after = last * (rounds + 2 * (expected[1] - expected[0]))
     dense = Ticket(0, 0, 12, {}, {}, {})
-    assert spans.after(config, PLAN, dense) == (0, after)
-    assert plan_lib.steps_later(config, PLAN, dense, 1.0) == after
+    assert spans.after(plan, dense) == (0, after)
+    assert plan_lib.steps_later(plan, dense, 1.0) == after
 
 
 def test_the_times_of_ghosts_are_those_of_their_ticket_handed_in():
@@ -68,25 +81,25 @@ def test_the_times_of_ghosts_are_those_of_their_ticket_handed_in():
 def test_a_dense_network_that_is_not_trained_to_its_end_has_no_arms(method, changes):
     config = configured(method, {"retraining.levels": (0, 1), **changes})
     with pytest.raises(ValueError, match=r"of tickets.*levels = \(0, 1\); leave 0 out"):
-        spans.levels(config, PLAN)
+        grounded(config)
 
 
 def cosine(config, steps=496_600):
-    """The schedule of a config with half a cosine, as `assembly` has it."""
-    plan = PLAN._replace(steps=steps)
-    return plan, optimizer.schedule(
-        tiny.changed(config, {"schedule.name": "cosine"}), plan
-    )
+    """The ground of a config with half a cosine, and its schedule."""
+    config = tiny.changed(config, {"schedule.name": "cosine"})
+    ground = grounded(config, PLAN._replace(steps=steps))
+    return ground, optimizer.schedule(ground)
 
 
 def test_fine_tuning_at_the_end_of_a_cosine_needs_a_rate():
     config = configured("one_shot", {"search.restart": "fine_tune"})
     with pytest.raises(ValueError, match=r"above zero.*steps 496600 to.*schedule.tune"):
-        rates.check(config, *cosine(config))
+        rates.check(*cosine(config))
     config = tiny.changed(config, {"schedule.tune": 0.01})
-    plan, schedule = cosine(config)
-    rates.check(config, plan, schedule)
-    found = [float(schedule(step)) for step in (0, plan.steps - 1, plan.steps, 10**6)]
+    ground, schedule = cosine(config)
+    rates.check(ground, schedule)
+    last = ground.plan.steps
+    found = [float(schedule(step)) for step in (0, last - 1, last, 10**6)]
     assert found == pytest.approx([0.1, 0.0, 0.01, 0.01])
 
 
@@ -109,12 +122,12 @@ def test_no_training_has_a_rate_of_zero_throughout(method, changes, message):
     config = configured(method, changes)
     schedule = optimizers.piecewise(1.0, steps=12, drops=(4,), factor=0.0)
     with pytest.raises(ValueError, match=message):
-        rates.check(config, PLAN, schedule)
+        rates.check(grounded(config), schedule)
 
 
 def test_a_rate_that_hardly_trains_is_said(caplog):
     config = configured("one_shot", {"search.restart": "fine_tune"})
-    rates.check(config, *cosine(config, steps=400))
+    rates.check(*cosine(config, steps=400))
     assert "is at most 1.54078e-06" in caplog.text  # 0.1 (pi / 800)^2
     assert "schedule.tune" in caplog.text
 
@@ -122,7 +135,7 @@ def test_a_rate_that_hardly_trains_is_said(caplog):
 def test_a_rate_of_fine_tuning_that_nothing_reads_is_refused():
     config = configured("iterative", {"schedule.tune": 0.1})
     with pytest.raises(ValueError, match="schedule.tune = 0.1 with .*'weights'"):
-        rates.check(config, *cosine(config, 12))
+        rates.check(*cosine(config, 12))
 
 
 WINDOWS = [
@@ -137,7 +150,7 @@ WINDOWS = [
 @pytest.mark.parametrize("method, changes, expected", WINDOWS)
 def test_the_last_change_is_one_of_the_training(method, changes, expected):
     config = configured(method, {"dynamic.every": 1, **changes})
-    assert optimizer.window(config, 12) == expected
+    assert by_dynamics.window(method, config, 12) == expected
 
 
 @pytest.mark.parametrize(
@@ -148,18 +161,16 @@ def test_the_last_change_is_one_of_the_training(method, changes, expected):
         ("straight_through", {"dynamic.end": 0.02}),
         ("set", {"dynamic.every": 9}),  # changes come before step 9
         ("rigl", {"dynamic.end": 0.1}),
-        ("rigl", {"dynamic.begin": 0.2}),
     ],
 )
 def test_a_window_without_a_change_is_refused(method, changes):
     config = configured(method, {"dynamic.every": 1, **changes})
     with pytest.raises(ValueError, match=r"search.method = '.*got dynamic.begin ="):
-        optimizer.window(config, 12)
+        by_dynamics.window(method, config, 12)
 
 
 def test_a_dry_run_says_which_steps_are_trained():
-    config = configured("continued", {})
-    (text,) = dry_run._steps(config, PLAN)
+    (text,) = dry_run._steps(grounded(configured("continued", {})).plan)
     assert text == "tickets, their controls and arms train steps 0 to 12"
-    (text,) = dry_run._steps(configured("early_bird", {}), PLAN)
+    (text,) = dry_run._steps(grounded(configured("early_bird", {})).plan)
     assert "after 4 steps at the earliest" in text and "to step 12" in text

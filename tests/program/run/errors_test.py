@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from lthjax.program import progress
 from lthjax.program.build import assemble
+from lthjax.program.build.parts import key as key_of
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results
 from lthjax.saving import checkpoints
@@ -122,7 +123,7 @@ def test_nan_names_its_seed_and_the_others_go_on(tmp_path):
     changes = {"model.name": f"{__name__}:Fragile", "model.options": {}}
     config = tiny.config({**changes, "search.levels": 1})
     parts = tiny.build(config, experiment.load(config))
-    fuses = [parts.init_fn(assemble.key(seed, "init"))[0]["fuse"] for seed in range(9)]
+    fuses = [parts.init_fn(key_of(seed, "init"))[0]["fuse"] for seed in range(9)]
     whole, broken = (np.flatnonzero(np.array(fuses) <= 1 / 2).tolist() for _ in "ab")
     broken = [seed for seed in range(9) if seed not in whole][:1]
     seeds = (*broken, *whole[:2])

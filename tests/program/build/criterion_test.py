@@ -11,12 +11,13 @@ from cases import rest_slow
 from flax import linen as nn
 
 from lthjax.models import mlp
-from lthjax.program.build import assemble, by_score, compiled, linear
+from lthjax.program.build import criterion, linear
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.parts import key as key_of
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks as masks_lib
-from lthjax.pruning import scores
+from lthjax.pruning import scores, targets
 from lthjax.saving.tickets import load
 from lthjax.tickets import Trained
 
@@ -32,17 +33,16 @@ def source():
 def chosen(source, changes=None, *, key=0, target=KEPT):
     """Returns the masks that a config chooses for a network before its training."""
     config = tiny.config(changes)
-    network = compiled.network(config, source)
-    init_fn = plan_lib.initialiser(config, plan_lib.kind(source))
-    params, model_state = jax.jit(init_fn)(assemble.key(0, "init"))
+    ground = plan_lib.of(config, source)
+    params, model_state = ground.init_fn(key_of(0, "init"))
     trained = Trained(params, model_state, masks_lib.full(params))
-    prune_fn = by_score.selector(config, network, source)
-    return prune_fn(jax.random.key(key), trained, target)
+    prune_fn = criterion.selector(ground)
+    return prune_fn(jax.random.key(key), trained, targets.target(target))
 
 
 def test_a_score_reads_as_many_examples_as_are_asked_for(source):
     changes = {"search.batches": 2, "search.examples": 5}
-    draw = by_score.drawing(tiny.config(changes), source)
+    draw = criterion.drawing(tiny.config(changes), source)
     images, labels = draw(jax.random.key(0))
     assert images.shape == (2, 5, 8, 8, 1) and labels.shape == (2, 5)
 
@@ -53,7 +53,9 @@ def test_scores_by_running_statistics_know_no_statistics_of_the_batch(source):
 
     def snip(norms):
         config = tiny.config({"search.score": "snip", "search.norms": norms})
-        scored = by_score.scorer(config, network, source)
+        scored = criterion.scorer(
+            plan_lib.of(config, source)._replace(apply_fn=network)
+        )
         params = {"w": jnp.ones(2)}
         trained = Trained(params, {}, {"w": jnp.ones(2, bool)})
         examples = jnp.ones((1, 3, 8, 8, 1)), jnp.zeros((1, 3), int)
@@ -72,10 +74,10 @@ def same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
-@pytest.mark.parametrize("score", by_score.SCORES)
+@pytest.mark.parametrize("score", criterion.SCORES)
 def test_every_score_prunes_to_the_count_and_is_a_function_of_its_key(source, score):
     changes = {"search.score": score, "search.rounds": 2}
-    if by_score.SCORES[score].rounds == 1:
+    if criterion.SCORES[score].rounds == 1:
         changes["search.rounds"] = 1
     found = chosen(source, changes)
     assert masks_lib.count(found)[0] == KEPT
@@ -90,11 +92,11 @@ def test_synflow_by_name_is_the_function_on_one_image(name):
     changes = {"model.name": name, "model.options": {}, "model.width": 0.0625}
     config = tiny.config(changes | {"data.options": options, "search.score": "synflow"})
     data = experiment.load(config)
-    network = compiled.network(config, data)
-    init_fn = plan_lib.initialiser(config, plan_lib.kind(data))
-    params, state = jax.jit(init_fn)(jax.random.key(0))
+    ground = plan_lib.of(config, data)
+    network = ground.apply_fn
+    params, state = ground.init_fn(jax.random.key(0))
     trained = Trained(params, state, masks_lib.full(params))
-    score = jax.jit(by_score.scorer(config, network, data))
+    score = jax.jit(criterion.scorer(ground))
     found = score(jax.random.key(0), trained, trained.masks, None)
 
     def logits(params, images):
@@ -115,7 +117,7 @@ def test_scores_that_read_data_go_by_the_examples_that_the_key_draws(source):
 
 def test_every_corruption_changes_what_snip_keeps_and_not_how_much(source):
     clean = chosen(source, {"search.score": "snip"})
-    for name in by_score.CORRUPTIONS.keys() - {"none"}:
+    for name in criterion.CORRUPTIONS.keys() - {"none"}:
         found = chosen(source, {"search.score": "snip", "search.corrupt": name})
         assert masks_lib.count(found)[0] == KEPT
         assert not same(found, clean), name
@@ -124,7 +126,7 @@ def test_every_corruption_changes_what_snip_keeps_and_not_how_much(source):
 def test_shuffled_pixels_are_the_same_pixels_of_each_image():
     images = jnp.arange(2 * 3 * 4 * 2.0).reshape(2, 3, 4, 2)
     labels = jnp.array([0, 1])
-    shuffled, kept = by_score.CORRUPTIONS["pixels"](
+    shuffled, kept = criterion.CORRUPTIONS["pixels"](
         jax.random.key(0), images, labels, 2
     )
     assert np.array_equal(kept, labels) and not np.array_equal(shuffled, images)
@@ -221,10 +223,10 @@ class Bounded(mlp.MLP):
 def flows(source, name):
     """Returns the sums of SynFlow's scores by layer, of the network of a config."""
     config = tiny.config({"search.score": "synflow", "model.name": name})
-    network, facts = compiled.network(config, source), plan_lib.kind(source)
-    params, state = jax.jit(plan_lib.initialiser(config, facts))(jax.random.key(0))
+    ground = plan_lib.of(config, source)
+    params, state = ground.init_fn(jax.random.key(0))
     trained = Trained(params, state, masks_lib.full(params))
-    scored = jax.jit(by_score.scorer(config, network, source))
+    scored = jax.jit(criterion.scorer(ground))
     found = scored(jax.random.key(0), trained, trained.masks, None)
     return [float(leaf.sum()) for leaf in jax.tree.leaves(found)]
 
@@ -235,17 +237,16 @@ def test_a_bounded_activation_of_ours_is_linear_where_synflow_scores(source):
 
 def test_mobilenet_v2_is_scored_with_relu_and_what_has_relu_as_it_is(source):
     config = tiny.config({"model.name": "mobilenet_v2", "model.options": {}})
-    network = compiled.network(config, source)
-    assert linear.linear(config, network, source) is not network
-    config = tiny.config()
-    network = compiled.network(config, source)
-    assert linear.linear(config, network, source) is network
+    ground = plan_lib.of(config, source)
+    assert linear.linear(ground) is not ground.apply_fn
+    ground = plan_lib.of(tiny.config(), source)
+    assert linear.linear(ground) is ground.apply_fn
 
 
 @pytest.mark.parametrize("pattern", ["0x0", "0x2", "2x0", "0:4", "4:4", "5:4"])
 def test_patterns_of_nothing_are_refused(pattern):
     with pytest.raises(ValueError, match=f"got search.pattern = '{pattern}'"):
-        by_score.resolve(tiny.config({"search.pattern": pattern}))
+        criterion.resolve(tiny.config({"search.pattern": pattern}))
 
 
 @pytest.mark.parametrize(
@@ -267,12 +268,12 @@ def test_a_run_of_moving_masks_records_what_it_ends_with(method, tmp_path):
 
 def test_layers_share_by_their_shapes_where_asked(source):
     config = tiny.config({"search.scope": "erdos_renyi", "search.sparsities": (0.9,)})
-    plan = plan_lib.plan(config, plan_lib.kind(source), 32)
+    plan = plan_lib.of(config, source).plan
     shapes = [np.array(shape) for shape in plan.shapes.values()]
     ratios = [shape.sum() / shape.prod() for shape in shapes]
     (target,) = plan.targets
-    assert sum(target) == 59  # round(592 / 10)
-    densities = [n / s.prod() for n, s in zip(target, shapes, strict=True)]
+    assert target.kept == 59  # round(592 / 10)
+    densities = [n / s.prod() for n, s in zip(target.layers, shapes, strict=True)]
     # Where no layer is dense the densities are as the ratios, but for whole weights.
     slack = sum(1 / s.prod() for s in shapes) / min(densities)
     assert abs(densities[0] / densities[1] / (ratios[0] / ratios[1]) - 1) < slack

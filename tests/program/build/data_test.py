@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from lthjax.program.build import compiled
+from lthjax.program.build import data
 from lthjax.program.run import experiment
 
 
@@ -33,7 +33,8 @@ def test_no_more_images_are_evaluated_at_once_than_there_are(
         }
     )
     source = experiment.load(config)
-    assert compiled.chunk(config, source) == taken
-    _, (held_out, *_), (tested, *_) = compiled.on_device(config, source)
+    assert data.chunk(config, source) == taken
+    lying = data.run_data(config, source).lying
+    held_out, tested = lying.validation[0], lying.test[0]
     assert {held_out.shape[1], tested.shape[1]} == {taken}
     assert np.asarray(tested).nbytes <= 2 * 64 * max(taken, test)

@@ -1,0 +1,197 @@
+"""Methods whose masks change while a network trains: gradual, SET, RigL, wirings."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import dynamic
+from lthjax.program.build import levels
+from lthjax.program.build.method import Method
+from lthjax.program.build.parts import Ground, Training
+from lthjax.pruning import choose, scores
+from lthjax.pruning import masks as masks_lib
+from lthjax.tickets import Search
+from lthjax.tickets.dynamic import changing
+from lthjax.tickets.ticket import Ticket
+from lthjax.training import optimizers
+
+GROWING = ("set", "rigl")  # sparse from the start: what is pruned grows elsewhere
+# What each reads of `config.dynamic`.
+READ = {
+    "gradual": ("dynamic.every", "dynamic.begin", "dynamic.end"),
+    "set": ("dynamic.every", "dynamic.end", "dynamic.fraction"),
+    "rigl": ("dynamic.every", "dynamic.end", "dynamic.fraction"),
+    "straight_through": ("dynamic.every", "dynamic.begin", "dynamic.end"),
+    "wirings": (),
+}
+
+
+def window(name: str, config, steps: int) -> tuple[int, int]:
+    """Returns the steps between which masks change, the last of them the training's.
+
+    Args:
+      name: Of the method.
+      config: A validated config.
+      steps: Of a training.
+
+    Raises:
+      ValueError: There is no change in between.
+    """
+    given = config.dynamic
+    begin, end = round(given.begin * steps), min(round(given.end * steps), steps - 1)
+    moves = name in GROWING
+    if name != "wirings" and not 0 < given.every <= end - begin - moves:
+        raise ValueError(
+            f"search.method = {name!r} must change masks more than once in its "
+            f"window, steps {begin} to {end} of {steps}, got dynamic.begin = "
+            f"{given.begin}, dynamic.end = {given.end}, dynamic.every = {given.every}; "
+            "take a longer window, or a smaller dynamic.every"
+        )
+    return begin, end
+
+
+def spans(ground: Ground) -> list[Training]:
+    """Returns the dense training and that of every level, all from the start.
+
+    Args:
+      ground: What the method is built on.
+    """
+    plan = ground.plan
+    return [Training("ticket", n, 0, plan.steps) for n in range(len(plan.targets) + 1)]
+
+
+def check(ground: Ground) -> None:
+    """Refuses controls, which go with tickets whose masks stay.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: There are any.
+    """
+    config = ground.options
+    if config.controls:
+        raise ValueError(
+            "controls go with tickets whose masks stay, got controls = "
+            f"{tuple(config.controls)} with search.method = {config.search.method!r}; "
+            "its control is search.method = 'at_init' with search.score = 'random'"
+        )
+
+
+def optimizer(
+    name: str, ground: Ground, schedule: Callable, exclude: tuple[str, ...]
+) -> Any:
+    """Returns the optimizer that moves the masks.
+
+    How much a method prunes is data, put in when a level begins.
+
+    Args:
+      name: Of the method.
+      ground: What it is built on.
+      schedule: step -> learning rate.
+      exclude: Layers never pruned, beside the config's.
+
+    Raises:
+      ValueError: As `window`.
+    """
+    config, steps = ground.options, ground.plan.steps
+    begin, end = window(name, config, steps)
+    given = config.optimizer.to_dict()
+    del given["learning_rate"]
+    excluded = (*config.search.exclude, *exclude)
+    options = {"every": config.dynamic.every, "exclude": excluded}
+    if name == "wirings":
+        del options["every"]
+    elif name in GROWING:
+        fraction = config.dynamic.fraction
+        options |= {"until": end, "fraction": fraction, "key": jax.random.key(0)}
+        options["distribution"] = "uniform"  # of a sparsity of 0.0: any keeps all
+    else:
+        options |= {"begin": begin, "end": end}
+    if name == "straight_through":
+        options["until"] = end + 1
+    sparsity = jax.tree.map(lambda _: 0.0, _full(ground, ground.plan.sizes.values()))
+
+    def wrap(inner):
+        return dynamic.METHODS[name](inner, sparsity, **options)
+
+    return optimizers.build(given.pop("name"), schedule, wrap=wrap, **given)
+
+
+def search(
+    name: str, ground: Ground, optimizer: Any, prune_fn: Callable | None
+) -> Search:
+    """Returns the search.
+
+    Args:
+      name: Of the method.
+      ground: What it is built on.
+      optimizer: What `optimizer` returned.
+      prune_fn: Not used.
+    """
+    del prune_fn
+    plan = ground.plan
+
+    @jax.jit
+    def begin(key, params, masks, kept, start):
+        if name in GROWING:
+            drawn = scores.random(jax.random.fold_in(key, 0), params, masks)
+            masks = choose.prune(masks, drawn, kept=start)
+        state = optimizer.init(masks_lib.apply(params, masks))
+        return masks, dynamic.start(state, masks, kept, key)
+
+    def begin_fn(key, params, masks, level):
+        kept = _kept(ground, masks, level)
+        return begin(key, params, masks, *[jax.tree.map(jnp.int32, kept)] * 2)
+
+    return changing(begin_fn, levels=len(plan.targets), steps=plan.steps)
+
+
+def carried(ground: Ground, optimizer: Any, ticket: Ticket, key: jax.Array) -> Any:
+    """Returns the optimizer's state, which carries the masks, at a ticket's start.
+
+    Args:
+      ground: What the method is built on.
+      optimizer: What `optimizer` returned.
+      ticket: The ticket.
+      key: A PRNG key.
+    """
+    kept = _kept(ground, ticket.masks, ticket.level)
+    state = optimizer.init(masks_lib.apply(ticket.params, ticket.masks))
+    return dynamic.start(state, ticket.masks, kept, key)
+
+
+def _kept(ground, masks, level):
+    """Returns how many weights a level keeps, as its target says; 0 keeps all."""
+    sizes = [int(mask.size) for mask in jax.tree.leaves(masks)]
+    return ground.plan.targets[level - 1].amount if level else _full(ground, sizes)
+
+
+def _full(ground, sizes):
+    """Returns the sizes of layers as targets have them: each, or all in one."""
+    targets = ground.plan.targets
+    layered = bool(targets) and targets[0].layers is not None
+    return list(sizes) if layered else sum(sizes)
+
+
+def _shrink(config):
+    config.dynamic.every = 1
+
+
+def _method(name):
+    return Method(
+        keys=(*levels.KEYS, *READ[name]),
+        targets=levels.targets,
+        search=functools.partial(search, name),
+        spans=spans,
+        check=check,
+        optimizer=functools.partial(optimizer, name),
+        carried=carried,
+        shrink=_shrink if READ[name] else lambda config: None,
+    )
+
+
+METHODS = {name: _method(name) for name in dynamic.METHODS}

@@ -1,0 +1,257 @@
+"""The data of a run as its programs read them: on the device, or streamed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lthjax import dynamic
+from lthjax.data import augment, batches
+from lthjax.data import splits as splits_lib
+from lthjax.devices import cpu_convolutions, meshes
+from lthjax.training import steps, streamed
+
+AS_GIVEN = 500  # images
+
+
+class Lying(NamedTuple):
+    """What a training reads: the steps it spans, and the splits on the device."""
+
+    span: tuple[int, int]
+    train: tuple = ()
+    validation: tuple = ()
+    test: tuple = ()
+
+
+class RunData(NamedTuple):
+    """The data of a run: resident or streamed, one interface.
+
+    Attributes:
+      mesh: The devices that populations are trained on.
+      axis: The axis of it that batches are split over; `None` where they are not.
+      prepare: uint8 images -> normalised images.
+      fetch: (key, lying, indices) -> (images, labels): training examples, augmented
+        and normalised.
+      lying: What lies on the device, for `fetch`: nothing of what is streamed.
+      trainer: (step, apply_fn, every, shapes) -> the compiled training of a population,
+        (states, (masks, keys), span, start, stop) -> states, which gives `states` away;
+        `step` as `training.runner` takes it, `apply_fn` what is evaluated, every so
+        many steps, and `shapes` those of one network's parameters.
+      evaluation: apply_fn -> ((params, model_state) -> {metric: value} of the held-out
+        sets, compiled).
+    """
+
+    mesh: jax.sharding.Mesh
+    axis: str | None
+    prepare: Callable
+    fetch: Callable
+    lying: Lying
+    trainer: Callable
+    evaluation: Callable
+
+
+def run_data(config, source) -> RunData:
+    """Returns the data of a run, the resident ones put on the device.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+
+    Raises:
+      ValueError: As `mesh`.
+    """
+    stored = isinstance(source.train, splits_lib.Stored)
+    return (_streamed if stored else _resident)(config, source)
+
+
+def mesh(config) -> jax.sharding.Mesh:
+    """Returns the mesh that a config's populations are trained on.
+
+    Args:
+      config: A validated config.
+
+    Raises:
+      ValueError: The devices are not there, or do not divide a batch.
+    """
+    found = meshes.mesh(config.mesh.ticket, config.mesh.data)
+    parts = found.shape[meshes.DATA]
+    for name, size in (
+        ("train.batch_size", config.train.batch_size),
+        ("eval_batch", config.eval_batch),
+    ):
+        if size % parts:
+            raise ValueError(
+                f"mesh.data must divide {name}, got mesh.data = {parts}, {name} = "
+                f"{size}"
+            )
+    return found
+
+
+def axis(config) -> str | None:
+    """Returns the mesh axis that batches are split over, `None` where they are not."""
+    return meshes.DATA if mesh(config).shape[meshes.DATA] > 1 else None
+
+
+def chunk(config, source) -> int:
+    """Returns how many images are evaluated at once: `eval_batch`, or all there are.
+
+    That is the larger of the held-out splits, rounded up to what the devices divide:
+    more were padding, which takes memory by itself. `AS_GIVEN` and fewer stay what they
+    are, as another padding sums losses in another order.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+    """
+    if config.eval_batch <= AS_GIVEN:
+        return config.eval_batch
+    largest = max(splits_lib.size(x) for x in (source.validation, source.test))
+    parts = config.mesh.data
+    return min(config.eval_batch, -(-largest // parts) * parts)
+
+
+def preparation(source) -> Callable:
+    """Returns uint8 images -> normalised images."""
+    return lambda images: augment.normalise(images, source.mean, source.std)
+
+
+def augmentation(config, source, *, axis_name: str | None = None) -> Callable:
+    """Returns (key, uint8 images) -> images cropped, flipped and normalised.
+
+    Only normalised, where the host has cropped and flipped what it has read.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: The mesh axis that the batch is split over; the images are then the
+        rows of this device.
+    """
+    flip = config.data.flip and not getattr(source.train, "augmented", False)
+    options = {"padding": config.data.crop, "flip": flip, "axis_name": axis_name}
+    normalise = preparation(source)
+    return lambda key, images: normalise(augment.augment(key, images, **options))
+
+
+def forward(state: steps.State) -> Any:
+    """Returns the weights of the forward pass, whatever method trains them."""
+    return dynamic.forward(state.params, state.opt_state)
+
+
+def _resident(config, source):
+    """Returns the data as device arrays, those held out in chunks of one size."""
+    taken, shared = chunk(config, source), {"axis_name": axis(config)}
+    held_out = [
+        batches.chunks(split, taken) for split in (source.validation, source.test)
+    ]
+    splits = jax.device_put([tuple(source.train), *held_out])
+    prepare = preparation(source)
+
+    def fetching(axis_name):
+        augmented = augmentation(config, source, axis_name=axis_name)
+
+        def fetch(key, data, indices):
+            rows = meshes.share(indices, axis_name)
+            images, labels = batches.take(data.train, rows)
+            return augmented(key, images), labels
+
+        return fetch
+
+    def trainer(step, apply_fn, every, shapes):
+        evaluate = steps.evaluator(apply_fn, prepare, **shared)
+        measure = steps.validation(evaluate, every=every, forward_fn=forward)
+        batch, size = config.train.batch_size, splits_lib.size(source.train)
+        sizes = {"size": size, "batch_size": batch, "every": every}
+        one = steps.runner(step, fetching(**shared), measure, **sizes)
+        compiled = _mapped(config, shapes, one)
+        placed = meshes.copied(mesh(config), splits)
+
+        def run(states, fixed, span, start, stop):
+            return compiled(states, fixed, Lying(span, *placed), start, stop)
+
+        return run
+
+    def evaluation(apply_fn):
+        evaluate = steps.evaluator(apply_fn, prepare)
+
+        @jax.jit
+        def measure(params, model_state, held_out):
+            pairs = [evaluate(params, model_state, examples) for examples in held_out]
+            values = [value for pair in pairs for value in pair]
+            return dict(zip(steps.METRICS[1:], values, strict=True))
+
+        return lambda params, model_state: measure(params, model_state, splits[1:])
+
+    return RunData(
+        mesh(config),
+        axis(config),
+        prepare,
+        fetching(None),
+        Lying((0, 0), *splits),
+        trainer,
+        evaluation,
+    )
+
+
+def _streamed(config, source):
+    """Returns the feed that brings batches of what stays on the disk."""
+    sizes, shared = (
+        (config.train.batch_size, chunk(config, source)),
+        {"axis_name": axis(config)},
+    )
+    feed = streamed.feed(source, sizes, mesh(config), workers=config.data.workers)
+    prepare, augmented = preparation(source), augmentation(config, source)
+
+    def fetch(key, data, indices):
+        del data
+        images, labels = _called(source.train, indices)
+        return augmented(key, images), labels
+
+    def trainer(step, apply_fn, every, shapes):
+        count = steps.counter(apply_fn, prepare)
+        given = step, count, augmentation(config, source, **shared)
+        options = {"every": every, "forward_fn": forward, **shared}
+        compile_fn = functools.partial(_mapped, config, shapes)
+        return streamed.trainer(given, feed, compile_fn, **options)
+
+    def evaluation(apply_fn):
+        return streamed.evaluation(steps.counter(apply_fn, prepare), feed)
+
+    return RunData(
+        mesh(config),
+        axis(config),
+        prepare,
+        fetch,
+        Lying((0, 0)),
+        trainer,
+        evaluation,
+    )
+
+
+def _called(split, indices):
+    """Reads the examples at traced `indices` of a split that stays on the disk."""
+    shapes = splits_lib.Split(
+        jax.ShapeDtypeStruct((*indices.shape, *split.image_shape), "uint8"),
+        jax.ShapeDtypeStruct(indices.shape, "int32"),
+    )
+    return jax.pure_callback(
+        lambda taken: splits_lib.take(split, np.asarray(taken)), shapes, indices
+    )
+
+
+def _mapped(config, shapes, run_member, *, fed=False):
+    """Maps a member's run over a population and the mesh, compiled for this backend."""
+    options = cpu_convolutions.compiler_options(shapes)
+    if config.deterministic and jax.default_backend() == "gpu":
+        options = {**options, "xla_gpu_deterministic_ops": True}
+    run_all = steps.population(run_member, together=steps.together(shapes))
+    return jax.jit(
+        meshes.over(
+            mesh(config),
+            lambda states, fixed, *shared: run_all((states, *fixed), *shared),
+            fed=fed,
+        ),
+        donate_argnums=0,
+        compiler_options=options or None,
+    )

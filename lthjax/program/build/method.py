@@ -1,0 +1,88 @@
+"""What a search method is: one record, all that the program knows of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lthjax.program.build.parts import Ground, Training
+from lthjax.pruning import masks as masks_lib
+from lthjax.training import optimizers
+
+# The sections of a config of which a method reads what it names, and nothing else.
+SECTIONS = ("search", "early_bird", "forward", "dynamic")
+
+
+def _nothing(*given: Any, **more: Any) -> None:
+    """Has nothing to say."""
+    del given, more
+
+
+def kept_weights(ground: Ground) -> Callable:
+    """Returns params -> full masks, single weights, but of layers never pruned."""
+    exclude = tuple(ground.options.search.exclude)
+    return lambda params: masks_lib.full(params, exclude)
+
+
+def held_at_zero(ground: Ground, schedule: Callable, exclude: tuple[str, ...]) -> Any:
+    """Returns the config's optimizer, which holds pruned weights at zero."""
+    del exclude
+    options = ground.options.optimizer.to_dict()
+    del options["learning_rate"]
+    return optimizers.build(options.pop("name"), schedule, **options)
+
+
+def one(ground: Ground) -> dict:
+    """Returns the one variant of most methods: the search as it begins."""
+    del ground
+    return {None: lambda state: state}
+
+
+class Method(NamedTuple):
+    """All that the program knows of one search method, each field a function.
+
+    `ground` is what it is built on, `parts.Ground`. A field that a method has nothing
+    to say in keeps its default.
+
+    Attributes:
+      keys: The config keys of `SECTIONS` that it may read, or their beginnings; any
+        other of them that is set is refused by name.
+      targets: ground -> [Target], one a level; `LEARNT`: as many as are learnt.
+      search: (ground, optimizer, prune) -> `tickets.Search`.
+      spans: ground -> [Training]: the dense training, then the rounds and tickets of
+        every level.
+      check: ground -> None, which refuses what does not go together.
+      masks: ground -> (params -> full masks).
+      prune: ground -> ((key, trained, target) -> masks), or `None`.
+      rehearse: (ground, masks, prune) -> None, which tries a user's own functions on
+        shapes, once the data are there.
+      network: (ground, apply_fn) -> apply_fn, of what a round trains.
+      penalty: ground -> ((params, model_state) -> what is added to the mean loss, or
+        `None` for nothing), or `None`.
+      schedule: (ground, step -> learning rate) -> step -> learning rate.
+      optimizer: (ground, schedule, exclude) -> an optax transformation that takes
+        masks; `exclude` are layers never pruned beside those of the config.
+      carried: (ground, optimizer, ticket, key) -> the optimizer's state that a ticket
+        begins with, or `None` for a fresh one; given where masks move in training.
+      members: ground -> {label: first state of a search -> that of the variant}, what
+        is trained as one population; the label is a first logit, or `None`.
+      columns: (ground, optimizer, prune) -> ((evaluate, key, trained, level, record) ->
+        (more columns of a round's record, sentences on what makes it doubtful)), where
+        evaluate is (params, model_state) -> {metric: value}; or `None`.
+      shrink: config -> None, which makes its own keys small, for tests and `--smoke`.
+    """
+
+    keys: tuple[str, ...]
+    targets: Callable[[Ground], list]
+    search: Callable
+    spans: Callable[[Ground], list[Training]]
+    check: Callable[[Ground], None] = _nothing
+    masks: Callable[[Ground], Callable] = kept_weights
+    prune: Callable = _nothing
+    rehearse: Callable = _nothing
+    network: Callable = lambda ground, apply_fn: apply_fn
+    penalty: Callable = _nothing
+    schedule: Callable = lambda ground, schedule: schedule
+    optimizer: Callable = held_at_zero
+    carried: Callable | None = None
+    members: Callable[[Ground], dict] = one
+    columns: Callable = _nothing
+    shrink: Callable = _nothing

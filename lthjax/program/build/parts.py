@@ -1,0 +1,173 @@
+"""What a run consists of: its numbers, what a method is built on, its functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from lthjax.data import in_memory
+from lthjax.data import splits as splits_lib
+from lthjax.program.build.data import RunData
+from lthjax.program.workdir.member import Member
+from lthjax.pruning.targets import Target
+from lthjax.pruning.views import View
+from lthjax.tickets import Search
+
+# One number a use, so that adding a use never changes what another one draws.
+STREAMS = {"init": 0, "data": 1, "search": 2, "reinit": 3, "shuffle": 4, "random": 5}
+STREAMS |= {"ghosts": 6, "rescaling": 7}
+
+
+class Kind(NamedTuple):
+    """What a network must know of a data set: (h, w, c), and its classes."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+class Training(NamedTuple):
+    """A training of a chain.
+
+    Attributes:
+      arm: "search", "ticket", a control, or a way to retrain.
+      level: Of its ticket.
+      start: The step that it starts from; of a ticket that the data draw, the earliest.
+      until: The step before which it stops; `None` where the data decide on it.
+    """
+
+    arm: str
+    level: int
+    start: int
+    until: int | None
+
+
+class Plan(NamedTuple):
+    """The numbers of a run, known before any data is read.
+
+    Attributes:
+      train: Training examples.
+      steps_per_epoch: Optimizer steps in a pass over them.
+      steps: Optimizer steps of the dense training.
+      eval_every: Steps between two validations.
+      params: The number of all parameters.
+      sizes: {name: number of weights} of the prunable layers.
+      shapes: {name: shape} of them.
+      targets: What each level keeps.
+      views: {name: which axes are what} of all leaves of which it is known.
+      trainings: All of a chain, the dense one first.
+    """
+
+    train: int
+    steps_per_epoch: int
+    steps: int
+    eval_every: int
+    params: int
+    sizes: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    targets: tuple[Target, ...] = ()
+    views: dict[str, View] = {}  # noqa: RUF012
+    trainings: tuple[Training, ...] = ()
+
+
+class Ground(NamedTuple):
+    """What a method is built on.
+
+    Attributes:
+      options: The validated config.
+      method: The record of the method, `method.Method`.
+      facts: What is known of the data set: image_shape, num_classes.
+      plan: The numbers of the run; `targets` asks for those that are none yet.
+      module: The network, a flax module.
+      init_fn: key -> (params, model_state) of it.
+      apply_fn: (params, model_state, images, train) -> (logits, model_state).
+      shapes: Of all parameters.
+      source: The data set; `None` where nothing is read, in dry runs and checks.
+    """
+
+    options: Any
+    method: Any
+    facts: Any
+    plan: Plan
+    module: Any
+    init_fn: Callable
+    apply_fn: Callable
+    shapes: Any
+    source: in_memory.Source | None = None
+
+
+class Options(NamedTuple):
+    """What the loop is asked for, none of which changes what a program computes.
+
+    Attributes:
+      members: The chains.
+      controls: Tickets to compare with, names.
+      studies: Figures beside the curve, names.
+      best_by: The measure that chooses the best step.
+      teacher: A folder with the network to distil from; "": the run's own dense one.
+      logging: `config.logging`.
+    """
+
+    members: tuple[Member, ...]
+    controls: tuple[str, ...]
+    studies: tuple[str, ...]
+    best_by: str
+    teacher: str
+    logging: Any
+
+
+class Parts(NamedTuple):
+    """The functions and arrays of a run; after it no config is passed on.
+
+    Attributes:
+      plan: Its numbers.
+      options: What is asked of the loop.
+      init_fn: key -> (params, model_state) of one network.
+      apply_fn: (params, model_state, images, train) -> (logits, model_state).
+      masks_fn: params -> full masks.
+      prune_fn: (key, trained, target) -> masks; `None` for a method without one.
+      tx: The optimizer.
+      begin: ticket -> training.State.
+      run: (states, (masks, keys), span, start, stop) -> states, of a population whose
+        tickets train over the steps `span`; `states` are given away.
+      search: The search, stepped member by member.
+      control: (arm, key, ticket) -> ticket.
+      data: The data on the devices, or what streams them.
+      variants: {label: first state of a search -> that of the variant}.
+      moving: Whether masks change while a network is trained.
+      prepare: job -> ticket, what is done once before a job's training.
+      handed: job -> what its steps are handed: masks.
+      describe: (job, masks) -> more columns of its record.
+      examine: (key, trained, level, record) -> (what the record of a round of the
+        search adds, sentences on what makes it doubtful).
+      arms: {(arm, level): the functions of what is retrained with tweaks}.
+    """
+
+    plan: Plan
+    options: Options
+    init_fn: Callable
+    apply_fn: Callable
+    masks_fn: Callable
+    prune_fn: Callable | None
+    tx: Any
+    begin: Callable
+    run: Callable
+    search: Search
+    control: Callable
+    data: RunData
+    variants: dict[Any, Callable]
+    moving: bool = False
+    prepare: Callable = lambda job: job.ticket
+    handed: Callable = lambda job: job.ticket.masks
+    describe: Callable = lambda job, masks: {}
+    examine: Callable | None = None
+    arms: dict[tuple[str, int], Any] = {}  # noqa: RUF012
+
+
+def kind(source: in_memory.Source) -> Kind:
+    """Returns the image shape and the number of classes of a loaded set."""
+    return Kind(splits_lib.image_shape(source.train), source.num_classes)
+
+
+def key(seed: int, stream: str) -> jax.Array:
+    """Returns the PRNG key of one use of a seed."""
+    return jax.random.fold_in(jax.random.key(seed), STREAMS[stream])
