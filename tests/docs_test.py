@@ -6,11 +6,14 @@ import pkgutil
 import re
 import sys
 
+import jax
 import jax.numpy as jnp
+import optax
 import pytest
 import tiny
 from paths import ROOT
 
+import lthjax
 from lthjax import moved
 from lthjax.program.config import defaults, validate
 from lthjax.program.run import experiment
@@ -25,6 +28,7 @@ PAGES = sorted(path for path in PAGES if path.name != "keys.md")  # that is made
 EXAMPLES = [path for path in PAGES if "```python\n" in path.read_text()]
 CHAPTERS = ("pruning", "dynamic", "gates", "channels")
 ALONE = ("training.zeros", "forward_selection.neurons")
+QUICK = ("masks", "pattern_names", "sparsities", "views", "kinds", "carrying", "zeros")
 
 
 def blocks(path):
@@ -34,7 +38,7 @@ def blocks(path):
 
 
 def modules():
-    """Returns the names of the modules whose docstrings have examples."""
+    """Yields the names of the modules whose docstrings may have examples."""
     for chapter in CHAPTERS:
         folder = str(ROOT / "lthjax" / chapter)
         names = [info.name for info in pkgutil.iter_modules([folder])]
@@ -91,10 +95,16 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+def marked(name):
+    quick = name.rpartition(".")[2] in QUICK
+    return name if quick else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in sorted(modules())])
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)
-    failed, _ = doctest.testmod(module, verbose=False)
+    given = {"jax": jax, "jnp": jnp, "optax": optax, "lth": lthjax}
+    failed, _ = doctest.testmod(module, extraglobs=given)
     assert not failed
 
 
