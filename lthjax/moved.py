@@ -58,7 +58,7 @@ PLACES = {
         "planning": "lthjax.program.build.plan",
         "populations": "lthjax.program.run.population",
         "processes": "lthjax.devices.processes",
-        "programs": "lthjax.program.build.compiled",
+        "programs": "lthjax.program.build.data",
         "progress": "lthjax.program.progress",
         "rates": "lthjax.program.build.rates",
         "recipes": "lthjax.program.build.recipes",
