@@ -23,7 +23,7 @@ PLACES = {
         "config": "lthjax.program.config.files",
         "costs": "lthjax.analysis.costs",
         "cpu": "lthjax.devices.cpu_convolutions",
-        "criteria": "lthjax.program.build.by_score",
+        "criteria": "lthjax.program.build.criterion",
         "curvature": "lthjax.analysis.curvature",
         "cuts": "lthjax.pruning.cuts",
         "defaults": "lthjax.program.config.defaults",
