@@ -40,7 +40,8 @@ def penalty(params: Params) -> jax.Array:
     References:
       Liu et al., 2017, arXiv:1708.06519.
     """
-    return sum(jnp.sum(jnp.abs(gamma)) for gamma in scales(params).values())
+    total: Any = sum(jnp.sum(jnp.abs(gamma)) for gamma in scales(params).values())
+    return total
 
 
 def scales(params: Params) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def compact(
     model = model.model if isinstance(model, Slim) else model
     silent = _silent(model)
     left = {group.name: _left(applied, group, silent) for group in found}
-    cuts = {}
+    cuts: dict[str, dict[int, Any]] = {}
     for group in found:
         indices = left[group.name]
         widths |= dict.fromkeys(group.producers, len(indices))
@@ -197,14 +197,15 @@ def speed_up(
       compiler_options: For `jax.jit`: `cpu_convolutions.compiler_options(params)`.
     """
     runs = {
-        "whole": _timed(model, *trees, images, compiler_options),
-        "small": _timed(*small, images, compiler_options),
+        "whole": _timed((model, *trees), images, compiler_options),
+        "small": _timed(small, images, compiler_options),
     }
     taken = measure.in_turns(runs, rounds, seconds)
     return taken["whole"] / taken["small"]
 
 
-def _timed(model, params, state, images, options) -> Callable:
+def _timed(network, images, options) -> Callable:
+    model, params, state = network
     forward = jax.jit(
         lambda params, state, images: models.apply(
             model, params, state, images, train=False

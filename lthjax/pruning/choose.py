@@ -103,7 +103,7 @@ def kept_count(total: int, sparsity: float) -> int:
 def in_rounds(
     score_fn: Callable,
     masks: Masks,
-    counts: Sequence[int] | jax.Array,
+    counts: Sequence[int] | jax.Array | np.ndarray,
     *,
     revive: bool = False,
     minimum: int = 0,
@@ -156,7 +156,7 @@ prune_in_rounds = in_rounds  # its name where no chapter says what is done in ro
 def rounds(
     score_fn: Callable,
     masks: Masks,
-    counts: Sequence[int] | jax.Array,
+    counts: Sequence[int] | jax.Array | np.ndarray,
     *,
     revive: bool = False,
     minimum: int = 0,

@@ -101,7 +101,8 @@ def judged(names: list[str], cut: Cut, *, by_layer: bool = False) -> str:
         and some had to go, or a layer lost all its weights by index: some had the score
         of the cut, at which other layers kept theirs.
     """
-    cut = Cut(*(np.atleast_2d(jax.device_get(field)) for field in cut))
+    fields: Any = (np.atleast_2d(jax.device_get(field)) for field in cut)
+    cut = Cut(*fields)
     tied = []
     for i in range(len(cut.at)):
         row = Cut(*(field[i] for field in cut))
@@ -208,8 +209,8 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
     Raises:
       ValueError: The trees or the shapes differ, or a score is no real number.
     """
-    structure = jax.tree.structure(masks)
-    if jax.tree.structure(scores) != structure:
+    structure: Any = jax.tree.structure(masks)
+    if structure != jax.tree.structure(scores):
         names = masks_lib.names(masks), masks_lib.names(scores)
         said = "none for {}", "scores of {}, which is not pruned"
         rows = masks_lib.apart(*names, *said)

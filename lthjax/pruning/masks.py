@@ -118,7 +118,7 @@ def count(masks: Masks) -> tuple[jax.Array, int]:
       (Array(2, dtype=int32), 3)
     """
     leaves = jax.tree.leaves(masks)
-    kept = sum(jnp.sum(mask, dtype=jnp.int32) for mask in leaves)
+    kept: Any = sum(jnp.sum(mask, dtype=jnp.int32) for mask in leaves)
     return kept, sum(mask.size for mask in leaves)
 
 
@@ -187,11 +187,15 @@ def alike(params: Params, masks: Masks) -> None:
     Raises:
       ValueError: There is not, with the names of the leaves.
     """
-    structures = [jax.tree.structure(t, is_leaf=_is_none) for t in (params, masks)]
+    structures: list[Any] = [
+        jax.tree.structure(t, is_leaf=_is_none) for t in (params, masks)
+    ]
     if structures[0] == structures[1]:
         return
-    pair = [_all_names(tree) for tree in (params, masks)]
-    rows = apart(*pair, "masks without {}", "masks of {}, which is no parameter")
+    wanted, found = _all_names(params), _all_names(masks)
+    rows = apart(
+        wanted, found, "masks without {}", "masks of {}, which is no parameter"
+    )
     rows = rows or [f"masks = {structures[1]} for params = {structures[0]}"]
     raise ValueError(
         "masks must have the structure of the parameters, a bool array or None for "

@@ -257,7 +257,7 @@ _HOMOGENEOUS = (
     *("dynamic_slice", "dynamic_update_slice", "broadcast_in_dim", "reshape"),
     *("transpose", "copy", "copy_p", "optimization_barrier", "name"),
 )
-_RULES = {
+_RULES: dict[str, Callable] = {
     **dict.fromkeys(_CALLS, _called),
     **dict.fromkeys(_HOMOGENEOUS, _homogeneous),
     **dict.fromkeys(("dot_general", "conv_general_dilated"), _contraction),

@@ -19,7 +19,7 @@ from lthjax.pruning.views import Views
 FORMS = {"blocks": r"(\d+)x(\d+)", "n_of_m": r"(\d+):(\d+)"}
 
 
-def parse(name: str) -> tuple[str, tuple[int, ...]]:
+def parse(name: str) -> tuple[str, tuple[Any, ...]]:
     """Returns (kind, numbers) of a pattern's name: ("blocks", (4, 4)) of "4x4".
 
     Raises:
@@ -91,11 +91,12 @@ def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Calla
         return lambda masks, found, target: patterns.n_of_m(
             masks, found, *numbers, views=views
         )
-    select = {
+    selects: dict[str, Callable] = {
         "weights": choose.prune,
         "channels": functools.partial(patterns.channels, views=views),
         "blocks": functools.partial(patterns.blocks, shape=numbers, views=views),
-    }[kind]
+    }
+    select = selects[kind]
     return lambda masks, found, target: select(
         masks, found, kept=target, minimum=minimum
     )

@@ -23,11 +23,9 @@ class Target(NamedTuple):
     @property
     def counts(self) -> tuple[int, ...]:
         """The numbers that it consists of; none of what is learnt."""
-        return (
-            (self.kept,) * (self.kept is not None)
-            if self.layers is None
-            else (self.layers)
-        )
+        if self.layers is not None:
+            return self.layers
+        return () if self.kept is None else (self.kept,)
 
 
 LEARNT = Target()

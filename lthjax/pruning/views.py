@@ -142,7 +142,7 @@ def ruled(params: Params, rules: Sequence[tuple[str, str]]) -> dict[str, View]:
     """
     rows = jax.tree_util.tree_leaves_with_path(params)
     shapes = {masks_lib.path_name(path): tuple(leaf.shape) for path, leaf in rows}
-    found = {}
+    found: dict[str, View] = {}
     for pattern, text in map(_rule, rules):
         matched = {n: s for n, s in shapes.items() if re.search(pattern, n)}
         if not matched:
@@ -204,7 +204,10 @@ def restored(x: Any, view: View, shape: Sequence[int]) -> Any:
 def sizes(shape: Sequence[int], view: View) -> tuple[int, int, int, int]:
     """Returns how many copies, pixels of a window, inputs and outputs a leaf has."""
     groups = view.copies, view.space, view.inputs, view.outputs
-    return tuple(math.prod(shape[axis] for axis in group) for group in groups)
+    copies, space, inputs, outputs = (
+        math.prod(shape[axis] for axis in group) for group in groups
+    )
+    return copies, space, inputs, outputs
 
 
 def _is_leaf(x):

@@ -132,7 +132,8 @@ def marked(opt_state: Any) -> tuple[Any, list[tuple], list[str]]:
       elsewhere; a (sentence, count, its first value) for each count that is not known
       to be either; the names of the states that do not step at every step.
     """
-    doubts, paced = [], []
+    doubts: list[tuple] = []
+    paced: list[str] = []
     return _marked(opt_state, "", frozenset(), doubts, paced), doubts, paced
 
 

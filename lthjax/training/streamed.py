@@ -7,7 +7,7 @@ device, in the same form: (states, (masks, keys), span, start, stop) -> states.
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,8 @@ def feed(
     rows = [meshes.own_rows(mesh, size) for size in sizes]
     sharding = meshes.by_rows(mesh)
     place_fn = jax.device_put if meshes.trivial(mesh) else read_ahead.placed(sharding)
-    held_out = read_ahead.HeldOut((source.validation, source.test), sizes[1], rows[1])
+    parts: Any = source.validation, source.test
+    held_out = read_ahead.HeldOut(parts, sizes[1], rows[1])
 
     def opened(asked, start):
         keys, until = asked

@@ -171,10 +171,11 @@ def stepped(
     if all(at is None for at in marks):
         return inner.update(grads, state, params, **extra)
     fresh = inner.init(jax.tree.map(jnp.zeros_like, params))
-    if jax.tree.structure(fresh) == jax.tree.structure(state):
+    structure: Any = jax.tree.structure(state)
+    if structure == jax.tree.structure(fresh):
         state = _put(marks, params, masks, state, fresh)
     updates, after = inner.update(grads, state, params, **extra)
-    if jax.tree.structure(after) != jax.tree.structure(state):
+    if structure != jax.tree.structure(after):
         marks = mirrors(inner, after, params, apart=FED)
     return updates, _put(marks, params, masks, after)
 
@@ -236,7 +237,8 @@ def mirrors(
     index = {tuple(path): i for i, (path, _) in enumerate(rows)}
     shapes = [jnp.shape(w) for _, w in rows]
     total = sum(w.size for _, w in rows)
-    found, doubtful = [], False
+    found: list[int | None] = []
+    doubtful = False
     for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=hidden):
         if hidden(leaf):
             found += [None] * len(jax.tree.leaves(leaf))
