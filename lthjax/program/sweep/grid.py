@@ -294,11 +294,13 @@ def _members(config):
 
 
 def _gated(config):
-    """Says whether a config's method has gates; one that is unknown has none."""
-    try:
+    """Says whether a config's method has gates, which begin at several logits.
+
+    A user's own method is not imported for it: it has gates if their logits are set.
+    """
+    if config.search.method in methods.METHODS:
         return methods.reads(config.search.method, LOGITS)
-    except ValueError:
-        return False
+    return files.flat(config)[LOGITS] != files.flat(files.default())[LOGITS]
 
 
 def _without_gates(config):
