@@ -135,7 +135,7 @@ PLACES = {
         "save_trained": "lthjax.saving.tickets:save_trained",
     },
     "lthjax.training": {
-        "CACHE": "lthjax.training.steps:CACHE",
+        "CACHE": "lthjax.training.members:CACHE",
         "starter": "lthjax.training.steps:starter",
     },
 }

@@ -2,6 +2,7 @@ from . import channels as channels
 from . import convex_hull as convex_hull
 from . import cut_network as cut_network
 from . import gram as gram
+from . import layer_growth as layer_growth
 from . import neurons as neurons
 from . import pretraining_bound as pretraining_bound
 from . import two_layer as two_layer

@@ -1,4 +1,6 @@
+from . import evaluate as evaluate
 from . import losses as losses
+from . import members as members
 from . import optimizers as optimizers
 from . import schedules as schedules
 from . import steps as steps

@@ -13,12 +13,17 @@ import optax
 from jax import lax
 
 from lthjax.data import batches
-from lthjax.devices import meshes
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
 from lthjax.training import losses, optimizers
+from lthjax.training.evaluate import counter as counter
+from lthjax.training.evaluate import evaluator as evaluator
+from lthjax.training.members import CACHE as CACHE
+from lthjax.training.members import member as member
+from lthjax.training.members import population as population
+from lthjax.training.members import stack as stack
+from lthjax.training.members import together as together
 
-CACHE = 1_200_000  # weights that the caches of a CPU hold, with their momenta
 METRICS = (
     "train_loss",
     "validation_loss",
@@ -261,103 +266,3 @@ def validation(
         return state._replace(curve=curve, loss=loss)
 
     return measure
-
-
-def counter(apply_fn: Callable, prepare_fn: Callable) -> Callable:
-    """Returns (params, model_state, chunk) -> sums over the images of a chunk.
-
-    The sums [3] are of losses, in nats, of correct answers, and of weights; a chunk is
-    (images [batch, ...], labels [batch], weights [batch]), as `evaluator` has them.
-
-    Args:
-      apply_fn: (params, model_state, images, train) -> (logits, state).
-      prepare_fn: uint8 images -> normalised images.
-    """
-
-    def count(params, model_state, chunk):
-        images, labels, weights = chunk
-        logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
-        loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
-        correct = jnp.sum(losses.correct(logits, labels) * weights)
-        return jnp.stack([loss, correct, jnp.sum(weights)])
-
-    return count
-
-
-def evaluator(
-    apply_fn: Callable, prepare_fn: Callable, *, axis_name: str | None = None
-) -> Callable:
-    """Returns (params, model_state, examples) -> (mean loss in nats, accuracy).
-
-    `examples` are (images [n, batch, ...], labels [n, batch], weights [n, batch]), the
-    weights 1, or 0 for what only fills the last batch: `batches.chunks`.
-
-    Args:
-      apply_fn: (params, model_state, images, train) -> (logits, state).
-      prepare_fn: uint8 images -> normalised images.
-      axis_name: The mesh axis whose devices share every batch and add up their sums.
-    """
-
-    count = counter(apply_fn, prepare_fn)
-
-    def evaluate(params, model_state, examples):
-        def add(sums, chunk):
-            rows = meshes.share(chunk, axis_name)
-            return sums + count(params, model_state, rows), None
-
-        sums, _ = lax.scan(add, jnp.zeros(3), tuple(examples))
-        loss, correct, total = sums if axis_name is None else lax.psum(sums, axis_name)
-        return loss / total, correct / total
-
-    return evaluate
-
-
-def population(fn: Callable, *, together: int | None = None) -> Callable:
-    """Maps `fn(member, *shared)` over members stacked on a leading axis.
-
-    Args:
-      fn: A pure function of one member and of what all members share.
-      together: How many members are computed at once, by `vmap`, with the numbers of
-        separate runs but for rounding, one such group after the other; `None` for all.
-        With 1, `lax.map`, they have the bits of separate runs.
-    """
-
-    def mapped(members, *shared):
-        def one(member):
-            return fn(member, *shared)
-
-        count = len(jax.tree.leaves(members)[0])
-        if together is None or 1 < count <= together:
-            return jax.vmap(one)(members)
-        return lax.map(one, members, batch_size=None if together == 1 else together)
-
-    return mapped
-
-
-def together(params: Params) -> int | None:
-    """Returns how many members of a population train fastest at once here.
-
-    All of them, `None`, on an accelerator, which a small network leaves idle. On a CPU
-    `vmap` turns convolutions into grouped ones, slower than one after the other, and
-    members whose weights do not fit into its caches wait for the memory: a step of 64
-    LeNet-300-100 took 1.3 times as long all at once as in groups of four.
-
-    Args:
-      params: The parameters of one network, or their shapes.
-    """
-    leaves = jax.tree.leaves(params)
-    if jax.default_backend() != "cpu":
-        return None
-    if any(len(w.shape) > 2 for w in leaves):
-        return 1
-    return max(1, CACHE // sum(w.size for w in leaves))
-
-
-def stack(trees: list) -> Any:
-    """Stacks trees of equal structure on a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def member(tree: Any, index: int) -> Any:
-    """Returns one member of a stacked tree."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lthjax import models
-from lthjax.analysis import comparison
+from lthjax.analysis import barriers
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
 from lthjax.pruning import masks as masks_lib
@@ -51,7 +51,7 @@ def _along(apply_fn, evaluate_fn, ends, data):
         return 1 - evaluate_fn(params, model_state, examples)[1]
 
     recompute = None if images is None else _recomputed(apply_fn, images)
-    found = comparison.barrier(error, *ends, points=POINTS, recompute_fn=recompute)
+    found = barriers.barrier(error, *ends, points=POINTS, recompute_fn=recompute)
     return found.height, found.errors
 
 
@@ -64,7 +64,7 @@ def _recomputed(apply_fn, images):
             return logits, models.statistics(after)
 
         moving = models.statistics(model_state)
-        return {**model_state, **comparison.recomputed(passed, images)(params, moving)}
+        return {**model_state, **barriers.recomputed(passed, images)(params, moving)}
 
     return recompute
 

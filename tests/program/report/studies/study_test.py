@@ -11,7 +11,7 @@ import tiny
 from PIL import Image
 
 from lthjax import models, tickets
-from lthjax.analysis import comparison, costs
+from lthjax.analysis import barriers, comparison, costs
 from lthjax.data import in_memory
 from lthjax.program import progress
 from lthjax.program.report.studies import barrier, study
@@ -158,9 +158,7 @@ def test_barriers_are_of_recomputed_statistics(run, network):
     expected = errors.max() - (errors[0] + errors[-1]) / 2
     np.testing.assert_allclose(row["barrier"], expected, atol=2e-6)
     _, end = members(1, 1)
-    state = comparison.recomputed(apply_fn, network.training)(
-        end.params, end.model_state
-    )
+    state = barriers.recomputed(apply_fn, network.training)(end.params, end.model_state)
     _, accuracy = network.evaluate(end.params, state, network.examples)
     np.testing.assert_allclose(errors[-1], 1 - accuracy, atol=1e-6)
 
