@@ -2,6 +2,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 from cases import rest_slow
@@ -28,22 +29,7 @@ IMAGES = jax.random.normal(jax.random.key(5), (2, 16, 16, 3))
 
 @functools.cache
 def network(name):
-    """Returns a network whose norms and biases are not at their trivial start."""
-    options, width = NETWORKS[name], TINY.get(name, 1.0)
-    model = models.build(name, 3, width=width, options=options)
-    shapes = jax.eval_shape(
-        lambda key: models.initialise(model, key, IMAGES), jax.random.key(0)
-    )
-    leaves, structure = jax.tree.flatten(shapes)
-    rng = np.random.default_rng(0)
-    moved = [
-        rng.uniform(0.2, 1.5, w.shape)
-        if w.ndim == 1
-        else rng.normal(0, np.prod(w.shape[:-1]) ** -0.5, w.shape)
-        for w in leaves
-    ]
-    moved = [jnp.asarray(w, jnp.float32) for w in moved]
-    return model, *jax.tree.unflatten(structure, moved)
+    return networks.drawn(name, IMAGES, NETWORKS[name], TINY.get(name, 1.0))
 
 
 def drawn(found, seed=0):

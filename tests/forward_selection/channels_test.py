@@ -2,6 +2,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 from cases import rest_slow
@@ -29,22 +30,8 @@ BATCH = IMAGES, LABELS
 
 @functools.cache
 def network(name):
-    """Returns a network of random weights, norms and statistics."""
-    options, width = NETWORKS[name], WIDTH.get(name, 1.0)
-    model = models.build(name, 3, width=width, options=options)
-    shapes = jax.eval_shape(
-        lambda key: models.initialise(model, key, IMAGES), jax.random.key(0)
-    )
-    leaves, structure = jax.tree.flatten(shapes)
-    rng = np.random.default_rng(0)
-    drawn = [
-        rng.uniform(0.2, 1.5, w.shape)
-        if w.ndim == 1
-        else rng.normal(0, np.prod(w.shape[:-1]) ** -0.5, w.shape)
-        for w in leaves
-    ]
-    drawn = [jnp.asarray(w, jnp.float32) for w in drawn]
-    return channels_lib.Network(model, *jax.tree.unflatten(structure, drawn))
+    given = NETWORKS[name], WIDTH.get(name, 1.0)
+    return channels_lib.Network(*networks.drawn(name, IMAGES, *given))
 
 
 @functools.cache

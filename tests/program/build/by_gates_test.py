@@ -14,7 +14,7 @@ from cases import rest_slow
 from paths import ROOT
 
 from lthjax.gates import hard_concrete, sigmoid
-from lthjax.program.build import assemble, gate_rounds, parts, plan, round_columns
+from lthjax.program.build import gate_rounds, parts, plan, round_columns
 from lthjax.program.build import network as network_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
@@ -24,6 +24,8 @@ from lthjax.pruning import masks, targets
 from lthjax.saving import checkpoints
 from lthjax.saving.tickets import load as load_ticket
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 GATED = {
     "search.method": "continuous",
     "search.rewind_to": 2,  # at step 1 all are the dense network: c sigmoid(s0) = 1
@@ -32,11 +34,6 @@ GATED = {
 }
 CONFIGS = ROOT / "configs"
 TOTAL = 64 * 8 + 8 * 10
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch):
-    monkeypatch.setattr(assemble, "build", tiny.build)
 
 
 @pytest.fixture(scope="module")

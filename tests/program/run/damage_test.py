@@ -14,18 +14,14 @@ from faulty_disk import flip
 
 from lthjax.data import fingerprints
 from lthjax.data import on_disk as on_disk_lib
-from lthjax.program.build import assemble
 from lthjax.program.config import files
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, origin, results
 from lthjax.saving import checkpoints
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch):
-    monkeypatch.setattr(assemble, "build", tiny.build)
 
 
 @pytest.fixture(scope="module")

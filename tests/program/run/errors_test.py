@@ -18,10 +18,7 @@ from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results
 from lthjax.saving import checkpoints
 
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch):
-    monkeypatch.setattr(assemble, "build", tiny.build)
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 BAD = [

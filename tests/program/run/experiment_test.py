@@ -19,16 +19,13 @@ from lthjax.pruning import masks as masks_lib
 from lthjax.saving.tickets import load as load_ticket
 from lthjax.training import steps
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 KEYS = "level seed arm sparsity kept prunable train_loss validation_accuracy"
 KEYS += " test_accuracy steps seconds best_step best_validation_accuracy"
 KEYS += " best_test_accuracy layers collapsed"
 WEIGHTS = {"dense1/kernel": 64 * 8, "head/kernel": 8 * 10}
 TOTAL = sum(WEIGHTS.values())
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch):
-    monkeypatch.setattr(assemble, "build", tiny.build)
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ from cases import rest_slow
 
 from lthjax.forward_selection import channels
 from lthjax.program import progress
-from lthjax.program.build import assemble
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results
 from lthjax.saving import checkpoints
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 WRITES = ((checkpoints, "save"), (results, "append"), (results, "write"))
 WRITES += ((shutil, "rmtree"),)
@@ -54,11 +55,6 @@ ARMS = ("ticket", "shuffle")
 
 class Killed(BaseException):
     """What no `except Exception` catches."""
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch):
-    monkeypatch.setattr(assemble, "build", tiny.build)
 
 
 def changed_at(path):

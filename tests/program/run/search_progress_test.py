@@ -7,10 +7,11 @@ import shutil
 import pytest
 import tiny
 
-from lthjax.program.build import assemble
 from lthjax.program.run import experiment, population
 from lthjax.program.run.search_progress import CollapsedError
 from lthjax.program.workdir import results
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 LAST = -3.0  # no gate that begins there opens in a few steps
 CHANGES = {
@@ -22,11 +23,6 @@ CHANGES = {
     "search.gates.initial": (LAST, 0.1),
 }
 TOTAL = 64 * 8 + 8 * 10
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch):
-    monkeypatch.setattr(assemble, "build", tiny.build)
 
 
 @pytest.fixture(scope="module")
