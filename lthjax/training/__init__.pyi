@@ -1,9 +1,11 @@
 from . import losses as losses
+from . import objective as objective
 from . import optimizers as optimizers
 from . import schedules as schedules
 from . import steps as steps
 from . import streamed as streamed
 from . import zeros as zeros
+from .objective import Objective as Objective
 from .schedules import at_step as at_step
 from .steps import METRICS as METRICS
 from .steps import State as State
