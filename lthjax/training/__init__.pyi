@@ -1,3 +1,4 @@
+from . import evaluate as evaluate
 from . import losses as losses
 from . import objective as objective
 from . import optimizers as optimizers
@@ -5,13 +6,13 @@ from . import schedules as schedules
 from . import steps as steps
 from . import streamed as streamed
 from . import zeros as zeros
+from .evaluate import counter as counter
+from .evaluate import evaluator as evaluator
 from .objective import Objective as Objective
 from .schedules import at_step as at_step
 from .steps import METRICS as METRICS
 from .steps import State as State
 from .steps import begin as begin
-from .steps import counter as counter
-from .steps import evaluator as evaluator
 from .steps import member as member
 from .steps import plain as plain
 from .steps import points as points
