@@ -88,8 +88,10 @@ def starter(
       points: As for `begin`.
       objective: Likewise.
     """
-    room = {"points": points, "objective": objective}
-    compiled = jax.jit(lambda ticket: begin(tx, ticket._replace(step=0), **room))
+
+    @jax.jit
+    def compiled(ticket):
+        return begin(tx, ticket._replace(step=0), points=points, objective=objective)
 
     def start(ticket):
         state = compiled(ticket)

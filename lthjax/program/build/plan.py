@@ -1,5 +1,6 @@
 """The numbers of a run, known before data are read; what a method is built on."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from lthjax.program.build import methods, network, spans
 from lthjax.program.build.parts import Ground, Options, Plan, kind
 from lthjax.program.workdir.member import Member
 from lthjax.pruning import masks as masks_lib
+from lthjax.training import objective
 
 
 def ground(config, facts, train: int, source=None) -> Ground:
@@ -41,6 +43,7 @@ def ground(config, facts, train: int, source=None) -> Ground:
     steps = config.train.steps or config.train.epochs * epoch
     module = network.model(config, facts)
     checks.shapes(module, config.model.name, facts)
+    _check_classes(module, config, facts)
     shapes, views = network.views(config, facts)
     count = sum(w.size for w in jax.tree.leaves(shapes))
     every = config.eval_every or epoch
@@ -56,6 +59,19 @@ def ground(config, facts, train: int, source=None) -> Ground:
     found = found._replace(plan=found.plan._replace(targets=targets))
     trainings = tuple(spans.trainings(found))
     return found._replace(plan=found.plan._replace(trainings=trainings))
+
+
+def _check_classes(module, config, facts):
+    """Refuses labels that are no classes, before anything is trained on them."""
+    if facts.label_dtype == "int32" and not facts.label_shape:
+        return
+    key, batch = jax.random.key(0), 2
+    inputs = jax.ShapeDtypeStruct((batch, *facts.image_shape), facts.dtype)
+    labels = jax.ShapeDtypeStruct((batch, *facts.label_shape), facts.label_dtype)
+    state = jax.eval_shape(network.initialiser(config, facts), key)
+    apply_fn = functools.partial(network.applied(module), train=False)
+    outputs, _ = jax.eval_shape(apply_fn, *state, inputs)
+    objective.check(objective.CLASSIFICATION, outputs, labels, name="classification")
 
 
 def of(config, source) -> Ground:
