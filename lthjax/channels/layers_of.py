@@ -47,6 +47,13 @@ def groups(model: nn.Module, params: Params) -> tuple[Group, ...]:
 
     Raises:
       ValueError: The network is none of these, or the parameters have no group of it.
+
+    Example:
+      >>> model = lth.models.build("mlp", 2, options={"hidden": (3,)})
+      >>> kernels = {"dense1": jnp.ones((4, 3)), "head": jnp.ones((3, 2))}
+      >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+      >>> lth.channels.groups(model, params)
+      (Group(name='dense1', producers=('dense1',), consumer='head', size=3),)
     """
     model = getattr(model, "model", model)
     shapes = {name: leaf.shape for name, leaf in named(params).items()}
@@ -168,6 +175,13 @@ def full(params: Params, found: tuple[Group, ...]) -> Masks:
     Args:
       params: The parameters.
       found: The groups.
+
+    Example:
+      >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
+      >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+      >>> groups = (lth.channels.Group("first", ("first",), "last", 3),)
+      >>> lth.masks.layers(lth.channels.full(params, groups))
+      {'first/kernel': (12, 12), 'last/kernel': (6, 6)}
     """
     names = set()
     for group in found:
@@ -188,6 +202,15 @@ def spread(
       masks: Of `full`, or inside it.
       kept: {name of a group: bool [size]}; groups that are absent stay whole.
       found: The groups.
+
+    Example:
+      >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
+      >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+      >>> groups = (lth.channels.Group("first", ("first",), "last", 3),)
+      >>> stay = {"first": jnp.array([True, False, False])}
+      >>> masks = lth.channels.spread(lth.channels.full(params, groups), stay, groups)
+      >>> lth.masks.layers(masks)
+      {'first/kernel': (4, 12), 'last/kernel': (2, 6)}
     """
     byname = named(masks)
     for group in found:
@@ -210,6 +233,13 @@ def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
     Args:
       masks: A mask tree that has the leaves of `full`.
       found: The groups.
+
+    Example:
+      >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
+      >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+      >>> groups = (lth.channels.Group("first", ("first",), "last", 3),)
+      >>> lth.channels.kept(lth.channels.full(params, groups), groups)
+      {'first': Array([ True,  True,  True], dtype=bool)}
     """
     byname = named(masks)
     result = {}
@@ -231,6 +261,14 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
       params: The parameters.
       weights: {name of a group: float [size]}.
       found: The groups.
+
+    Example:
+      >>> kernels = {"first": jnp.ones((4, 2)), "last": jnp.ones((2, 1))}
+      >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+      >>> groups = (lth.channels.Group("first", ("first",), "last", 2),)
+      >>> weights = {"first": jnp.array([0.5, 2.0])}
+      >>> lth.channels.fold(params, weights, groups)["last"]["kernel"][:, 0]
+      Array([0.5, 2. ], dtype=float32)
     """
     factors = {}
     for group in found:
@@ -258,7 +296,12 @@ def _any(mask, axis):
 
 
 def count(kept_channels: Mapping[str, jax.Array]) -> tuple[int, int]:
-    """Returns (kept, total) channels of all groups."""
+    """Returns (kept, total) channels of all groups.
+
+    Example:
+      >>> lth.channels.count({"first": jnp.array([True, False, False])})
+      (1, 3)
+    """
     total = sum(mask.size for mask in kept_channels.values())
     return int(sum(int(mask.sum()) for mask in kept_channels.values())), total
 

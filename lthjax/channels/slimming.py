@@ -32,6 +32,11 @@ def penalty(params: Params) -> jax.Array:
     Args:
       params: The parameters.
 
+    Example:
+      >>> params = {"conv_norm": {"scale": jnp.array([1.0, -2.0])}}
+      >>> float(lth.channels.slimming.penalty(params))
+      3.0
+
     References:
       Liu et al., 2017, arXiv:1708.06519.
     """
@@ -98,6 +103,12 @@ def slimmed(
     Raises:
       ValueError: The sparsity is out of range, or leaves fewer channels than layers; or
         the released rule would empty a layer.
+
+    Example:
+      >>> scales = {"conv1": jnp.array([0.9, 0.1]), "conv2": jnp.array([0.01, 0.02])}
+      >>> stay = lth.channels.slimmed(scales, 0.5)
+      >>> stay["conv1"].tolist(), stay["conv2"].tolist()
+      ([True, False], [False, True])
 
     References:
       Liu et al., 2017, arXiv:1708.06519; You et al., 2020, arXiv:1909.11957.

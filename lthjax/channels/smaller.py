@@ -103,6 +103,19 @@ def compact(
 
     Raises:
       ValueError: The network has no known channel groups, or the masks do not fit.
+
+    Example:
+      >>> model = lth.models.build("mlp", 2, options={"hidden": (3,)})
+      >>> params = {
+      ...     "dense1": {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)},
+      ...     "head": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)},
+      ... }
+      >>> groups = lth.channels.groups(model, params)
+      >>> stay = {"dense1": jnp.array([True, False, False])}
+      >>> masks = lth.channels.spread(lth.channels.full(params, groups), stay, groups)
+      >>> small = lth.channels.compact(model, params, masks)
+      >>> small.params["head"]["kernel"].shape
+      (1, 2)
     """
     masks_lib.compatible(params, masks)
     found = layers_of.groups(model, params) if groups is None else groups

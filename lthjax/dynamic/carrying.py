@@ -162,6 +162,11 @@ def forward(params: Params, opt_state: Any) -> Params:
     Args:
       params: The parameters.
       opt_state: The state of any optimizer.
+
+    Example:
+      >>> params = {"kernel": jnp.ones(2)}
+      >>> lth.dynamic.forward(params, optax.sgd(0.1).init(params)) is params
+      True
     """
     found = [s for s in _states(opt_state) if isinstance(s, StraightThroughState)]
     return _masked(params, found[0].masks) if found else params
@@ -178,7 +183,12 @@ def _masked_jvp(primals, tangents):
 
 
 def masks(opt_state: Any) -> Masks | None:
-    """Returns the masks in an optimizer state, `None` if it carries none."""
+    """Returns the masks in an optimizer state, `None` if it carries none.
+
+    Example:
+      >>> print(lth.dynamic.masks(optax.sgd(0.1).init(jnp.ones(2))))
+      None
+    """
     found = _states(opt_state)
     return found[0].masks if found else None
 
@@ -199,6 +209,14 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
 
     Raises:
       ValueError: The masks or the counts are not of the layers that are there.
+
+    Example:
+      >>> params = {"kernel": jnp.ones(2)}
+      >>> tx = lth.dynamic.gradual(optax.sgd(0.1), 0.5, begin=0, end=4, every=2)
+      >>> masks = {"kernel": jnp.array([True, False])}
+      >>> state = lth.dynamic.start(tx.init(params), masks, kept=1)
+      >>> lth.dynamic.masks(state)
+      {'kernel': Array([ True, False], dtype=bool)}
     """
 
     def put(node):

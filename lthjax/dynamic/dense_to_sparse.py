@@ -53,6 +53,16 @@ def gradual(
       ValueError: A number or the scope is out of its range; in `init`, nothing is
         prunable, or the sparsities are not of the layers.
 
+    Example:
+      >>> params = {"kernel": jnp.array([3.0, -1.0, 2.0, 4.0])}
+      >>> tx = lth.dynamic.gradual(optax.sgd(0.1), 0.5, begin=0, end=1, every=1)
+      >>> state = tx.init(params)
+      >>> for _ in range(2):
+      ...     updates, state = tx.update({"kernel": jnp.zeros(4)}, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> params
+      {'kernel': Array([3., 0., 0., 4.], dtype=float32)}
+
     References:
       Zhu and Gupta, 2017, arXiv:1710.01878, who rank within each layer. Departure:
       `end` is a step of change also where it is no multiple of `every` after `begin`.
@@ -123,6 +133,13 @@ def straight_through(
     Raises:
       ValueError: As `gradual`; `until` is not after `end`.
 
+    Example:
+      >>> params = {"kernel": jnp.array([3.0, -1.0])}
+      >>> tx = lth.dynamic.straight_through(optax.sgd(0.1), 0.5, every=1)
+      >>> _, state = tx.update({"kernel": jnp.zeros(2)}, tx.init(params), params)
+      >>> lth.dynamic.forward(params, state)
+      {'kernel': Array([3., 0.], dtype=float32)}
+
     References:
       Bengio et al., 2013, arXiv:1308.3432; by magnitude, with a cubic schedule, Lin et
       al., 2020, arXiv:2006.07253.
@@ -180,6 +197,13 @@ def wirings(
     Raises:
       ValueError: As `straight_through`.
 
+    Example:
+      >>> params = {"kernel": jnp.array([3.0, -1.0])}
+      >>> tx = lth.dynamic.wirings(optax.sgd(0.1), 0.5)
+      >>> _, state = tx.update({"kernel": jnp.zeros(2)}, tx.init(params), params)
+      >>> lth.dynamic.masks(state)
+      {'kernel': Array([ True, False], dtype=bool)}
+
     References:
       Wortsman et al., 2019, arXiv:1906.00586. Departure: the forward pass of the first
       step is that of the dense network.
@@ -204,6 +228,11 @@ def cubic(
       kept: The last count, int32 of the same shape.
       begin: The step of the first count.
       end: The step of the last count, and of all later ones.
+
+    Example:
+      >>> steps = jnp.arange(5)
+      >>> lth.dynamic.cubic(steps, 100, 10, begin=0, end=4).tolist()
+      [100, 48, 21, 11, 10]
     """
     progress = jnp.where(at >= end, 1.0, (at - begin) / max(end - begin, 1))
     share, going = (1 - progress) ** 3, jnp.maximum(start - kept, 0)

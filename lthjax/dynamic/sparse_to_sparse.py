@@ -64,6 +64,13 @@ def set_(
       ValueError: A number or the distribution is out of its range; in `init`, nothing
         is prunable, or the sparsities are not of the layers.
 
+    Example:
+      >>> params = {"kernel": jnp.ones((4, 5))}
+      >>> key = jax.random.key(0)
+      >>> tx = lth.dynamic.set(optax.sgd(0.1), 0.8, key=key, every=2, until=8)
+      >>> lth.masks.layers(lth.dynamic.masks(tx.init(params)))
+      {'kernel': (4, 20)}
+
     References:
       Mocanu et al., 2018, arXiv:1707.04780, in the form that RigL, arXiv:1911.11134,
       compares with. Departures: `|w|` where SET takes the smallest positive and the
@@ -123,6 +130,13 @@ def rigl(
     Raises:
       ValueError: As `set_`.
 
+    Example:
+      >>> params = {"kernel": jnp.ones((4, 5))}
+      >>> key = jax.random.key(0)
+      >>> tx = lth.dynamic.rigl(optax.sgd(0.1), 0.8, key=key, every=2, until=8)
+      >>> lth.masks.layers(lth.dynamic.masks(tx.init(params)))
+      {'kernel': (4, 20)}
+
     References:
       Evci et al., 2020, arXiv:1911.11134, Algorithm 1. Departures: no N(0, 1e-5) noise
       on the drop score; the released code does not count a change as a step, ours does,
@@ -147,6 +161,10 @@ def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
       at: The step, int32 [], not after `until`.
       fraction: The share at step 0.
       until: The step at which it is zero.
+
+    Example:
+      >>> [round(float(lth.dynamic.drop_fraction(t, 0.3, 8)), 2) for t in (0, 4, 8)]
+      [0.3, 0.15, 0.0]
     """
     return fraction / 2 * (1 + jnp.cos(jnp.pi * at / until))
 

@@ -125,6 +125,12 @@ def select(
         shapes differ; `weights` is unknown; `candidates` without a key or out of range;
         `block` is negative.
 
+    Example:
+      >>> features = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+      >>> found = lth.forward_selection.select(features, jnp.array([0.5, 0.5]), 2)
+      >>> found.picks, found.weights
+      (Array([0, 1], dtype=int32), Array([0.5, 0.5, 0. ], dtype=float32))
+
     References:
       Wolfe et al., 2021, arXiv:2108.00259, Section 3 (uniform, with replacement); the
       code of Ye et al., 2020, arXiv:2003.01794 (without, 50 random candidates).
@@ -163,6 +169,12 @@ def select_gram(
 
     Raises:
       ValueError: As `select`.
+
+    Example:
+      >>> matches = jnp.array([0.1, 0.4])
+      >>> found = lth.forward_selection.select_gram(jnp.eye(2), matches, 1.0, 1)
+      >>> int(found.picks[0])
+      1
     """
     gram, matches, scale = floating(gram, matches, scale)
     if matches.ndim != 1 or gram.shape != 2 * matches.shape:

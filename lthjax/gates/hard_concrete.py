@@ -22,6 +22,12 @@ def sample(key: jax.Array, gates: Gates) -> Gates:
       key: A JAX PRNG key.
       gates: Logits a; `None` where nothing is gated.
 
+    Example:
+      >>> gates = {"w": jnp.array([9.0, -9.0])}
+      >>> drawn = lth.gates.hard_concrete.sample(jax.random.key(0), gates)
+      >>> drawn["w"]
+      Array([1., 0.], dtype=float32)
+
     References:
       Louizos et al., 2018, arXiv:1712.01312. Departure: a gate for each weight, where
       its released code has one for each input unit or feature map.
@@ -46,6 +52,10 @@ def mean(gates: Gates) -> Gates:
 
     Args:
       gates: Logits a.
+
+    Example:
+      >>> lth.gates.hard_concrete.mean({"w": jnp.array([-9.0, 0.0, 9.0])})
+      {'w': Array([0. , 0.5, 1. ], dtype=float32)}
     """
     return jax.tree.map(lambda a: _stretch(jax.nn.sigmoid(a)), gates)
 
@@ -55,6 +65,11 @@ def open_probability(gates: Gates) -> Gates:
 
     Args:
       gates: Logits a.
+
+    Example:
+      >>> found = lth.gates.hard_concrete.open_probability({"w": jnp.zeros(1)})
+      >>> round(float(found["w"][0]), 3)
+      0.832
     """
     shift = TEMPERATURE * jnp.log(-LOW / HIGH)
     return jax.tree.map(lambda a: jax.nn.sigmoid(a - shift), gates)

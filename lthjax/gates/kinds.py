@@ -21,6 +21,10 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Logits:
     Args:
       masks: A mask tree, which says what is prunable.
       initial: The logit; at -3200 the threshold is zero, and the network dense.
+
+    Example:
+      >>> lth.gates.kinds.init({"kernel": jnp.ones((2, 2), bool), "bias": None}, -5.0)
+      {'bias': None, 'kernel': Array(-5., dtype=float32)}
     """
     initial = jnp.asarray(initial, jnp.float32)
     return jax.tree.map(lambda mask: initial, masks)
@@ -31,6 +35,10 @@ def thresholds(logits: Logits) -> Logits:
 
     Args:
       logits: s.
+
+    Example:
+      >>> lth.gates.kinds.thresholds({"kernel": jnp.float32(0.0)})
+      {'kernel': Array(0.5, dtype=float32)}
     """
     return jax.tree.map(jax.nn.sigmoid, logits)
 
@@ -43,6 +51,11 @@ def shrink(params: Params, thresholds: Logits) -> Params:
     Args:
       params: A tree of weights w.
       thresholds: t of each layer; `None` leaves the leaf as it is.
+
+    Example:
+      >>> params = {"kernel": jnp.array([3.0, -2.0, 0.5])}
+      >>> lth.gates.kinds.shrink(params, {"kernel": jnp.float32(1.0)})
+      {'kernel': Array([ 2., -1.,  0.], dtype=float32)}
 
     References:
       Kusupati et al., 2020, arXiv:2002.03231, soft threshold reparameterisation.
@@ -62,6 +75,11 @@ def price(logits: Logits) -> jax.Array:
 
     Args:
       logits: s.
+
+    Example:
+      >>> logits = {"first": jnp.float32(2.0), "second": jnp.float32(4.0)}
+      >>> float(lth.gates.kinds.price(logits))
+      10.0
     """
     return sum(jnp.square(s) for s in jax.tree.leaves(logits)) / 2
 

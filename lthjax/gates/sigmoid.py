@@ -33,6 +33,10 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Gates:
 
     Raises:
       ValueError: A leaf is not bool: these are no masks, but parameters perhaps.
+
+    Example:
+      >>> lth.gates.init({"kernel": jnp.ones(2, bool), "bias": None}, 0.1)
+      {'bias': None, 'kernel': Array([0.1, 0.1], dtype=float32)}
     """
     for leaf in jax.tree.leaves(masks):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.bool_):
@@ -49,6 +53,10 @@ def constant(initial: jax.typing.ArrayLike) -> jax.Array:
 
     Args:
       initial: s0, a scalar, which may be traced.
+
+    Example:
+      >>> float(lth.gates.constant(0.0))
+      2.0
     """
     return 1 / jax.nn.sigmoid(initial)
 
@@ -67,6 +75,10 @@ def soft(
       gates: Logits s.
       temperature: The inverse temperature, a scalar, which may be traced.
       scale: c: 1, or `constant(initial)`.
+
+    Example:
+      >>> lth.gates.soft({"kernel": jnp.array([0.0, 20.0])}, temperature=1.0)
+      {'kernel': Array([0.5, 1. ], dtype=float32)}
     """
     return jax.tree.map(lambda s: scale * jax.nn.sigmoid(temperature * s), gates)
 
@@ -99,6 +111,12 @@ def apply(
       temperature: The inverse temperature, a scalar, which may be traced.
       scale: c: 1, or `constant(initial)`.
 
+    Example:
+      >>> params = {"kernel": jnp.array([2.0, 4.0]), "bias": jnp.ones(1)}
+      >>> gates = {"kernel": jnp.array([0.0, -1.0]), "bias": None}
+      >>> lth.gates.apply(params, gates, temperature=200.0)
+      {'bias': Array([1.], dtype=float32), 'kernel': Array([1., 0.], dtype=float32)}
+
     References:
       Savarese et al., 2020, arXiv:1912.04427; the form with c is that of its released
       code. With a norm after every gated layer c changes nothing but step sizes.
@@ -120,6 +138,10 @@ def penalty(
       gates: Logits s.
       temperature: The inverse temperature.
       scale: c, which the released code has in its penalty too.
+
+    Example:
+      >>> float(lth.gates.penalty({"kernel": jnp.zeros(6)}, temperature=1.0))
+      3.0
     """
     return sum(jnp.sum(m) for m in jax.tree.leaves(soft(gates, temperature, scale)))
 
@@ -132,6 +154,10 @@ def harden(gates: Gates) -> Masks:
 
     Returns:
       Masks; `None` where the gates are.
+
+    Example:
+      >>> lth.gates.harden({"kernel": jnp.array([0.1, 0.0, -0.1]), "bias": None})
+      {'bias': None, 'kernel': Array([ True, False, False], dtype=bool)}
     """
     return jax.tree.map(lambda s: s > 0, gates)
 
@@ -158,6 +184,13 @@ def reset(
     Raises:
       ValueError: The form is unknown.
 
+    Example:
+      >>> gates = {"kernel": jnp.array([0.5, -0.5])}
+      >>> lth.gates.reset(gates, 0.0, temperature=200.0)
+      {'kernel': Array([   0., -100.], dtype=float32)}
+      >>> lth.gates.reset(gates, 0.0, temperature=200.0, form="code")
+      {'kernel': Array([ 0. , -0.5], dtype=float32)}
+
     References:
       Savarese et al., 2020, arXiv:1912.04427, in the form that descriptions of the
       paper agree on. Its released code sets the temperature to one before it resets,
@@ -179,6 +212,10 @@ def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
     Args:
       gates: Logits s at the end of a round of stochastic sparsification.
       initial: s0.
+
+    Example:
+      >>> lth.gates.reset_stochastic({"w": jnp.array([0.5, -0.5])}, 0.0)["w"].tolist()
+      [0.0, -10000.0]
     """
     return jax.tree.map(lambda s: jnp.where(s < initial, LOWEST, initial), gates)
 
@@ -204,6 +241,11 @@ def temperature(
     Raises:
       ValueError: `final` is not above 1, where it begins, or not finite; `steps` or
         `every` is below 1 (where they are not traced).
+
+    Example:
+      >>> steps = jnp.array([0, 1, 2])
+      >>> lth.gates.temperature(steps, final=100.0, steps=3)
+      Array([  1.,  10., 100.], dtype=float32)
     """
     if not isinstance(final, jax.core.Tracer) and not 1 < final < math.inf:
         raise ValueError(
@@ -225,6 +267,10 @@ def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:
     Args:
       gates: Logits s.
       temperature: The inverse temperature.
+
+    Example:
+      >>> float(lth.gates.undecided({"kernel": jnp.array([0.0, 9.0, -9.0, 8.0])}, 1.0))
+      0.25
     """
     return between(soft(gates, temperature))
 

@@ -8,6 +8,7 @@ from . import pattern_names as pattern_names
 from . import patterns as patterns
 from . import scores as scores
 from . import sparsities as sparsities
+from . import targets as targets
 from . import views as views
 from .choose import in_rounds as in_rounds
 from .choose import kept_count as kept_count

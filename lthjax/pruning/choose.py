@@ -54,6 +54,14 @@ def prune(
         score of a kept weight is NaN or infinite (where it is not traced: a traced NaN
         may rank above all numbers), a shape or the scope is wrong.
 
+    Example:
+      >>> masks = {"kernel": jnp.ones(4, bool), "bias": None}
+      >>> scores = {"kernel": jnp.array([1.0, 3.0, 3.0, 2.0]), "bias": None}
+      >>> lth.prune(masks, scores, 0.5)
+      {'bias': None, 'kernel': Array([False,  True,  True, False], dtype=bool)}
+      >>> lth.prune(masks, scores, kept=1)["kernel"]  # a tie: the first one
+      Array([False,  True, False, False], dtype=bool)
+
     References:
       Published codes disagree by one weight a level, and by a quarter on ties; this
       exact rule is that of no single one of them.
@@ -77,6 +85,10 @@ def kept_count(total: int, sparsity: float) -> int:
 
     Raises:
       ValueError: The sparsity is not in [0, 1).
+
+    Example:
+      >>> lth.pruning.kept_count(266_200, 0.9)
+      26620
     """
     if isinstance(sparsity, jax.core.Tracer):
         raise ValueError(
@@ -120,6 +132,13 @@ def in_rounds(
       ValueError: A count is outside [0, total] or below the minima; a score is NaN or
         infinite, all that are left are equal, or a layer is emptied by index among
         equal ones, in any round (where they are not traced; see `rounds`).
+
+    Example:
+      >>> masks = {"w": jnp.ones(4, bool)}
+      >>> def score(left):
+      ...     return {"w": jnp.arange(4.0) * left["w"]}
+      >>> lth.pruning.in_rounds(score, masks, [3, 2])
+      {'w': Array([False, False,  True,  True], dtype=bool)}
 
     References:
       Tanaka et al., 2020, arXiv:2006.05467; Verdenius et al., 2020, arXiv:2006.00896;

@@ -43,6 +43,12 @@ def synflow(
       ValueError: A score is negative, which no network with the assumption has (where
         it is not traced; see `degree` and `cuts.check_flow`).
 
+    Example:
+      >>> params = {"kernel": jnp.array([[1.0, -3.0]])}
+      >>> masks = {"kernel": jnp.ones((1, 2), bool)}
+      >>> lth.scores.synflow(lambda w, x: x @ w["kernel"], params, masks, (1,))
+      {'kernel': Array([[0.25, 0.75]], dtype=float32)}
+
     References:
       Tanaka et al., 2020, arXiv:2006.05467. Departures: divided by R, which changes no
       rank; their code takes magnitudes of biases and running statistics too.

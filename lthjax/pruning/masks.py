@@ -41,6 +41,13 @@ def full(
 
     Raises:
       ValueError: Nothing is prunable, or a pattern of `exclude` finds no prunable leaf.
+
+    Example:
+      >>> params = {"dense": {"kernel": jnp.ones((2, 1)), "bias": jnp.ones(1)}}
+      >>> lth.masks.full(params)["dense"]["bias"] is None
+      True
+      >>> lth.masks.names(lth.masks.full(params))
+      ['dense/kernel']
     """
     kernels = [name for name in names(params) if re.search(include, name)]
     kept = without(kernels, exclude, "prunable leaf", "prunable leaves")
@@ -89,6 +96,11 @@ def apply(params: Params, masks: Masks) -> Params:
 
     Raises:
       ValueError: The masks do not fit the parameters, as in `compatible`.
+
+    Example:
+      >>> params = {"kernel": jnp.array([1.0, jnp.nan]), "bias": jnp.ones(1)}
+      >>> lth.masks.apply(params, {"kernel": jnp.array([True, False]), "bias": None})
+      {'bias': Array([1.], dtype=float32), 'kernel': Array([1., 0.], dtype=float32)}
     """
     compatible(params, masks)
     return jax.tree.map(
@@ -99,20 +111,35 @@ def apply(params: Params, masks: Masks) -> Params:
 
 
 def count(masks: Masks) -> tuple[jax.Array, int]:
-    """Returns (kept, total): how many prunable weights are kept, and how many exist."""
+    """Returns (kept, total): how many prunable weights are kept, and how many exist.
+
+    Example:
+      >>> lth.masks.count({"kernel": jnp.array([True, False, True]), "bias": None})
+      (Array(2, dtype=int32), 3)
+    """
     leaves = jax.tree.leaves(masks)
     kept = sum(jnp.sum(mask, dtype=jnp.int32) for mask in leaves)
     return kept, sum(mask.size for mask in leaves)
 
 
 def sparsity(masks: Masks) -> jax.Array:
-    """Returns the fraction of the prunable weights that is removed, float32 []."""
+    """Returns the fraction of the prunable weights that is removed, float32 [].
+
+    Example:
+      >>> float(lth.masks.sparsity({"kernel": jnp.array([True, False])}))
+      0.5
+    """
     kept, total = count(masks)
     return (total - kept).astype(jnp.float32) / jnp.float32(total)
 
 
 def layers(masks: Masks) -> dict[str, tuple[int, int]]:
-    """Returns {name: (kept, total)} for every prunable leaf, as numbers of the host."""
+    """Returns {name: (kept, total)} for every prunable leaf, as numbers of the host.
+
+    Example:
+      >>> lth.masks.layers({"kernel": jnp.array([True, False, True])})
+      {'kernel': (2, 3)}
+    """
     leaves = jax.tree.leaves(masks)
     kept = jax.device_get([jnp.sum(mask, dtype=jnp.int32) for mask in leaves])
     sizes = [mask.size for mask in leaves]
@@ -121,7 +148,12 @@ def layers(masks: Masks) -> dict[str, tuple[int, int]]:
 
 
 def collapsed(masks: Masks) -> list[str]:
-    """Returns the names of the prunable leaves that have no weight left."""
+    """Returns the names of the prunable leaves that have no weight left.
+
+    Example:
+      >>> lth.masks.collapsed({"first": jnp.array([True]), "last": jnp.array([False])})
+      ['last']
+    """
     return [name for name, (kept, _) in layers(masks).items() if kept == 0]
 
 

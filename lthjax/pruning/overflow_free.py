@@ -57,6 +57,11 @@ def evaluate(fn: Callable, *args: Any) -> Any:
       fn: A function of arrays. Derivatives are those of what it computes: a custom rule
         is not asked; `max(x, 0)` has the derivative 0 at 0, as `jax.nn.relu` has.
       *args: Trees of arrays.
+
+    Example:
+      >>> huge = lth.pruning.overflow_free.evaluate(lambda x: x * x, jnp.float32(1e30))
+      >>> float(huge.mantissa), int(huge.exponent)
+      (1.2446030378341675, 199)
     """
     jaxpr, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
     leaves = [_entering(jnp.asarray(leaf)) for leaf in jax.tree.leaves(args)]

@@ -24,6 +24,10 @@ def parse(name: str) -> tuple[str, tuple[int, ...]]:
 
     Raises:
       ValueError: It is none, or one of nothing.
+
+    Example:
+      >>> lth.pruning.pattern_names.parse("2:4")
+      ('n_of_m', (2, 4))
     """
     if name in ("weights", "channels"):
         return name, ()

@@ -54,6 +54,13 @@ def channels(
       ValueError: Nothing says what the axes of a layer are; or as `pruning.prune`, in
         numbers of channels.
 
+    Example:
+      >>> masks = {"w": jnp.ones((2, 2), bool)}
+      >>> scores = {"w": jnp.array([[1.0, 0.0], [2.0, 9.0]])}
+      >>> lth.patterns.channels(masks, scores, 0.5)
+      {'w': Array([[False,  True],
+             [False,  True]], dtype=bool)}
+
     References:
       Li et al., 2017, arXiv:1608.08710, for magnitudes. Departures: they rank by the
       sum within each layer; the mean compares layers of different sizes.
@@ -98,6 +105,13 @@ def blocks(
         axes are; or as `pruning.prune`, in
         numbers of blocks.
 
+    Example:
+      >>> masks = {"w": jnp.ones((2, 4), bool)}
+      >>> scores = {"w": jnp.arange(8.0).reshape(2, 4)}
+      >>> lth.patterns.blocks(masks, scores, (2, 2), 0.5)
+      {'w': Array([[False, False,  True,  True],
+             [False, False,  True,  True]], dtype=bool)}
+
     References:
       Narang et al., 2017, arXiv:1711.02782. Departure: they rank by the largest
       magnitude in a block.
@@ -141,6 +155,12 @@ def n_of_m(
     Raises:
       ValueError: n is outside [0, m], the inputs of a layer are not divisible by m,
         nothing says what its axes are, or as `pruning.prune`.
+
+    Example:
+      >>> masks = {"w": jnp.ones((4, 1), bool)}
+      >>> scores = {"w": jnp.array([[3.0], [1.0], [2.0], [4.0]])}
+      >>> lth.patterns.n_of_m(masks, scores, 2, 4)["w"][:, 0]
+      Array([ True, False, False,  True], dtype=bool)
 
     References:
       Zhou et al., 2021, arXiv:2102.04010, for magnitudes.

@@ -34,6 +34,12 @@ def magnitude(params: Params, masks: Masks) -> Params:
       A tree of float32 arrays, `None` where `masks` is. (Ranking happens in float32:
       bfloat16 weights tie far more often.)
 
+    Example:
+      >>> masks = {"kernel": jnp.array([True, True]), "bias": None}
+      >>> params = {"kernel": jnp.array([-3.0, 2.0]), "bias": jnp.ones(1)}
+      >>> lth.scores.magnitude(params, masks)
+      {'bias': None, 'kernel': Array([3., 2.], dtype=float32)}
+
     References:
       Han et al., 2015, arXiv:1506.02626; Frankle and Carbin, 2019, arXiv:1803.03635.
     """
@@ -53,6 +59,12 @@ def random(key: jax.Array, params: Params, masks: Masks) -> Params:
 
     Returns:
       A tree of float32 arrays, `None` where `masks` is.
+
+    Example:
+      >>> masks = {"kernel": jnp.ones(3, bool)}
+      >>> drawn = lth.scores.random(jax.random.key(0), {"kernel": jnp.zeros(3)}, masks)
+      >>> drawn["kernel"].shape
+      (3,)
     """
     masks_lib.compatible(params, masks)
     leaves, treedef = jax.tree.flatten(
@@ -82,6 +94,11 @@ def snip(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
     Raises:
       ValueError: The gradient is zero at every prunable weight (where it is not
         traced; see `check`).
+
+    Example:
+      >>> params, masks = {"w": jnp.array([1.0, -2.0])}, {"w": jnp.array([True, False])}
+      >>> lth.scores.snip(lambda params: jnp.sum(3 * params["w"]), params, masks)
+      {'w': Array([3., 6.], dtype=float32)}
 
     References:
       Lee et al., 2019, arXiv:1810.02340. Departures: their division by the sum of all
@@ -115,6 +132,11 @@ def taylor(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
       ValueError: The gradient is zero at every prunable weight (where it is not
         traced; see `check`).
 
+    Example:
+      >>> params, masks = {"w": jnp.array([1.0, -2.0])}, {"w": jnp.array([True, False])}
+      >>> lth.scores.taylor(lambda params: jnp.sum(3 * params["w"]), params, masks)
+      {'w': Array([3., 0.], dtype=float32)}
+
     References:
       Molchanov et al., 2017, arXiv:1611.06440. Departure: they score feature maps, this
       scores weights (`patterns.channels` ranks channels by their mean).
@@ -146,6 +168,11 @@ def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
       ValueError: The gradient is zero at every prunable weight (where it is not
         traced; see `check`).
 
+    Example:
+      >>> params, masks = {"w": jnp.array([1.0, -2.0])}, {"w": jnp.array([True, True])}
+      >>> lth.scores.grasp(lambda params: jnp.sum(params["w"] ** 2), params, masks)
+      {'w': Array([ 4., 16.], dtype=float32)}
+
     References:
       Wang et al., 2020, arXiv:2002.07376, whose score is -w * (H g), the largest
       removed: the same set. Departures: their code halves the batch, class by class,
@@ -167,6 +194,10 @@ def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
 def inverted(scores: Params) -> Params:
     """Returns the scores with the order turned round: a control that keeps the worst.
 
+    Example:
+      >>> lth.scores.inverted({"w": jnp.array([1.0, 2.0])})
+      {'w': Array([-1., -2.], dtype=float32)}
+
     References:
       Frankle et al., 2021, arXiv:2009.08576. (Tanaka et al.'s `invert` of SynFlow maps
       s to s / s^2 instead, which ranks positive scores in the same way.)
@@ -185,6 +216,11 @@ def over_batches(loss_fn: Callable, batches: Any) -> LossFn:
     Args:
       loss_fn: (params, batch) -> loss [].
       batches: A tree of arrays [n, ...].
+
+    Example:
+      >>> loss = lth.scores.over_batches(lambda w, x: w * x, jnp.array([1.0, 3.0]))
+      >>> float(loss(jnp.float32(10.0)))
+      20.0
     """
     number = _length(batches)
     one = jax.checkpoint(loss_fn, prevent_cse=False)
@@ -208,6 +244,10 @@ def average(score_fn: Callable, batches: Any) -> Params:
     Args:
       score_fn: batch -> scores.
       batches: A tree of arrays [n, ...].
+
+    Example:
+      >>> lth.scores.average(lambda x: {"w": jnp.abs(x)}, jnp.array([1.0, -3.0]))
+      {'w': Array(2., dtype=float32)}
     """
     number = _length(batches)
     shapes = jax.eval_shape(score_fn, _first(batches))

@@ -35,6 +35,12 @@ def by_rate(
     Raises:
       ValueError: A rate is outside (0, 1), `levels` is negative, or a pattern finds no
         layer.
+
+    Example:
+      >>> lth.sparsities.by_rate({"first": 100, "second": 50}, 0.2, levels=3)
+      [120, 96, 77]
+      >>> lth.sparsities.by_rate({"first": 100, "second": 50}, 0.2, 2, scope="layer")
+      [[80, 40], [64, 32]]
     """
     if levels < 0:
         raise ValueError(f"levels must be at least 0, got levels = {levels}")
@@ -55,6 +61,10 @@ def by_list(
 
     Raises:
       ValueError: A sparsity is outside [0, 1), or lower than the one before it.
+
+    Example:
+      >>> lth.sparsities.by_list({"first": 100, "second": 50}, [0.5, 0.9])
+      [75, 15]
     """
     for before, after in zip([0.0, *sparsities], sparsities, strict=False):
         if after < before:
@@ -80,6 +90,10 @@ def exponential(total: int, kept: int, rounds: int) -> list[int]:
     Raises:
       ValueError: `kept` is outside [0, total], or there is no round.
 
+    Example:
+      >>> lth.sparsities.exponential(1000, 10, rounds=4)
+      [316, 100, 32, 10]
+
     References:
       Tanaka et al., 2020, arXiv:2006.05467, with 100 rounds.
     """
@@ -101,6 +115,10 @@ def linear(total: int, kept: int, rounds: int) -> list[int]:
 
     Raises:
       ValueError: `kept` is outside [0, total], or there is no round.
+
+    Example:
+      >>> lth.sparsities.linear(1000, 10, rounds=3)
+      [670, 340, 10]
     """
     _check_rounds(total, kept, rounds)
     gone = total - kept
@@ -120,6 +138,10 @@ def uniform(sizes: Mapping[str, int], kept: int) -> list[int]:
 
     Raises:
       ValueError: `kept` is outside [0, total].
+
+    Example:
+      >>> lth.sparsities.uniform({"first": 100, "second": 50}, 31)
+      [21, 10]
 
     References:
       Evci et al., 2020, arXiv:1911.11134, leave the first layer dense: exclude it from
@@ -159,6 +181,10 @@ def erdos_renyi(
     Raises:
       ValueError: `kept` is outside [0, total], or nothing says what the axes of a layer
         are.
+
+    Example:
+      >>> lth.sparsities.erdos_renyi({"first": (10, 10), "second": (10, 100)}, 310)
+      [48, 262]
 
     References:
       Mocanu et al., 2018, arXiv:1707.04780 (ER); Evci et al., 2020, arXiv:1911.11134

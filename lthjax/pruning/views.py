@@ -45,6 +45,13 @@ def of(init_fn: Callable, *args, rules: Sequence[tuple[str, str]] = ()) -> dict:
     """Returns {name: View} of the leaves whose axes are known: `traced` without shapes.
 
     found = views.of(model.init, key, images)
+
+    Example:
+      >>> from flax import linen as nn
+      >>> layer = nn.DenseGeneral((4, 16))  # as of an attention
+      >>> found = lth.pruning.views.of(layer.init, jax.random.key(0), jnp.ones((1, 64)))
+      >>> found["kernel"].inputs, found["kernel"].outputs
+      ((0,), (1, 2))
     """
     return traced(init_fn, *args, rules=rules)[1]
 
@@ -103,6 +110,10 @@ def view(words: Sequence[str], kind: str = "") -> View:
 
     Raises:
       ValueError: A word is none.
+
+    Example:
+      >>> lth.pruning.views.view(["space", "space", "in", "out"]).outputs
+      (3,)
     """
     if tuple(words) == (PLAIN,):
         return View(kind=PLAIN)

@@ -47,6 +47,15 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
     Raises:
       ValueError: `inner` is no optimizer; in `update`, `params` or `masks` is not
         given, or they do not go together.
+
+    Example:
+      >>> params = {"kernel": jnp.array([1.0, 0.0])}
+      >>> masks = {"kernel": jnp.array([True, False])}
+      >>> tx = lth.keep(optax.sgd(0.5, momentum=0.9))
+      >>> grads = {"kernel": jnp.array([1.0, 1.0])}
+      >>> updates, state = tx.update(grads, tx.init(params), params, masks=masks)
+      >>> optax.apply_updates(params, updates)
+      {'kernel': Array([0.5, 0. ], dtype=float32)}
     """
     if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
         raise ValueError(
@@ -192,6 +201,13 @@ def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
       state: Its state.
       params: The parameters.
       masks: Which are on.
+
+    Example:
+      >>> tx, params = optax.sgd(0.5, momentum=0.9), jnp.ones(2)
+      >>> _, state = tx.update(jnp.ones(2), tx.init(params), params)
+      >>> masks = jnp.array([True, False])
+      >>> lth.training.zeros.cleared(tx, state, params, masks)[0].trace
+      Array([1., 0.], dtype=float32)
     """
     return _put(mirrors(inner, state, params), params, masks, state)
 

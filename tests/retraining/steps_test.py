@@ -171,6 +171,7 @@ def test_a_step_is_compiled_once_for_all_phases():
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_rescaling_leaves_statistics_masks_and_zeros():
     recipe = GHOSTS._replace(rescaling=rescaling.Options(iterations=3))
     start = ticket(recipe)

@@ -1,21 +1,23 @@
 """A method is one record; a user's own is as good as ours."""
 
+import importlib
+import re
+import sys
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from paths import ROOT
 
-from lthjax.program.build import by_score, levels, methods
-from lthjax.program.build.method import SECTIONS, Method
+from lthjax.program.build import methods
+from lthjax.program.build.method import SECTIONS
 from lthjax.program.config import defaults, shrink
 from lthjax.program.config.validate import flat
 from lthjax.program.run import dry_run, experiment
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import layout, results
-from lthjax.pruning import prune, scores
 from lthjax.saving import tickets
-from lthjax.tickets import iterative
 
 KEYS = [k for k in flat(defaults.default()) if k.partition(".")[0] in SECTIONS]
 OTHER = {  # another value for keys whose default says little of what may stand there
@@ -27,38 +29,21 @@ OTHER = {  # another value for keys whose default says little of what may stand 
 }
 
 
-def nearest(ground, optimizer, prune_fn):
-    """Prunes the weights that are nearest to their initial values."""
-    del optimizer, prune_fn
-    plan, flipped = ground.plan, ground.options.search.options.get("invert", False)
-
-    def search(start):
-        def prune_one(key, trained, level):
-            del key
-            moved = jax.tree.map(jnp.subtract, trained.params, start)
-            found = scores.magnitude(moved, trained.masks)
-            found = scores.inverted(found) if flipped else found
-            kept = plan.targets[level - 1].amount
-            return prune(trained.masks, found, kept=kept)
-
-        return iterative(prune_one, levels=len(plan.targets), steps=plan.steps)
-
-    def step(key, state, ticket, trained):
-        return search(state.params).step(key, state, ticket, trained)
-
-    return search(None)._replace(step=step)
-
-
-NEAREST = Method(
-    keys=levels.KEYS,
-    targets=levels.targets,
-    search=nearest,
-    spans=by_score.spans,
-)
+@pytest.fixture(autouse=True)
+def own_method(tmp_path_factory, monkeypatch):
+    """The module of the page on methods of one's own."""
+    folder = tmp_path_factory.mktemp("own")
+    text = (ROOT / "docs" / "guides" / "own_method.md").read_text()
+    (folder / "own_method.py").write_text(
+        re.search("```python\n(.*?)```", text, re.S)[1]
+    )
+    monkeypatch.syspath_prepend(folder)
+    yield importlib.import_module("own_method")
+    del sys.modules["own_method"]
 
 
 def own(**changes):
-    return tiny.config({"search.method": f"{__name__}:NEAREST", **changes})
+    return tiny.config({"search.method": "own_method:NEAREST", **changes})
 
 
 def test_a_method_of_ones_own_runs_resumes_sweeps_and_is_planned(tmp_path, capsys):
@@ -80,15 +65,12 @@ def test_a_method_of_ones_own_runs_resumes_sweeps_and_is_planned(tmp_path, capsy
     experiment.run(config, tmp_path)
     assert tiny.contents(tmp_path) == before
     (cell,) = grid.cells(config, {})
-    assert "methods_test_NEAREST" in cell.folder
+    assert "own_method_NEAREST" in cell.folder
 
 
-NOT_ONE = {"search": nearest}
-
-
-@pytest.mark.parametrize("name, kind", [("NOT_ONE", "dict"), ("nearest", "function")])
+@pytest.mark.parametrize("name, kind", [("scores", "module"), ("search", "function")])
 def test_what_is_no_method_is_refused_by_its_name(name, kind, tmp_path):
-    config = tiny.config({"search.method": f"{__name__}:{name}"})
+    config = tiny.config({"search.method": f"own_method:{name}"})
     with pytest.raises(ValueError, match=f"got search.method = .*:{name}'.* a {kind}"):
         experiment.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -78,7 +78,7 @@ BAD = [
     ({"search.method": "rgl"}, "at_init, continued, .* did you mean 'rigl'"),
     (
         {"search.method": "rigl", "search.rewind_to": 1},
-        "trains every level from the st",
+        "search.rewind_to is not read by search.method = .rigl.",
     ),
     ({"search.method": "set", "controls": ("reinit",)}, "tickets whose masks stay"),
     ({"search.method": "at_init", "search.restart": "continue"}, "give 'weights'"),

@@ -54,6 +54,7 @@ def jobs(tmp_path):
 RATES = "optimizer.learning_rate=0.1,0.2"
 
 
+@pytest.mark.slow
 def test_processes_run_a_sweep_and_a_failed_run_is_named_and_done_the_next_time(
     call, tmp_path
 ):
@@ -185,6 +186,7 @@ def job(tmp_path, monkeypatch):
     signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_preempted_saves_and_is_queued_again_and_ends_the_same(
     job, tmp_path, monkeypatch
 ):
