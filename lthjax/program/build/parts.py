@@ -12,6 +12,7 @@ from lthjax.program.workdir.member import Member
 from lthjax.pruning.targets import Target
 from lthjax.pruning.views import View
 from lthjax.tickets import Search
+from lthjax.training.objective import CLASSIFICATION, Objective
 
 # One number a use, so that adding a use never changes what another one draws.
 STREAMS = {"init": 0, "data": 1, "search": 2, "reinit": 3, "shuffle": 4, "random": 5}
@@ -93,6 +94,7 @@ class Ground(NamedTuple):
       apply_fn: (params, model_state, images, train) -> (logits, model_state).
       shapes: Of all parameters.
       source: The data set; `None` where nothing is read, in dry runs and checks.
+      objective: What is minimised and measured.
     """
 
     options: Any
@@ -104,6 +106,7 @@ class Ground(NamedTuple):
     apply_fn: Callable
     shapes: Any
     source: in_memory.Source | None = None
+    objective: Objective = CLASSIFICATION
 
 
 class Options(NamedTuple):
