@@ -12,16 +12,18 @@ from lthjax.devices import meshes
 def normalise(
     images: jax.Array, mean: Sequence[float], std: Sequence[float]
 ) -> jax.Array:
-    """Returns (images / 255 - mean) / std in float32.
+    """Returns (images / 255 - mean) / std in float32; what is no image as it is.
 
     Args:
-      images: Values from 0 to 255 [..., c].
-      mean: Per channel, of images / 255 [c].
+      images: Values from 0 to 255 [..., c]; or inputs of any kind [...].
+      mean: Per channel, of images / 255 [c]; empty for what is no image.
       std: Per channel, of images / 255 [c].
 
     Returns:
-      The images [..., c], float32.
+      The images [..., c], float32; or the inputs.
     """
+    if not len(mean):
+        return images
     channels = (1,) * (images.ndim - 1) + (-1,)
     mean = jnp.asarray(mean, jnp.float32).reshape(channels)
     std = jnp.asarray(std, jnp.float32).reshape(channels)
@@ -92,12 +94,22 @@ def augment(
 
     Args:
       key: A PRNG key: that of the data, folded with the step.
-      images: A batch [n, h, w, c], not yet normalised.
+      images: A batch [n, h, w, c], not yet normalised; without padding and flip, of
+        any kind.
       padding: In pixels (see `crop`).
       flip: Whether to mirror one in two.
       axis_name: The mesh axis that the batch is split over, if these are the rows of
         one device; what happens to an image does not depend on where it lies.
+
+    Raises:
+      ValueError: What is no image was to be cropped or flipped.
     """
+    if (padding or flip) and images.ndim != 4:
+        raise ValueError(
+            "what is cropped or flipped must be images [n, h, w, c], got "
+            f"{list(images.shape)} with padding = {padding}, flip = {flip}; give "
+            "data.crop = 0 and data.flip = False"
+        )
     crop_key, flip_key = jax.random.split(key)
     images = crop(crop_key, images, padding, axis_name=axis_name)
     return _flip(flip_key, images, axis_name=axis_name) if flip else images

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from lthjax.data.splits import PARTS, Source, labels
+from lthjax.data.splits import PARTS, Source, are_classes, labels
 
 SHOWN = 20  # classes whose counts are printed one by one
 NAMED = 5  # classes that a warning names
@@ -13,11 +13,11 @@ NAMED = 5  # classes that a warning names
 def counts(source: Source) -> dict[str, np.ndarray] | None:
     """Returns {split: images of each class [num_classes]}, reading no image.
 
-    `None` where the labels are in records that had to be read for it: of a prepared set
-    that is streamed.
+    `None` where the labels are in records that had to be read for it, of a prepared set
+    that is streamed; and where they are no classes.
     """
     found = {part: labels(getattr(source, part)) for part in PARTS}
-    if any(own is None for own in found.values()):
+    if any(own is None or not are_classes(own) for own in found.values()):
         return None
     return {
         part: np.bincount(own, minlength=source.num_classes)
@@ -67,8 +67,10 @@ def to_json(found: dict[str, np.ndarray]) -> str:
     return json.dumps({"images": rows, "majority": majority(found)}) + "\n"
 
 
-def known(share: float) -> str:
-    """Returns the same of a set that was not counted, but whose test split is known."""
+def known(share: float | None) -> str:
+    """Returns the same of a set that was not counted; `None` where nothing is known."""
+    if share is None:
+        return json.dumps({"majority": {}}) + "\n"
     return json.dumps({"majority": {"test": share}}) + "\n"
 
 

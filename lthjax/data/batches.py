@@ -129,11 +129,11 @@ def take(split: Split, indices: jax.Array) -> Split:
     fills in for the ones out of bounds, and took up to twice the time on a CPU.
 
     Args:
-      split: Images [n, ...] and labels [n], on the device.
+      split: Inputs [n, ...] and labels [n, ...], on the device.
       indices: Numbers below n [batch_size].
 
     Returns:
-      Images [batch_size, ...] and labels [batch_size].
+      Inputs [batch_size, ...] and labels [batch_size, ...].
     """
     return Split(*(x.at[indices].get(mode="promise_in_bounds") for x in split))
 
@@ -142,12 +142,12 @@ def chunks(split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.nd
     """Returns a split cut into batches of one size for evaluation, the last one padded.
 
     Args:
-      split: Images [n, h, w, c] and labels [n].
+      split: Inputs [n, ...], such as images [n, h, w, c], and labels [n, ...].
       batch_size: Number of examples a batch, B.
 
     Returns:
-      Images [ceil(n / B), B, h, w, c], labels [ceil(n / B), B], and weights float32
-      [ceil(n / B), B]: 1 for an example, 0 for padding.
+      Inputs [ceil(n / B), B, ...], labels [ceil(n / B), B, ...], and weights float32
+      [ceil(n / B), B]: 1 for an example, 0 for padding, which is zeros.
 
     Raises:
       ValueError: `batch_size` is less than 1.

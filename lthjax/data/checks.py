@@ -12,6 +12,9 @@ FEW = 1_000  # classes: so many may be named by fewer images
 def sound(name: str, source: Source) -> Source:
     """Returns a source, its labels as int32, if its arrays and numbers fit together.
 
+    Where mean and std are empty, inputs may be no images; floats become float32, whole
+    numbers of more than 32 bits int32.
+
     Args:
       name: Of the set, for the error.
       source: What a function returned; an empty validation split may be `None`.
@@ -19,25 +22,28 @@ def sound(name: str, source: Source) -> Source:
     Raises:
       ValueError: They do not; the text says what would.
     """
-    check_classes(name, source.num_classes)
-    known = int(source.num_classes)
-    found = {n: arrays(name, n, getattr(source, n), known) for n in ("train", "test")}
+    free = _is_empty(source.mean) and _is_empty(source.std)
+    check_classes(name, source.num_classes, _label_dtype(source.train))
+    given = {"num_classes": int(source.num_classes), "images": not free}
+    found = {n: arrays(name, n, getattr(source, n), **given) for n in ("train", "test")}
     brought = source.validation
     if brought is not None and len(brought) == 2 and len(brought[1]):
-        found["validation"] = arrays(name, "validation", brought, known)
-    shapes = {n: found[n].images.shape[1:] for n in PARTS if n in found}
-    if len(set(shapes.values())) > 1:
-        text = ", ".join(f"{n} {shape}" for n, shape in shapes.items())
-        raise ValueError(
-            f"the splits of {name!r} must have images of one shape, got {text}"
-        )
+        found["validation"] = arrays(name, "validation", brought, **given)
+    shapes = _check_alike(name, {n: found[n] for n in PARTS if n in found})
     found.setdefault("validation", part(found["train"], 0, 0))
-    _check_scale(name, source, shapes["train"][-1])
-    return source._replace(**found, num_classes=known)
+    if not free:
+        _check_scale(name, source, shapes[-1])
+    scale = {"mean": (), "std": ()} if free else {}
+    return source._replace(**found, **scale, num_classes=given["num_classes"])
 
 
 def arrays(
-    name: str, which: str, split: Split, num_classes: int | None = None
+    name: str,
+    which: str,
+    split: Split,
+    num_classes: int | None = None,
+    *,
+    images: bool = True,
 ) -> Split:
     """Returns a split as arrays, its labels as int32, if they are what they must be.
 
@@ -45,33 +51,104 @@ def arrays(
       name: Of the set, for the error.
       which: Of its splits, for the error.
       split: Images and labels.
-      num_classes: Which labels there are; `None`: any that int32 holds.
+      num_classes: Which labels there are, one or more an example, or how many outputs
+        for labels that are floats; `None`: one class, any that int32 holds.
+      images: Whether the inputs must be images.
 
     Raises:
       ValueError: They are not; the text says what would be.
     """
     pair = isinstance(split, tuple | list) and len(split) == 2
     try:
-        images, labels = map(np.asarray, split if pair else ())
+        inputs, labels = map(np.asarray, split if pair else ())
     except ValueError as error:
         raise ValueError(
             f"the {which} split of {name!r} must be a pair of arrays, images and "
             f"labels, got {type(split).__name__} ({error})"
         ) from error
-    remedy = _remedy(images, labels)
+    own = num_classes is not None and _is_numbers(inputs, labels)
+    as_classes = np.zeros(len(labels), np.int32) if own else labels
+    remedy = None if own and not images else _remedy(inputs, as_classes)
     if remedy is not None:
         raise ValueError(
             f"{name!r} must have images uint8 [n, h, w, c] and integer labels [n], got "
-            f"images = {images.dtype} {images.shape}, labels = {labels.dtype} "
+            f"images = {inputs.dtype} {inputs.shape}, labels = {labels.dtype} "
             f"{labels.shape} in its {which} split{remedy}"
         )
     if not len(labels):
         raise ValueError(
             f"the {which} split must have at least one image, got 0 of them of {name!r}"
         )
-    _check_channels(name, which, images.shape)
-    _check_range(name, labels, num_classes)
-    return Split(images, labels.astype(np.int32, copy=False))
+    if images:
+        _check_channels(name, which, inputs.shape)
+    if labels.dtype.kind in "iu":
+        _check_range(name, labels, num_classes)
+    return Split(_narrow(name, which, inputs), _narrow(name, which, labels, "iu"))
+
+
+def _is_empty(scale):
+    return isinstance(scale, tuple | list) and not scale
+
+
+def _label_dtype(split):
+    """Returns the type of the labels of what may be a split, int32 if it is none."""
+    pair = isinstance(split, tuple | list) and len(split) == 2
+    floats = pair and getattr(split[1], "dtype", np.dtype(int)).kind == "f"
+    return "float32" if floats else "int32"
+
+
+def _is_numbers(inputs, labels):
+    """Says whether there is a number, or several, for each input."""
+    known = inputs.dtype.kind in "iufb" and labels.dtype.kind in "iuf"
+    return known and min(inputs.ndim, labels.ndim) > 0 and len(inputs) == len(labels)
+
+
+def _check_alike(name, splits):
+    """Returns the shape of an input, having found that of all splits the same."""
+    shapes = {n: split.images.shape[1:] for n, split in splits.items()}
+    if len(set(shapes.values())) > 1:
+        text = ", ".join(f"{n} {shape}" for n, shape in shapes.items())
+        raise ValueError(
+            f"the splits of {name!r} must have images of one shape, got {text}"
+        )
+    forms = {
+        n: f"inputs {x.dtype}, labels {y.dtype} {list(y.shape[1:])}"
+        for n, (x, y) in splits.items()
+    }
+    if len(set(forms.values())) > 1:
+        text = "; ".join(f"{n} {form}" for n, form in forms.items())
+        raise ValueError(
+            f"the splits of {name!r} must have inputs and labels of one kind, got "
+            f"{text}"
+        )
+    return shapes["train"]
+
+
+def _narrow(name, which, array, whole=""):
+    """Returns an array in at most 32 bits, if its numbers are still what they were.
+
+    Args:
+      name: Of the set.
+      which: Of its splits.
+      array: Inputs or labels.
+      whole: Kinds that become int32 whatever they are.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(
+            f"every number of {name!r} must be finite, got inf or nan in its {which} "
+            "split"
+        )
+    wide = array.dtype.itemsize > 4 or array.dtype == np.uint32
+    if array.dtype.kind == "f":
+        return array.astype(np.float32) if wide else array
+    if array.dtype.kind not in whole and not wide:
+        return array
+    if array.size and not -(2**31) <= int(array.min()) <= int(array.max()) < 2**31:
+        raise ValueError(
+            f"whole numbers of {name!r} must be of 32 bits, got {array.min()} to "
+            f"{array.max()} in its {which} split"
+        )
+    return array.astype(np.int32, copy=False)
 
 
 def check_named(name: str, num_classes: int, images: int) -> None:

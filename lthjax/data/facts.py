@@ -15,9 +15,14 @@ class Facts(NamedTuple):
     `padding` (pixels) and `flip` say how the train images are augmented. `majority` is
     the share of the largest class among the test images, where it is known: the
     accuracy of always saying that class.
+
+    Of what is no image, `image_shape` is the shape of one input whatever it is, mean
+    and std are empty, and `dtype` is what a network is given; of what are no classes,
+    `num_classes` is the number of outputs. `label_shape` and `label_dtype` are those of
+    the labels of one example.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_classes: int
     train: int
     test: int
@@ -27,6 +32,9 @@ class Facts(NamedTuple):
     flip: bool = False
     majority: float | None = None
     validation: int = 0
+    dtype: str = "float32"
+    label_shape: tuple[int, ...] = ()
+    label_dtype: str = "int32"
 
 
 # Both CIFARs are normalised by the numbers of CIFAR-10, as the retraining papers' codes
@@ -96,13 +104,20 @@ def shaped(
     )
 
 
-def check_classes(name: str, num_classes: int) -> None:
-    """Checks that there is something to tell apart.
+def check_classes(name: str, num_classes: int, label_dtype: str = "int32") -> None:
+    """Checks that there is something to tell apart, where labels are classes.
 
     Raises:
-      ValueError: There are not at least two classes.
+      ValueError: There are not at least two classes, or, where labels are floats, not
+        at least one output.
     """
-    if not isinstance(num_classes, int | np.integer) or num_classes < 2:
+    if np.issubdtype(label_dtype, np.floating):
+        if not _is_count(num_classes, 1):
+            raise ValueError(
+                "num_classes must be the number of outputs, at least one, where labels "
+                f"are floats, got {name!r} with num_classes = {num_classes!r}"
+            )
+    elif not isinstance(num_classes, int | np.integer) or num_classes < 2:
         raise ValueError(
             "a data set must have at least two classes, a whole number, got "
             f"{name!r} with num_classes = {num_classes!r}"

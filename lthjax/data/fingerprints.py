@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from lthjax.data.splits import Source, Split, Stored, image_shape, size
+from lthjax.data.splits import Source, Split, Stored, are_images, image_shape, size
 
 MOST = 2**28  # bytes of a split's images that are hashed; of more, images in between
 RECORDS = 16  # of a split on the disk that are read
@@ -29,7 +29,10 @@ def _of_split(split: Split | Stored) -> dict:
     known = {"size": size(split), "shape": [int(n) for n in image_shape(split)]}
     if isinstance(split, Stored):
         return known | _of_stored(split)
-    labels = np.ascontiguousarray(split.labels, np.int64)
+    if not are_images(split.images):
+        known |= {"dtype": str(split.images.dtype)}
+    whole = np.int64 if split.labels.dtype.kind in "iu" else None
+    labels = np.ascontiguousarray(split.labels, whole)
     return known | {"labels": _hash([labels]), "images": _hash(_spread(split.images))}
 
 

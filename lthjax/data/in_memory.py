@@ -14,7 +14,17 @@ import numpy as np
 from lthjax import registry
 from lthjax.data import checks, files, folders
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
-from lthjax.data.splits import PARTS, Source, Split, cut, image_shape, of_facts, part
+from lthjax.data.splits import (
+    PARTS,
+    Source,
+    Split,
+    are_classes,
+    cut,
+    image_shape,
+    input_dtype,
+    of_facts,
+    part,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +54,8 @@ def load(
       name: A key of `SOURCES`, or "package.module:function" for a set of your own. The
         function is called with `options`, and with `data_dir` if it takes that; it
         returns `(train, test)`, each a pair of images (uint8 [n, h, w, c]) and labels
-        (integers [n], from 0), or a `Source`.
+        (integers [n], from 0), or a `Source`. A `Source` whose mean and std are empty
+        may have inputs of any shape and type; that of any `Source`, labels too.
       data_dir: Where prepared sets lie; by default what the environment variable
         TFDS_DATA_DIR names, else ~/tensorflow_datasets.
       validation: Number of train images set aside. A `Source` that brings a validation
@@ -253,11 +264,16 @@ def _measure(source: Source) -> Facts:
         source.std,
         majority=_majority(source.test.labels),
         validation=sizes["validation"],
+        dtype=input_dtype(source.train),
+        label_shape=source.train.labels.shape[1:],
+        label_dtype=str(source.train.labels.dtype),
     )
 
 
 def _majority(labels) -> float | None:
-    return float(np.bincount(labels).max() / len(labels)) if len(labels) else None
+    if not len(labels) or not are_classes(np.asarray(labels)):
+        return None
+    return float(np.bincount(labels).max() / len(labels))
 
 
 def _count_tiny(data_dir: Folder | None) -> Facts:

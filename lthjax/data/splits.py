@@ -14,10 +14,15 @@ PARTS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """Images and their labels."""
+    """Images and their labels, or inputs of another kind and what belongs to them.
 
-    images: np.ndarray  # shape=[n, h, w, c], dtype=uint8
-    labels: np.ndarray  # shape=[n], dtype=int32
+    Images are uint8 [n, h, w, c], classes int32 [n]. What is no image (tokens int32
+    [n, t], vectors float32 [n, d]) and what is no class (targets, floats [n, ...], or
+    the token that follows each, int32 [n, t]) goes to the network as it is.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
 
 
 class Stored(NamedTuple):
@@ -44,7 +49,9 @@ class Stored(NamedTuple):
 class Source(NamedTuple):
     """A data set; `mean` and `std` are per channel, of images / 255.
 
-    Its splits are all arrays, or all `Stored`: see `lazy.load`.
+    They are empty where the inputs are no images; where labels are floats, num_classes
+    is the number of outputs. Its splits are all arrays, or all `Stored`: see
+    `on_disk.load`.
     """
 
     train: Split | Stored
@@ -60,11 +67,27 @@ def size(split: Split | Stored) -> int:
     return len(split.records if isinstance(split, Stored) else split.labels)
 
 
-def image_shape(split: Split | Stored) -> tuple[int, int, int]:
-    """Returns (h, w, c) of the images of a split, reading none."""
+def are_images(array: np.ndarray) -> bool:
+    """Returns whether inputs are images: uint8 [n, h, w, c]."""
+    return array.dtype == np.uint8 and array.ndim == 4
+
+
+def are_classes(array: np.ndarray) -> bool:
+    """Returns whether labels are one class for each example: integers [n]."""
+    return array.dtype.kind in "iu" and array.ndim == 1
+
+
+def image_shape(split: Split | Stored) -> tuple[int, ...]:
+    """Returns (h, w, c) of the images of a split, reading none; or that of an input."""
     if isinstance(split, Stored):
         return split.image_shape
     return split.images.shape[1:]
+
+
+def input_dtype(split: Split | Stored) -> str:
+    """Returns the type of what a network is given: float32 of images, else as it is."""
+    stored = isinstance(split, Stored) or are_images(split.images)
+    return "float32" if stored else str(split.images.dtype)
 
 
 def labels(split: Split | Stored) -> np.ndarray | None:
@@ -114,14 +137,14 @@ def cut(
     Raises:
       ValueError: It cannot be cut so.
     """
-    check_classes(name, source.num_classes)
+    check_classes(name, source.num_classes, _label_dtype(source.train))
     if how not in CUTS:
         raise ValueError(
             f"data.cut must be one of {', '.join(map(repr, CUTS))}, got data.cut = "
             f"{how!r}"
         )
     if how == "stratified" or (not how and not _comes_evenly(name, source.train)):
-        splits = {part: _evenly(name, getattr(source, part)) for part in PARTS}
+        splits = {part: _evenly(name, getattr(source, part), how) for part in PARTS}
         source = source._replace(**splits)
     source = _set_aside(name, source, validation)
     left = size(source.train)
@@ -131,6 +154,10 @@ def cut(
             f"validation leaves, got limit = {limit}"
         )
     return source._replace(train=part(source.train, 0, limit))
+
+
+def _label_dtype(split):
+    return "int32" if isinstance(split, Stored) else split.labels.dtype
 
 
 def even(labels: np.ndarray) -> np.ndarray:
@@ -167,15 +194,22 @@ def _comes_evenly(name, train):
     return len(set(np.unique(found, return_counts=True)[1].tolist())) == 1
 
 
-def _evenly(name, split):
-    """Returns a split in an even order."""
+def _evenly(name, split, how):
+    """Returns a split in an even order; a random one where labels are no classes."""
     found = labels(split)
     if found is None:
         raise ValueError(
             "a cut by classes needs labels that are known before images are read, got "
             f"data.cut = 'stratified' with {name!r}, prepared and streamed; give ''"
         )
-    order = even(found)
+    classes = are_classes(found)
+    if not classes and how == "stratified":
+        raise ValueError(
+            "a cut by classes needs one class for each example, got data.cut = "
+            f"'stratified' with {name!r}, whose labels are {found.dtype} "
+            f"{list(found.shape)}; give '' for a random order, or 'first'"
+        )
+    order = even(found if classes else np.zeros(len(found), int))
     if isinstance(split, Stored):
         return split._replace(records=np.asarray(split.records, int)[order])
     return take(split, order)
@@ -216,6 +250,13 @@ def normalised(
       ValueError: There is not one finite number for each channel, or one of `std` is
         not positive.
     """
+    if not source.mean and (mean or std):
+        raise ValueError(
+            "data.mean and data.std must be empty for inputs that are no images, got "
+            f"data.mean = {tuple(mean)}, data.std = {tuple(std)}"
+        )
+    if not source.mean:
+        return source
     check_scale(image_shape(source.train)[-1], mean, std)
     own = {"mean": tuple(mean) or source.mean, "std": tuple(std) or source.std}
     return source._replace(**own)

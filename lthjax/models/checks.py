@@ -37,16 +37,16 @@ def shapes(model: nn.Module, name: str, facts) -> None:
     """
     if is_ours(model):
         return
-    images = jax.ShapeDtypeStruct((BATCH, *facts.image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((BATCH, *facts.image_shape), facts.dtype)
     init = functools.partial(initialise, model)
     with registry.calling("model", name):
         # As a run initialises, so that weights by the size of a batch are found out.
-        one = jax.ShapeDtypeStruct((1, *facts.image_shape), jnp.float32)
+        one = jax.ShapeDtypeStruct((1, *facts.image_shape), facts.dtype)
         params, state = jax.eval_shape(init, jax.random.key(0), one)
     _check_floating(params, name)
     for train in (False, True):
         logits, after = _called(model, name, train, (params, state, images))
-        _check_logits(logits, name, facts.num_classes)
+        _check_logits(logits, name, facts)
     if jax.tree.map(_form, state) != jax.tree.map(_form, after):
         raise ValueError(
             "a training step must leave the collections of a network as they are, got "
@@ -58,7 +58,9 @@ def shapes(model: nn.Module, name: str, facts) -> None:
 def values(
     model: nn.Module, name: str, facts, init_fn: Callable, *, frozen: bool = False
 ) -> None:
-    """Refuses a network by what it computes of a few random images and weights.
+    """Refuses a network by what it computes of a few random inputs and weights.
+
+    Whole numbers, such as tokens, are zeros and ones.
 
     Args:
       model: The network; ours are not looked at.
@@ -79,10 +81,13 @@ def values(
         return generator.standard_normal(shape, np.float32)
 
     noisy = jax.tree.map(lambda w: (w + NOISE * noise(w.shape)).astype(w.dtype), params)
-    images = noise((BATCH, *facts.image_shape))
+    size = BATCH, *facts.image_shape
+    floats = jnp.issubdtype(facts.dtype, jnp.floating)
+    images = noise(size) if floats else generator.integers(0, 2, size)
+    images = images.astype(facts.dtype)
     compiled = jax.jit(functools.partial(_outcome, model))
     outputs, moved = jax.device_get(compiled(noisy, state, images))
-    for logits in outputs:
+    for logits in outputs if _are_classes(facts) else ():
         _check_range(np.asarray(logits, np.float32), name)
     still = [norm for norm, moves in moved.items() if not moves]
     if still and not frozen:
@@ -167,13 +172,24 @@ def _check_floating(params, name):
             )
 
 
-def _check_logits(logits, name, num_classes):
-    wanted = f"one floating logit for each class, [batch, {num_classes}]"
+def _are_classes(facts):
+    return jnp.issubdtype(facts.label_dtype, jnp.integer)
+
+
+def _check_logits(logits, name, facts):
+    shape = BATCH, *facts.label_shape, facts.num_classes
+    wanted = "one floating logit for each class, "
+    wanted += f"[{', '.join(map(str, ('batch', *shape[1:])))}]"
+    if not _are_classes(facts):
+        wanted = "floating outputs for each example, [batch, ...]"
     found = f"{type(logits).__name__} of {len(jax.tree.leaves(logits))} arrays"
     if hasattr(logits, "shape"):
         found = f"{logits.dtype} {list(logits.shape)}"
         floating = jnp.issubdtype(logits.dtype, jnp.floating)
-        if floating and logits.shape == (BATCH, num_classes):
+        same = logits.shape == shape
+        if not _are_classes(facts):
+            same = logits.shape[:1] == shape[:1]
+        if floating and same:
             return
     raise ValueError(
         f"a network must return {wanted}, got model = {name!r}, which returns {found} "
@@ -183,7 +199,7 @@ def _check_logits(logits, name, num_classes):
 
 def _check_range(logits, name):
     within = logits.min() >= 0 and logits.max() <= 1
-    sums = np.abs(logits.sum(1) - 1).max()
+    sums = np.abs(logits.sum(-1) - 1).max()
     what = "that sum to 1, as of a softmax" if sums < SLACK else "only"
     if within and (sums < SLACK or logits.min() < logits.max()):
         raise ValueError(

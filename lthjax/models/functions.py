@@ -30,7 +30,8 @@ def initialise(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[Any
     Args:
       model: The network.
       key: A JAX PRNG key.
-      images: [batch, height, width, channels]; only shape and dtype count.
+      images: [batch, height, width, channels], or inputs of any kind [batch, ...]; only
+        shape and dtype count.
 
     Returns:
       The parameters, and every other collection of variables by name, such as
@@ -61,7 +62,7 @@ def apply(
         `deterministic`, `use_running_average` and others.
       params: Its parameters, pruned or not.
       model_state: The other collections of variables.
-      images: [batch, height, width, channels].
+      images: [batch, height, width, channels], or inputs of any kind [batch, ...].
       train: Normalise by the batch, draw, and return the new model state; otherwise the
         state is used, and returned as it came. A module with a true attribute `remat`
         keeps for its derivative only what it marks (`layers.kept`).

@@ -1,4 +1,4 @@
-"""What a network is worth on a set: the means of its loss and accuracy."""
+"""What a network is worth on a set: the means of its loss and of the measures."""
 
 from collections.abc import Callable
 
@@ -6,57 +6,68 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax.devices import meshes
-from lthjax.training import losses
+from lthjax.training import objective as objective_lib
 from lthjax.training.members import member as member
 from lthjax.training.members import population as population
 from lthjax.training.members import stack as stack
 from lthjax.training.members import together as together
+from lthjax.training.objective import CLASSIFICATION, Objective
 
 
-def counter(apply_fn: Callable, prepare_fn: Callable) -> Callable:
-    """Returns (params, model_state, chunk) -> sums over the images of a chunk.
+def counter(
+    apply_fn: Callable, prepare_fn: Callable, objective: Objective = CLASSIFICATION
+) -> Callable:
+    """Returns (params, model_state, chunk) -> sums over the examples of a chunk.
 
-    The sums [3] are of losses, in nats, of correct answers, and of weights; a chunk is
-    (images [batch, ...], labels [batch], weights [batch]), as `evaluator` has them.
+    The sums [measures + 2] are of losses, of each measure, and of weights: by default
+    of losses in nats, of correct answers, and of weights. A chunk is (inputs
+    [batch, ...], labels [batch, ...], weights [batch]), as `evaluator` has them.
 
     Args:
-      apply_fn: (params, model_state, images, train) -> (logits, state).
-      prepare_fn: uint8 images -> normalised images.
+      apply_fn: (params, model_state, inputs, train) -> (outputs, state).
+      prepare_fn: uint8 images -> normalised images; the identity for other inputs.
+      objective: What is measured.
     """
+    measured = objective_lib.measured(objective).values()
 
     def count(params, model_state, chunk):
-        images, labels, weights = chunk
-        logits, _ = apply_fn(params, model_state, prepare_fn(images), False)
-        loss = jnp.sum(losses.cross_entropy(logits, labels) * weights)
-        correct = jnp.sum(losses.correct(logits, labels) * weights)
-        return jnp.stack([loss, correct, jnp.sum(weights)])
+        inputs, labels, weights = chunk
+        outputs, _ = apply_fn(params, model_state, prepare_fn(inputs), False)
+        sums = [jnp.sum(fn(outputs, labels) * weights) for fn in measured]
+        return jnp.stack([*sums, jnp.sum(weights)])
 
     return count
 
 
 def evaluator(
-    apply_fn: Callable, prepare_fn: Callable, *, axis_name: str | None = None
+    apply_fn: Callable,
+    prepare_fn: Callable,
+    *,
+    axis_name: str | None = None,
+    objective: Objective = CLASSIFICATION,
 ) -> Callable:
-    """Returns (params, model_state, examples) -> (mean loss in nats, accuracy).
+    """Returns (params, model_state, examples) -> (loss, each measure) of a set.
 
-    `examples` are (images [n, batch, ...], labels [n, batch], weights [n, batch]), the
-    weights 1, or 0 for what only fills the last batch: `batches.chunks`.
+    By default they are (mean loss in nats, accuracy). `examples` are (inputs
+    [n, batch, ...], labels [n, batch, ...], weights [n, batch]), the weights 1, or 0
+    for what only fills the last batch: `batches.chunks`.
 
     Args:
-      apply_fn: (params, model_state, images, train) -> (logits, state).
-      prepare_fn: uint8 images -> normalised images.
+      apply_fn: (params, model_state, inputs, train) -> (outputs, state).
+      prepare_fn: As for `counter`.
       axis_name: The mesh axis whose devices share every batch and add up their sums.
+      objective: What is measured.
     """
-
-    count = counter(apply_fn, prepare_fn)
+    count = counter(apply_fn, prepare_fn, objective)
+    width = len(objective_lib.measured(objective)) + 1
 
     def evaluate(params, model_state, examples):
         def add(sums, chunk):
             rows = meshes.share(chunk, axis_name)
             return sums + count(params, model_state, rows), None
 
-        sums, _ = lax.scan(add, jnp.zeros(3), tuple(examples))
-        loss, correct, total = sums if axis_name is None else lax.psum(sums, axis_name)
-        return loss / total, correct / total
+        sums, _ = lax.scan(add, jnp.zeros(width), tuple(examples))
+        *found, total = sums if axis_name is None else lax.psum(sums, axis_name)
+        return objective_lib.finished(objective, [x / total for x in found])
 
     return evaluate

@@ -15,7 +15,8 @@ from jax import lax
 from lthjax.data import batches
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
-from lthjax.training import losses, optimizers
+from lthjax.training import objective as objective_lib
+from lthjax.training import optimizers
 from lthjax.training.evaluate import counter as counter
 from lthjax.training.evaluate import evaluator as evaluator
 from lthjax.training.members import CACHE as CACHE
@@ -23,14 +24,9 @@ from lthjax.training.members import member as member
 from lthjax.training.members import population as population
 from lthjax.training.members import stack as stack
 from lthjax.training.members import together as together
+from lthjax.training.objective import CLASSIFICATION, Objective
 
-METRICS = (
-    "train_loss",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-)
+METRICS = objective_lib.columns(CLASSIFICATION)
 
 
 class State(NamedTuple):
@@ -41,7 +37,8 @@ class State(NamedTuple):
       model_state: Batch statistics, {} if there are none.
       opt_state: The state of the optimizer.
       loss: The training losses summed since the last validation, float32 [].
-      curve: The learning curve, float32 [points, METRICS]; NaN where there is none yet.
+      curve: The learning curve, float32 [points, columns of the objective], METRICS by
+        default; NaN where there is none yet.
     """
 
     params: Params
@@ -51,7 +48,13 @@ class State(NamedTuple):
     curve: jax.Array
 
 
-def begin(tx: optax.GradientTransformation, ticket: Any, *, points: int = 0) -> State:
+def begin(
+    tx: optax.GradientTransformation,
+    ticket: Any,
+    *,
+    points: int = 0,
+    objective: Objective = CLASSIFICATION,
+) -> State:
     """Returns the state that a ticket's training starts from.
 
     Without an optimizer state of its own the ticket gets a fresh one: momentum from
@@ -61,17 +64,24 @@ def begin(tx: optax.GradientTransformation, ticket: Any, *, points: int = 0) -> 
       tx: The optimizer.
       ticket: A `tickets.Ticket`: params, model_state, masks, opt_state, step.
       points: Room for how many validations.
+      objective: Whose columns these have.
     """
     params = masks_lib.apply(ticket.params, ticket.masks)
     opt_state = ticket.opt_state
     if opt_state is None:
         given = {"tx": tx, "params": params}
         opt_state = optimizers.at_step(tx.init(params), ticket.step, **given)
-    curve = jnp.full((points, len(METRICS)), jnp.nan, jnp.float32)
+    width = len(objective_lib.columns(objective))
+    curve = jnp.full((points, width), jnp.nan, jnp.float32)
     return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
 
 
-def starter(tx: optax.GradientTransformation, *, points: int) -> Callable:
+def starter(
+    tx: optax.GradientTransformation,
+    *,
+    points: int,
+    objective: Objective = CLASSIFICATION,
+) -> Callable:
     """Returns ticket -> State, `begin` compiled; what moves schedules is not.
 
     One program serves tickets of all steps, and an optimizer whose schedule cannot be
@@ -80,8 +90,12 @@ def starter(tx: optax.GradientTransformation, *, points: int) -> Callable:
     Args:
       tx: The optimizer.
       points: As for `begin`.
+      objective: Likewise.
     """
-    compiled = jax.jit(lambda ticket: begin(tx, ticket._replace(step=0), points=points))
+
+    @jax.jit
+    def compiled(ticket):
+        return begin(tx, ticket._replace(step=0), points=points, objective=objective)
 
     def start(ticket):
         state = compiled(ticket)
@@ -94,19 +108,19 @@ def starter(tx: optax.GradientTransformation, *, points: int) -> Callable:
     return start
 
 
-def supervised(apply_fn: Callable, loss_fn: Callable = losses.cross_entropy):
-    """Returns the objective (params, model_state, images, labels) -> (loss, state).
+def supervised(apply_fn: Callable, objective: Objective = CLASSIFICATION) -> Callable:
+    """Returns (params, model_state, inputs, labels) -> (mean loss, model_state).
 
     Args:
-      apply_fn: (params, model_state, images, train) -> (logits, model_state).
-      loss_fn: (logits, labels) -> losses [batch]; the objective is their mean.
+      apply_fn: (params, model_state, inputs, train) -> (outputs, model_state).
+      objective: Whose loss it is.
     """
 
-    def objective(params, model_state, images, labels):
-        logits, model_state = apply_fn(params, model_state, images, True)
-        return jnp.mean(loss_fn(logits, labels)), model_state
+    def mean_loss(params, model_state, inputs, labels):
+        outputs, model_state = apply_fn(params, model_state, inputs, True)
+        return jnp.mean(objective.loss(outputs, labels)), model_state
 
-    return objective
+    return mean_loss
 
 
 def penalised(objective: Callable, price: Callable | None) -> Callable:
@@ -237,7 +251,8 @@ def validation(
     for a whole population, so that under `vmap` it stays a branch.
 
     Args:
-      evaluate_fn: (params, model_state, examples) -> (loss, accuracy).
+      evaluate_fn: (params, model_state, examples) -> what `evaluator` reports, as many
+        numbers as the curve has columns for each set.
       every: In steps.
       forward_fn: As for `step`.
 

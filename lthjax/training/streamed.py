@@ -17,7 +17,9 @@ from jax import lax
 from lthjax.data import read_ahead
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
+from lthjax.training import objective as objective_lib
 from lthjax.training import steps
+from lthjax.training.objective import CLASSIFICATION, Objective
 
 
 class Feed(NamedTuple):
@@ -42,8 +44,8 @@ class Point(NamedTuple):
 
     Attributes:
       span: The steps of the training.
-      validation: (loss, accuracy).
-      test: (loss, accuracy).
+      validation: The loss and each measure of that set.
+      test: The same of the other one.
     """
 
     span: tuple
@@ -130,6 +132,7 @@ def trainer(
     every: int,
     forward_fn: Callable = steps.plain,
     axis_name: str | None = None,
+    objective: Objective = CLASSIFICATION,
 ) -> Callable:
     """Returns the training of a population, in the form of `compiled.trainer`.
 
@@ -137,8 +140,8 @@ def trainer(
 
     Args:
       functions: (step, count, prepare): a step as `training.runner` takes it, what
-        `training.counter` returns, and (key, images) -> images, which augments and
-        normalises.
+        `training.counter` returns of this objective, and (key, images) -> images,
+        which augments and normalises.
       feed: Where batches come from.
       compile_fn: (fn, fed=bool) -> the function `fn(member, *shared)` of a population,
         `(donated, rest of the members, *shared) -> results`, compiled; `fed` as in
@@ -146,6 +149,7 @@ def trainer(
       every: Steps between two validations.
       forward_fn: As for `training.step`.
       axis_name: The mesh axis that batches and chunks are split over.
+      objective: What is measured.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
@@ -161,7 +165,8 @@ def trainer(
 
     update = compile_fn(one, fed=True)
     add = _added(count, axis_name)
-    validate = _validation(add, feed, compile_fn, every, forward_fn)
+    when = {"every": every, "forward_fn": forward_fn}
+    validate = _validation(add, feed, compile_fn, objective, **when)
 
     def run(states, fixed, span, start, stop):
         masks, keys = fixed
@@ -176,27 +181,31 @@ def trainer(
     return run
 
 
-def evaluation(count: Callable, feed: Feed) -> Callable:
+def evaluation(
+    count: Callable, feed: Feed, objective: Objective = CLASSIFICATION
+) -> Callable:
     """Returns (params, model_state) -> {metric: value} of the held-out sets.
 
     Args:
-      count: What `training.counter` returns.
+      count: What `training.counter` returns of this objective.
       feed: Where the chunks come from.
+      objective: What is measured.
     """
     add = jax.jit(_added(count), donate_argnums=0)
 
     def measure(params, model_state):
-        given = jnp.zeros((2, 3)), params, model_state
+        given = _zeros(objective), params, model_state
         sums, *trees = meshes.copied(feed.mesh, given)
         for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
             sums = add(sums, *trees, chunk, np.int32(index))
-        values = [value for pair in _means(meshes.collected(sums)) for value in pair]
-        return dict(zip(steps.METRICS[1:], values, strict=True))
+        rows = _means(objective, meshes.collected(sums))
+        names = objective_lib.columns(objective)[1:]
+        return dict(zip(names, [x for row in rows for x in row], strict=True))
 
     return measure
 
 
-def _validation(add, feed, compile_fn, every, forward_fn):
+def _validation(add, feed, compile_fn, objective, *, every, forward_fn):
     """Returns (states, span, at) -> states, with a point of the learning curve."""
     measured = steps.validation(
         lambda params, model_state, found: found, every=every, forward_fn=forward_fn
@@ -208,12 +217,12 @@ def _validation(add, feed, compile_fn, every, forward_fn):
 
     def pointed(member, span, at):
         state, sums = member
-        return measured(state, None, Point(span, *_means(sums)), at)
+        return measured(state, None, Point(span, *_means(objective, sums)), at)
 
     chunked, pointed = compile_fn(chunked, fed=True), compile_fn(pointed)
 
     def validate(states, span, at):
-        sums = meshes.spread(feed.mesh, jnp.zeros((len(states.loss), 2, 3)))
+        sums = meshes.spread(feed.mesh, _zeros(objective, len(states.loss)))
         for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
             sums = chunked(sums, (states,), chunk, np.int32(index))
         return pointed(states, (sums,), span, np.int32(at))
@@ -222,7 +231,7 @@ def _validation(add, feed, compile_fn, every, forward_fn):
 
 
 def _added(count, axis_name=None):
-    """Returns what adds a chunk to the sums [set, 3] of the set it is of."""
+    """Returns what adds a chunk to the sums [set, :] of the set it is of."""
 
     def add(sums, params, model_state, chunk, index):
         found = count(params, model_state, [array[0] for array in chunk])
@@ -232,6 +241,16 @@ def _added(count, axis_name=None):
     return add
 
 
-def _means(sums):
-    """Returns (loss, accuracy) of each set."""
-    return tuple((loss / total, correct / total) for loss, correct, total in sums)
+def _zeros(objective, *members):
+    """Returns sums of nothing yet [members, set, :], each as `counter` has them."""
+    width = len(objective_lib.measured(objective)) + 1
+    return jnp.zeros((*members, len(objective_lib.HELD_OUT), width))
+
+
+def _means(objective, sums):
+    """Returns the loss and each measure, of each set."""
+    rows = [(row[:-1], row[-1]) for row in sums]
+    return tuple(
+        objective_lib.finished(objective, [x / total for x in found])
+        for found, total in rows
+    )

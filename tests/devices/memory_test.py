@@ -9,7 +9,7 @@ from cases import rest_slow
 
 from lthjax import models
 from lthjax.devices import memory
-from lthjax.training import losses, steps
+from lthjax.training import steps
 
 IMAGES = jnp.linspace(-1, 1, 8 * 32 * 32 * 3).reshape(8, 32, 32, 3)
 LABELS = jnp.arange(8)
@@ -23,7 +23,7 @@ def derivative(name, **options):
     def apply_fn(params, model_state, images, train):
         return models.apply(network, params, model_state, images, train=train)
 
-    loss_fn = steps.supervised(apply_fn, losses.cross_entropy)
+    loss_fn = steps.supervised(apply_fn)
     params, state = networks.initialise(network, jax.random.key(0), IMAGES)
     fn = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     return fn.lower(params, state, IMAGES, LABELS).compile(), (params, state)

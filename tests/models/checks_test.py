@@ -1,16 +1,15 @@
 """A network that would train the wrong thing is refused before anything is trained."""
 
-import types
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
 from lthjax import models, registry
+from lthjax.data import facts
 from lthjax.models import checks
 
-FACTS = types.SimpleNamespace(image_shape=(2, 2, 1), num_classes=3)
+FACTS = facts.shaped(image_shape=(2, 2, 1), num_classes=3)
 
 
 class Net(nn.Module):

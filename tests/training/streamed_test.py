@@ -12,8 +12,9 @@ import pytest
 from lthjax.data import augment, batches, in_memory, on_disk, read_ahead
 from lthjax.devices import meshes
 from lthjax.tickets import Ticket
-from lthjax.training import optimizers, steps
+from lthjax.training import losses, optimizers, steps
 from lthjax.training import streamed as streamed_lib
+from lthjax.training.objective import Objective, columns
 
 VALIDATION, CHUNK, EVERY, UNTIL = 6, 4, 4, 11
 OPTIONS = {"like": "mnist", "image_shape": (4, 4, 1), "train": 28, "test": 5}
@@ -160,6 +161,21 @@ def test_an_evaluation_is_that_of_data_on_the_device():
             loss, accuracy = EVALUATE(params, {}, chunks)
             np.testing.assert_allclose(found[f"{name}_loss"], loss, rtol=1e-6)
             np.testing.assert_array_equal(found[f"{name}_accuracy"], accuracy)
+
+
+def test_another_objective_is_measured_as_it_says():
+    own = Objective(
+        losses.cross_entropy,
+        {"perplexity": losses.cross_entropy},
+        {"perplexity": jnp.exp},
+    )
+    count = steps.counter(apply_fn, normalised, own)
+    params = steps.member(population()[0], 0).params
+    found = streamed_lib.evaluation(count, feed(), own)(params, {})
+    assert tuple(found) == columns(own)[1:]
+    for name in ("validation", "test"):
+        loss = jnp.log(found[f"{name}_perplexity"])
+        np.testing.assert_allclose(loss, found[f"{name}_loss"], rtol=1e-5)
 
 
 def test_a_feed_that_was_left_begins_again():

@@ -45,14 +45,16 @@ def functions(ground: Ground) -> Parts:
       ValueError: As `build`.
     """
     config, plan, method = ground.options, ground.plan, ground.method
-    tx = check(ground)
+    tx, goal = check(ground), ground.objective
     masks_fn, prune_fn = method.masks(ground), method.prune(ground)
     _rehearse(ground, masks_fn, prune_fn)
-    data, every = data_lib.run_data(config, ground.source), plan.eval_every
+    data, every = data_lib.run_data(config, ground.source, goal), plan.eval_every
     module = network_lib.model(config, ground.facts, axis_name=data.axis)
     network = method.network(ground, network_lib.applied(module))
-    objective = steps.penalised(steps.supervised(network), method.penalty(ground))
+    objective = steps.supervised(network, goal)
+    objective = steps.penalised(objective, method.penalty(ground))
     how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
+    points = spans.longest(plan) // every + 2
     step = steps.step(objective, tx, **how)
     examine = method.columns(ground, tx, prune_fn)
     return Parts(
@@ -63,7 +65,7 @@ def functions(ground: Ground) -> Parts:
         masks_fn=masks_fn,
         prune_fn=prune_fn,
         tx=tx,
-        begin=steps.starter(tx, points=spans.longest(plan) // every + 2),
+        begin=steps.starter(tx, points=points, objective=goal),
         run=data.trainer(step, network, every, ground.shapes),
         search=method.search(ground, tx, prune_fn),
         control=_controller(ground.init_fn),

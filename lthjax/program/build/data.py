@@ -12,6 +12,7 @@ from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions, meshes
 from lthjax.training import steps, streamed
+from lthjax.training.objective import CLASSIFICATION, Objective, columns
 
 AS_GIVEN = 500  # images
 
@@ -52,18 +53,19 @@ class RunData(NamedTuple):
     evaluation: Callable
 
 
-def run_data(config, source) -> RunData:
+def run_data(config, source, objective: Objective = CLASSIFICATION) -> RunData:
     """Returns the data of a run, the resident ones put on the device.
 
     Args:
       config: A validated config.
       source: The data set.
+      objective: What is measured of it.
 
     Raises:
       ValueError: As `mesh`.
     """
     stored = isinstance(source.train, splits_lib.Stored)
-    return (_streamed if stored else _resident)(config, source)
+    return (_streamed if stored else _resident)(config, source, objective)
 
 
 def mesh(config) -> jax.sharding.Mesh:
@@ -139,7 +141,7 @@ def forward(state: steps.State) -> Any:
     return dynamic.forward(state.params, state.opt_state)
 
 
-def _resident(config, source):
+def _resident(config, source, objective):
     """Returns the data as device arrays, those held out in chunks of one size."""
     taken, shared = chunk(config, source), {"axis_name": axis(config)}
     held_out = [
@@ -159,7 +161,7 @@ def _resident(config, source):
         return fetch
 
     def trainer(step, apply_fn, every, shapes):
-        evaluate = steps.evaluator(apply_fn, prepare, **shared)
+        evaluate = steps.evaluator(apply_fn, prepare, objective=objective, **shared)
         measure = steps.validation(evaluate, every=every, forward_fn=forward)
         batch, size = config.train.batch_size, splits_lib.size(source.train)
         sizes = {"size": size, "batch_size": batch, "every": every}
@@ -173,13 +175,13 @@ def _resident(config, source):
         return run
 
     def evaluation(apply_fn):
-        evaluate = steps.evaluator(apply_fn, prepare)
+        evaluate = steps.evaluator(apply_fn, prepare, objective=objective)
 
         @jax.jit
         def measure(params, model_state, held_out):
-            pairs = [evaluate(params, model_state, examples) for examples in held_out]
-            values = [value for pair in pairs for value in pair]
-            return dict(zip(steps.METRICS[1:], values, strict=True))
+            rows = [evaluate(params, model_state, examples) for examples in held_out]
+            values = [value for row in rows for value in row]
+            return dict(zip(columns(objective)[1:], values, strict=True))
 
         return lambda params, model_state: measure(params, model_state, splits[1:])
 
@@ -194,7 +196,7 @@ def _resident(config, source):
     )
 
 
-def _streamed(config, source):
+def _streamed(config, source, objective):
     """Returns the feed that brings batches of what stays on the disk."""
     sizes, shared = (
         (config.train.batch_size, chunk(config, source)),
@@ -209,14 +211,15 @@ def _streamed(config, source):
         return augmented(key, images), labels
 
     def trainer(step, apply_fn, every, shapes):
-        count = steps.counter(apply_fn, prepare)
+        count = steps.counter(apply_fn, prepare, objective)
         given = step, count, augmentation(config, source, **shared)
-        options = {"every": every, "forward_fn": forward, **shared}
+        options = {"every": every, "forward_fn": forward, "objective": objective}
         compile_fn = functools.partial(_mapped, config, shapes)
-        return streamed.trainer(given, feed, compile_fn, **options)
+        return streamed.trainer(given, feed, compile_fn, **options, **shared)
 
     def evaluation(apply_fn):
-        return streamed.evaluation(steps.counter(apply_fn, prepare), feed)
+        count = steps.counter(apply_fn, prepare, objective)
+        return streamed.evaluation(count, feed, objective)
 
     return RunData(
         mesh(config),

@@ -45,7 +45,7 @@ def applied(module: Any) -> Callable:
 def initialiser(config, facts) -> Callable:
     """Returns key -> (params, model_state)."""
     network = model(config, facts)
-    images = jnp.zeros((1, *facts.image_shape))
+    images = jnp.zeros((1, *facts.image_shape), facts.dtype)
     return lambda key: models.initialise(network, key, images)
 
 

@@ -12,6 +12,7 @@ from lthjax.program.workdir.member import Member
 from lthjax.pruning.targets import Target
 from lthjax.pruning.views import View
 from lthjax.tickets import Search
+from lthjax.training.objective import CLASSIFICATION, Objective
 
 # One number a use, so that adding a use never changes what another one draws.
 STREAMS = {"init": 0, "data": 1, "search": 2, "reinit": 3, "shuffle": 4, "random": 5}
@@ -19,10 +20,21 @@ STREAMS |= {"ghosts": 6, "rescaling": 7}
 
 
 class Kind(NamedTuple):
-    """What a network must know of a data set: (h, w, c), and its classes."""
+    """What a network must know of a data set, as `data.facts.Facts` has it.
 
-    image_shape: tuple[int, int, int]
+    Attributes:
+      image_shape: (h, w, c), or the shape of an input that is no image.
+      num_classes: Of the outputs.
+      dtype: Of the inputs.
+      label_shape: Of the labels of one example.
+      label_dtype: Of the labels.
+    """
+
+    image_shape: tuple[int, ...]
     num_classes: int
+    dtype: str = "float32"
+    label_shape: tuple[int, ...] = ()
+    label_dtype: str = "int32"
 
 
 class Training(NamedTuple):
@@ -82,6 +94,7 @@ class Ground(NamedTuple):
       apply_fn: (params, model_state, images, train) -> (logits, model_state).
       shapes: Of all parameters.
       source: The data set; `None` where nothing is read, in dry runs and checks.
+      objective: What is minimised and measured.
     """
 
     options: Any
@@ -93,6 +106,7 @@ class Ground(NamedTuple):
     apply_fn: Callable
     shapes: Any
     source: in_memory.Source | None = None
+    objective: Objective = CLASSIFICATION
 
 
 class Options(NamedTuple):
@@ -164,8 +178,15 @@ class Parts(NamedTuple):
 
 
 def kind(source: in_memory.Source) -> Kind:
-    """Returns the image shape and the number of classes of a loaded set."""
-    return Kind(splits_lib.image_shape(source.train), source.num_classes)
+    """Returns the shapes and types, and the number of classes, of a loaded set."""
+    known = splits_lib.image_shape(source.train), source.num_classes
+    return Kind(*known, splits_lib.input_dtype(source.train), *_of_labels(source.train))
+
+
+def _of_labels(split):
+    if isinstance(split, splits_lib.Stored):
+        return (), "int32"
+    return split.labels.shape[1:], str(split.labels.dtype)
 
 
 def key(seed: int, stream: str) -> jax.Array:

@@ -146,7 +146,7 @@ def _group(ground, parts, form, chosen):
     room = spans.longest(parts.plan) // every + 2
     return parts._replace(
         tx=tx,
-        begin=training_steps.starter(tx, points=room),
+        begin=training_steps.starter(tx, points=room, objective=ground.objective),
         run=parts.data.trainer(step, _deployed(ground.module, form), every, shapes),
         control=_dresser(ground, init, tx),
         prepare=_preparer(ground, parts, form, chosen),

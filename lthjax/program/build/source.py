@@ -30,8 +30,8 @@ def counted(name: str, source: in_memory.Source) -> str:
     """Returns the images of each class as JSON text, having said what they are."""
     found = balance.counts(source)
     if found is None:
-        log.info("images by class: not counted, as all of them had to be read for it")
-        return balance.known(FACTS[name].majority)
+        log.info("examples by class: not counted: all had to be read, or have no class")
+        return balance.known(FACTS[name].majority if name in FACTS else None)
     log.info("%s", balance.text(found))
     for sentence in balance.warnings(found):
         log.warning("%s", sentence)

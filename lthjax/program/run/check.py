@@ -72,8 +72,9 @@ def check(
     facts, train, held_out = _facts(config) if source is None else _measured(source)
     ground = plan_lib.ground(config, facts, train)
     plan = ground.plan
-    splits.check_scale(facts.image_shape[-1], config.data.mean, config.data.std)
-    _check_crop(config.data.crop, facts.image_shape)
+    if len(facts.image_shape) == 3:
+        splits.check_scale(facts.image_shape[-1], config.data.mean, config.data.std)
+    _check_crop(config.data, facts.image_shape)
     _check_times(config, plan)
     _check_levels(config, plan)
     assemble.check(ground)
@@ -137,12 +138,20 @@ def _measured(source):
     return kind(source), train, sum(held_out)
 
 
-def _check_crop(crop, image_shape):
+def _check_crop(data, image_shape):
+    if len(image_shape) != 3:
+        if data.crop or data.flip:
+            raise ValueError(
+                "only images are cropped and flipped, got data.crop = "
+                f"{data.crop}, data.flip = {data.flip} for inputs of {image_shape}; "
+                "give 0 and False"
+            )
+        return
     side = min(image_shape[:2])
-    if crop >= side:
+    if data.crop >= side:
         raise ValueError(
             f"data.crop, the margin of zeros, must be below the {side} pixels of an "
-            f"image, got data.crop = {crop}"
+            f"image, got data.crop = {data.crop}"
         )
 
 

@@ -133,8 +133,10 @@ def _seconds_per_image(config, facts, plan):
 
 
 def _blank(facts, size):
-    images = np.zeros((size, *facts.image_shape), np.uint8)
-    return in_memory.Split(images, np.zeros(size, np.int32))
+    dtype = np.uint8 if facts.mean else facts.dtype
+    images = np.zeros((size, *facts.image_shape), dtype)
+    labels = np.zeros((size, *facts.label_shape), facts.label_dtype)
+    return in_memory.Split(images, labels)
 
 
 def _timed(run, states, masks, keys):

@@ -1,0 +1,233 @@
+"""What a task is: the loss that is minimised, and what is measured beside it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import registry
+from lthjax.training import losses
+
+LOSS = "loss"
+HELD_OUT = ("validation", "test")
+
+
+class Objective(NamedTuple):
+    """What a task is; classification is one of several.
+
+    Each function is given a batch of outputs [batch, ...] and the labels that belong
+    to it [batch, ...], and returns one float for each example.
+
+    Attributes:
+      loss: (outputs, labels) -> losses [batch], whose mean is minimised.
+      measures: {name: (outputs, labels) -> values [batch]}, in the order of the columns
+        after the loss; what is reported are their means over a set.
+      finish: {"loss" or a measure: mean -> number}, of those whose mean is not yet what
+        is reported.
+      best_by: "loss" or a measure: the one that chooses the best step.
+      higher: The measures of which more is better.
+      percent: The measures that are shown times 100.
+      smoothed: (outputs, labels, smoothing) -> losses [batch]; `None`: there is none.
+      distilled: (outputs, the teacher's, temperature) -> distances [batch]; or `None`.
+    """
+
+    loss: Callable
+    measures: Mapping[str, Callable] = {}  # noqa: RUF012
+    finish: Mapping[str, Callable] = {}  # noqa: RUF012
+    best_by: str = LOSS
+    higher: frozenset[str] = frozenset()
+    percent: frozenset[str] = frozenset()
+    smoothed: Callable | None = None
+    distilled: Callable | None = None
+
+
+def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the mean of `(output - target)^2` over all that belongs to an example.
+
+    Args:
+      outputs: float32 [batch, ...].
+      targets: As many numbers [batch, ...], such as [batch] for outputs [batch, 1].
+
+    Raises:
+      ValueError: There are more targets than outputs, or fewer.
+    """
+    return _by_example(jnp.square(_apart(outputs, targets)))
+
+
+def absolute_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the mean of `|output - target|` over all that belongs to an example.
+
+    Args:
+      outputs: As for `squared_error`.
+      targets: Likewise.
+
+    Raises:
+      ValueError: As `squared_error`.
+    """
+    return _by_example(jnp.abs(_apart(outputs, targets)))
+
+
+def token_cross_entropy(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Returns the mean of `-log softmax(logits)[token]` over the places, in nats.
+
+    Args:
+      logits: float32 [batch, ..., vocabulary].
+      tokens: int32 [batch, ...].
+    """
+    return _by_example(losses.cross_entropy(logits, tokens))
+
+
+def tokens_correct(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Returns the share of the places whose highest logit is their token's.
+
+    Args:
+      logits: float32 [batch, ..., vocabulary].
+      tokens: int32 [batch, ...].
+    """
+    return _by_example(losses.correct(logits, tokens))
+
+
+def measured(objective: Objective) -> dict[str, Callable]:
+    """Returns {name: (outputs, labels) -> values [batch]}: the loss, then measures."""
+    return {LOSS: objective.loss, **objective.measures}
+
+
+def columns(objective: Objective) -> tuple[str, ...]:
+    """Returns the names of what a point of a learning curve holds, in order.
+
+    "train_loss", then "validation_loss" and "validation_<measure>" of each measure,
+    then the same of "test".
+    """
+    names = [f"{part}_{name}" for part in HELD_OUT for name in measured(objective)]
+    return ("train_loss", *names)
+
+
+def finished(objective: Objective, means: list) -> tuple:
+    """Returns what is reported, from the means of the loss and the measures in order.
+
+    Args:
+      objective: Whose `finish` is called.
+      means: One number each [].
+    """
+    pairs = zip(measured(objective), means, strict=True)
+    return tuple(objective.finish.get(name, _same)(mean) for name, mean in pairs)
+
+
+def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") -> None:
+    """Refuses an objective that cannot be used; it is called once, on shapes.
+
+    Args:
+      objective: What a user brought, or one of ours.
+      outputs: What has the shape [batch, ...] and the type of a network's outputs.
+      labels: The same of the labels [batch, ...].
+      name: What the config calls it, for the error.
+
+    Raises:
+      ValueError: It is no `Objective`, names a measure that it has not, or one of its
+        functions raises something or does not return one float for each example.
+    """
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            "an objective must be a training.Objective(loss, measures, ...), got "
+            f"objective = {name!r}, which is {type(objective).__name__}"
+        )
+    _check_names(objective, name)
+    given = outputs, labels
+    for what, fn in measured(objective).items():
+        _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
+    mean = jax.ShapeDtypeStruct((), jnp.float32)
+    for what, fn in objective.finish.items():
+        _check_floats(f"finish of {what}", name, _called(name, fn, mean), [])
+
+
+def _check_names(objective, name):
+    odd = [m for m in objective.measures if not _is_plain(m)]
+    if odd:
+        raise ValueError(
+            "measures of an objective must be named as Python's variables are, and not "
+            f"loss, which it has already, got measures = {odd} in objective = {name!r}"
+        )
+    known = measured(objective)
+    for field in ("finish", "higher", "percent"):
+        _check_known(field, getattr(objective, field), known, name)
+    _check_known("best_by", [objective.best_by], known, name)
+
+
+def _is_plain(measure):
+    return isinstance(measure, str) and measure.isidentifier() and measure != LOSS
+
+
+def _check_known(field, given, known, name):
+    unknown = [m for m in given if m not in known]
+    if unknown:
+        raise ValueError(
+            f"{field} of an objective must be among {', '.join(known)}, got {field} = "
+            f"{', '.join(map(repr, unknown))} in objective = {name!r}"
+        )
+
+
+def _called(name, fn, *given):
+    """Returns the shapes of what a function of an objective returns."""
+    given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given]
+    must = " and ".join(f"{x.dtype} {list(x.shape)}" for x in given)
+    with registry.calling("objective", name, f"take {must}, under jax.jit"):
+        return jax.eval_shape(fn, *given)
+
+
+def _check_floats(what, name, found, shape):
+    right = hasattr(found, "shape") and jnp.issubdtype(found.dtype, jnp.floating)
+    if not right or list(found.shape) != shape:
+        wanted = f"one float for each example, {shape}" if shape else "a single float"
+        array = hasattr(found, "shape")
+        got = f"{found.dtype} {list(found.shape)}" if array else type(found).__name__
+        raise ValueError(
+            f"{what} of an objective must return {wanted}, got {got} from objective = "
+            f"{name!r}"
+            + "; take the mean over the axes after the first"
+            * (array and bool(shape))
+        )
+
+
+def _apart(outputs, targets):
+    """Returns outputs - targets, of the targets' shape."""
+    if outputs.size != targets.size:
+        raise ValueError(
+            f"outputs must be as many as targets, got outputs = {outputs.shape}, "
+            f"targets = {targets.shape}"
+        )
+    return outputs.reshape(targets.shape) - targets
+
+
+def _by_example(values):
+    return jnp.mean(values.reshape(len(values), -1), axis=1)
+
+
+def _same(mean):
+    return mean
+
+
+CLASSIFICATION = Objective(
+    loss=losses.cross_entropy,
+    measures={"accuracy": losses.correct},
+    best_by="accuracy",
+    higher=frozenset({"accuracy"}),
+    percent=frozenset({"accuracy"}),
+    smoothed=losses.smoothed,
+    distilled=losses.distillation,
+)
+REGRESSION = Objective(loss=squared_error, measures={"absolute_error": absolute_error})
+NEXT_TOKEN = Objective(
+    loss=token_cross_entropy,
+    measures={"accuracy": tokens_correct, "perplexity": token_cross_entropy},
+    finish={"perplexity": jnp.exp},
+    best_by="perplexity",
+    higher=frozenset({"accuracy"}),
+    percent=frozenset({"accuracy"}),
+)
+
+OBJECTIVES = {
+    "classification": CLASSIFICATION,
+    "regression": REGRESSION,
+    "next_token": NEXT_TOKEN,
+}

@@ -1,0 +1,155 @@
+"""Inputs that are no images, and labels that are no classes, go through as they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from lthjax import models
+from lthjax.data import augment, balance, batches, in_memory, splits
+from lthjax.data.fingerprints import fingerprint
+from lthjax.data.splits import Source, Split
+from lthjax.models import checks
+
+SIZE = 6
+VECTORS = np.arange(SIZE * 3, dtype=np.float64).reshape(SIZE, 3) / 7
+TARGETS = VECTORS.sum(1)
+TOKENS = np.arange(SIZE * 4).reshape(SIZE, 4) % 5
+NEXT = (TOKENS + 1) % 5
+SCALE = (), ()
+CLASSES = np.arange(SIZE) % 2
+
+
+def given(*, found):
+    """A user's own set, whatever it is."""
+    return found
+
+
+def named(pair, *, number=5, test=None, scale=SCALE):
+    found = Source(Split(*pair), None, Split(*(test or pair)), number, *scale)
+    return f"{__name__}:given", {"found": found}
+
+
+def load(pair, validation=2, how="", **changes):
+    name, options = named(pair, **changes)
+    return in_memory.load(name, validation=validation, how=how, options=options)
+
+
+def test_vectors_and_targets_become_float32_and_keep_their_numbers():
+    got = load((VECTORS, TARGETS), number=1, how="first")
+    assert got.train.images.dtype == got.train.labels.dtype == np.float32
+    np.testing.assert_array_equal(got.train.images, VECTORS[2:].astype(np.float32))
+    np.testing.assert_array_equal(got.validation.labels, TARGETS[:2].astype("float32"))
+
+
+def test_tokens_become_int32_and_the_order_is_drawn_once():
+    got = load((TOKENS, NEXT))
+    assert got.train.images.dtype == got.train.labels.dtype == np.int32
+    both = np.concatenate([got.validation.images, got.train.images])
+    assert not np.array_equal(both, TOKENS)
+    np.testing.assert_array_equal(np.sort(both.ravel()), np.sort(TOKENS.ravel()))
+    np.testing.assert_array_equal((got.train.images + 1) % 5, got.train.labels)
+
+
+def test_images_may_have_targets():
+    images = np.zeros((SIZE, 2, 2, 1), np.uint8)
+    got = load((images, TARGETS[:, None]), number=1, scale=((0.5,), (0.5,)))
+    assert got.train.labels.shape == (4, 1) and got.mean == (0.5,)
+
+
+def test_facts_are_those_of_the_inputs_and_the_labels():
+    name, options = named((TOKENS, NEXT))
+    facts = in_memory.facts(name, options=options)
+    assert (facts.image_shape, facts.dtype) == ((4,), "int32")
+    assert (facts.label_shape, facts.label_dtype) == ((4,), "int32")
+    assert (facts.num_classes, facts.majority, facts.mean) == (5, None, ())
+    name, options = named((VECTORS, CLASSES), number=2)
+    assert in_memory.facts(name, options=options).majority == 0.5
+
+
+def test_the_fingerprint_tells_targets_apart_by_less_than_one():
+    one, other = (load((VECTORS, TARGETS + x), number=1) for x in (0, 0.25))
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) == fingerprint(load((VECTORS, TARGETS), number=1))
+
+
+def test_classes_are_counted_where_there_are_some():
+    assert balance.counts(load((TOKENS, NEXT))) is None
+    counts = balance.counts(load((VECTORS, CLASSES), number=2))
+    np.testing.assert_array_equal(counts["test"], [3, 3])
+
+
+def test_batches_and_chunks_have_the_shapes_and_types_of_the_arrays():
+    split = load((TOKENS, NEXT)).train
+    taken = batches.take(Split(*map(jnp.asarray, split)), jnp.array([1, 0]))
+    np.testing.assert_array_equal(taken.labels, split.labels[[1, 0]])
+    inputs, labels, weights = batches.chunks(split, 3)
+    assert (inputs.shape, labels.shape) == ((2, 3, 4), (2, 3, 4))
+    assert (inputs.dtype, labels.dtype) == (np.int32, np.int32)
+    np.testing.assert_array_equal(weights, [[1, 1, 1], [1, 0, 0]])
+
+
+def test_nothing_is_done_to_what_is_no_image():
+    tokens, key = jnp.asarray(TOKENS), jax.random.key(0)
+    assert augment.normalise(tokens, (), ()) is tokens
+    assert augment.augment(key, tokens) is tokens
+    with pytest.raises(ValueError, match=r"must be images .*\[6, 4\].*data.crop = 0"):
+        augment.augment(key, tokens, padding=1)
+
+
+def infinite(array):
+    return np.where(array == array.max(), np.inf, array)
+
+
+@pytest.mark.parametrize(
+    "pair, changes, text",
+    [
+        ((infinite(VECTORS), TARGETS), {"number": 1}, "finite.*train split"),
+        ((VECTORS, infinite(TARGETS)), {"number": 1}, "finite.*train split"),
+        ((TOKENS + 2**40, NEXT), {}, "of 32 bits"),
+        ((TOKENS, NEXT), {"number": 3}, "from 0 to 4 with num_classes = 3"),
+        ((VECTORS, TARGETS), {"number": 0}, "number of outputs, at least one"),
+        ((VECTORS, TARGETS[:4]), {"number": 1}, r"labels = float64 \(4,\)"),
+        ((VECTORS.astype(str), TARGETS), {"number": 1}, "images = <U"),
+        ((VECTORS, CLASSES), {"scale": ((0.5,), (0.5,))}, "whole values from 0 to"),
+        ((TOKENS, NEXT), {"test": (TOKENS[:, :3], NEXT)}, "one shape"),
+        (
+            (TOKENS, NEXT),
+            {"test": (TOKENS, NEXT[:, :3])},
+            r"one kind.*labels int32 \[3",
+        ),
+        ((VECTORS, TARGETS), {"number": 1, "how": "stratified"}, "one class for each"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(pair, changes, text):
+    with pytest.raises(ValueError, match=text):
+        load(pair, **changes)
+
+
+def test_numbers_to_normalise_by_are_refused_for_what_is_no_image():
+    with pytest.raises(ValueError, match="must be empty for inputs that are no images"):
+        splits.normalised(load((TOKENS, NEXT)), mean=(0.5,))
+
+
+# The networks of such sets.
+
+
+class Embedding(nn.Module):
+    """The logits of the next token."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, tokens):
+        return nn.Dense(self.classes)(nn.Embed(5, 3)(tokens))
+
+
+def test_a_network_of_tokens_is_called_on_whole_numbers():
+    name, options = named((TOKENS, NEXT))
+    facts = in_memory.facts(name, options=options)
+    checks.shapes(Embedding(5), "my:Embedding", facts)
+    init = models.initialise(Embedding(5), jax.random.key(0), jnp.asarray(TOKENS))
+    checks.values(Embedding(5), "my:Embedding", facts, lambda key: init)
+    with pytest.raises(ValueError, match=r"\[batch, 4, 5\].*float32 \[8, 4, 2\]"):
+        checks.shapes(Embedding(2), "my:Embedding", facts)
