@@ -7,6 +7,7 @@ that it serves any function, not only flax modules; nothing is computed.
 import collections
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,11 @@ _UNKNOWN = object()
 
 
 def uses(
-    forward_fn: Callable, params: Params, image_shape: Sequence[int]
+    forward_fn: Callable,
+    params: Params,
+    image_shape: Sequence[int],
+    *,
+    dtype: Any = jnp.float32,
 ) -> dict[str, float]:
     """Returns {name: how often a pass over one image uses each weight of a leaf}.
 
@@ -40,7 +45,8 @@ def uses(
       forward_fn: `(params, images [1, *image_shape]) -> anything`; any JAX function,
         evaluated as in inference (norms by running statistics).
       params: The parameters, or their shapes.
-      image_shape: (height, width, channels), or whatever one float32 input is.
+      image_shape: (height, width, channels), or the shape of whatever one input is.
+      dtype: Of the inputs.
 
     Returns:
       Of every leaf, those that are used first in the order of their use (the depth),
@@ -51,7 +57,7 @@ def uses(
       ValueError: A leaf is used in a loop whose length the program does not tell.
     """
     sizes = dict(_sizes(params))
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *image_shape), dtype)
     program = jax.make_jaxpr(forward_fn)(params, images).jaxpr
     shapes = map(jnp.shape, jax.tree.leaves(params))
     given = map(origins.leaf, sizes.items(), shapes)

@@ -10,7 +10,7 @@ import numpy as np
 from lthjax import registry
 from lthjax.data import files, folders, in_memory, photographs, pixels
 from lthjax.data.facts import FACTS, Facts
-from lthjax.data.splits import Source, Split, Stored, cut, of_facts, part, size
+from lthjax.data.splits import PARTS, Source, Split, Stored, cut, of_facts, size
 
 Folder = str | os.PathLike
 
@@ -28,8 +28,9 @@ def load(
     """Returns the data set `name` as `sources.load` does, no image read.
 
     Args:
-      name: A key of `LAZY`.
-      data_dir: Where it lies; as for `sources.load`.
+      name: A key of `LAZY`, or "package.module:function" as for `in_memory.load`,
+        whose arrays, memory-mapped ones for instance, are read example by example.
+      data_dir: Where it lies; as for `in_memory.load`.
       validation: Number of train images set aside.
       limit: Number of train images kept of what is left; all by default.
       how: How both are chosen; as for `sources.load`.
@@ -42,7 +43,8 @@ def load(
         so.
     """
     _check(name, crop[0])
-    source = LAZY[name](data_dir, crop, options or {})
+    load_fn = LAZY.get(name, functools.partial(_own, name))
+    source = load_fn(data_dir, crop, options or {})
     return cut(name, source, validation, limit, how)
 
 
@@ -56,7 +58,7 @@ def facts(
     """Returns what is known of a streamed set, reading no image.
 
     Args:
-      name: A key of `LAZY`.
+      name: As for `load`.
       data_dir: Where it lies, if it is to be counted there.
       side: Of the squares that photographs become, in pixels; 0: that of `known.FACTS`.
       options: What the set itself takes.
@@ -70,11 +72,12 @@ def facts(
 
 
 def _check(name, side):
-    if name not in LAZY:
+    if name not in LAZY and ":" not in name:
         raise ValueError(
-            f"a streamed data set must be one of {', '.join(LAZY)}, got data.name = "
-            f"{name!r} with data.stream = True{registry.suggestion(name, LAZY)}; what "
-            "is in memory anyway, your own function too, has data.stream = False"
+            f"a streamed data set must be one of {', '.join(LAZY)}, or your own as "
+            f"'package.module:Name', got data.name = {name!r} with data.stream = True"
+            f"{registry.suggestion(name, LAZY)}; what is in memory anyway has "
+            "data.stream = False"
         )
     if side and name != "imagenet":
         raise ValueError(
@@ -155,16 +158,28 @@ def _augmented(parts):
 
 def _synthetic(data_dir, crop, options) -> Source:
     """Returns the made-up set, from memory: for trying a streamed run out."""
-    del data_dir, crop
-    source = in_memory.load("synthetic", options=options)
-    train, test = (_in_memory(split) for split in (source.train, source.test))
-    return source._replace(train=train, validation=part(train, 0, 0), test=test)
+    return _own("synthetic", data_dir, crop, options)
+
+
+def _own(name, data_dir, crop, options) -> Source:
+    """Returns a set whose arrays, in memory or mapped into it, are read by example."""
+    del crop
+    source = in_memory.load(name, data_dir=data_dir, how="first", options=options)
+    return source._replace(**{p: _in_memory(getattr(source, p)) for p in PARTS})
 
 
 def _in_memory(split: Split) -> Stored:
-    fetch = functools.partial(_numbered, split)
-    shape = split.images.shape[1:]
-    return Stored(fetch, _as_it_is, range(size(split)), shape, labels=split.labels)
+    images, labels = split
+    return Stored(
+        functools.partial(_numbered, split),
+        _as_it_is,
+        range(size(split)),
+        images.shape[1:],
+        labels=labels,
+        dtype=str(images.dtype),
+        label_shape=labels.shape[1:],
+        label_dtype=str(labels.dtype),
+    )
 
 
 def _numbered(split, numbers):

@@ -36,14 +36,20 @@ class Stored(NamedTuple):
       image_shape: (h, w, c).
       augmented: Whether `view_fn` crops and mirrors at random, all that is to be done.
       labels: Of all records, where they are known without reading these.
+      dtype: Of what `view_fn` returns: uint8 of images.
+      label_shape: Of the labels of one example.
+      label_dtype: Of the labels.
     """
 
     fetch_fn: Callable[[Sequence[int]], list]
     view_fn: Callable[[Any, Any, Sequence[int] | None], np.ndarray]
     records: range | np.ndarray
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     augmented: bool = False
     labels: np.ndarray | None = None
+    dtype: str = "uint8"
+    label_shape: tuple[int, ...] = ()
+    label_dtype: str = "int32"
 
 
 class Source(NamedTuple):
@@ -86,8 +92,10 @@ def image_shape(split: Split | Stored) -> tuple[int, ...]:
 
 def input_dtype(split: Split | Stored) -> str:
     """Returns the type of what a network is given: float32 of images, else as it is."""
-    stored = isinstance(split, Stored) or are_images(split.images)
-    return "float32" if stored else str(split.images.dtype)
+    if isinstance(split, Stored):
+        images = split.dtype == "uint8" and len(split.image_shape) == 3
+        return "float32" if images else split.dtype
+    return "float32" if are_images(split.images) else str(split.images.dtype)
 
 
 def labels(split: Split | Stored) -> np.ndarray | None:
@@ -121,8 +129,8 @@ def read(split: Stored, indices: Sequence[int], draws: Sequence | None = None) -
       ValueError: An image cannot be read; it is named.
     """
     rows = split.fetch_fn([int(split.records[int(i)]) for i in indices])
-    images = np.empty((len(rows), *split.image_shape), np.uint8)
-    labels = np.empty(len(rows), np.int32)
+    images = np.empty((len(rows), *split.image_shape), split.dtype)
+    labels = np.empty((len(rows), *split.label_shape), split.label_dtype)
     for i, (data, label, where) in enumerate(rows):
         images[i] = split.view_fn(data, where, draws[i] if draws else None)
         labels[i] = label
@@ -157,7 +165,8 @@ def cut(
 
 
 def _label_dtype(split):
-    return "int32" if isinstance(split, Stored) else split.labels.dtype
+    stored = isinstance(split, Stored)
+    return split.label_dtype if stored else split.labels.dtype
 
 
 def even(labels: np.ndarray) -> np.ndarray:

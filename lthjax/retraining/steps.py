@@ -21,6 +21,7 @@ from lthjax.retraining.fades import Fade, fade, largest
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.rescaling import Options, Report, rescale
 from lthjax.training import losses, steps
+from lthjax.training.objective import CLASSIFICATION, Objective
 
 TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation")
 _FOUR = TWEAKS[:4]
@@ -224,16 +225,25 @@ def numbers(recipe: Recipe) -> Numbers:
     return Numbers(*floats, jnp.int32(recipe.taught_until))
 
 
-def objective(model: Any, plain: Any, handed: Handed, step: jax.Array) -> Callable:
+def objective(
+    model: Any,
+    plain: Any,
+    handed: Handed,
+    step: jax.Array,
+    goal: Objective = CLASSIFICATION,
+) -> Callable:
     """Returns (params, model_state, images, labels) -> (loss, model_state) at a step.
 
         mean over the batch of  hard * smoothed(...) + coefficient * distillation(...)
+
+    of the goal; of one that has no smoothed labels, `hard * loss(...)`.
 
     Args:
       model: The network as it is at the step, ghosts and all.
       plain: The network without any, which the teacher is.
       handed: The loss's numbers, and the teacher.
       step: The optimizer step.
+      goal: What is minimised.
     """
     given = handed.numbers
     weights = losses.distillation_weights(
@@ -242,10 +252,13 @@ def objective(model: Any, plain: Any, handed: Handed, step: jax.Array) -> Callab
 
     def loss_fn(params, model_state, images, labels):
         logits, state = models.apply(model, params, model_state, images, train=True)
-        loss = losses.smoothed(logits, labels, given.smoothing)
+        if goal.smoothed is None:
+            loss = goal.loss(logits, labels)
+        else:
+            loss = goal.smoothed(logits, labels, given.smoothing)
         if handed.teacher is not None:
             taught, _ = models.apply(plain, *handed.teacher, images, train=False)
-            far = losses.distillation(logits, taught, given.temperature)
+            far = goal.distilled(logits, taught, given.temperature)
             loss = weights[1] * loss + weights[0] * far
         return jnp.mean(loss), state
 
@@ -257,6 +270,7 @@ def step(
     recipe: Recipe,
     tx: Any,
     *,
+    goal: Objective = CLASSIFICATION,
     forward_fn: Callable = steps.plain,
     axis_name: str | None = None,
 ) -> Callable:
@@ -271,13 +285,14 @@ def step(
       recipe: Its ghosts and when they fade, unless times are handed in; its other
         numbers are.
       tx: An optimizer that takes `masks`.
+      goal: What is minimised.
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
     """
     options = {"forward_fn": forward_fn, "axis_name": axis_name}
 
     def update(network, state, handed, batch, at):
-        loss_fn = objective(network, model, handed, at)
+        loss_fn = objective(network, model, handed, at, goal)
         return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 
     def live(state, handed, batch, at):
@@ -305,6 +320,8 @@ def rescaled(
     recipe: Recipe,
     ticket: Any,
     batch_fn: Callable[[jax.Array], tuple[Any, Any]],
+    *,
+    goal: Objective = CLASSIFICATION,
 ) -> tuple[Any, Report]:
     """Returns a ticket's parameters, re-scaled for the step it starts at, and a report.
 
@@ -313,6 +330,7 @@ def rescaled(
       recipe: With `rescaling`, and with the ghosts that the ticket has.
       ticket: Its parameters, statistics and masks, with ghosts.
       batch_fn: i -> (S, S~), each (images, labels).
+      goal: What is minimised.
     """
     network = haunted(model, recipe, jnp.asarray(ticket.step))
 
@@ -320,7 +338,7 @@ def rescaled(
         images, labels = batch
         state = ticket.model_state
         logits, _ = models.apply(network, params, state, images, train=True)
-        return jnp.mean(losses.cross_entropy(logits, labels))
+        return jnp.mean(goal.loss(logits, labels))
 
     masks, options = ticket.masks, recipe.rescaling
     return rescale(loss_fn, ticket.params, masks, batch_fn, options)

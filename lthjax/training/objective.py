@@ -30,6 +30,7 @@ class Objective(NamedTuple):
       percent: The measures that are shown times 100.
       smoothed: (outputs, labels, smoothing) -> losses [batch]; `None`: there is none.
       distilled: (outputs, the teacher's, temperature) -> distances [batch]; or `None`.
+      logits: Whether outputs are logits, which may be divided by a temperature.
     """
 
     loss: Callable
@@ -40,6 +41,7 @@ class Objective(NamedTuple):
     percent: frozenset[str] = frozenset()
     smoothed: Callable | None = None
     distilled: Callable | None = None
+    logits: bool = False
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -88,6 +90,14 @@ def tokens_correct(logits: jax.Array, tokens: jax.Array) -> jax.Array:
     return _by_example(losses.correct(logits, tokens))
 
 
+def _tokens_smoothed(logits, tokens, smoothing):
+    return _by_example(losses.smoothed(logits, tokens, smoothing))
+
+
+def _tokens_distilled(logits, taught, temperature):
+    return _by_example(losses.distillation(logits, taught, temperature))
+
+
 def measured(objective: Objective) -> dict[str, Callable]:
     """Returns {name: (outputs, labels) -> values [batch]}: the loss, then measures."""
     return {LOSS: objective.loss, **objective.measures}
@@ -124,15 +134,10 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
       name: What the config calls it, for the error.
 
     Raises:
-      ValueError: It is no `Objective`, names a measure that it has not, or one of its
-        functions raises something or does not return one float for each example.
+      ValueError: As `check_fields`; or one of its functions raises something or does
+        not return one float for each example.
     """
-    if not isinstance(objective, Objective):
-        raise ValueError(
-            "an objective must be a training.Objective(loss, measures, ...), got "
-            f"objective = {name!r}, which is {type(objective).__name__}"
-        )
-    _check_names(objective, name)
+    check_fields(objective, name=name)
     given = outputs, labels
     for what, fn in measured(objective).items():
         _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
@@ -141,7 +146,21 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
         _check_floats(f"finish of {what}", name, _called(name, fn, mean), [])
 
 
-def _check_names(objective, name):
+def check_fields(objective: Any, *, name: str = "") -> None:
+    """Refuses what is no objective, or names a measure that it has not.
+
+    Args:
+      objective: What a user brought, or one of ours.
+      name: What the config calls it, for the error.
+
+    Raises:
+      ValueError: It does.
+    """
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            "an objective must be a training.objective.Objective(loss, measures, ...), "
+            f"got objective = {name!r}, which is {type(objective).__name__}"
+        )
     odd = [m for m in objective.measures if not _is_plain(m)]
     if odd:
         raise ValueError(
@@ -215,6 +234,7 @@ CLASSIFICATION = Objective(
     percent=frozenset({"accuracy"}),
     smoothed=losses.smoothed,
     distilled=losses.distillation,
+    logits=True,
 )
 REGRESSION = Objective(loss=squared_error, measures={"absolute_error": absolute_error})
 NEXT_TOKEN = Objective(
@@ -224,6 +244,9 @@ NEXT_TOKEN = Objective(
     best_by="perplexity",
     higher=frozenset({"accuracy"}),
     percent=frozenset({"accuracy"}),
+    smoothed=_tokens_smoothed,
+    distilled=_tokens_distilled,
+    logits=True,
 )
 
 OBJECTIVES = {

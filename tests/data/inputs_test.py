@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from lthjax import models
-from lthjax.data import augment, balance, batches, in_memory, splits
+from lthjax.data import augment, balance, batches, in_memory, on_disk, splits
 from lthjax.data.fingerprints import fingerprint
 from lthjax.data.splits import Source, Split
 from lthjax.models import checks
@@ -153,3 +153,16 @@ def test_a_network_of_tokens_is_called_on_whole_numbers():
     checks.values(Embedding(5), "my:Embedding", facts, lambda key: init)
     with pytest.raises(ValueError, match=r"\[batch, 4, 5\].*float32 \[8, 4, 2\]"):
         checks.shapes(Embedding(2), "my:Embedding", facts)
+
+
+@pytest.mark.parametrize("pair, number", [((VECTORS, TARGETS), 1), ((TOKENS, NEXT), 5)])
+def test_what_is_streamed_is_what_lies_in_memory(pair, number):
+    name, options = named(pair, number=number)
+    given = {"validation": 2, "options": options}
+    own, other = in_memory.load(name, **given), on_disk.load(name, **given)
+    assert splits.input_dtype(other.train) == str(own.train.images.dtype)
+    for part in ("train", "validation", "test"):
+        found = splits.take(getattr(other, part), range(2))
+        for one, two in zip(getattr(own, part), found, strict=True):
+            np.testing.assert_array_equal(one[:2], two)
+            assert one.dtype == two.dtype

@@ -106,7 +106,7 @@ def test_ours_are_sound(name, outputs, labels):
 @pytest.mark.parametrize(
     "objective, text",
     [
-        (each, "must be a training.Objective"),
+        (each, "must be a training.objective.Objective"),
         (Objective(mean), r"loss of .* one float for each example, \[4\], got float32"),
         (Objective(each, {"off": mean}), r"off of .* \[4\], got float32 \[\]"),
         (Objective(lambda x, y: x), r"got float32 \[4, 3\].*take the mean"),

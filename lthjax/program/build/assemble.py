@@ -72,6 +72,7 @@ def functions(ground: Ground) -> Parts:
         data=data,
         variants=method.members(ground),
         moving=method.carried is not None,
+        objective=goal,
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),
     )

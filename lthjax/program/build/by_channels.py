@@ -17,6 +17,7 @@ from lthjax.tickets.early_bird import early_bird, saved
 from lthjax.tickets.forward_selection import forward
 from lthjax.tickets.stability import flatten
 from lthjax.training import optimizers
+from lthjax.training.objective import CLASSIFICATION
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,12 @@ def _say(span, state, ticket):
 
 
 def _check_forward(ground):
+    if ground.objective is not CLASSIFICATION:
+        raise ValueError(
+            "greedy forward selection goes by the accuracy of a classifier, got "
+            f"search.method = 'forward' with objective = {ground.options.objective!r}; "
+            "give another method"
+        )
     _one_level(ground)
     channel_selection.check(ground.options.forward)
 

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.program.build import linear
+from lthjax.program.build import objective as objective_lib
 from lthjax.program.build.examples import CORRUPTIONS, drawing
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import choose as choose_lib
 from lthjax.pruning import cuts, pattern_names, scores, sparsities
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.training import losses
 
 NORMS = {"batch": True, "running": False}  # is it as in training?
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ class Evidence(NamedTuple):
       key: A PRNG key.
       params: The weights of the network that is pruned.
       masks: The masks so far.
-      loss_fn: (params, temperature) -> the mean cross-entropy over the examples that
-        are scored with, the logits divided by the temperature; in training mode, or
-        by running statistics where the config says so (`search.norms`).
+      loss_fn: (params, temperature) -> the mean loss of the objective over the examples
+        that are scored with, the outputs divided by the temperature; in training mode,
+        or by running statistics where the config says so (`search.norms`).
       logits_fn: (params, images) -> logits, in inference mode, norms that change
         nothing: mean 0, variance 1.
       image_shape: (height, width, channels).
@@ -60,6 +60,7 @@ class Criterion(NamedTuple):
       revive: Whether a round may take back what an earlier one of the level pruned.
       reads: Whether it reads examples.
       flows: Whether it needs a network that is linear above zero, as SynFlow does.
+      tempered: Whether it divides logits by a temperature.
     """
 
     score_fn: Callable[[Evidence], Any]
@@ -67,6 +68,7 @@ class Criterion(NamedTuple):
     revive: bool = False
     reads: bool = False
     flows: bool = False
+    tempered: bool = False
 
 
 def _snip(evidence):
@@ -103,7 +105,7 @@ SCORES = {
     "snip": Criterion(_snip, reads=True),
     "iterative_snip": Criterion(_snip, rounds=100, reads=True),
     "force": Criterion(_snip, rounds=100, revive=True, reads=True),
-    "grasp": Criterion(_grasp, reads=True),
+    "grasp": Criterion(_grasp, reads=True, tempered=True),
     "taylor": Criterion(_taylor, reads=True),
     "synflow": Criterion(_synflow, rounds=100, flows=True),
 }
@@ -157,7 +159,7 @@ def scorer(ground: Ground) -> Callable:
         def logits_fn(params, images):
             return viewed(params, linear.neutral(trained.model_state), images, False)[0]
 
-        loss_fn = _loss(forward, trained.model_state, examples)
+        loss_fn = _loss(forward, trained.model_state, examples, ground.objective)
         given = Evidence(key, trained.params, masks, loss_fn, logits_fn, shape)
         found = criterion.score_fn(given)
         return scores.inverted(found) if config.search.invert else found
@@ -238,11 +240,12 @@ def check(ground: Ground) -> None:
       ground: What the method is built on, targets and all.
 
     Raises:
-      ValueError: As `resolve`; a pattern does not divide a layer, or cannot have the
-        sparsity asked for; nothing says what the axes are that it goes along; the
-        minima of the layers exceed a target.
+      ValueError: As `resolve`; the score, or what its examples are made of, does not go
+        with the data or the objective; a pattern does not divide a layer, or cannot
+        have the sparsity asked for; nothing says what the axes are that it goes along;
+        the minima of the layers exceed a target.
     """
-    resolve(ground.options)
+    _check_task(ground, resolve(ground.options))
     search, plan = ground.options.search, ground.plan
     kind, numbers = pattern_names.parse(search.pattern)
     select = pattern_names.chooser(search.pattern, search.minimum, plan.views)
@@ -262,14 +265,42 @@ def check(ground: Ground) -> None:
             )
 
 
-def _loss(forward, model_state, examples):
+def _check_task(ground, criterion):
+    """Refuses what is made for classes, logits or images where there are none."""
+    search, facts, goal = ground.options.search, ground.facts, ground.options.objective
+    score = f"search.score = {search.score!r}"
+    if criterion.tempered and not ground.objective.logits:
+        raise ValueError(
+            "a score that divides logits by a temperature needs an objective whose "
+            f"outputs are logits, got {score} with objective = {goal!r}; give 'snip'"
+        )
+    if criterion.flows and not jnp.issubdtype(facts.dtype, jnp.floating):
+        raise ValueError(
+            "a score that feeds the network ones needs inputs that are floats, got "
+            f"{score} with inputs of {facts.dtype}; give another score"
+        )
+    corrupt = f"search.corrupt = {search.corrupt!r}"
+    if search.corrupt == "labels" and not objective_lib.is_of_classes(facts):
+        raise ValueError(
+            "labels are drawn at random where each example has one class, got "
+            f"{corrupt} with labels of {facts.label_dtype} {list(facts.label_shape)}; "
+            "give 'none' or 'half'"
+        )
+    if search.corrupt == "pixels" and not objective_lib.are_images(facts):
+        raise ValueError(
+            f"only images have pixels to be shuffled, got {corrupt} with inputs of "
+            f"{facts.dtype} {list(facts.image_shape)}; give 'none' or 'half'"
+        )
+
+
+def _loss(forward, model_state, examples, objective):
     """Returns (params, temperature) -> the mean loss over batches of examples."""
 
     def loss_fn(params, temperature):
         def one(params, batch):
             images, labels = batch
-            logits = forward(params, model_state, images)
-            return jnp.mean(losses.cross_entropy(logits / temperature, labels))
+            outputs = forward(params, model_state, images)
+            return jnp.mean(objective.loss(outputs / temperature, labels))
 
         return scores.over_batches(one, examples)(params)
 

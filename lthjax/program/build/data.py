@@ -235,8 +235,8 @@ def _streamed(config, source, objective):
 def _called(split, indices):
     """Reads the examples at traced `indices` of a split that stays on the disk."""
     shapes = splits_lib.Split(
-        jax.ShapeDtypeStruct((*indices.shape, *split.image_shape), "uint8"),
-        jax.ShapeDtypeStruct(indices.shape, "int32"),
+        jax.ShapeDtypeStruct((*indices.shape, *split.image_shape), split.dtype),
+        jax.ShapeDtypeStruct((*indices.shape, *split.label_shape), split.label_dtype),
     )
     return jax.pure_callback(
         lambda taken: splits_lib.take(split, np.asarray(taken)), shapes, indices

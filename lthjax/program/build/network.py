@@ -42,10 +42,24 @@ def applied(module: Any) -> Callable:
     return apply_fn
 
 
+def inputs(facts, *leading: int) -> jax.ShapeDtypeStruct:
+    """Returns the shape and type of what a network is given of a data set.
+
+    Args:
+      facts: Of the data set: image_shape, dtype.
+      *leading: The axes before those of one input, such as the batch.
+    """
+    return jax.ShapeDtypeStruct((*leading, *facts.image_shape), facts.dtype)
+
+
+def blank(facts, *leading: int) -> jax.Array:
+    """Returns the same as zeros."""
+    return jnp.zeros((*leading, *facts.image_shape), facts.dtype)
+
+
 def initialiser(config, facts) -> Callable:
     """Returns key -> (params, model_state)."""
-    network = model(config, facts)
-    images = jnp.zeros((1, *facts.image_shape), facts.dtype)
+    network, images = model(config, facts), blank(facts, 1)
     return lambda key: models.initialise(network, key, images)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import models, registry
-from lthjax.program.build import criterion
+from lthjax.program.build import criterion, network
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import cuts
 from lthjax.tickets import Trained
@@ -36,12 +36,13 @@ def score(ground: Ground, masks_fn: Callable, prune_fn: Callable) -> None:
 
     if config.search.score not in criterion.SCORES:
         batch = config.search.batches, config.train.batch_size
-        images = jnp.zeros((*batch, *ground.facts.image_shape))
+        images, facts = network.blank(ground.facts, *batch), ground.facts
+        labels = jnp.zeros((*batch, *facts.label_shape), facts.label_dtype)
         scored = criterion.scorer(ground)
 
         def tried(key):
             trained = begin(key)
-            examples = images, jnp.zeros(batch, jnp.int32)
+            examples = images, labels
             with registry.calling("score", config.search.score):
                 found = scored(key, trained, trained.masks, examples)
             cuts.pairs(trained.masks, found)

@@ -8,6 +8,7 @@ import jax
 from lthjax.data import in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.program.build.data import RunData
+from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.member import Member
 from lthjax.pruning.targets import Target
 from lthjax.pruning.views import View
@@ -28,6 +29,7 @@ class Kind(NamedTuple):
       dtype: Of the inputs.
       label_shape: Of the labels of one example.
       label_dtype: Of the labels.
+      mean: Of the pixels, by channel; empty where inputs are no images.
     """
 
     image_shape: tuple[int, ...]
@@ -35,6 +37,7 @@ class Kind(NamedTuple):
     dtype: str = "float32"
     label_shape: tuple[int, ...] = ()
     label_dtype: str = "int32"
+    mean: tuple[float, ...] = ()
 
 
 class Training(NamedTuple):
@@ -116,7 +119,7 @@ class Options(NamedTuple):
       members: The chains.
       controls: Tickets to compare with, names.
       studies: Figures beside the curve, names.
-      best_by: The measure that chooses the best step.
+      measures: What is recorded, and which measure chooses the best step.
       teacher: A folder with the network to distil from; "": the run's own dense one.
       logging: `config.logging`.
     """
@@ -124,7 +127,7 @@ class Options(NamedTuple):
     members: tuple[Member, ...]
     controls: tuple[str, ...]
     studies: tuple[str, ...]
-    best_by: str
+    measures: Measures
     teacher: str
     logging: Any
 
@@ -154,6 +157,7 @@ class Parts(NamedTuple):
       examine: (key, trained, level, record) -> (what the record of a round of the
         search adds, sentences on what makes it doubtful).
       arms: {(arm, level): the functions of what is retrained with tweaks}.
+      objective: What is minimised and measured.
     """
 
     plan: Plan
@@ -175,17 +179,23 @@ class Parts(NamedTuple):
     describe: Callable = lambda job, masks: {}
     examine: Callable | None = None
     arms: dict[tuple[str, int], Any] = {}  # noqa: RUF012
+    objective: Objective = CLASSIFICATION
 
 
 def kind(source: in_memory.Source) -> Kind:
     """Returns the shapes and types, and the number of classes, of a loaded set."""
-    known = splits_lib.image_shape(source.train), source.num_classes
-    return Kind(*known, splits_lib.input_dtype(source.train), *_of_labels(source.train))
+    return Kind(
+        splits_lib.image_shape(source.train),
+        source.num_classes,
+        splits_lib.input_dtype(source.train),
+        *_of_labels(source.train),
+        tuple(source.mean),
+    )
 
 
 def _of_labels(split):
     if isinstance(split, splits_lib.Stored):
-        return (), "int32"
+        return split.label_shape, split.label_dtype
     return split.labels.shape[1:], str(split.labels.dtype)
 
 

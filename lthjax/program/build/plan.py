@@ -1,6 +1,5 @@
 """The numbers of a run, known before data are read; what a method is built on."""
 
-import functools
 from typing import Any
 
 import jax
@@ -8,11 +7,11 @@ import jax
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.models import checks
-from lthjax.program.build import methods, network, spans
+from lthjax.program.build import methods, network, objective, spans
 from lthjax.program.build.parts import Ground, Options, Plan, kind
+from lthjax.program.workdir import measures
 from lthjax.program.workdir.member import Member
 from lthjax.pruning import masks as masks_lib
-from lthjax.training.objective import CLASSIFICATION, OBJECTIVES, Objective, check
 
 
 def ground(
@@ -20,8 +19,6 @@ def ground(
     facts,
     train: int,
     source=None,
-    *,
-    objective: Objective = CLASSIFICATION,
 ) -> Ground:
     """Returns what the method of a config is built on, and refuses what cannot work.
 
@@ -30,14 +27,13 @@ def ground(
       facts: Of the data set: image_shape, num_classes.
       train: The number of training images.
       source: The data set, where it is loaded.
-      objective: What is minimised and measured.
 
     Raises:
       ValueError: The batch is larger than the set, a pattern matches no layer, a
         sparsity or rate is out of range, a name is unknown, a key is set that the
         method does not read; a user's network cannot be trained (`checks.shapes`);
         nothing says what the axes of a layer are, and the config asks for something
-        that depends on them; or the objective does not take the labels.
+        that depends on them; or the objective is unknown or does not take the labels.
     """
     batch = config.train.batch_size
     if batch > train:
@@ -51,14 +47,15 @@ def ground(
     steps = config.train.steps or config.train.epochs * epoch
     module = network.model(config, facts)
     checks.shapes(module, config.model.name, facts)
-    _check_objective(module, config, facts, objective)
+    goal = objective.resolve(config)
+    objective.check(goal, config, facts, module)
     shapes, views = network.views(config, facts)
     count = sum(w.size for w in jax.tree.leaves(shapes))
     every = config.eval_every or epoch
     bare = Plan(train, epoch, steps, every, count, {}, {}, views=views)
     functions = jax.jit(network.initialiser(config, facts)), network.applied(module)
     found = Ground(config, method, facts, bare, module, *functions, shapes, source)
-    found = found._replace(objective=objective)
+    found = found._replace(objective=goal)
     masks = jax.eval_shape(method.masks(found), shapes)
     leaves = dict(zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True))
     sizes = {name: leaf.size for name, leaf in leaves.items()}
@@ -70,34 +67,18 @@ def ground(
     return found._replace(plan=found.plan._replace(trainings=trainings))
 
 
-def _check_objective(module, config, facts, objective):
-    """Refuses labels that an objective does not take, before anything is trained."""
-    classes = facts.label_dtype == "int32" and not facts.label_shape
-    if classes and objective is CLASSIFICATION:
-        return
-    key, batch = jax.random.key(0), 2
-    inputs = jax.ShapeDtypeStruct((batch, *facts.image_shape), facts.dtype)
-    labels = jax.ShapeDtypeStruct((batch, *facts.label_shape), facts.label_dtype)
-    state = jax.eval_shape(network.initialiser(config, facts), key)
-    apply_fn = functools.partial(network.applied(module), train=False)
-    outputs, _ = jax.eval_shape(apply_fn, *state, inputs)
-    names = {id(known): name for name, known in OBJECTIVES.items()}
-    check(objective, outputs, labels, name=names.get(id(objective), "your own"))
-
-
-def of(config, source, *, objective: Objective = CLASSIFICATION) -> Ground:
+def of(config, source) -> Ground:
     """Returns the ground of a config, on a set that is loaded.
 
     Args:
       config: A validated config.
       source: The data set.
-      objective: As for `ground`.
 
     Raises:
       ValueError: As `ground`.
     """
     size = splits_lib.size(source.train)
-    return ground(config, kind(source), size, source, objective=objective)
+    return ground(config, kind(source), size, source)
 
 
 def options(found: Ground) -> Options:
@@ -111,7 +92,7 @@ def options(found: Ground) -> Options:
         members=tuple(Member(s, label) for s in config.seeds for label in labels),
         controls=tuple(config.controls),
         studies=tuple(config.studies),
-        best_by=config.best_by,
+        measures=measures.of(found.objective, config.best_by),
         teacher=config.retraining.distillation.teacher,
         logging=config.logging,
     )

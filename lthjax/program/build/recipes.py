@@ -17,8 +17,10 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
       ground: What the method is built on.
 
     Raises:
-      ValueError: As `recipe` and `spans.levels`.
+      ValueError: As `recipe` and `spans.levels`; or a tweak is of a loss that the
+        objective has not.
     """
+    _check_losses(ground)
     config, plan, classes = ground.options, ground.plan, ground.facts.num_classes
     asked = config.retraining
     levels = spans.levels(asked.levels, plan) if asked.arms else ()
@@ -27,6 +29,20 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
         for arm in asked.arms
         for level in levels
     }
+
+
+def _check_losses(ground):
+    """Refuses tweaks of the loss that go with classes, where there are none."""
+    own = {"smoothing": "smoothed", "distillation": "distilled"}
+    absent = {t for t, name in own.items() if getattr(ground.objective, name) is None}
+    for arm in ground.options.retraining.arms:
+        lacking = sorted(absent & steps.tweaks(arm))
+        if lacking:
+            raise ValueError(
+                f"the tweak {lacking[0]!r} needs an objective with a function "
+                f"{own[lacking[0]]}, got objective = {ground.options.objective!r}, "
+                f"which has none, with retraining.arms = {arm!r}"
+            )
 
 
 def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
@@ -53,14 +69,16 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
         return Fade(step(ghost.hold), step(ghost.end), given.law)
 
     taught, options = given.distillation, given.rescaling.to_dict()
-    share = losses.uniform(given.smoothing, num_classes, given.convention)
+    share = 0.0
+    if "smoothing" in chosen:
+        share = losses.uniform(given.smoothing, num_classes, given.convention)
     found = Recipe(
         given.neurons.kind if "neurons" in chosen else "",
         given.skips.start if "skips" in chosen else "",
         faded(given.neurons),
         faded(given.skips),
         Options(**options) if "rescaling" in chosen else None,
-        share if "smoothing" in chosen else 0.0,
+        share,
     )
     if "distillation" in chosen:
         weights = taught.coefficient, taught.hard, taught.temperature

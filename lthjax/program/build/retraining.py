@@ -118,7 +118,7 @@ def _form(ground, found):
 def _check_network(ground, found):
     """Checks that there is a place for the ghosts."""
     haunted = retraining_steps.haunted(ground.module, found, 0)
-    images = jnp.zeros((1, *ground.facts.image_shape))
+    images = network_lib.blank(ground.facts, 1)
     key = jax.random.key(0)
     shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
     paths = jax.tree_util.tree_leaves_with_path(shapes)
@@ -134,14 +134,13 @@ def _group(ground, parts, form, chosen):
     branches = (f"{ghosts.SUFFIX}/kernel$",) if form.skips else ()  # never pruned
     tx = optimizer.optimizer(ground, branches)
     haunted = retraining_steps.haunted(ground.module, form, 0)
-    images = jnp.zeros((1, *ground.facts.image_shape))
+    images = network_lib.blank(ground.facts, 1)
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
     shared = {"axis_name": parts.data.axis}
+    goal = {"goal": ground.objective, "forward_fn": data_lib.forward}
     mapped = network_lib.model(ground.options, ground.facts, **shared)
-    step = retraining_steps.step(
-        mapped, form, tx, forward_fn=data_lib.forward, **shared
-    )
+    step = retraining_steps.step(mapped, form, tx, **goal, **shared)
     every = parts.plan.eval_every
     room = spans.longest(parts.plan) // every + 2
     return parts._replace(
@@ -209,6 +208,7 @@ def _preparer(ground, parts, form, chosen):
             retraining_steps.timed(asked, times),
             ticket,
             lambda i: batch_fn(key, data, i),
+            goal=ground.objective,
         ),
         compiler_options=cpu_convolutions.compiler_options(ground.shapes) or None,
     )
@@ -266,8 +266,7 @@ def _describer(ground, form, *, retrained=False) -> Callable:
     Operations are of a forward pass over one image: a multiply and an add a use.
     """
     haunted = retraining_steps.haunted(ground.module, form, 0)
-    shape = ground.facts.image_shape
-    images = jnp.zeros((1, *shape))
+    images = network_lib.blank(ground.facts, 1)
     params, state = jax.eval_shape(
         lambda: models.initialise(haunted, jax.random.key(0), images)
     )
@@ -276,7 +275,7 @@ def _describer(ground, form, *, retrained=False) -> Callable:
         return models.apply(haunted, params, state_like, images, train=False)[0]
 
     state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
-    used = costs.uses(forward, params, shape)
+    used = costs.uses(forward, params, images.shape[1:], dtype=images.dtype)
 
     def describe(job, kept):
         own = retrained and spans.drawn(ground.plan)

@@ -92,7 +92,8 @@ def warnings(row: dict, *, decides: bool = True) -> list[str]:
             f"{100 * undecided:.1f} % of the gates are undecided at the end: raise the "
             "gates' learning rate, the steps or the final temperature"
         )
-    gap = row["validation_accuracy"] - row["hard_validation_accuracy"]
+    name = "validation_accuracy"
+    gap = row[name] - row[f"hard_{name}"] if name in row else 0.0
     if gap > 0.01:
         found.append(f"the hard mask costs {100 * gap:.1f} points of accuracy")
     if row["kept"] > row.get("open", row["kept"]):

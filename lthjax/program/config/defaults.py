@@ -7,6 +7,7 @@ def default() -> ConfigDict:
     """Returns every key with its default; a config file changes some of them."""
     return ConfigDict(
         {
+            "objective": "classification",  # regression, next_token, or your own
             "seeds": (0,),  # each a chain of tickets; they train as one population
             "controls": (),  # reinit, shuffle, random: arms beside the ticket
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
@@ -158,7 +159,7 @@ def default() -> ConfigDict:
             "mesh": {"ticket": 1, "data": 1},  # devices for members, for a batch
             "eval_every": 0,  # steps; 0: once an epoch
             "eval_batch": 500,  # more than that: at most the images there are
-            "best_by": "accuracy",  # or "loss", on the validation set
+            "best_by": "",  # loss or a measure, on validation; "": the objective's
             "deterministic": False,  # on a GPU: equal bits from run to run, slower
             "logging": {
                 "tensorboard": True,  # write scalars, beside the records

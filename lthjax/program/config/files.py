@@ -112,7 +112,7 @@ def digest(config: ConfigDict) -> str:
     That is all that differs from the defaults, less what `changed` lets change.
     """
     defaults = flat(json.loads(to_json(default())))
-    found = flat(json.loads(to_json(config)))
+    found = _settled(flat(json.loads(to_json(config))))
     found["search.sparsities"] = found["search.sparsities"][:1]
     defaults["search.sparsities"] = []
     rows = {
@@ -122,6 +122,16 @@ def digest(config: ConfigDict) -> str:
         and (key not in defaults or _numbers(value) != _numbers(defaults[key]))
     }
     return checksums.digest(rows)
+
+
+def _settled(found):
+    """Returns keys without what says the same as a default in other words.
+
+    "accuracy" chose the best step of what had no objective yet.
+    """
+    classes = found.get("objective", "classification") == "classification"
+    same = classes and found.get("best_by") == "accuracy"
+    return found | {"best_by": ""} if same else found
 
 
 def _numbers(value):
@@ -143,8 +153,8 @@ def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
       old: What `config.json` of the workdir holds.
       new: The configuration asked for now.
     """
-    old, defaults = flat(old), flat(json.loads(to_json(default())))
-    new = flat(json.loads(to_json(new)))
+    old, defaults = _settled(flat(old)), flat(json.loads(to_json(default())))
+    new = _settled(flat(json.loads(to_json(new))))
     rows = {}
     for name in sorted(old.keys() | new.keys()):
         before, now = old.get(name, defaults.get(name)), new.get(name)

@@ -176,9 +176,7 @@ def _check_together(config):
     several = len(initial) > 0 and len(shown) == len(initial)
     sentence = f"{name} must be one logit or different ones, in six digits"
     _require(several, sentence, name, initial)
-    best, scope = config.best_by, config.search.scope
-    choice = best in ("accuracy", "loss")
-    _require(choice, "best_by must be 'accuracy' or 'loss'", "best_by", repr(best))
+    scope = config.search.scope
     choice = f"search.scope must be one of {', '.join(SCOPES)}"
     _require(scope in SCOPES, choice, "search.scope", repr(scope))
     ordered = 0 <= given.begin < given.end <= 1

@@ -59,11 +59,12 @@ def line(
     *,
     by: str = "kept",
     band: bool = True,
+    scale: int = 100,
     **style,
 ) -> None:
-    """Draws the mean of a fraction by level, in %, with a band of its deviation."""
+    """Draws the mean of a value by level, x `scale`, with a band of its deviation."""
     groups = [own for _, own in by_level(rows)]
-    spreads = [results.spread(100 * row[value] for row in own) for own in groups]
+    spreads = [results.spread(scale * row[value] for row in own) for own in groups]
     x = [np.mean([row[by] for row in own]) for own in groups]
     x = np.array(x) * (1 if by == "level" else 100)
     mean = np.array([spread.mean for spread in spreads])

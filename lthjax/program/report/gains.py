@@ -11,6 +11,7 @@ from scipy import special
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.palette import colours
 from lthjax.program.workdir import results
+from lthjax.program.workdir.measures import ACCURACY, Measures
 
 VANILLA = "ticket"
 
@@ -46,17 +47,21 @@ def interval(differences: list[float], confidence: float = 0.95) -> Gain:
 
 
 def gains(
-    rows: list[dict], value: str = "test_accuracy"
+    rows: list[dict], measures: Measures = ACCURACY
 ) -> dict[tuple[str, int], Gain]:
-    """Returns {(arm, level): gain over the same tickets retrained plainly}, in points.
+    """Returns {(arm, level): gain over the same tickets retrained plainly}.
+
+    That is the difference of the measure on the test set, in points where it is shown
+    in percent; of a measure of which less is better, a gain is negative.
 
     A pair is of one seed and level: the same masks, weights and data order. Arms are
     those that say what they deploy; a control has other masks, and is none.
 
     Args:
       rows: Records.
-      value: Which accuracy.
+      measures: What they are of.
     """
+    value, scale = measures.value, measures.scale
     plain = {
         (row["seed"], row["level"]): row[value] for row in rows if row["arm"] == VANILLA
     }
@@ -64,29 +69,32 @@ def gains(
     for row in rows:
         at = row["seed"], row["level"]
         if row.get("retrained") and at in plain:
-            difference = 100 * (row[value] - plain[at])
+            difference = scale * (row[value] - plain[at])
             pairs.setdefault((row["arm"], row["level"]), []).append(difference)
     return {group: interval(found) for group, found in sorted(pairs.items())}
 
 
-def table(rows: list[dict]) -> rich.table.Table:
+def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:
     """Returns a table of the gains, with what was deployed and what ghosts cost.
 
     Args:
       rows: Records.
+      measures: What they are of.
     """
-    names = ("level", "% kept", "arm", "gain, points", "n", "deployed parameters")
+    percent = measures.scale == 100
+    gain = "gain, points" if percent else f"gain, {measures.title}"
+    names = ("level", "% kept", "arm", gain, "n", "deployed parameters")
     shown = rich.table.Table(
         *names, "deployed MFLOPs", "ghost MFLOPs, steps", title="gain over the ticket"
     )
-    found = gains(rows)
+    found, form = gains(rows, measures), f"+{measures.form}"
     for arm, level in sorted(found, key=lambda group: (group[1], group[0])):
         group = [r for r in rows if (r["arm"], r["level"]) == (arm, level)]
-        shown.add_row(*_cells(found[arm, level], group))
+        shown.add_row(*_cells(found[arm, level], group, form))
     return shown
 
 
-def _cells(gain, group):
+def _cells(gain, group, form):
     row = group[0]
     ghosts = f"{row['ghost_flops'] / 1e6:,.2f}, {row['ghost_steps']:,}"
     mean = {
@@ -97,7 +105,7 @@ def _cells(gain, group):
         str(row["level"]),
         f"{100 * (1 - row['sparsity']):.2f}",
         row["arm"],
-        text(gain),
+        text(gain, form),
         str(gain.n),
         f"{mean['deployed_parameters']:,.0f}",
         f"{mean['deployed_flops'] / 1e6:,.2f}",
@@ -105,20 +113,21 @@ def _cells(gain, group):
     )
 
 
-def text(gain: Gain) -> str:
+def text(gain: Gain, form: str = "+.2f") -> str:
     """Returns "+1.20 ± 0.30", without an interval where there is none."""
-    return results.shown(results.Spread(*gain), "+.2f")
+    return results.shown(results.Spread(*gain), form)
 
 
-def figure(rows: list[dict]) -> Figure:
+def figure(rows: list[dict], measures: Measures = ACCURACY) -> Figure:
     """Draws the gain of each arm against the weights kept, with its 95 % interval.
 
     Args:
       rows: Records.
+      measures: What they are of.
     """
     shown = Figure(figsize=(7, 4.5), layout="constrained")
     axes = shown.subplots()
-    found = gains(rows)
+    found = gains(rows, measures)
     kept = {row["level"]: 100 * (1 - row["sparsity"]) for row in rows}
     levels = sorted({level for _, level in found})
     arms = list(dict.fromkeys(arm for arm, _ in found))
@@ -134,7 +143,8 @@ def figure(rows: list[dict]) -> Figure:
     axes.axhline(0, color="0.3", lw=1)
     axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
     axes.set_xlabel(axes_lib.KEPT)
-    axes.set_ylabel("gain in test accuracy over vanilla, points")
+    points = ", points" * (measures.scale == 100)
+    axes.set_ylabel(axes_lib.plain(f"gain in {measures.title} over vanilla{points}"))
     sizes = sorted({gain.n for gain in found.values()})
     number = " to ".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
     axes.set_title(

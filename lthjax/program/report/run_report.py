@@ -18,7 +18,9 @@ from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
 from lthjax.program.report.axes import save as save
 from lthjax.program.report.palette import colours
-from lthjax.program.workdir import results
+from lthjax.program.workdir import measures as measures_lib
+from lthjax.program.workdir import origin, results
+from lthjax.program.workdir.measures import ACCURACY, Measures
 
 ARMS = ("ticket", "reinit", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
@@ -43,10 +45,12 @@ def write(root: str | pathlib.Path) -> list[dict]:
     rows = results.read(root / results.RESULTS)
     if not rows:
         return rows
-    save(curve(rows, majority=majority(root)), root / CURVE)
+    found = of(root, rows)
+    shown = curve(rows, majority=majority(root), measures=found)
+    save(shown, root / CURVE)
     save(layers(rows), root / LAYERS)
-    if gains.gains(rows):
-        save(gains.figure(rows), root / GAIN)
+    if gains.gains(rows, found):
+        save(gains.figure(rows, found), root / GAIN)
     results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
     return rows
 
@@ -55,6 +59,25 @@ def current(root: pathlib.Path) -> bool:
     """Says whether the table and the figures are of all the records there are."""
     table, rows = root / TABLE, results.read(root / results.RESULTS)
     return table.exists() and table.read_bytes() == results.to_csv(rows).encode()
+
+
+def of(root: pathlib.Path, rows: list[dict]) -> Measures:
+    """Returns what the records of a workdir measure.
+
+    Args:
+      root: The workdir.
+      rows: Its records, at least one.
+
+    Raises:
+      ValueError: The file that says so is not whole.
+    """
+    found = measures_lib.read(root)
+    if found.value not in rows[0]:
+        raise ValueError(
+            f"the {origin.COPY} of a workdir must say what its records measure, got "
+            f"none that is whole in {root}; the same command as before writes it again"
+        )
+    return found
 
 
 def majority(root: str | pathlib.Path) -> float | None:
@@ -71,7 +94,11 @@ def majority(root: str | pathlib.Path) -> float | None:
 
 
 def table(
-    rows: list[dict], title: str = "", *, majority: float | None = None
+    rows: list[dict],
+    title: str = "",
+    *,
+    majority: float | None = None,
+    measures: Measures = ACCURACY,
 ) -> rich.table.Table:
     """Returns a table of mean and spread by level and arm.
 
@@ -79,8 +106,9 @@ def table(
       rows: Records.
       title: Of the table.
       majority: The share of the largest class among the test images, for its foot.
+      measures: What the records are of.
     """
-    known = majority is not None
+    known = majority is not None and measures.shown == ACCURACY.shown
     foot = f"{MAJORITY}: test accuracy {100 * majority:.2f}" if known else None
     shown = rich.table.Table(
         title=title or None, title_justify="left", caption=foot, caption_justify="left"
@@ -90,7 +118,7 @@ def table(
         "arm",
         "kept",
         "% kept",
-        "test accuracy",
+        measures.title,
         "at best validation",
     ):
         shown.add_column(name, justify="left" if name == "arm" else "right")
@@ -101,34 +129,41 @@ def table(
         {(r["level"], r["arm"]) for r in rows}, key=lambda g: (g[0], order.get(g[1], 9))
     ):
         group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
-        shown.add_row(str(level), arm if level else "dense", *_cells(group))
+        shown.add_row(str(level), arm if level else "dense", *_cells(group, measures))
     return shown
 
 
 def curve(
-    rows: list[dict], value: str = "test_accuracy", *, majority: float | None = None
+    rows: list[dict],
+    value: str = "",
+    *,
+    majority: float | None = None,
+    measures: Measures = ACCURACY,
 ) -> Figure:
-    """Draws accuracy against the weights kept: mean and spread, controls, dense line.
+    """Draws a measure against the weights kept: mean and spread, controls, dense line.
 
     Args:
       rows: Records.
-      value: Which accuracy.
+      value: Which of its columns; by default that of the measure on the test set.
       majority: The share of the largest class, which becomes a line where it is near.
+      measures: What the records are of.
     """
+    value, scale = value or measures.value, measures.scale
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    dense = [100 * row[value] for row in rows if row["level"] == 0]
+    dense = [scale * row[value] for row in rows if row["level"] == 0]
     if dense:
         axes.axhline(
             np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
         )
     for arm, colour in colours(row["arm"] for row in rows).items():
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
-        _line(axes, own, value, label=axes_lib.plain(arm), color=colour)
-    if majority is not None:
+        _line(axes, own, value, scale, label=axes_lib.plain(arm), color=colour)
+    if majority is not None and measures.shown == ACCURACY.shown:
         _draw_majority(axes, 100 * majority)
     axes_lib.kept_axis(axes)
-    axes.set_ylabel(f"{value.replace('_', ' ')}, %")
+    unit = ", %" * (scale == 100)
+    axes.set_ylabel(axes_lib.plain(value.replace("_", " ") + unit))
     axes.set_title(f"mean and standard deviation, {_numbers(rows)}", fontsize=10)
     axes.legend()
     return figure
@@ -175,12 +210,12 @@ def _numbers(rows):
     return "n = " + " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
 
 
-def _line(axes, rows, value, **style):
+def _line(axes, rows, value, scale, **style):
     groups = results.aggregate(rows, value, by=("level",))
     kept = results.aggregate(rows, "sparsity", by=("level",))
     x = np.array([100 * (1 - kept[level].mean) for level in groups])
-    mean = np.array([100 * spread.mean for spread in groups.values()])
-    std = np.array([100 * spread.std for spread in groups.values()])
+    mean = np.array([scale * spread.mean for spread in groups.values()])
+    std = np.array([scale * spread.std for spread in groups.values()])
     axes.plot(x, mean, marker="o", ms=3, **style)
     axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.2, lw=0)
 
@@ -192,19 +227,20 @@ def _draw_majority(axes, share):
     axes.set_ylim(low if share < 2 * low - high else None, None)
 
 
-def _cells(group):
+def _cells(group, measures):
     """Returns the cells of a table row for records of one level and arm."""
 
     def mean(name, form, scale=1.0):
-        return results.shown(results.spread(scale * row[name] for row in group), form)
+        spread = results.spread(scale * row[name] for row in group)
+        return results.shown(spread, form, ".2g" if form.endswith("g") else "")
 
     kept = results.spread([row["kept"] for row in group]).mean
     share = 100 * kept / group[0]["prunable"]
     return (
         f"{kept:,.0f}",
         f"{share:.2f}",
-        mean("test_accuracy", ".2f", 100),
-        mean("best_test_accuracy", ".2f", 100),
+        mean(measures.value, measures.form, measures.scale),
+        mean(f"best_{measures.value}", measures.form, measures.scale),
         mean("best_step", ".0f"),
         str(len(group)),
     )
@@ -219,9 +255,11 @@ def show(root: str | os.PathLike, rows: list[dict]) -> None:
         return
     width = None if sys.stdout.isatty() else 100
     console = rich.console.Console(width=width, markup=False, emoji=False)
-    console.print(table(rows, str(root), majority=majority(root)))
-    if gains.gains(rows):
-        console.print(gains.table(rows))
+    found = of(pathlib.Path(root), rows)
+    shown = table(rows, str(root), majority=majority(root), measures=found)
+    console.print(shown)
+    if gains.gains(rows, found):
+        console.print(gains.table(rows, found))
     console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
 
 

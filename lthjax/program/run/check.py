@@ -10,7 +10,14 @@ from lthjax import registry
 from lthjax.data import in_memory, on_disk, splits
 from lthjax.forward_selection import channels
 from lthjax.gates import sigmoid
-from lthjax.program.build import assemble, by_channels, criterion, methods, recipes
+from lthjax.program.build import (
+    assemble,
+    by_channels,
+    criterion,
+    methods,
+    objective,
+    recipes,
+)
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import Ground, Kind, kind
 from lthjax.program.config import files
@@ -72,9 +79,7 @@ def check(
     facts, train, held_out = _facts(config) if source is None else _measured(source)
     ground = plan_lib.ground(config, facts, train)
     plan = ground.plan
-    if len(facts.image_shape) == 3:
-        splits.check_scale(facts.image_shape[-1], config.data.mean, config.data.std)
-    _check_crop(config.data, facts.image_shape)
+    _check_images(config.data, facts)
     _check_times(config, plan)
     _check_levels(config, plan)
     assemble.check(ground)
@@ -138,16 +143,20 @@ def _measured(source):
     return kind(source), train, sum(held_out)
 
 
-def _check_crop(data, image_shape):
-    if len(image_shape) != 3:
-        if data.crop or data.flip:
+def _check_images(data, facts):
+    """Checks what is done to images, and that it is done to nothing else."""
+    if not objective.are_images(facts):
+        given = {"crop": 0, "flip": False, "mean": (), "std": ()}
+        asked = [name for name, none in given.items() if data[name] != none]
+        if asked:
             raise ValueError(
-                "only images are cropped and flipped, got data.crop = "
-                f"{data.crop}, data.flip = {data.flip} for inputs of {image_shape}; "
-                "give 0 and False"
+                "only images are cropped, flipped and normalised, got data."
+                f"{asked[0]} = {data[asked[0]]} for inputs of {facts.dtype} "
+                f"{list(facts.image_shape)}; give {given[asked[0]]}"
             )
         return
-    side = min(image_shape[:2])
+    splits.check_scale(facts.image_shape[-1], data.mean, data.std)
+    side = min(facts.image_shape[:2])
     if data.crop >= side:
         raise ValueError(
             f"data.crop, the margin of zeros, must be below the {side} pixels of an "

@@ -96,7 +96,8 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     text = plan_lib.summary(config.model.name, parts.plan)
     log.info("%s%s", text, meshes.idle(parts.data.mesh))
     counted = source.counted(config.data.name, found)
-    claimed = layout.claimed(root, config, fingerprints.fingerprint(found))
+    marks = fingerprints.fingerprint(found), options.measures
+    claimed = layout.claimed(root, config, *marks)
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / run_report.CLASSES, counted)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
@@ -177,7 +178,7 @@ def _studied(parts, found, chunk):
     """Returns what studies need to know of the network."""
     shapes = jax.eval_shape(parts.init_fn, jax.random.key(0))
     given = parts.apply_fn, parts.data.prepare, shapes, found
-    return study.network(*given, chunk=chunk)
+    return study.network(*given, chunk=chunk, objective=parts.objective)
 
 
 @contextlib.contextmanager
@@ -270,21 +271,21 @@ def _record(this, parts, population):
     """Appends the learning curves, and the records of what is trained to its end."""
     span = population.ticket.step, population.ticket.until
     steps = training_steps.points(*span, this.parts.plan.eval_every)
-    drawn = this.root / results.CURVES
+    drawn, measures = this.root / results.CURVES, this.parts.options.measures
     keys = (*results.IDENTITY, "start")
-    results.append(drawn, records.curves(population, steps), keys, this.run)
+    points = records.curves(population, steps, measures)
+    results.append(drawn, points, keys, this.run)
     if population.ticket.until >= this.parts.plan.steps:
         masks = [
             population_lib.ended(population, i) for i in range(len(population.jobs))
         ]
-        best_by = this.parts.options.best_by
         more = [
             {} if job.ticket.searching else _described(this, parts, job, kept)
             for job, kept in zip(population.jobs, masks, strict=True)
         ]
-        rows = records.rows(population, masks, results.read(drawn), best_by, more)
+        rows = records.rows(population, masks, results.read(drawn), measures, more)
         rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
-        missing.say_changes(this.root, rows)
+        missing.say_changes(this.root, rows, measures)
         results.append(this.root / results.RESULTS, rows, run=this.run)
         if population.seconds > REPORT_SECONDS:
             run_report.write(this.root)

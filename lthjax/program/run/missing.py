@@ -12,6 +12,7 @@ from lthjax.program.build import spans
 from lthjax.program.build.parts import Parts, Plan
 from lthjax.program.run import search_progress
 from lthjax.program.workdir import layout, results
+from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.member import Member
 from lthjax.saving import checkpoints, tickets
 from lthjax.tickets import Ticket
@@ -242,17 +243,19 @@ def say(one: Member, rows: list[Training]) -> None:
         )
 
 
-def say_changes(root: pathlib.Path, rows: list[dict]) -> None:
+def say_changes(root: pathlib.Path, rows: list[dict], measures: Measures) -> None:
     """Says which records of what was trained again would be others; the first stay.
 
     Args:
       root: The workdir.
       rows: The new ones.
+      measures: What they are of.
     """
     recorded = {results.identity(r): r for r in results.read(root / results.RESULTS)}
     for row in rows:
         old = recorded.get(results.identity(row), row)
-        other = [k for k in ("kept", *steps_lib.METRICS) if old.get(k) != row.get(k)]
+        names = "kept", *measures.columns
+        other = [name for name in names if old.get(name) != row.get(name)]
         if other:
             log.warning(
                 "level %d, seed %d (%s), trained again, has other values than its "

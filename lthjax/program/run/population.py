@@ -172,7 +172,8 @@ def train(
     span = population.at, population.ticket.until
     steps = steps_lib.points(*_span(population.ticket)[1:3], parts.plan.eval_every)
     wanted = options.tensorboard and processes.first()
-    write = recording.scalars(root, steps, wanted=wanted)
+    measures = parts.options.measures
+    write = recording.scalars(root, steps, measures, wanted=wanted)
     bar = progress.reporter(title, *span, later=later, every=options.line_seconds)
     guard = _guard(root, options.checkpoint_seconds, asked)
     with write as add, bar as report:

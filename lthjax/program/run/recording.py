@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import tensorboardX
 
+from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
-from lthjax.training.steps import METRICS
 
 
 @contextlib.contextmanager
 def scalars(
-    root: pathlib.Path, steps: list[int], *, wanted: bool
+    root: pathlib.Path, steps: list[int], measures: Measures, *, wanted: bool
 ) -> Iterator[Callable]:
     """Yields add(population, curve, indices), which writes new points of every curve.
 
@@ -26,6 +26,7 @@ def scalars(
     Args:
       root: The workdir; the events go to its folder `tensorboard`.
       steps: The steps of the points.
+      measures: What the points are of.
       wanted: Whether to write events at all.
     """
     with contextlib.ExitStack() as stack:
@@ -37,11 +38,12 @@ def scalars(
         )
 
         def add(population, curve, indices):
-            triples = itertools.product(indices, range(len(METRICS)), range(len(curve)))
-            for index, metric, i in triples if wanted else ():
-                tag = f"{_tag(population.jobs[i])}/{METRICS[metric]}"
+            columns = list(enumerate(measures.columns))
+            triples = itertools.product(indices, columns, range(len(curve)))
+            for index, (metric, name), i in triples if wanted else ():
+                tag = f"{_tag(population.jobs[i])}/{name}"
                 writer.add_scalar(tag, curve[i, index, metric], steps[index])
-            return _text(population.jobs, curve, indices)
+            return _text(population.jobs, curve, indices, measures)
 
         yield add
 
@@ -50,20 +52,22 @@ def _tag(job):
     return f"{job.arm}/{job.member.folder}/level_{job.ticket.level}"
 
 
-def _text(jobs, curve, indices):
+def _text(jobs, curve, indices, measures):
     """Returns "validation accuracy: ticket 90.12 %, reinit 71.00 %", means by arm."""
     if not indices:
         return ""
-    last = 100 * curve[:, indices[-1], METRICS.index("validation_accuracy")]
+    column = measures.columns.index(f"validation_{measures.shown}")
+    last = measures.scale * curve[:, indices[-1], column]
     groups = {}
     for job, value in zip(jobs, last, strict=True):
         dense = job.arm == "ticket" and not job.ticket.level
         groups.setdefault("dense" if dense else job.arm, []).append(value)
-    means = [f"{name} {np.mean(own):.2f} %" for name, own in groups.items()]
-    return f"validation accuracy: {', '.join(means)}"
+    unit = " %" if measures.scale == 100 else ""
+    means = [f"{n} {np.mean(x):{measures.form}}{unit}" for n, x in groups.items()]
+    return f"validation {measures.shown.replace('_', ' ')}: {', '.join(means)}"
 
 
-def curves(population: Any, steps: list[int]) -> list[dict]:
+def curves(population: Any, steps: list[int], measures: Measures) -> list[dict]:
     """Returns the learning curve of every member, from `start` on.
 
     A training that was done in parts (to the rewind step, and on) has one for each.
@@ -71,6 +75,7 @@ def curves(population: Any, steps: list[int]) -> list[dict]:
     Args:
       population: A `population.Population` at its end.
       steps: The steps at which it was validated.
+      measures: What the points are of.
     """
     measured = jax.device_get(population.states.curve)[:, : len(steps)]
     share = round(population.seconds / len(population.jobs), 3)
@@ -78,7 +83,8 @@ def curves(population: Any, steps: list[int]) -> list[dict]:
     for job, curve in zip(population.jobs, measured, strict=True):
         rounded = [[round(float(x), 6) for x in column] for column in curve.T]
         head = {**_identity(job), "start": job.ticket.step, "seconds": share}
-        found.append(head | {"step": steps} | dict(zip(METRICS, rounded, strict=True)))
+        columns = dict(zip(measures.columns, rounded, strict=True))
+        found.append(head | {"step": steps} | columns)
     return found
 
 
@@ -86,7 +92,7 @@ def rows(
     population: Any,
     masks: list[Any],
     drawn: list[dict],
-    best_by: str,
+    measures: Measures,
     described: list[dict] | None = None,
 ) -> list[dict]:
     """Returns the record of every member.
@@ -95,7 +101,7 @@ def rows(
       population: A `population.Population` at the end of its level.
       masks: The masks that each member ended with.
       drawn: Learning curves, all parts of these members' among them.
-      best_by: "accuracy" or "loss": what the best validation is judged by.
+      measures: What they are of, and what the best validation is judged by.
       described: More columns of each; no validation before the step "plain_from" in
         them, of a network that is not the one deployed, counts as the best.
     """
@@ -103,10 +109,11 @@ def rows(
     described = described or [{}] * len(masks)
     for job, kept, more in zip(population.jobs, masks, described, strict=True):
         parts = [c for c in drawn if c.items() >= _identity(job).items()]
-        curve = {name: sum((c[name] for c in parts), []) for name in ("step", *METRICS)}
+        names = "step", *measures.columns
+        curve = {name: sum((c[name] for c in parts), []) for name in names}
         row = {**_identity(job), **_amounts(kept)}
-        row |= {name: curve[name][-1] for name in METRICS}
-        row |= _at_best(curve, best_by, more.get("plain_from", 0))
+        row |= {name: curve[name][-1] for name in measures.columns}
+        row |= _at_best(curve, measures, more.get("plain_from", 0))
         row["steps"] = sum(c["step"][-1] - c["start"] for c in parts)
         row["seconds"] = round(sum(c["seconds"] for c in parts), 3)
         layers = masks_lib.layers(kept)
@@ -127,13 +134,13 @@ def _amounts(masks):
     return {"sparsity": sparsity, "kept": kept, "prunable": prunable}
 
 
-def _at_best(curve, best_by, first):
+def _at_best(curve, measures, first):
     """Returns the step of best validation, the first on a tie, and what it gave."""
-    values = curve[f"validation_{best_by}"]
+    values = curve[f"validation_{measures.best_by}"]
     allowed = [v for v, at in zip(values, curve["step"], strict=True) if at >= first]
-    best = max(allowed) if best_by == "accuracy" else min(allowed)
+    best = (max if measures.best_by in measures.higher else min)(allowed)
     index = values.index(best, len(values) - len(allowed))
-    names = ("validation_accuracy", "test_accuracy")
+    names = (f"validation_{measures.shown}", measures.value)
     return {"best_step": curve["step"][index]} | {
         f"best_{n}": curve[n][index] for n in names
     }

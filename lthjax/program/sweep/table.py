@@ -6,11 +6,10 @@ from typing import Any
 
 from lthjax.program.sweep import grid
 from lthjax.program.sweep.grid import Cell
-from lthjax.program.workdir import results
+from lthjax.program.workdir import measures, results
+from lthjax.program.workdir.measures import ACCURACY
 
 MARKDOWN, CSV = "sweep.md", "sweep.csv"
-MEASURED = ("test_accuracy", "best_test_accuracy")
-HEAD = ("level", "arm", "% kept", "test accuracy", "at best validation", "n", "state")
 
 
 def rows(root: str | pathlib.Path) -> list[dict]:
@@ -22,7 +21,9 @@ def rows(root: str | pathlib.Path) -> list[dict]:
     Returns:
       Rows with the values of the grid, the means over seeds of the fraction kept and
       of the accuracies, their sample standard deviations, n, the run's folder, and its
-      `state`: "finished", "unfinished" or "not started".
+      `state`: "finished", "unfinished" or "not started". Of another objective than
+      classification they have its measure in place of the accuracy, and in `of` what
+      that is called.
 
     Raises:
       ValueError: No sweep was started there.
@@ -46,15 +47,23 @@ def write(root: str | pathlib.Path) -> str:
 
 def markdown(found: list[dict]) -> str:
     """Returns rows as a Markdown table; accuracies in percent, mean ± deviation."""
-    known = {"level", "arm", "kept", "n", "state", "folder", *MEASURED}
-    known |= {f"{name}_std" for name in MEASURED}
+    labels = dict.fromkeys(row.get("of", ACCURACY.label) for row in found)
+    known = {"level", "arm", "kept", "n", "state", "folder", "of"}
+    known |= {f"{n}{end}" for of in labels for n in _names(of) for end in ("", "_std")}
     keys = list(dict.fromkeys(k for row in found for k in row if k not in known))
-    head = [*keys, *HEAD]
-    lines = [_line(head), "|" + "---|" * len(head)]
+    titles = [f"{of.removesuffix(', %')} | at best validation" for of in labels]
+    head = [*keys, "level", "arm", "% kept", *titles, "n", "state"]
+    lines = [_line(head), "|" + "---|" * (len(head) + len(titles))]
     for row in found:
         cells = [_plain(row.get(key)) for key in keys]
-        lines.append(_line([*cells, *_measured(row)]))
+        lines.append(_line([*cells, *_measured(row, labels)]))
     return "\n".join(lines) + "\n"
+
+
+def _names(label):
+    """Returns the columns that are called so: at the end, at the best validation."""
+    name = label.removesuffix(", %").replace(" ", "_")
+    return name, f"best_{name}"
 
 
 def _of_run(root, cell: Cell, columns) -> list[dict]:
@@ -63,6 +72,8 @@ def _of_run(root, cell: Cell, columns) -> list[dict]:
     results.warn_of_lacking(root / cell.folder, found)
     found = [row for row in found if row["seed"] in cell.config.seeds]
     state = {"state": _state(root, cell), "folder": cell.folder}
+    label = measures.read(root / cell.folder).label
+    state |= {} if label == ACCURACY.label else {"of": label}
     groups = {}
     for row in found:
         logit = row.get(results.VARIANT)
@@ -70,15 +81,16 @@ def _of_run(root, cell: Cell, columns) -> list[dict]:
     if not groups:
         return [{**values, **state}]
     ordered = sorted(groups.items(), key=lambda item: item[0][0])
-    return [{**values, **_of_group(*item), **state} for item in ordered]
+    names = _names(label)
+    return [{**values, **_of_group(*item, names), **state} for item in ordered]
 
 
-def _of_group(group, found) -> dict:
+def _of_group(group, found, names) -> dict:
     level, arm, logit = group
     kept = results.spread(1 - row["sparsity"] for row in found).mean
     own = {} if logit is None else {grid.LOGITS: logit}
     own |= {"level": level, "arm": arm if level else "dense", "kept": kept}
-    for name in MEASURED:
+    for name in names:
         spread = results.spread(row[name] for row in found)
         own |= {name: spread.mean, f"{name}_std": spread.std}
     return own | {"n": len(found)}
@@ -91,18 +103,21 @@ def _state(root, cell):
     return "unfinished" if started else "not started"
 
 
-def _measured(row) -> list[str]:
+def _measured(row, labels) -> list[str]:
     """Returns the cells of a row that a run fills."""
     if "level" not in row:
-        return [*[""] * (len(HEAD) - 1), row["state"]]
-    spreads = [_spread(row, name) for name in MEASURED]
+        return [*[""] * (4 + 2 * len(labels)), row["state"]]
+    spreads = [_spread(row, label, n) for label in labels for n in _names(label)]
     kept = f"{100 * row['kept']:.3g}"
     return [str(row["level"]), row["arm"], kept, *spreads, str(row["n"]), row["state"]]
 
 
-def _spread(row, name):
-    mean, std = 100 * row[name], 100 * row[f"{name}_std"]
-    return results.shown(results.Spread(mean, std, row["n"]))
+def _spread(row, label, name):
+    if name not in row:
+        return ""
+    scale, form = (100, ".2f") if label.endswith("%") else (1, ".4g")
+    mean, std = scale * row[name], scale * row[f"{name}_std"]
+    return results.shown(results.Spread(mean, std, row["n"]), form)
 
 
 def _line(cells):

@@ -20,6 +20,7 @@ from lthjax.devices import processes
 from lthjax.program import progress
 from lthjax.program.config import files
 from lthjax.program.workdir import origin, results
+from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.program.workdir.member import Member, member
 from lthjax.saving import checkpoints, tickets
 from lthjax.tickets import Ticket, Trained
@@ -50,7 +51,12 @@ def with_own_cut(root: pathlib.Path, config) -> Any:
 
 
 @contextlib.contextmanager
-def claimed(root: pathlib.Path, config, data: dict | None = None) -> Iterator[str]:
+def claimed(
+    root: pathlib.Path,
+    config,
+    data: dict | None = None,
+    measures: Measures = ACCURACY,
+) -> Iterator[str]:
     """Creates the folder or checks that it belongs to this config, and locks it.
 
     Damaged lines of its records and curves are taken out, and said.
@@ -59,6 +65,7 @@ def claimed(root: pathlib.Path, config, data: dict | None = None) -> Iterator[st
       root: The folder.
       config: The config.
       data: The fingerprint of the data, to be compared with what it was.
+      measures: What its records measure.
 
     Yields:
       The digest that records of the run are marked with.
@@ -82,7 +89,7 @@ def claimed(root: pathlib.Path, config, data: dict | None = None) -> Iterator[st
                 f"one process at a time may write to a workdir, got workdir = {root}, "
                 "which another one is writing to; stop it or take another workdir"
             ) from error
-        yield _claim(root, config, data)
+        yield _claim(root, config, data, measures)
 
 
 @contextlib.contextmanager
@@ -96,12 +103,13 @@ def _writable(root):
         ) from error
 
 
-def _claim(root, config, data):
+def _claim(root, config, data, measures):
     """Checks and writes what the folder is of, and takes damaged lines out of it."""
     marks = {run for name in results.KEYS for run in results.scan(root / name).runs}
     marks -= {""}
     begun = any((root / name).exists() for name in (*results.KEYS, *TRAINED))
-    text = origin.check(root, config, data, begun=begun, marks=marks)
+    noted = {"begun": begun, "marks": marks, "measures": measures._asdict()}
+    text = origin.check(root, config, data, **noted)
     processes.meet("the workdir is claimed")
     results.write(root / origin.COPY, text)
     results.write(root / CONFIG, files.to_json(config))

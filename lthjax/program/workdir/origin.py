@@ -25,8 +25,8 @@ def document(path: str | os.PathLike) -> dict | None:
 def copy(root: str | os.PathLike) -> dict:
     """Returns the checked copy of a workdir's config, {} where there is no whole one.
 
-    Its keys are `run`, the digest that the records are marked with, the `config`, and
-    the fingerprint of the `data`.
+    Its keys are `run`, the digest that the records are marked with, the `config`, the
+    fingerprint of the `data`, and what the records are of, `measures.Measures`.
     """
     found = document(pathlib.Path(root) / COPY) or {}
     return found | {"config": _dated(found["config"])} if found else {}
@@ -58,7 +58,15 @@ def config(root: str | os.PathLike) -> dict:
     return checked or shown
 
 
-def check(root: pathlib.Path, asked, data: dict | None, *, begun: bool, marks) -> str:
+def check(
+    root: pathlib.Path,
+    asked,
+    data: dict | None,
+    *,
+    begun: bool,
+    marks,
+    measures: dict | None = None,
+) -> str:
     """Checks that a workdir is of a config and of some data; returns both copies' text.
 
     Args:
@@ -67,6 +75,7 @@ def check(root: pathlib.Path, asked, data: dict | None, *, begun: bool, marks) -
       data: The fingerprint of the data, `None` where it is not known.
       begun: Whether something has been trained in it.
       marks: The digests of the runs that its records are marked with.
+      measures: What its records measure, to be noted.
 
     Returns:
       The text of the copy, `COPY`, to be written.
@@ -88,6 +97,7 @@ def check(root: pathlib.Path, asked, data: dict | None, *, begun: bool, marks) -
         _check_data(root, held["data"], data)
     found = {"run": held.get("run") or own, "config": plain(asked)}
     found["data"] = data or held.get("data")
+    found["measures"] = measures or held.get("measures")
     return json.dumps(checksums.sealed(found), indent=2) + "\n"
 
 

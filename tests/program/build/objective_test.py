@@ -25,8 +25,8 @@ SOURCE = Source(plane(64), plane(16), plane(17), 1, (), ())
 
 
 def test_a_regression_on_vectors_is_trained_and_measured():
-    config = tiny.config(CONFIG)
-    ground = plan_lib.of(config, SOURCE, objective=REGRESSION)
+    config = tiny.config({**CONFIG, "objective": "regression"})
+    ground = plan_lib.of(config, SOURCE)
     parts = assemble.functions(ground)
     params, state = parts.init_fn(jax.random.key(0))
     masks = parts.masks_fn(params)

@@ -12,7 +12,7 @@ from lthjax.program.build import plan as plan_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment, recording
 from lthjax.program.run import population as population_lib
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, measures, results
 from lthjax.pruning import masks
 from lthjax.retraining import ghosts
 from lthjax.saving.tickets import load as load_ticket
@@ -106,9 +106,9 @@ def test_the_best_step_is_none_at_which_ghosts_live(whole):
         "validation_accuracy": [0.9, 0.1, 0.3, 0.2],
         "test_accuracy": [0.8, 0.2, 0.5, 0.6],
     }
-    found = recording._at_best(early_peak, "accuracy", 2)
+    found = recording._at_best(early_peak, measures.ACCURACY, 2)
     assert (found["best_step"], found["best_test_accuracy"]) == (3, 0.5)
-    assert recording._at_best(early_peak, "accuracy", 4)["best_step"] == 4
+    assert recording._at_best(early_peak, measures.ACCURACY, 4)["best_step"] == 4
 
 
 @pytest.mark.slow

@@ -124,3 +124,13 @@ def test_a_config_has_its_variants_and_no_others(tmp_path):
             files.named(f"{path}:{wrong}")
     with pytest.raises(ValueError, match="read from a file, got 'nowhere.py'"):
         files.named("nowhere.py:one")
+
+
+def test_accuracy_chose_the_best_step_before_there_were_objectives():
+    old = saved(valid(best_by="accuracy"))
+    del old["objective"]
+    assert files.changed(old, valid()) == {}
+    assert files.digest(valid(best_by="accuracy")) == files.digest(valid())
+    assert files.changed(old, valid(best_by="loss")).keys() == {"best_by"}
+    text = valid(objective="next_token", best_by="accuracy")
+    assert files.changed(saved(text), valid(objective="next_token"))

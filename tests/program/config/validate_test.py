@@ -106,7 +106,6 @@ def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple():
         ("data.limit", -1),
         ("data.validation", -1),
         ("optimizer.learning_rate", 0.0),
-        ("best_by", "speed"),
         ("search.scope", "local"),
         ("mesh.ticket", 0),
         ("schedule.drops", (2, 1)),

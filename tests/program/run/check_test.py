@@ -8,6 +8,7 @@ from lthjax.program.build import plan
 from lthjax.program.config import files
 from lthjax.program.run import check, recording
 from lthjax.program.run.population import Job, Population
+from lthjax.program.workdir.measures import ACCURACY
 from lthjax.program.workdir.member import Member
 from lthjax.tickets import Ticket
 from lthjax.training.steps import METRICS
@@ -134,6 +135,7 @@ ELSEWHERE = {
     "data_dir",
     "model.dtype",
     "model.name",
+    "objective",
 }
 ELSEWHERE |= {"optimizer.name", "retraining.distillation.teacher", "schedule.name"}
 ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")}
@@ -175,6 +177,6 @@ def test_the_log_says_whose_validation_accuracy_it_shows(tmp_path, level, arms, 
     curve = np.zeros((2, 1, len(METRICS)))
     curve[:, 0, METRICS.index("validation_accuracy")] = 0.1, 0.3
     population = Population(jobs, None, None, None, 4, 0.0)
-    with recording.scalars(tmp_path, [4], wanted=False) as add:
+    with recording.scalars(tmp_path, [4], ACCURACY, wanted=False) as add:
         assert add(population, curve, range(1)) == f"validation accuracy: {text}"
         assert add(population, curve, range(0)) == ""

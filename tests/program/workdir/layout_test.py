@@ -57,9 +57,9 @@ def test_keys_that_are_new_and_at_their_default_are_no_change(tmp_path):
     (tmp_path / layout.CONFIG).write_text(json.dumps(saved))
     with layout.claimed(tmp_path, tiny.changed(config, FREE)):
         now = json.loads((tmp_path / layout.CONFIG).read_text())
-    assert (now["best_by"], now["seeds"]) == ("accuracy", [0, 5])
+    assert (now["best_by"], now["seeds"]) == ("", [0, 5])
     with (
-        pytest.raises(ValueError, match="best_by: 'accuracy' -> 'loss'; take another"),
+        pytest.raises(ValueError, match="best_by: '' -> 'loss'; take another"),
         layout.claimed(tmp_path, tiny.changed(config, {"best_by": "loss"})),
     ):
         pass

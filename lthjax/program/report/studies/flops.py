@@ -12,10 +12,12 @@ from lthjax.program.report.palette import COLOURS
 from lthjax.program.report.studies import ticket_rows
 
 COSTS = {"flops": "FLOPs", "parameters": "parameters"}
+LABEL = "test accuracy, %"  # of what the rows are of that do not say it
 
 
 def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
-    """Yields the FLOPs and the parameters of every ticket, with its accuracy."""
+    """Yields the FLOPs and the parameters of every ticket, with what it is worth."""
+    measures = network.measures
 
     def measure(record):
         masks = ticket_rows.masks(root, record["seed"], record["level"])
@@ -26,14 +28,16 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
             "dense_flops": costs.flops(shapes, None, uses),
             "parameters": costs.parameters(shapes, masks),
             "dense_parameters": costs.parameters(shapes),
-            "test_accuracy": record["test_accuracy"],
-        }
+            measures.value: record[measures.value],
+        } | ({} if measures.label == LABEL else {"label": measures.label})
 
     return ticket_rows.of_tickets(root, measure)
 
 
 def draw(rows: list[dict]) -> Figure:
     """Draws operations and parameters by level, and accuracy against operations.
+
+    Of another objective than classification it is what that is judged by.
 
     Args:
       rows: Of the study "flops".
@@ -61,15 +65,22 @@ def draw(rows: list[dict]) -> Figure:
     left.legend(fontsize=8)
     left.grid(alpha=0.3)
     style = {"label": "ticket", "color": COLOURS["ticket"], "marker": "o"}
-    axes_lib.line(right, rows, "test_accuracy", by="flops_share", **style)
-    dense = [100 * row["test_accuracy"] for row in rows if row["level"] == 0]
+    label, value = rows[0].get("label", LABEL), _measured(rows[0])
+    scale = 100 if label.endswith("%") else 1
+    axes_lib.line(right, rows, value, by="flops_share", scale=scale, **style)
+    dense = [scale * row[value] for row in rows if row["level"] == 0]
     if dense:
         right.axhline(np.mean(dense), color="0.5", ls="--", lw=1, label="dense")
     axes_lib.kept_axis(right)
     right.set_xlabel("FLOPs of a forward pass, % of the dense network's")
-    right.set_ylabel("test accuracy, %")
+    right.set_ylabel(axes_lib.plain(label))
     right.set_title(
         f"mean and standard deviation, {axes_lib.size(rows, 'seeds')}", fontsize=10
     )
     right.legend(fontsize=8)
     return figure
+
+
+def _measured(row):
+    """Returns the column of what a ticket is worth."""
+    return next(name for name in row if name.startswith("test_"))

@@ -30,10 +30,13 @@ from lthjax.program.report.studies import (
     ticket_rows,
 )
 from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import measures as measures_lib
+from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.pruning.masks import Params
 from lthjax.saving import tickets
 from lthjax.tickets import Ticket, Trained
 from lthjax.training import steps as training
+from lthjax.training.objective import CLASSIFICATION, Objective
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +49,15 @@ class Network(NamedTuple):
 
     Attributes:
       apply: (params, model_state, images, train) -> (logits, model_state).
-      evaluate: (params, model_state, examples) -> (loss, accuracy).
+      evaluate: (params, model_state, examples) -> (loss, each measure): by default
+        (loss, accuracy).
       params: The shapes of its parameters.
       uses: How often a pass uses each weight, by name: `costs.uses`.
       examples: Test images in chunks, for `evaluate`.
       images: How many those are.
       training: Training images as the network reads them, [number, batch, ...], for
         batch statistics; `None` where it has none.
+      measures: What its records are of.
     """
 
     apply: Callable
@@ -62,6 +67,7 @@ class Network(NamedTuple):
     examples: tuple
     images: int
     training: Any
+    measures: Measures = ACCURACY
 
 
 class Study(NamedTuple):
@@ -87,6 +93,7 @@ def network(
     *,
     chunk: int = 500,
     images: int = 1000,
+    objective: Objective = CLASSIFICATION,
 ) -> Network:
     """Returns what studies need to know of a network and its data.
 
@@ -99,21 +106,26 @@ def network(
       images: How many test images barriers are measured on, the first ones, and how
         many training images batch statistics are of (in batches of `chunk`, at least
         one); fewer where there are fewer.
+      objective: What is measured.
     """
     params, model_state = shapes
     test = _first(source.test, images)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model_state)
     shape = splits_lib.image_shape(source.train)
+    dtype = splits_lib.input_dtype(source.train)
     return Network(
         apply_fn,
-        training.evaluator(apply_fn, prepare_fn),
+        training.evaluator(apply_fn, prepare_fn, objective=objective),
         params,
-        costs.uses(lambda w, x: apply_fn(w, zeros, x, False)[0], params, shape),
+        costs.uses(
+            lambda w, x: apply_fn(w, zeros, x, False)[0], params, shape, dtype=dtype
+        ),
         batches.chunks(test, min(chunk, images)),
         len(test.labels),
         _batches(prepare_fn, _first(source.train, images).images, chunk)
         if jax.tree.leaves(models.statistics(model_state))
         else None,
+        measures_lib.of(objective),
     )
 
 
