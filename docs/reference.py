@@ -40,6 +40,7 @@ def write(folder: pathlib.Path) -> None:
       folder: Where the documentation lies.
     """
     pages = {f"api/{name}.md": chapter(name) for name in CHAPTERS}
+    pages |= {"api/callables.md": callables()}
     pages |= {"api/program.md": program(), "guides/keys.md": keys()}
     pages |= results()
     pages |= {f"{page}.md": project(name) for name, page in PROJECT.items()}
@@ -56,6 +57,11 @@ def chapter(name: str) -> str:
     """Returns the page of one chapter: what it is for, and each of its modules."""
     parts = [f"# lthjax.{name}", _module(f"lthjax.{name}", members=False)]
     return "\n\n".join(parts + _modules(PACKAGE / name)) + "\n"
+
+
+def callables() -> str:
+    """Returns the page of the names for functions that are handed around."""
+    return f"# lthjax.callables\n\n{_module('lthjax.callables')}\n"
 
 
 def program() -> str:
