@@ -6,6 +6,7 @@ from lthjax.tickets import controls as controls
 from lthjax.tickets import dynamic as dynamic
 from lthjax.tickets import elastic as elastic
 from lthjax.tickets import forward_selection as forward_selection
+from lthjax.tickets import outside as outside
 from lthjax.tickets import rounds as rounds
 from lthjax.tickets import stability as stability
 from lthjax.tickets import ticket as ticket

@@ -223,7 +223,7 @@ def far(source: Stages, target: Stages) -> str:
 
 
 def _finder(units: Iterable[str]) -> Callable[[str], str | None]:
-    """Returns path -> the unit that it is in, with the norm that follows it, or none."""
+    """Returns path -> the unit that it is in, a norm with what it follows, or none."""
     names = "|".join(map(re.escape, units))
     expression = re.compile(f"({names})(?=(?:{NORM})?(?:/|$))")
 

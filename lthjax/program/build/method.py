@@ -8,7 +8,7 @@ from lthjax.pruning import masks as masks_lib
 from lthjax.training import optimizers
 
 # The sections of a config of which a method reads what it names, and nothing else.
-SECTIONS = ("search", "early_bird", "forward", "dynamic")
+SECTIONS = ("search", "early_bird", "forward", "dynamic", "elastic")
 
 
 def _nothing(*given: Any, **more: Any) -> None:
@@ -67,6 +67,8 @@ class Method(NamedTuple):
       columns: (ground, optimizer, prune) -> ((evaluate, key, trained, level, record) ->
         (more columns of a round's record, sentences on what makes it doubtful)), where
         evaluate is (params, model_state) -> {metric: value}; or `None`.
+      controls: ground -> {name: (key, ticket, init_fn) -> ticket}, of controls beside
+        those of `tickets.controls`.
       shrink: config -> None, which makes its own keys small, for tests and `--smoke`.
     """
 
@@ -85,4 +87,5 @@ class Method(NamedTuple):
     carried: Callable | None = None
     members: Callable[[Ground], dict] = one
     columns: Callable = _nothing
+    controls: Callable = lambda ground: {}
     shrink: Callable = _nothing

@@ -120,6 +120,14 @@ def default() -> ConfigDict:
                 "end": 0.75,  # of the training, where they stop
                 "fraction": 0.3,  # of a layer's weights that move at first
             },
+            "elastic": {  # tickets of another depth of the same family
+                "source": "",  # the workdir of the run that found them
+                "order": "append",  # interpolate; interval, drop_tail, drop_head
+                "map": "",  # in place of an order: "0:0;1:1,3;2:2,4", source to target
+                "unit": "",  # of your own network, an expression: block(\\d+)_(\\d+)
+                "seed": -1,  # of the source's tickets; -1: each seed its own
+                "match": False,  # trim or refill to the source's sparsity
+            },
             "retraining": {  # of tickets, in other ways than the search's: see docs
                 "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...
                 "levels": (),  # whose tickets; (): all but 0, the dense network

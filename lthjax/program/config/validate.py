@@ -74,6 +74,7 @@ RANGES = {
     "dynamic.begin": PART,
     "dynamic.end": SOME,
     "dynamic.fraction": SHARE,
+    "elastic.seed": Range(-1, 2**32),
     "retraining.levels": COUNT,
     "retraining.neurons.hold": SHARE,
     "retraining.neurons.end": SOME,
