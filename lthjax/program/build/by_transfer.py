@@ -7,16 +7,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lthjax import registry
 from lthjax.models import stages
-from lthjax.program.build import levels, network
+from lthjax.program.build import network
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training, key
 from lthjax.program.config import files
 from lthjax.program.workdir import layout, origin, results
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import scores
+from lthjax.pruning.targets import LEARNT
 from lthjax.tickets import Search, Ticket, block_maps, elastic
 from lthjax.tickets.block_maps import BlockMap, Stages
 from lthjax.tickets.outside import outside
@@ -38,6 +40,21 @@ def source_seed(ground: Ground, seed: int) -> int:
     return seed if given < 0 else given
 
 
+def source_levels(ground: Ground) -> tuple[int, ...]:
+    """Returns the level of the source that each level of this run is made of."""
+    given = ground.options.elastic.levels
+    return tuple(given) or tuple(range(1, ground.options.search.levels + 1))
+
+
+def targets(ground: Ground) -> list:
+    """Returns a target without a number for each level: the tickets say how many.
+
+    Args:
+      ground: What the method is built on.
+    """
+    return [LEARNT] * len(source_levels(ground))
+
+
 def way(ground: Ground) -> Way:
     """Returns the stages of both networks, and the map between them.
 
@@ -52,7 +69,8 @@ def way(ground: Ground) -> Way:
     first = source_seed(ground, ground.options.seeds[0])
     names = masks_lib.names(ground.shapes)
     if asked.unit:
-        own = masks_lib.names(layout.load_ticket(root, first, 1).params)
+        level = source_levels(ground)[0]
+        own = masks_lib.names(layout.load_ticket(root, first, level).params)
         source, target = (stages.named(asked.unit, n) for n in (own, names))
     else:
         other = _module(root, ground.facts)
@@ -77,13 +95,14 @@ def ticket(ground: Ground, found: Way, seed: int, level: int) -> Ticket:
       ground: What the method is built on.
       found: From where to where.
       seed: Of this run.
-      level: Of both runs.
+      level: Of this run.
 
     Raises:
       ValueError: The source has no such ticket, or it does not fit.
     """
     root = _root(ground)
-    own = layout.load_ticket(root, source_seed(ground, seed), level)
+    there = source_levels(ground)[level - 1]
+    own = layout.load_ticket(root, source_seed(ground, seed), there)
     _check_steps(ground, own)
     there = elastic.remap_ticket(own, *found)
     _check_shapes(ground, there)
@@ -113,8 +132,16 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
         _say(ground, found, seed)
         return found
 
+    def describe(state, found):
+        if not found.level:
+            return {}
+        seed = source_seed(ground, seeds[np.asarray(state.key).tobytes()])
+        numbers = {"source_level": source_levels(ground)[found.level - 1]}
+        return {**numbers, "source_seed": seed}
+
     plan = ground.plan
-    return outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
+    found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
+    return found._replace(describe=describe)
 
 
 def spans(ground: Ground) -> list[Training]:
@@ -124,7 +151,7 @@ def spans(ground: Ground) -> list[Training]:
       ground: What the method is built on.
     """
     plan, first = ground.plan, source_seed(ground, ground.options.seeds[0])
-    start = layout.load_ticket(_root(ground), first, 1).step
+    start = layout.load_ticket(_root(ground), first, source_levels(ground)[0]).step
     rows = [
         Training("ticket", n + 1, start, plan.steps) for n in range(len(plan.targets))
     ]
@@ -191,7 +218,7 @@ def _given(text, source, target):
 
 
 def _bytes(own):
-    return jax.random.key_data(own).tobytes()
+    return np.asarray(jax.random.key_data(own)).tobytes()
 
 
 def _check_steps(ground, own):
@@ -248,7 +275,7 @@ def _say(ground, found, seed):
 METHODS = {
     "elastic": Method(
         keys=("search.levels", "search.exclude", "elastic"),
-        targets=levels.learnt,
+        targets=targets,
         search=search,
         spans=spans,
         check=check,

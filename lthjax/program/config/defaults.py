@@ -125,6 +125,7 @@ def default() -> ConfigDict:
                 "order": "append",  # interpolate; interval, drop_tail, drop_head
                 "map": "",  # in place of an order: "0:0;1:1,3;2:2,4", source to target
                 "unit": "",  # of your own network, an expression: block(\\d+)_(\\d+)
+                "levels": (),  # of the source, a level each; (): 1 to search.levels
                 "seed": -1,  # of the source's tickets; -1: each seed its own
                 "match": False,  # trim or refill to the source's sparsity
             },

@@ -94,6 +94,14 @@ def test_a_sparsity_is_matched_and_a_seed_may_be_named(source):
     )
 
 
+def test_levels_of_the_source_may_be_named(source, tmp_path):
+    config = deep(source, **{"elastic.levels": (2,), "controls": (), "seeds": (1,)})
+    rows = experiment.run(config, tmp_path)
+    assert [row.get("source_level") for row in rows] == [None, 2]
+    assert rows[1]["source_seed"] == 1
+    assert layout.ticket_path(tmp_path, 1, 1).exists()
+
+
 def test_it_is_planned_without_numbers_that_only_the_tickets_know(source, capsys):
     dry_run.show(deep(source))
     assert "learnt" in capsys.readouterr().out
@@ -115,6 +123,8 @@ def test_a_network_of_ones_own_goes_by_an_expression(source):
         ({"elastic.source": "nowhere"}, "which holds no results.jsonl"),
         ({"search.levels": 3}, "level_03"),
         ({"seeds": (0, 7)}, "seed_7"),
+        ({"elastic.levels": (1, 9)}, "level_09"),
+        ({"elastic.levels": (1, 1)}, "elastic.levels must all be different"),
         ({"elastic.order": "interval"}, "nowhere deeper, got 2 blocks for 3"),
         ({"elastic.order": "sideways"}, "must be one of append"),
         ({"elastic.map": "0:0;1:1|0:0"}, "one part for each of the 1 stages"),
