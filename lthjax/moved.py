@@ -5,6 +5,7 @@ import importlib.machinery
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import lazy_loader
 
@@ -161,7 +162,9 @@ REFUSED = {
 }
 
 
-def face(module: str, file: str) -> tuple[Callable, Callable, list[str]]:
+def face(
+    module: str, file: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Returns `__getattr__`, `__dir__` and `__all__` of a chapter, from its stub.
 
     Args:

@@ -11,8 +11,8 @@ import logging
 import os
 import pathlib
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def read_in(folder: str | os.PathLike, *, trust: bool = False) -> Iterator[None]
         _ORIGIN.reset(token)
 
 
-def resolve(name: str, choices: Mapping[str, Callable], kind: str) -> Callable:
+def resolve(name: str, choices: Mapping[str, Any], kind: str) -> Any:
     """Returns `choices[name]`, or the object that "package.module:attribute" names.
 
     Args:

@@ -17,6 +17,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # 0.12 has it no m
     CHEAP += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{CHEAP} {os.environ.get('XLA_FLAGS', '')}".strip()
 
+import expensive  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 import quick  # noqa: E402
@@ -32,9 +33,11 @@ TESTS = pathlib.Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks what is quick."""
+    """Marks what is slow, and what is quick."""
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
+        if item.nodeid.partition("::")[2] in expensive.SLOW.get(place, ()):
+            item.add_marker("slow")
         if place in quick.FILES and not item.get_closest_marker("slow"):
             item.add_marker("quick")
 

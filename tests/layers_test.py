@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A room imports from rows above its own, and from itself.
 ROWS = (
+    ("callables",),
     ("registry", "values", "moved", "devices", "pruning"),
     ("data", "models", "analysis", "tickets", "program", "program.config"),
     ("training", "channels", "saving"),

@@ -1,7 +1,10 @@
 """What the suite itself must be: no file of it is left out."""
 
 import fnmatch
+import re
 
+import expensive
+import pytest
 import quick
 from paths import ROOT
 
@@ -19,3 +22,10 @@ def test_no_folder_of_tests_is_passed_by(pytestconfig):
 
 def test_what_is_quick_is_there():
     assert [name for name in quick.FILES if not (ROOT / "tests" / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", expensive.SLOW)
+def test_what_is_expensive_is_there(name):
+    text = (ROOT / "tests" / name).read_text()
+    functions = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
+    assert {test.partition("[")[0] for test in expensive.SLOW[name]} <= functions

@@ -1,6 +1,5 @@
 """The straight line between two networks, and how high the loss rises on it."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax.analysis.comparison import check_same
+from lthjax.callables import ApplyFn, ErrorFn, StatisticsFn
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
 
@@ -59,12 +59,12 @@ class Barrier(NamedTuple):
 
 
 def barrier(
-    evaluate_fn: Callable,
+    evaluate_fn: ErrorFn,
     a: tuple[Params, Any],
     b: tuple[Params, Any],
     *,
     points: int = 30,
-    recompute_fn: Callable | None = None,
+    recompute_fn: StatisticsFn | None = None,
 ) -> Barrier:
     """Measures the error barrier on the straight line between two trained networks.
 
@@ -105,7 +105,7 @@ def barrier(
     return Barrier(jnp.max(errors) - (errors[0] + errors[-1]) / 2, alphas, errors)
 
 
-def recomputed(apply_fn: Callable, images: jax.Array) -> Callable:
+def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
     """Returns (params, model_state) -> model_state, the statistics of some batches.
 
     A training pass moves a running statistic to new(old) = m old + (1 - m) batch. With

@@ -118,7 +118,7 @@ def sign_agreement(a: Params, b: Params, masks: Masks) -> jax.Array:
     return _ratio(masks_lib.count(same)[0], masks_lib.count(masks)[0])
 
 
-def by_layer(fn: Callable, *trees: Any) -> dict[str, Any]:
+def by_layer(fn: Callable[..., Any], *trees: Any) -> dict[str, Any]:
     """Returns {name: fn(the leaf of each tree)} for every leaf of the last tree.
 
     `by_layer(overlap, a, b)`, `by_layer(sign_agreement, start, end, masks)`.

@@ -23,7 +23,7 @@ _UNKNOWN = object()
 
 
 def uses(
-    forward_fn: Callable,
+    forward_fn: Callable[[Any, Any], Any],
     params: Params,
     image_shape: Sequence[int],
     *,

@@ -239,7 +239,7 @@ def _broadcast(ids, params, shapes):
 
 
 # What only moves elements: (ids of the operands, parameters, shapes of the results).
-MOVES: dict[str, Callable] = {
+MOVES: dict[str, Callable[[list, dict, list], list]] = {
     "reshape": lambda ids, params, shapes: [ids[0].reshape(shapes[0])],
     "squeeze": lambda ids, params, shapes: [ids[0].reshape(shapes[0])],
     "transpose": lambda ids, params, shapes: [ids[0].transpose(params["permutation"])],

@@ -9,7 +9,7 @@ import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from lthjax.callables import PlaceFn
 from lthjax.data import batches
 from lthjax.data.splits import Stored, read, size
 
@@ -104,7 +105,7 @@ def training(
     stop: int,
     *,
     workers: int = 0,
-    place_fn: Callable = jax.device_put,
+    place_fn: PlaceFn = jax.device_put,
 ) -> Iterator:
     """Returns an iterator over the batches of the steps from `start` to `stop` - 1.
 
@@ -128,7 +129,7 @@ def training(
     return _read_ahead(read_fn, (start, stop), len(pieces), workers, place_fn)
 
 
-def held_out(stream: HeldOut, *, place_fn: Callable = jax.device_put) -> Iterator:
+def held_out(stream: HeldOut, *, place_fn: PlaceFn = jax.device_put) -> Iterator:
     """Returns an endless iterator over chunks, the first one again after the last.
 
     Threads of this process read them, ahead from one evaluation to the next.
@@ -158,7 +159,7 @@ def chunks(stream: HeldOut) -> list[tuple[int, int]]:
     ]
 
 
-def placed(sharding: jax.sharding.Sharding) -> Callable:
+def placed(sharding: jax.sharding.Sharding) -> PlaceFn:
     """Returns what makes global arrays of the rows that this process has read.
 
     Args:

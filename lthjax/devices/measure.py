@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,7 +45,7 @@ def _calibrated(run, seconds):
     return steps
 
 
-def stopwatch(fn: Callable, *args) -> tuple[float, object]:
+def stopwatch(fn: Callable[..., Any], *args) -> tuple[float, object]:
     """Returns `(seconds, fn(*args))`, the result computed, not only dispatched."""
     began = time.perf_counter()
     result = jax.block_until_ready(fn(*args))

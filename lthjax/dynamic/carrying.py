@@ -59,9 +59,9 @@ def begin(masks: Masks, kept: Any, key: Any, inner: Any, kind: type = State) -> 
 
 def carrying(
     inner: optax.GradientTransformation,
-    init: Callable,
-    due: Callable,
-    change: Callable,
+    init: Callable[[Any], Any],
+    due: Callable[[Any], Any],
+    change: Callable[..., Any],
     *,
     grows: str = "",
 ) -> optax.GradientTransformationExtraArgs:

@@ -73,7 +73,7 @@ def stepper(
     number: int = 50,
     objective: str = "cross_entropy",
     replace: bool = False,
-) -> Callable:
+) -> Callable[..., Step]:
     """Returns (params, key, counts, (images, labels)) -> Step, compiled.
 
     Args:

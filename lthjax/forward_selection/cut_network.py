@@ -53,7 +53,7 @@ class Maps(NamedTuple):
     bias: jax.Array
 
 
-def before(model: nn.Module, layer: str) -> Callable:
+def before(model: nn.Module, layer: str) -> Callable[[Any, Any, Any], Entry]:
     """Returns (params, model_state, images) -> Entry of the named layer.
 
     Args:
@@ -82,7 +82,7 @@ def before(model: nn.Module, layer: str) -> Callable:
     return run
 
 
-def after(model: nn.Module, layer: str) -> Callable:
+def after(model: nn.Module, layer: str) -> Callable[..., jax.Array]:
     """Returns (params, model_state, images, entry, result) -> logits.
 
     `result` takes the place of what the layer gives; of what comes before its block

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax.callables import AccuracyFn, DrawFn
 from lthjax.channels import layers_of
 from lthjax.pruning.masks import Params
 
@@ -15,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def grow(
-    step: Callable,
+    step: Callable[..., Any],
     params: Params,
     key: jax.Array,
-    draw_fn: Callable,
-    accuracy_fn: Callable,
+    draw_fn: DrawFn,
+    accuracy_fn: AccuracyFn,
     *,
     group: layers_of.Group,
     **options: Any,
@@ -47,11 +48,11 @@ def grow(
 
 
 def growth(
-    step: Callable,
+    step: Callable[..., Any],
     params: Params,
     key: jax.Array,
-    draw_fn: Callable,
-    accuracy_fn: Callable,
+    draw_fn: DrawFn,
+    accuracy_fn: AccuracyFn,
     *,
     group: layers_of.Group,
     tolerance: float = 0.02,

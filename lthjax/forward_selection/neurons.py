@@ -15,7 +15,6 @@ References:
   Ye et al., 2020, arXiv:2003.01794; Wolfe et al., 2021, arXiv:2108.00259, Section 3.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax import registry
+from lthjax.callables import DrawFn, ExampleFn
 from lthjax.forward_selection.gram import computed_rows, floating, kept_rows, times
 from lthjax.training.losses import squared
 
@@ -193,11 +193,11 @@ def select_gram(
 
 def select_batches(
     key: jax.Array,
-    draw: Callable,
+    draw: DrawFn,
     steps: int,
     *,
     neurons: int,
-    loss: Callable,
+    loss: ExampleFn,
     replace: bool = True,
 ) -> Selection:
     """Selects neurons by a fresh batch a step: every candidate, uniform weights.

@@ -11,13 +11,13 @@ References:
   of the width. A batch is drawn uniformly, not from a permutation of the epoch.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax.callables import Activation, ExampleFn
 from lthjax.forward_selection.gram import times
 from lthjax.training.losses import binary_cross_entropy
 
@@ -50,7 +50,7 @@ def initialise(key: jax.Array, neurons: int, inputs: int) -> Params:
 
 
 def answers(
-    params: Params, examples: jax.Array, activation: Callable = jax.nn.relu
+    params: Params, examples: jax.Array, activation: Activation = jax.nn.relu
 ) -> jax.Array:
     """Returns the answer of every neuron to every example [neurons, examples].
 
@@ -66,7 +66,7 @@ def answers(
 
 
 def logits(
-    params: Params, examples: jax.Array, activation: Callable = jax.nn.relu
+    params: Params, examples: jax.Array, activation: Activation = jax.nn.relu
 ) -> jax.Array:
     """Returns f(x), the mean answer of all neurons [examples].
 
@@ -91,8 +91,8 @@ def train(
     learning_rate: float,
     batch_size: int = 128,
     momentum: float = 0.9,
-    loss: Callable = binary_cross_entropy,
-    activation: Callable = jax.nn.relu,
+    loss: ExampleFn = binary_cross_entropy,
+    activation: Activation = jax.nn.relu,
 ) -> Training:
     """Returns the state after the steps of `span`, one batch of the first m a step.
 
@@ -146,7 +146,7 @@ def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def tangent_kernel(
-    params: Params, examples: jax.Array, activation: Callable = jax.nn.relu
+    params: Params, examples: jax.Array, activation: Activation = jax.nn.relu
 ) -> jax.Array:
     """Returns K = J J^T, J the Jacobian of f by the parameters [examples, examples].
 

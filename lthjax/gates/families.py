@@ -1,7 +1,7 @@
 """Families of gates: how each is trained, evaluated, priced and hardened."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +28,14 @@ class Kind(NamedTuple):
       kept: (the effective weights, the hard multipliers) -> masks.
     """
 
-    train: Callable
-    test: Callable
-    price: Callable
-    hard: Callable
-    reset: Callable
-    init: Callable = sigmoid.init
-    effect: Callable = sigmoid.multiply
-    kept: Callable = _positive
+    train: Callable[[Any, Any, Any, Any], Any]
+    test: Callable[[Any, Any, Any], Any]
+    price: Callable[[Any, Any, Any], jax.Array]
+    hard: Callable[[Any, Any, Any], Any]
+    reset: Callable[[Any, Any], Any]
+    init: Callable[[Any, Any], Any] = sigmoid.init
+    effect: Callable[[Any, Any], Any] = sigmoid.multiply
+    kept: Callable[[Any, Any], Any] = _positive
 
 
 def continuous(*, final: float = 200.0, reset: str = "paper") -> Kind:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lthjax.callables import ApplyFn, ObjectiveFn, PriceFn, Schedule
 from lthjax.gates import sigmoid
 from lthjax.gates.families import Kind as Kind
 from lthjax.gates.families import continuous as continuous
@@ -66,7 +67,7 @@ def begin(
     masks: Masks,
     initial: jax.typing.ArrayLike,
     *,
-    init_fn: Callable = sigmoid.init,
+    init_fn: Callable[[Masks, Any], Any] = sigmoid.init,
 ) -> tuple[Gated, GatedState]:
     """Returns the gated network at the beginning of its first round.
 
@@ -111,8 +112,8 @@ def scale(progress: Progress, scaled: bool) -> jax.Array | float:
 
 
 def network(
-    apply_fn: Callable, kind: Kind, temperature_fn: Callable, *, scaled: bool
-) -> Callable:
+    apply_fn: ApplyFn, kind: Kind, temperature_fn: Schedule, *, scaled: bool
+) -> ApplyFn:
     """Returns apply_fn for gated and for ordinary parameters.
 
     Args:
@@ -145,8 +146,8 @@ def _last(step):
 
 
 def penalty(
-    kind: Kind, temperature_fn: Callable, *, weight: float, scaled: bool
-) -> Callable:
+    kind: Kind, temperature_fn: Schedule, *, weight: float, scaled: bool
+) -> PriceFn:
     """Returns (params, model_state) -> `weight * price`, `None` without gates.
 
     Args:
@@ -167,13 +168,13 @@ def penalty(
 
 
 def penalised(
-    objective: Callable,
+    objective: ObjectiveFn,
     kind: Kind,
-    temperature_fn: Callable,
+    temperature_fn: Schedule,
     *,
     weight: float,
     scaled: bool,
-) -> Callable:
+) -> ObjectiveFn:
     """Returns the objective plus `weight * price` where parameters are gated.
 
     Args:

@@ -1,7 +1,6 @@
 """Whether a network of a user's own can be trained here: it is called before a run."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from flax import linen as nn
 from flax.errors import InvalidRngError, ModifyScopeVariableError
 
 from lthjax import registry
+from lthjax.callables import InitFn
 from lthjax.models.functions import apply, initialise, is_ours
 from lthjax.pruning import masks as masks_lib
 
@@ -56,7 +56,7 @@ def shapes(model: nn.Module, name: str, facts) -> None:
 
 
 def values(
-    model: nn.Module, name: str, facts, init_fn: Callable, *, frozen: bool = False
+    model: nn.Module, name: str, facts, init_fn: InitFn, *, frozen: bool = False
 ) -> None:
     """Refuses a network by what it computes of a few random inputs and weights.
 

@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.nn import initializers
 
 from lthjax import registry
+from lthjax.callables import Activation
 
 MOMENTUM = 0.9
 EPSILON = 1e-5
@@ -42,7 +43,7 @@ class BatchNorm(nn.Module):
     train: bool
     dtype: Any = jnp.float32
     axis_name: Any = None
-    scale_init: Callable = initializers.ones
+    scale_init: Callable[..., jax.Array] = initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -108,12 +109,12 @@ class Network(nn.Module):
     width: float = 1.0
     dtype: Any = jnp.float32
     axis_name: Any = None
-    activation: Callable = nn.relu
+    activation: Activation = nn.relu
     initialiser: str = "kaiming_normal"
     head_init: str = "as_others"
     norm_scale: str = "ones"
     remat: bool = False
-    beside: Callable | None = None
+    beside: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
     def scaled(self, channels: int) -> int:
         """Returns round(channels * width).
@@ -124,7 +125,7 @@ class Network(nn.Module):
         check_width(channels, self.width)
         return round(channels * self.width)
 
-    def layer(self, train: bool) -> Callable:
+    def layer(self, train: bool) -> Callable[..., jax.Array]:
         """Returns `conv_norm` with this network's dtype, initialisers and mode."""
         norm = functools.partial(
             BatchNorm,
@@ -182,7 +183,7 @@ def conv_norm(
     size: int = 3,
     stride: int = 1,
     *,
-    norm: Callable | None,
+    norm: Callable[..., Any] | None,
     padding: int | None = None,
     **options,
 ) -> jax.Array:

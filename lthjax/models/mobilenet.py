@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from lthjax import registry
+from lthjax.callables import Activation
 from lthjax.models import layers
 
 # Stride of the stem and of the stages after it. The CIFAR variants stride less early:
@@ -29,8 +30,8 @@ class Separable(nn.Module):
       stride: Of the depthwise convolution.
     """
 
-    layer: Callable
-    activation: Callable
+    layer: Callable[..., jax.Array]
+    activation: Activation
     channels: int
     stride: int
 
@@ -53,8 +54,8 @@ class InvertedResidual(nn.Module):
         is no `expand`.
     """
 
-    layer: Callable
-    activation: Callable
+    layer: Callable[..., jax.Array]
+    activation: Activation
     channels: int
     stride: int
     expansion: int
@@ -115,7 +116,7 @@ class MobileNetV2(layers.Network):
       variant: "cifar" or "imagenet": how early the image shrinks.
     """
 
-    activation: Callable = nn.relu6
+    activation: Activation = nn.relu6
     variant: str = "cifar"
 
     @nn.compact
@@ -147,7 +148,7 @@ class MobileNetV2(layers.Network):
         return nearest if nearest >= 0.9 * wanted else nearest + 8
 
 
-def depthwise(x: jax.Array, layer: Callable, stride: int) -> jax.Array:
+def depthwise(x: jax.Array, layer: Callable[..., jax.Array], stride: int) -> jax.Array:
     """Returns every channel of `x` through its own 3x3 kernel, and normed."""
     channels = x.shape[-1]
     return layer(x, "depthwise", channels, stride=stride, feature_group_count=channels)

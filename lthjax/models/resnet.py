@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from lthjax import registry
+from lthjax.callables import Activation
 from lthjax.models import layers
 
 
@@ -25,8 +26,8 @@ class Block(nn.Module):
       shortcut_norm: Whether a norm follows the shortcut's convolution.
     """
 
-    layer: Callable
-    activation: Callable
+    layer: Callable[..., jax.Array]
+    activation: Activation
     channels: int
     stride: int
     bottleneck: bool = False

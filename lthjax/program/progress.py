@@ -44,7 +44,7 @@ def interruption() -> Iterator[threading.Event]:
 @contextlib.contextmanager
 def reporter(
     title: str, start: int, stop: int, *, later: int, every: float
-) -> Iterator[Callable]:
+) -> Iterator[Callable[[int, str], None]]:
     """Yields report(step, text), which shows speed and time left.
 
     A bar is drawn by the first process only.

@@ -1,6 +1,6 @@
 """Which weights go: scores and an amount become masks with exactly the kept count."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lthjax.callables import ScoreFn
 from lthjax.pruning import cuts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.cuts import Cut
@@ -101,7 +102,7 @@ def kept_count(total: int, sparsity: float) -> int:
 
 
 def in_rounds(
-    score_fn: Callable,
+    score_fn: ScoreFn,
     masks: Masks,
     counts: Sequence[int] | jax.Array | np.ndarray,
     *,
@@ -154,7 +155,7 @@ prune_in_rounds = in_rounds  # its name where no chapter says what is done in ro
 
 
 def rounds(
-    score_fn: Callable,
+    score_fn: ScoreFn,
     masks: Masks,
     counts: Sequence[int] | jax.Array | np.ndarray,
     *,

@@ -1,17 +1,16 @@
 """SynFlow: how much of all paths' weight runs through each weight, without data."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
+from lthjax.callables import LogitsFn
 from lthjax.pruning import cuts, overflow_free
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
 
 def synflow(
-    apply_fn: Callable, params: Params, masks: Masks, input_shape: tuple[int, ...]
+    apply_fn: LogitsFn, params: Params, masks: Masks, input_shape: tuple[int, ...]
 ) -> Params:
     """Scores a weight by the share of all paths' weight that runs through it.
 
@@ -72,7 +71,7 @@ def synflow(
 
 
 def degree(
-    apply_fn: Callable, params: Params, masks: Masks, input_shape: tuple[int, ...]
+    apply_fn: LogitsFn, params: Params, masks: Masks, input_shape: tuple[int, ...]
 ) -> jax.Array:
     """Returns the degree of the flow R of `synflow`: c times the inputs, c^degree R.
 

@@ -29,7 +29,7 @@ class Leaf(NamedTuple):
     kind: str = ""
 
 
-def traced(init_fn: Callable, *args) -> Any:
+def traced(init_fn: Callable[..., Any], *args) -> Any:
     """Returns the parameters of a flax network, each a `Leaf`; computes nothing.
 
     Args:

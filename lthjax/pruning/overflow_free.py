@@ -46,7 +46,7 @@ class _Term(NamedTuple):
     factors: int = 1
 
 
-def evaluate(fn: Callable, *args: Any) -> Any:
+def evaluate(fn: Callable[..., Any], *args: Any) -> Any:
     """Returns `fn(*args)` with every array of floats a `Scaled`, and no overflow.
 
     Linear and homogeneous primitives, products, powers and calls of other functions
@@ -257,7 +257,7 @@ _HOMOGENEOUS = (
     *("dynamic_slice", "dynamic_update_slice", "broadcast_in_dim", "reshape"),
     *("transpose", "copy", "copy_p", "optimization_barrier", "name"),
 )
-_RULES: dict[str, Callable] = {
+_RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(_CALLS, _called),
     **dict.fromkeys(_HOMOGENEOUS, _homogeneous),
     **dict.fromkeys(("dot_general", "conv_general_dilated"), _contraction),

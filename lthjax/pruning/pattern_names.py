@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from lthjax.callables import ChooseFn
 from lthjax.pruning import choose, cuts, patterns, targets
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
@@ -78,7 +79,7 @@ def target(
     return Target(round(sum(groups) * weights.kept / total))
 
 
-def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Callable:
+def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> ChooseFn:
     """Returns (masks, scores, target) -> masks, what prunes by a pattern.
 
     Args:
@@ -91,7 +92,7 @@ def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Calla
         return lambda masks, found, target: patterns.n_of_m(
             masks, found, *numbers, views=views
         )
-    selects: dict[str, Callable] = {
+    selects: dict[str, Callable[..., Any]] = {
         "weights": choose.prune,
         "channels": functools.partial(patterns.channels, views=views),
         "blocks": functools.partial(patterns.blocks, shape=numbers, views=views),

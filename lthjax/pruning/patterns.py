@@ -179,7 +179,7 @@ def n_of_m(
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
 
 
-def channel_groups(axis: int, views: Views | None) -> tuple[Callable, ...]:
+def channel_groups(axis: int, views: Views | None) -> tuple[Callable[..., Any], ...]:
     """Returns what channels are, as functions.
 
     Args:
@@ -203,7 +203,9 @@ def channel_groups(axis: int, views: Views | None) -> tuple[Callable, ...]:
     return total, spread, lambda name, leaf: _view(name, leaf, axis, views)
 
 
-def block_groups(shape: tuple[int, int], views: Views | None) -> tuple[Callable, ...]:
+def block_groups(
+    shape: tuple[int, int], views: Views | None
+) -> tuple[Callable[..., Any], ...]:
     """Returns what blocks of a shape are, as `channel_groups` does."""
     rows, columns = shape
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax.callables import BatchLossFn
 from lthjax.pruning import cuts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.flows import degree as degree
@@ -205,7 +206,7 @@ def inverted(scores: Params) -> Params:
     return jax.tree.map(jnp.negative, scores)
 
 
-def over_batches(loss_fn: Callable, batches: Any) -> LossFn:
+def over_batches(loss_fn: BatchLossFn, batches: Any) -> LossFn:
     """Returns params -> the mean loss over batches, in the memory of one.
 
         L(w) = 1/n sum_i loss_fn(w, batches[i])
@@ -234,7 +235,7 @@ def over_batches(loss_fn: Callable, batches: Any) -> LossFn:
     return mean
 
 
-def average(score_fn: Callable, batches: Any) -> Params:
+def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
     """Returns the mean over batches of `score_fn(batch)`.
 
     For `snip` the mean of magnitudes, as in Frankle et al., 2021, arXiv:2009.08576:

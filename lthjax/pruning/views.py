@@ -41,7 +41,9 @@ TRANSPOSED = "ConvTranspose"  # how the kinds of transposed convolutions begin
 PLAIN = "plain"  # a leaf whose axes are nothing of these, such as a position's vector
 
 
-def of(init_fn: Callable, *args, rules: Sequence[tuple[str, str]] = ()) -> dict:
+def of(
+    init_fn: Callable[..., Any], *args, rules: Sequence[tuple[str, str]] = ()
+) -> dict:
     """Returns {name: View} of the leaves whose axes are known: `traced` without shapes.
 
     found = views.of(model.init, key, images)
@@ -57,7 +59,7 @@ def of(init_fn: Callable, *args, rules: Sequence[tuple[str, str]] = ()) -> dict:
 
 
 def traced(
-    init_fn: Callable, *args, rules: Sequence[tuple[str, str]] = ()
+    init_fn: Callable[..., Any], *args, rules: Sequence[tuple[str, str]] = ()
 ) -> tuple[Any, dict[str, View]]:
     """Returns (shapes, {name: View}) of a flax network's parameters; computes nothing.
 

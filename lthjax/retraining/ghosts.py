@@ -8,7 +8,6 @@ their own, so that `strip` leaves exactly the plain network's trees.
 
 import functools
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from flax import linen as nn
 from jax.nn import initializers
 
 from lthjax import registry
+from lthjax.callables import Activation
 from lthjax.models.layers import INITIALISERS
 
 SUFFIX = "_ghost"
@@ -55,7 +55,7 @@ def parametric_swish(x: jax.Array, beta: float = 2.0) -> jax.Array:
 
 
 def blend(
-    x: jax.Array, lam: float | jax.Array, soft: Callable, hard: Callable = nn.relu
+    x: jax.Array, lam: float | jax.Array, soft: Activation, hard: Activation = nn.relu
 ) -> jax.Array:
     """Returns lam hard(x) + (1 - lam) soft(x): exactly `soft` at 0, `hard` at 1.
 
@@ -70,7 +70,7 @@ def blend(
 
 
 def sharpen(
-    x: jax.Array, lam: float | jax.Array, hard: Callable = nn.relu
+    x: jax.Array, lam: float | jax.Array, hard: Activation = nn.relu
 ) -> jax.Array:
     """Returns x sigmoid(x / (1 - lam)), and exactly `hard` at lam = 1.
 

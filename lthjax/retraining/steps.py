@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax import models, registry
+from lthjax.callables import ForwardFn, ObjectiveFn, StepFn
 from lthjax.pruning.masks import Masks
 from lthjax.retraining import ghosts
 from lthjax.retraining.fades import LAWS as LAWS
@@ -231,7 +232,7 @@ def objective(
     handed: Handed,
     step: jax.Array,
     goal: Objective = CLASSIFICATION,
-) -> Callable:
+) -> ObjectiveFn:
     """Returns (params, model_state, images, labels) -> (loss, model_state) at a step.
 
         mean over the batch of  hard * smoothed(...) + coefficient * distillation(...)
@@ -271,9 +272,9 @@ def step(
     tx: Any,
     *,
     goal: Objective = CLASSIFICATION,
-    forward_fn: Callable = steps.plain,
+    forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
-) -> Callable:
+) -> StepFn:
     """Returns (state, handed, images, labels, at) -> state, one step of retraining.
 
     While ghosts live it is a step of the network with them; from then on it is a step

@@ -272,7 +272,7 @@ def _maps(params, channels):
     return Layout({_first_dense(params): params[last]["kernel"].shape[-1]})
 
 
-LAYOUTS: dict[type, Callable] = {
+LAYOUTS: dict[type, Callable[[Any, int], Layout]] = {
     MLP: _images,
     LeNet5: _maps,
     ConvNet: _maps,

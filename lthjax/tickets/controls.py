@@ -6,17 +6,16 @@ ticket's weights: where a search restarts from trained weights, not from rewound
 what earlier levels pruned starts at zero.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
+from lthjax.callables import InitFn
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets.ticket import Ticket
 
 
-def reinit(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+def reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
     """Returns the ticket's masks on freshly drawn weights, another draw at each level.
 
     Args:
@@ -32,7 +31,7 @@ def reinit(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
     return ticket._replace(params=params, model_state=model_state, opt_state=None)
 
 
-def shuffle(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+def shuffle(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
     """Returns the ticket's weights with its masks permuted at random in each layer.
 
     Args:
@@ -45,7 +44,7 @@ def shuffle(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
     return ticket._replace(masks=_random_masks(key, ticket.masks, kept), opt_state=None)
 
 
-def random(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+def random(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
     """Returns the ticket's weights with masks drawn over all prunable weights at once.
 
     Args:
@@ -58,7 +57,7 @@ def random(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
     return ticket._replace(masks=_random_masks(key, ticket.masks, kept), opt_state=None)
 
 
-def shuffle_reinit(key: jax.Array, ticket: Ticket, init_fn: Callable) -> Ticket:
+def shuffle_reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
     """Returns the ticket's masks permuted in each layer, on freshly drawn weights.
 
     Args:

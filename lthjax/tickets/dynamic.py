@@ -1,7 +1,7 @@
 """Dynamic sparse training as a search: the masks change while a ticket trains."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,12 @@ class State(NamedTuple):
     model_state: ModelState
 
 
-def changing(begin_fn: Callable, *, levels: int, steps: int) -> Search:
+def changing(
+    begin_fn: Callable[[jax.Array, Any, Any, int], tuple[Any, Any]],
+    *,
+    levels: int,
+    steps: int,
+) -> Search:
     """Trains the dense network, and then one from the same weights for each level.
 
     The masks that a level ends with are the optimizer's, not the ticket's.

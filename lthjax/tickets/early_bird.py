@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from lthjax.pruning.masks import Masks
 from lthjax.tickets.stability import QUEUE, THRESHOLD, Watch, check, update, watch
-from lthjax.tickets.ticket import Search, Ticket, dense, resumed
+from lthjax.tickets.ticket import Search, Ticket, Trained, dense, resumed
 
 
 class State(NamedTuple):
@@ -31,14 +31,14 @@ class State(NamedTuple):
 
 
 def early_bird(
-    draw_fn: Callable,
+    draw_fn: Callable[[Trained], tuple[Any, Any]],
     *,
     steps: int,
     epoch: int,
     rule: str = "consecutive",
     threshold: float = THRESHOLD,
     queue: int = QUEUE,
-    report: Callable = lambda state, ticket: None,
+    report: Callable[[Any, Ticket], None] = lambda state, ticket: None,
 ) -> Search:
     """Trains epoch by epoch until the mask stays, draws the ticket, trains it on.
 

@@ -50,7 +50,7 @@ def remap(tree: Any, source: Stages, target: Stages, block_map: BlockMap) -> Any
     """
     block_maps.check(block_map, depths(source), depths(target))
     flat = traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
-    units = {unit: {} for unit in itertools.chain(*source)}
+    units: dict[str, dict] = {unit: {} for unit in itertools.chain(*source)}
     fixed, unit_of = {}, _finder(units)
     for path, leaf in flat.items():
         unit = unit_of(path)
@@ -156,7 +156,7 @@ def match_density(masks: Masks, scores: Params, kept: int) -> Masks:
     Raises:
       ValueError: There are not so many, or none is asked for.
     """
-    now, prunable = map(int, masks_lib.count(masks))
+    now, prunable = (int(n) for n in masks_lib.count(masks))
     if not 0 < kept <= prunable:
         raise ValueError(
             f"kept must be from 1 to the {prunable} prunable weights, got kept = {kept}"
@@ -195,7 +195,7 @@ def predicted_density(
       source: Its stages.
       block_map: target -> source.
     """
-    copies = {}
+    copies: dict[str, int] = {}
     for row, units in zip(block_map, source, strict=True):
         copies |= {unit: row.count(i) for i, unit in enumerate(units)}
     kept, prunable, unit_of = 0, 0, _finder(copies)

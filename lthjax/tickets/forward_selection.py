@@ -1,12 +1,12 @@
 """Greedy forward selection as a search: pre-train, choose channels, fine-tune."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 
-from lthjax.tickets.ticket import Search, Ticket, dense
+from lthjax.tickets.ticket import Search, Ticket, Trained, dense
 
 
 class State(NamedTuple):
@@ -32,9 +32,9 @@ class Selection(NamedTuple):
         the parameters.
     """
 
-    begin: Callable
-    grow: Callable
-    end: Callable
+    begin: Callable[[Any], State]
+    grow: Callable[[jax.Array, Trained, State], Iterator[State]]
+    end: Callable[[Trained, State], tuple[Any, Any]]
 
 
 def forward(selection: Selection, *, steps: int, draw_at: int, tune: int) -> Search:

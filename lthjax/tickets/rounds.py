@@ -8,6 +8,9 @@ round starts from an early iterate with them. `Ticket.searching` marks the round
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
+from lthjax.callables import OptimizerFn, PruneFn
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
 from lthjax.tickets.ticket import ModelState, Search, Ticket, Trained, dense
@@ -25,10 +28,10 @@ class Rounds(NamedTuple):
       harvest: (key, Trained, level) -> Trained, the pruned network with its masks.
     """
 
-    open: Callable
-    again: Callable
-    weights: Callable
-    harvest: Callable
+    open: Callable[[jax.Array, Any, Any, Any], Trained]
+    again: Callable[[jax.Array, Trained, int], Trained]
+    weights: Callable[[Trained], tuple[Any, Any]]
+    harvest: Callable[[jax.Array, Trained, int], Trained]
 
 
 class State(NamedTuple):
@@ -155,7 +158,7 @@ def _searching(level, start, until, source):
     return Ticket(level, start, until, *point, searching=1)
 
 
-def continued(prune_fn: Callable, optimizer_fn: Callable) -> Rounds:
+def continued(prune_fn: PruneFn, optimizer_fn: OptimizerFn) -> Rounds:
     """Returns the rounds of pruning without rewinding: prune, and go on training.
 
     Each round trains from where the last one ended, by the schedule from its start and
@@ -189,7 +192,11 @@ def continued(prune_fn: Callable, optimizer_fn: Callable) -> Rounds:
     )
 
 
-def slimmed(slim_fn: Callable, mask_fn: Callable, optimizer_fn: Callable) -> Rounds:
+def slimmed(
+    slim_fn: Callable[[Any], Any],
+    mask_fn: Callable[[Any, Any, int], Any],
+    optimizer_fn: OptimizerFn,
+) -> Rounds:
     """Returns rounds that train the network under a penalty and prune it once.
 
     Args:

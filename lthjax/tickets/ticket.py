@@ -1,7 +1,9 @@
 """The types of the search: a ticket, a trained network, and who proposes tickets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+import jax
 
 from lthjax.pruning.masks import Masks, Params
 
@@ -66,10 +68,12 @@ class Search(NamedTuple):
       describe: (state, ticket) -> what the search adds to the record of its ticket.
     """
 
-    init: Callable
-    step: Callable
-    between: Callable = lambda key, state, ticket, trained: iter(())
-    describe: Callable = lambda state, ticket: {}
+    init: Callable[[jax.Array, Params, ModelState, Masks], tuple[Any, Ticket]]
+    step: Callable[[jax.Array, Any, Ticket, Trained], tuple[Any, Ticket | None]]
+    between: Callable[[jax.Array, Any, Ticket, Trained], Iterator] = (
+        lambda key, state, ticket, trained: iter(())
+    )
+    describe: Callable[[Any, Ticket], dict] = lambda state, ticket: {}
 
 
 def dense(params: Params, model_state: ModelState, masks: Masks, until: int) -> Ticket:

@@ -62,7 +62,10 @@ def transplant(
     """
     _check_rules(rules)
     own, other = (traverse_util.flatten_dict(t, sep="/") for t in (source, target))
-    found, copied, kept, missing = {}, {}, [], []
+    found: dict[str, Any] = {}
+    copied: dict[str, str] = {}
+    kept: list[str] = []
+    missing: list[str] = []
     for name, leaf in other.items():
         rule = _rule(rules, name)
         taken = _source_name(rule, name)

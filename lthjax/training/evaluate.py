@@ -1,10 +1,9 @@
 """What a network is worth on a set: the means of its loss and of the measures."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax.callables import ApplyFn, CountFn, EvaluateFn, PrepareFn
 from lthjax.devices import meshes
 from lthjax.training import objective as objective_lib
 from lthjax.training.members import member as member
@@ -15,8 +14,8 @@ from lthjax.training.objective import CLASSIFICATION, Objective
 
 
 def counter(
-    apply_fn: Callable, prepare_fn: Callable, objective: Objective = CLASSIFICATION
-) -> Callable:
+    apply_fn: ApplyFn, prepare_fn: PrepareFn, objective: Objective = CLASSIFICATION
+) -> CountFn:
     """Returns (params, model_state, chunk) -> sums over the examples of a chunk.
 
     The sums [measures + 2] are of losses, of each measure, and of weights: by default
@@ -40,12 +39,12 @@ def counter(
 
 
 def evaluator(
-    apply_fn: Callable,
-    prepare_fn: Callable,
+    apply_fn: ApplyFn,
+    prepare_fn: PrepareFn,
     *,
     axis_name: str | None = None,
     objective: Objective = CLASSIFICATION,
-) -> Callable:
+) -> EvaluateFn:
     """Returns (params, model_state, examples) -> (loss, each measure) of a set.
 
     By default they are (mean loss in nats, accuracy). `examples` are (inputs

@@ -12,7 +12,9 @@ from lthjax.pruning.masks import Params
 CACHE = 1_200_000  # weights that the caches of a CPU hold, with their momenta
 
 
-def population(fn: Callable, *, together: int | None = None) -> Callable:
+def population(
+    fn: Callable[..., Any], *, together: int | None = None
+) -> Callable[..., Any]:
     """Maps `fn(member, *shared)` over members stacked on a leading axis.
 
     Args:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import registry
+from lthjax.callables import ExampleFn, TemperedFn
 from lthjax.training import losses
 
 LOSS = "loss"
@@ -33,14 +34,14 @@ class Objective(NamedTuple):
       logits: Whether outputs are logits, which may be divided by a temperature.
     """
 
-    loss: Callable
-    measures: Mapping[str, Callable] = {}  # noqa: RUF012
-    finish: Mapping[str, Callable] = {}  # noqa: RUF012
+    loss: ExampleFn
+    measures: Mapping[str, ExampleFn] = {}  # noqa: RUF012
+    finish: Mapping[str, Callable[[Any], Any]] = {}  # noqa: RUF012
     best_by: str = LOSS
     higher: frozenset[str] = frozenset()
     percent: frozenset[str] = frozenset()
-    smoothed: Callable | None = None
-    distilled: Callable | None = None
+    smoothed: TemperedFn | None = None
+    distilled: TemperedFn | None = None
     logits: bool = False
 
 
@@ -98,7 +99,7 @@ def _tokens_distilled(logits, taught, temperature):
     return _by_example(losses.distillation(logits, taught, temperature))
 
 
-def measured(objective: Objective) -> dict[str, Callable]:
+def measured(objective: Objective) -> dict[str, ExampleFn]:
     """Returns {name: (outputs, labels) -> values [batch]}: the loss, then measures."""
     return {LOSS: objective.loss, **objective.measures}
 
@@ -142,8 +143,8 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
     for what, fn in measured(objective).items():
         _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
     mean = jax.ShapeDtypeStruct((), jnp.float32)
-    for what, fn in objective.finish.items():
-        _check_floats(f"finish of {what}", name, _called(name, fn, mean), [])
+    for what, finish in objective.finish.items():
+        _check_floats(f"finish of {what}", name, _called(name, finish, mean), [])
 
 
 def check_fields(objective: Any, *, name: str = "") -> None:

@@ -145,7 +145,7 @@ def build(
     name: str,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    wrap: Callable = keep,
+    wrap: Callable[..., Any] = keep,
     **options,
 ) -> optax.GradientTransformationExtraArgs:
     """Returns the named optimizer, wrapped in `keep` or in what else is given.

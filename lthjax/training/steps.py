@@ -12,6 +12,17 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lthjax.callables import (
+    ApplyFn,
+    BeginFn,
+    EvaluateFn,
+    FetchFn,
+    MeasureFn,
+    ObjectiveFn,
+    PriceFn,
+    RunFn,
+    StepFn,
+)
 from lthjax.data import batches
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
@@ -81,7 +92,7 @@ def starter(
     *,
     points: int,
     objective: Objective = CLASSIFICATION,
-) -> Callable:
+) -> BeginFn:
     """Returns ticket -> State, `begin` compiled; what moves schedules is not.
 
     One program serves tickets of all steps, and an optimizer whose schedule cannot be
@@ -108,7 +119,7 @@ def starter(
     return start
 
 
-def supervised(apply_fn: Callable, objective: Objective = CLASSIFICATION) -> Callable:
+def supervised(apply_fn: ApplyFn, objective: Objective = CLASSIFICATION) -> ObjectiveFn:
     """Returns (params, model_state, inputs, labels) -> (mean loss, model_state).
 
     Args:
@@ -123,7 +134,7 @@ def supervised(apply_fn: Callable, objective: Objective = CLASSIFICATION) -> Cal
     return mean_loss
 
 
-def penalised(objective: Callable, price: Callable | None) -> Callable:
+def penalised(objective: ObjectiveFn, price: PriceFn | None) -> ObjectiveFn:
     """Returns the objective plus a price of the parameters, where there is one.
 
         loss + price(params, model_state)
@@ -149,12 +160,12 @@ def plain(state: State) -> Params:
 
 
 def step(
-    objective: Callable,
+    objective: ObjectiveFn,
     tx: optax.GradientTransformationExtraArgs,
     *,
     forward_fn: Callable[[State], Params] = plain,
     axis_name: str | None = None,
-) -> Callable:
+) -> StepFn:
     """Returns (state, masks, images, labels, at) -> state, one masked update.
 
         v = forward(w);  g = d/dv objective(v);  w += tx.update(g, w, masks, step=at)
@@ -190,14 +201,14 @@ def step(
 
 
 def runner(
-    step_fn: Callable,
-    fetch_fn: Callable,
-    measure_fn: Callable = lambda state, masks, data, at: state,
+    step_fn: StepFn,
+    fetch_fn: FetchFn,
+    measure_fn: MeasureFn = lambda state, masks, data, at: state,
     *,
     size: int,
     batch_size: int,
     every: int | None = None,
-) -> Callable:
+) -> RunFn:
     """Returns (member, data, start, stop) -> state: all steps from start to stop.
 
     A member is (state, masks, key). The key decides which examples form a step and how
@@ -240,11 +251,11 @@ def points(start: int, until: int, every: int) -> list[int]:
 
 
 def validation(
-    evaluate_fn: Callable,
+    evaluate_fn: EvaluateFn,
     *,
     every: int,
     forward_fn: Callable[[State], Params] = plain,
-) -> Callable:
+) -> MeasureFn:
     """Returns a `measure_fn` that writes a point of the learning curve when it is due.
 
     It is due at multiples of `every` and at the end. Whether it is due is one scalar

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lthjax.callables import CompileFn, CountFn, EvaluationFn, ForwardFn, TrainFn
 from lthjax.data import read_ahead
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
@@ -127,13 +128,13 @@ def _continued(open_fn: Callable, period: int = sys.maxsize) -> tuple:
 def trainer(
     functions: tuple,
     feed: Feed,
-    compile_fn: Callable,
+    compile_fn: CompileFn,
     *,
     every: int,
-    forward_fn: Callable = steps.plain,
+    forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
     objective: Objective = CLASSIFICATION,
-) -> Callable:
+) -> TrainFn:
     """Returns the training of a population, in the form of `compiled.trainer`.
 
     Nothing waits for a step: while one runs, the next are dispatched.
@@ -182,8 +183,8 @@ def trainer(
 
 
 def evaluation(
-    count: Callable, feed: Feed, objective: Objective = CLASSIFICATION
-) -> Callable:
+    count: CountFn, feed: Feed, objective: Objective = CLASSIFICATION
+) -> EvaluationFn:
     """Returns (params, model_state) -> {metric: value} of the held-out sets.
 
     Args:

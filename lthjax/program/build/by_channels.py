@@ -3,16 +3,18 @@
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from lthjax import registry
+from lthjax.callables import MasksFn
 from lthjax.channels import layers_of, slimming
 from lthjax.program.build import channel_selection, levels
 from lthjax.program.build.method import Method, kept_weights
 from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import choose, scores
-from lthjax.tickets import Search
+from lthjax.tickets import Search, Trained
 from lthjax.tickets.early_bird import early_bird, saved
 from lthjax.tickets.forward_selection import forward
 from lthjax.tickets.stability import flatten
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 WATCHED = {"channels": True, "weights": False}
 
 
-def channel_masks(ground: Ground) -> Callable:
+def channel_masks(ground: Ground) -> MasksFn:
     """Returns params -> full masks, biases and norms of channels with their kernels.
 
     Args:
@@ -66,7 +68,7 @@ def _watched_masks(ground):
     return (channel_masks if _by_channel(ground) else kept_weights)(ground)
 
 
-def drawing(ground: Ground) -> Callable:
+def drawing(ground: Ground) -> Callable[[Trained], tuple[Any, Any]]:
     """Returns trained -> (mask to watch, masks), what draws an early-bird ticket.
 
     Args:

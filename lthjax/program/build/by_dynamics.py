@@ -1,13 +1,13 @@
 """Methods whose masks change while a network trains: gradual, SET, RigL, wirings."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lthjax import dynamic
+from lthjax.callables import PruneFn, Schedule
 from lthjax.program.build import levels
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training
@@ -82,7 +82,7 @@ def check(ground: Ground) -> None:
 
 
 def optimizer(
-    name: str, ground: Ground, schedule: Callable, exclude: tuple[str, ...]
+    name: str, ground: Ground, schedule: Schedule, exclude: tuple[str, ...]
 ) -> Any:
     """Returns the optimizer that moves the masks.
 
@@ -122,7 +122,7 @@ def optimizer(
 
 
 def search(
-    name: str, ground: Ground, optimizer: Any, prune_fn: Callable | None
+    name: str, ground: Ground, optimizer: Any, prune_fn: PruneFn | None
 ) -> Search:
     """Returns the search.
 

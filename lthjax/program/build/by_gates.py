@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from lthjax.callables import ApplyFn, PriceFn, Schedule
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
 from lthjax.gates import gated as gated_lib
@@ -142,7 +143,7 @@ def _check_logits(name, search):
         )
 
 
-def network(name: str, ground: Ground, apply_fn: Callable) -> Callable:
+def network(name: str, ground: Ground, apply_fn: ApplyFn) -> ApplyFn:
     """Returns apply_fn, for the parameters of a round too.
 
     Args:
@@ -155,7 +156,7 @@ def network(name: str, ground: Ground, apply_fn: Callable) -> Callable:
     return gated_lib.network(apply_fn, gates, at, scaled=scaled)
 
 
-def penalty(name: str, ground: Ground) -> Callable:
+def penalty(name: str, ground: Ground) -> PriceFn:
     """Returns (params, model_state) -> the penalty of a round, `None` outside of one.
 
     Args:
@@ -171,7 +172,7 @@ def penalty(name: str, ground: Ground) -> Callable:
 
 
 def optimizer(
-    name: str, ground: Ground, schedule: Callable, exclude: tuple[str, ...]
+    name: str, ground: Ground, schedule: Schedule, exclude: tuple[str, ...]
 ) -> Any:
     """Returns the optimizer of weights and gates, each with options of its own.
 
@@ -199,7 +200,7 @@ def optimizer(
     return gated_lib.optimizer(weights_tx, gates_tx)
 
 
-def search(rounds_fn: Callable, ground: Ground, tx: Any, prune_fn) -> Search:
+def search(rounds_fn: Callable[..., Any], ground: Ground, tx: Any, prune_fn) -> Search:
     """Returns the search of a config.
 
     Args:

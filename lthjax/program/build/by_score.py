@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from lthjax.callables import PruneFn
 from lthjax.program.build import criterion, levels, own_parts
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training
@@ -42,7 +43,7 @@ def spans(ground: Ground) -> list[Training]:
     return [Training("ticket", 0, 0, plan.steps), *rows]
 
 
-def by_level(targets: tuple[Target, ...], prune_fn: Callable) -> Callable:
+def by_level(targets: tuple[Target, ...], prune_fn: PruneFn) -> PruneFn:
     """Returns (key, trained, level) -> masks, of (key, trained, target) -> masks.
 
     Args:
@@ -52,7 +53,9 @@ def by_level(targets: tuple[Target, ...], prune_fn: Callable) -> Callable:
     return lambda key, trained, level: prune_fn(key, trained, targets[level - 1])
 
 
-def search(factory: Callable, ground: Ground, optimizer, prune_fn: Callable) -> Search:
+def search(
+    factory: Callable[..., Search], ground: Ground, optimizer, prune_fn: PruneFn
+) -> Search:
     """Returns the search of a config.
 
     Args:

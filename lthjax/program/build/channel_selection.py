@@ -7,13 +7,13 @@ stays the same would be less noise, and one more thing to fit to.)
 
 import logging
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lthjax import models, registry
+from lthjax.callables import AccuracyFn, DrawFn
 from lthjax.channels import layers_of
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
@@ -184,8 +184,8 @@ class Data(NamedTuple):
     """
 
     shape: tuple[int, ...]
-    draw: Callable
-    accuracy: Callable
+    draw: DrawFn
+    accuracy: AccuracyFn
     checked: int
 
 

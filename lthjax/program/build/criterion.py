@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import registry
+from lthjax.callables import LogitsFn, PruneFn
 from lthjax.program.build import linear
 from lthjax.program.build import objective as objective_lib
 from lthjax.program.build.examples import CORRUPTIONS, drawing
@@ -46,8 +47,8 @@ class Evidence(NamedTuple):
     key: jax.Array
     params: Params
     masks: Masks
-    loss_fn: Callable
-    logits_fn: Callable
+    loss_fn: Callable[[Any, Any], jax.Array]
+    logits_fn: LogitsFn
     image_shape: tuple[int, ...]
 
 
@@ -140,7 +141,7 @@ def resolve(config) -> Criterion:
     return found
 
 
-def scorer(ground: Ground) -> Callable:
+def scorer(ground: Ground) -> Callable[[Any, Any, Any, Any], Any]:
     """Returns (key, trained, masks, examples) -> scores, one round of the config's.
 
     Args:
@@ -167,7 +168,7 @@ def scorer(ground: Ground) -> Callable:
     return scored
 
 
-def selector(ground: Ground) -> Callable:
+def selector(ground: Ground) -> PruneFn:
     """Returns (key, trained, target) -> masks, which prunes to a level's target.
 
     Scores that read data take training examples, as they are, without augmentation.

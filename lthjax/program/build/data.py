@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from lthjax import dynamic
+from lthjax.callables import ApplyFn, EvaluationFn, FetchFn, PrepareFn, TrainFn
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions, meshes
@@ -46,11 +47,11 @@ class RunData(NamedTuple):
 
     mesh: jax.sharding.Mesh
     axis: str | None
-    prepare: Callable
-    fetch: Callable
+    prepare: PrepareFn
+    fetch: FetchFn
     lying: Lying
-    trainer: Callable
-    evaluation: Callable
+    trainer: Callable[..., TrainFn]
+    evaluation: Callable[[ApplyFn], EvaluationFn]
 
 
 def run_data(config, source, objective: Objective = CLASSIFICATION) -> RunData:
@@ -114,12 +115,14 @@ def chunk(config, source) -> int:
     return min(config.eval_batch, -(-largest // parts) * parts)
 
 
-def preparation(source) -> Callable:
+def preparation(source) -> PrepareFn:
     """Returns uint8 images -> normalised images."""
     return lambda images: augment.normalise(images, source.mean, source.std)
 
 
-def augmentation(config, source, *, axis_name: str | None = None) -> Callable:
+def augmentation(
+    config, source, *, axis_name: str | None = None
+) -> Callable[[jax.Array, Any], Any]:
     """Returns (key, uint8 images) -> images cropped, flipped and normalised.
 
     Only normalised, where the host has cropped and flipped what it has read.

@@ -4,12 +4,12 @@ A round is trained as a whole, and its end gives the masks of a ticket; see
 `tickets.rounds`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from lthjax.callables import PruneFn, Schedule
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
 from lthjax.gates import gated as gated_lib
@@ -50,7 +50,7 @@ def scaled(name: str, ground: Ground) -> bool:
     return name == "continuous" and ground.options.search.gates.scaled
 
 
-def temperature(ground: Ground) -> Callable:
+def temperature(ground: Ground) -> Schedule:
     """Returns step -> temperature of a round.
 
     Args:
@@ -122,7 +122,7 @@ def _trimmed(trained, amount, minimum):
     return choose.prune(full, trained.params.gates, kept=amount, minimum=minimum)
 
 
-def continued_rounds(ground: Ground, tx, prune_fn: Callable) -> Rounds:
+def continued_rounds(ground: Ground, tx, prune_fn: PruneFn) -> Rounds:
     """Returns the rounds of iterative pruning that never rewinds its search.
 
     Args:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lthjax import models
+from lthjax.callables import ApplyFn
 from lthjax.models.layers import Network
 from lthjax.program.build import network
 from lthjax.program.build.parts import Ground
@@ -15,7 +16,7 @@ from lthjax.pruning import cuts, flows
 from lthjax.pruning import masks as masks_lib
 
 
-def checker(ground: Ground) -> Callable:
+def checker(ground: Ground) -> Callable[[Any], None]:
     """Returns trained -> None, which refuses a network that SynFlow is not made for.
 
     Args:
@@ -59,7 +60,7 @@ def judge(ground: Ground, trained: Any, cut: cuts.Cut) -> None:
         cuts.check_dead(cut)
 
 
-def linear(ground: Ground) -> Callable:
+def linear(ground: Ground) -> ApplyFn:
     """Returns the network, ours with an activation that is linear above zero.
 
     That is relu in place of relu6, which passes nothing on beyond its bound, and in

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
+from lthjax.callables import ApplyFn, ControlFn, MasksFn, PriceFn, PruneFn, Schedule
 from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import masks as masks_lib
+from lthjax.tickets import Search
 from lthjax.training import optimizers
 
 # The sections of a config of which a method reads what it names, and nothing else.
@@ -16,13 +20,13 @@ def _nothing(*given: Any, **more: Any) -> None:
     del given, more
 
 
-def kept_weights(ground: Ground) -> Callable:
+def kept_weights(ground: Ground) -> MasksFn:
     """Returns params -> full masks, single weights, but of layers never pruned."""
     exclude = tuple(ground.options.search.exclude)
     return lambda params: masks_lib.full(params, exclude)
 
 
-def held_at_zero(ground: Ground, schedule: Callable, exclude: tuple[str, ...]) -> Any:
+def held_at_zero(ground: Ground, schedule: Schedule, exclude: tuple[str, ...]) -> Any:
     """Returns the config's optimizer, which holds pruned weights at zero."""
     del exclude
     options = ground.options.optimizer.to_dict()
@@ -74,18 +78,18 @@ class Method(NamedTuple):
 
     keys: tuple[str, ...]
     targets: Callable[[Ground], list]
-    search: Callable
+    search: Callable[[Ground, Any, PruneFn], Search]
     spans: Callable[[Ground], list[Training]]
     check: Callable[[Ground], None] = _nothing
-    masks: Callable[[Ground], Callable] = kept_weights
-    prune: Callable = _nothing
-    rehearse: Callable = _nothing
-    network: Callable = lambda ground, apply_fn: apply_fn
-    penalty: Callable = _nothing
-    schedule: Callable = lambda ground, schedule: schedule
-    optimizer: Callable = held_at_zero
-    carried: Callable | None = None
+    masks: Callable[[Ground], MasksFn] = kept_weights
+    prune: Callable[[Ground], PruneFn | None] = _nothing
+    rehearse: Callable[[Ground, MasksFn, PruneFn], None] = _nothing
+    network: Callable[[Ground, ApplyFn], ApplyFn] = lambda ground, apply_fn: apply_fn
+    penalty: Callable[[Ground], PriceFn | None] = _nothing
+    schedule: Callable[[Ground, Schedule], Schedule] = lambda ground, schedule: schedule
+    optimizer: Callable[[Ground, Schedule, tuple[str, ...]], Any] = held_at_zero
+    carried: Callable[[Ground, Any, Any, jax.Array], Any] | None = None
     members: Callable[[Ground], dict] = one
-    columns: Callable = _nothing
-    controls: Callable = lambda ground: {}
-    shrink: Callable = _nothing
+    columns: Callable[[Ground, Any, PruneFn], Any] = _nothing
+    shrink: Callable[[Any], None] = _nothing
+    controls: Callable[[Ground], dict[str, ControlFn]] = lambda ground: {}

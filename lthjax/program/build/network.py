@@ -1,12 +1,12 @@
 """A config becomes a network: its module, its first weights, its axes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lthjax import models
+from lthjax.callables import ApplyFn, InitFn
 from lthjax.pruning import views as views_lib
 
 
@@ -29,7 +29,7 @@ def model(config, facts, *, axis_name: str | None = None) -> Any:
     )
 
 
-def applied(module: Any) -> Callable:
+def applied(module: Any) -> ApplyFn:
     """Returns (params, model_state, images, train) -> (logits, model_state).
 
     Args:
@@ -57,7 +57,7 @@ def blank(facts, *leading: int) -> jax.Array:
     return jnp.zeros((*leading, *facts.image_shape), facts.dtype)
 
 
-def initialiser(config, facts) -> Callable:
+def initialiser(config, facts) -> InitFn:
     """Returns key -> (params, model_state)."""
     network, images = model(config, facts), blank(facts, 1)
     return lambda key: models.initialise(network, key, images)

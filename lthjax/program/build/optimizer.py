@@ -1,15 +1,15 @@
 """A config becomes a learning rate, and the optimizer of its method."""
 
-from collections.abc import Callable
 from typing import Any
 
 from lthjax import registry
+from lthjax.callables import Schedule
 from lthjax.program.build import rates
 from lthjax.program.build.parts import Ground
 from lthjax.training import optimizers
 
 
-def schedule(ground: Ground) -> Callable:
+def schedule(ground: Ground) -> Schedule:
     """Returns the learning rate as a function of the step, epochs turned into steps.
 
     Args:

@@ -1,18 +1,17 @@
 """What a user's own functions do when they are called, before anything is trained."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
 from lthjax import models, registry
+from lthjax.callables import MasksFn, PruneFn
 from lthjax.program.build import criterion, network
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import cuts
 from lthjax.tickets import Trained
 
 
-def score(ground: Ground, masks_fn: Callable, prune_fn: Callable) -> None:
+def score(ground: Ground, masks_fn: MasksFn, prune_fn: PruneFn) -> None:
     """Scores the network before anything is trained, and refuses what cannot be.
 
     A score of a user's own is called on shapes; SynFlow prunes the first network in

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lthjax.callables import ApplyFn, BeginFn, InitFn, MasksFn, PruneFn, TrainFn
 from lthjax.data import in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.program.build.data import RunData
@@ -13,7 +14,7 @@ from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.member import Member
 from lthjax.pruning.targets import Target
 from lthjax.pruning.views import View
-from lthjax.tickets import Search
+from lthjax.tickets import Search, Ticket
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 # One number a use, so that adding a use never changes what another one draws.
@@ -107,8 +108,8 @@ class Ground(NamedTuple):
     facts: Any
     plan: Plan
     module: Any
-    init_fn: Callable
-    apply_fn: Callable
+    init_fn: InitFn
+    apply_fn: ApplyFn
     shapes: Any
     source: in_memory.Source | None = None
     objective: Objective = CLASSIFICATION
@@ -164,22 +165,22 @@ class Parts(NamedTuple):
 
     plan: Plan
     options: Options
-    init_fn: Callable
-    apply_fn: Callable
-    masks_fn: Callable
-    prune_fn: Callable | None
+    init_fn: InitFn
+    apply_fn: ApplyFn
+    masks_fn: MasksFn
+    prune_fn: PruneFn | None
     tx: Any
-    begin: Callable
-    run: Callable
+    begin: BeginFn
+    run: TrainFn
     search: Search
-    control: Callable
+    control: Callable[[str, jax.Array, Ticket], Ticket]
     data: RunData
-    variants: dict[Any, Callable]
+    variants: dict[Any, Callable[[Any], Any]]
     moving: bool = False
-    prepare: Callable = lambda job: job.ticket
-    handed: Callable = lambda job: job.ticket.masks
-    describe: Callable = lambda job, masks: {}
-    examine: Callable | None = None
+    prepare: Callable[[Any], Ticket] = lambda job: job.ticket
+    handed: Callable[[Any], Any] = lambda job: job.ticket.masks
+    describe: Callable[[Any, Any], dict] = lambda job, masks: {}
+    examine: Callable[..., tuple[dict, list[str]]] | None = None
     arms: dict[tuple[str, int], Any] = {}  # noqa: RUF012
     objective: Objective = CLASSIFICATION
 

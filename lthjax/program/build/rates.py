@@ -1,12 +1,12 @@
 """The learning rates that trainings have, looked at before any of them is done."""
 
 import logging
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lthjax.callables import Schedule
 from lthjax.program.build import spans
 from lthjax.program.build.parts import Ground
 
@@ -16,7 +16,7 @@ POINTS = 256  # of a training, at which its rate is looked at
 LITTLE = 1e-4  # of the highest rate: what hardly trains
 
 
-def highest(schedule: Callable, start: int, until: int) -> float:
+def highest(schedule: Schedule, start: int, until: int) -> float:
     """Returns the highest rate of a schedule from step `start` to before `until`.
 
     It is looked at `POINTS` steps, the first and the last among them.
@@ -25,7 +25,7 @@ def highest(schedule: Callable, start: int, until: int) -> float:
     return float(jnp.max(jax.vmap(schedule)(jnp.asarray(steps))))
 
 
-def check_schedule(schedule: Callable, name: str) -> None:
+def check_schedule(schedule: Schedule, name: str) -> None:
     """Refuses what is no schedule; it is called on shapes.
 
     Args:
@@ -44,7 +44,7 @@ def check_schedule(schedule: Callable, name: str) -> None:
         )
 
 
-def check(ground: Ground, schedule: Callable) -> None:
+def check(ground: Ground, schedule: Schedule) -> None:
     """Refuses a training that would move batch statistics only, or end in infinity.
 
     Args:

@@ -21,8 +21,12 @@ def nothing(ground: Ground, trained: Trained, row: dict) -> dict:
 
 
 def examiner(
-    rounds: Rounds, ground: Ground, more: Callable = nothing, *, decides: bool = False
-) -> Callable:
+    rounds: Rounds,
+    ground: Ground,
+    more: Callable[[Ground, Trained, dict], dict] = nothing,
+    *,
+    decides: bool = False,
+) -> Callable[..., tuple[dict, list[str]]]:
     """Returns (evaluate, key, trained, level, row) -> (columns, warnings) of a round.
 
     A record's accuracies are those of the soft network; `hard_test_accuracy` and the

@@ -24,7 +24,9 @@ def changed(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     return found
 
 
-def shrunk(config: ConfigDict, own: Callable, *, steps: int = 4) -> ConfigDict:
+def shrunk(
+    config: ConfigDict, own: Callable[[Any], None], *, steps: int = 4
+) -> ConfigDict:
     """Returns a config that takes the same path in seconds: for tests and `--smoke`.
 
     Made-up data of the set's shape (at most 32 pixels wide), a narrow network, one

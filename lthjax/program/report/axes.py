@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -105,7 +106,7 @@ def plain_ticks(axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def levels(figure: Figure, axes: Axes, rows: list[dict]) -> Callable:
+def levels(figure: Figure, axes: Axes, rows: list[dict]) -> Callable[[int], Any]:
     """Adds a colour bar of the levels; returns level -> colour."""
     levels = [row["level"] for row in rows]
     scale = ScalarMappable(Normalize(min(levels), max(max(levels), 1)), "viridis_r")

@@ -11,7 +11,7 @@ import logging
 import math
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -61,7 +61,7 @@ class Run(NamedTuple):
     root: pathlib.Path
     parts: Parts
     chains: dict
-    stay: Callable
+    stay: Callable[[Member, tuple, Any], tuple]
     run: str
     done: dict
     behind: dict

@@ -3,11 +3,12 @@
 import itertools
 import logging
 import pathlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
 
+from lthjax.callables import InitFn
 from lthjax.program.build import spans
 from lthjax.program.build.parts import Parts, Plan
 from lthjax.program.run import search_progress
@@ -215,7 +216,7 @@ def _identity(row):
     return results.identity({"level": level, "arm": arm, **one.identity})
 
 
-def together(init_fn: Callable) -> bool:
+def together(init_fn: InitFn) -> bool:
     """Says whether what a member trains to depends, in rounding, on the others.
 
     Args:

@@ -18,7 +18,7 @@ from lthjax.pruning import masks as masks_lib
 @contextlib.contextmanager
 def scalars(
     root: pathlib.Path, steps: list[int], measures: Measures, *, wanted: bool
-) -> Iterator[Callable]:
+) -> Iterator[Callable[[Any, Any, Any], str]]:
     """Yields add(population, curve, indices), which writes new points of every curve.
 
     `add` returns a text on the last of them.

@@ -29,7 +29,11 @@ def saved(root: pathlib.Path, parts: Parts, one: Member) -> tuple | None:
 
 
 def begin(
-    root: pathlib.Path, parts: Parts, one: Member, stand: tuple | None, stay: Callable
+    root: pathlib.Path,
+    parts: Parts,
+    one: Member,
+    stand: tuple | None,
+    stay: Callable[[Member, tuple, Any], tuple],
 ) -> Chain:
     """Returns (search state, next ticket) of a member: where its search stands.
 
@@ -68,7 +72,11 @@ def _save_again(root, parts, one, last):
 
 
 def following(
-    root: pathlib.Path, parts: Parts, one: Member, stand: tuple, stay: Callable
+    root: pathlib.Path,
+    parts: Parts,
+    one: Member,
+    stand: tuple,
+    stay: Callable[[Member, tuple, Any], tuple],
 ) -> Chain:
     """Asks the search for its next ticket, and saves that.
 

@@ -65,7 +65,7 @@ def stopped(stop: Exception | None) -> None:
 
 
 def finish(
-    runs: Sequence[tuple[str, str]], yield_: Callable = stopped
+    runs: Sequence[tuple[str, str]], yield_: Callable[..., Any] = stopped
 ) -> dict[str, str]:
     """Runs what is missing of each run; one that fails does not stop the others.
 

@@ -257,7 +257,9 @@ def trainings(root: pathlib.Path, seed: int | Member) -> list[tuple[int, ...]]:
     return [tuple(row) for row in noted.get("trainings", [])]
 
 
-def stay(root: pathlib.Path, seconds: float, asked: threading.Event) -> Callable:
+def stay(
+    root: pathlib.Path, seconds: float, asked: threading.Event
+) -> Callable[[Member, tuple, Any], tuple]:
     """Returns (member, (state, ticket, trained), states) -> the last three of a search.
 
     It goes through the states of what a search does between two trainings, and saves

@@ -16,6 +16,7 @@ import numpy as np
 
 from lthjax import models, registry
 from lthjax.analysis import comparison, costs
+from lthjax.callables import ApplyFn, EvaluateFn, PrepareFn
 from lthjax.data import batches, in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.devices import processes
@@ -60,8 +61,8 @@ class Network(NamedTuple):
       measures: What its records are of.
     """
 
-    apply: Callable
-    evaluate: Callable
+    apply: ApplyFn
+    evaluate: EvaluateFn
     params: Params
     uses: dict[str, float]
     examples: tuple
@@ -80,14 +81,14 @@ class Study(NamedTuple):
       needs_trained: Whether it reads the weights at the end of training.
     """
 
-    jobs: Callable
-    draw: Callable
+    jobs: Callable[[pathlib.Path, Any], Any]
+    draw: Callable[[list[dict]], Any]
     needs_trained: bool = False
 
 
 def network(
-    apply_fn: Callable,
-    prepare_fn: Callable,
+    apply_fn: ApplyFn,
+    prepare_fn: PrepareFn,
     shapes: tuple[Params, Any],
     source: in_memory.Source,
     *,

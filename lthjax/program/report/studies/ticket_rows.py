@@ -51,7 +51,7 @@ def _pairs(found: dict[int, list[int]]) -> Iterator[tuple[tuple, tuple]]:
         yield from (((s, own[-1]), (s, level)) for s, own in earlier.items() if own)
 
 
-def of_pairs(found: dict[int, list[int]], measure: Callable) -> Jobs:
+def of_pairs(found: dict[int, list[int]], measure: Callable[[Any, Any], dict]) -> Jobs:
     """Yields (identity, measure(one, other)) of all pairs."""
     for one, other in _pairs(found):
         alike = one[0] == other[0]
@@ -60,7 +60,7 @@ def of_pairs(found: dict[int, list[int]], measure: Callable) -> Jobs:
         yield identity, functools.partial(measure, one, other)
 
 
-def of_tickets(root: pathlib.Path, measure: Callable) -> Jobs:
+def of_tickets(root: pathlib.Path, measure: Callable[[dict], dict]) -> Jobs:
     """Yields (identity, measure(record)) of all tickets that are trained."""
     for (level, seed), record in finished(root).items():
         identity = {"level": level, "seed": seed, "other": ""}

@@ -1,0 +1,151 @@
+"""Tests that are slow: each is one of several that hold a law, or a whole run.
+
+`pytest -m slow` runs them, and those that are marked where they stand. They were chosen
+by the processor time that they took from an empty compilation cache; where a test has
+cases, two of them stay.
+"""
+
+SLOW = {
+    "channels/smaller_test.py": (
+        "test_a_compact_network_computes_what_the_masked_one_does[lenet5]",
+        "test_a_compact_network_computes_what_the_masked_one_does[vgg11]",
+    ),
+    "configs_test.py": (
+        "test_a_config_shrunk_takes_two_steps_and_a_level[digits.py]",
+        "test_what_pruning_imagenet_is_compared_with_steps_too[gradual-0.1]",
+    ),
+    "devices/cpu_convolutions_test.py": (
+        "test_every_derivative_and_batch_equals_jax_s_own[depthwise multiplied]",
+    ),
+    "devices/meshes_test.py": (
+        "test_what_happens_to_an_image_does_not_depend_on_where_it_lies",
+    ),
+    "dynamic/carrying_test.py": (
+        "test_a_key_of_either_kind_draws_the_same_and_another_key_other_masks",
+        "test_it_goes_into_a_train_state_of_flax",
+        "test_pruned_weights_are_zero_after_every_update_that_moves_masks[set-clipped]",
+        "test_where_no_change_is_due_it_is_keep_with_constant_masks[rigl-nesterov]",
+    ),
+    "dynamic/dense_to_sparse_test.py": (
+        "test_it_keeps_the_largest_weights_of_those_kept_after_the_step",
+        "test_it_may_begin_at_a_sparsity_and_never_prunes_below_a_denser_target",
+        "test_layers_may_have_targets_of_their_own[gradual-0.9-layer-expected0]",
+        "test_layers_may_have_targets_of_their_own[straight_through-0.9-layer-expected0]",
+    ),
+    "forward_selection/neurons_test.py": (
+        "test_all_engines_agree[options0]",
+        "test_in_float32_the_losses_are_those_of_float64",
+    ),
+    "models/by_name_test.py": (
+        "test_every_network_keeps_the_contract[mobilenet_v2]",
+        "test_parameters_are_as_many_as_published[mobilenet_v2-10-2236682]",
+    ),
+    "program/build/by_channels_test.py": (
+        "test_a_forward_run_prunes_channels_to_a_smaller_network",
+    ),
+    "program/build/by_gates_test.py": (
+        "test_doubtful_rounds_are_said_to_be",
+        "test_every_method_in_rounds_runs_through_the_same_loop[continued]",
+    ),
+    "program/build/criterion_test.py": (
+        "test_channels_and_blocks_go_whole_and_n_of_m_is_exact",
+        "test_every_corruption_changes_what_snip_keeps_and_not_how_much",
+        "test_every_score_prunes_to_the_count_and_is_a_function_of_its_key[force]",
+        "test_every_score_prunes_to_the_count_and_is_a_function_of_its_key[grasp]",
+        "test_every_score_prunes_to_the_count_and_is_a_function_of_its_key[iterative_snip]",
+        "test_every_score_prunes_to_the_count_and_is_a_function_of_its_key[snip]",
+        "test_every_score_prunes_to_the_count_and_is_a_function_of_its_key[synflow]",
+        "test_synflow_by_name_is_the_function_on_one_image[conv2]",
+        "test_ties_at_the_cut_are_said_and_one_score_for_all_is_refused",
+        "test_ties_of_groups_are_those_of_their_means",
+    ),
+    "program/build/retraining_test.py": (
+        "test_a_run_killed_while_ghosts_live_ends_with_the_same_bits",
+        "test_every_arm_is_recorded_at_every_level_asked_for",
+    ),
+    "program/run/damage_test.py": (
+        "test_a_curve_that_is_lost_inside_a_training_is_made_again",
+        "test_records_that_are_lost_are_made_again[curves.jsonl-<lambda>]",
+        "test_records_that_are_lost_are_made_again[results.jsonl-empty]",
+    ),
+    "program/run/errors_test.py": (
+        "test_a_full_disk_leaves_what_was_saved_and_the_run_goes_on[9]",
+    ),
+    "program/run/experiment_test.py": (
+        "test_a_population_equals_its_members_run_alone[changes0]",
+        "test_every_restart_trains_over_its_steps[fine_tune-4-7]",
+    ),
+    "program/run/objectives_test.py": (
+        "test_a_regression_is_planned",
+        "test_a_run_learns_and_its_records_have_the_columns_of_its_measures[letters]",
+        "test_a_run_that_is_interrupted_goes_on_with_the_same_bits[letters]",
+        "test_figures_and_tables_are_of_the_measure[letters]",
+        "test_perplexity_is_the_exponential_of_the_mean_loss[letters]",
+        "test_studies_are_of_the_measure",
+    ),
+    "program/sweep/grid_test.py": (
+        "test_runs_are_finished_one_after_the_other_and_marked",
+    ),
+    "pruning/choose_test.py": (
+        "test_for_every_k_the_set_is_that_of_a_stable_sort[29-tied]",
+        "test_scores_and_masks_may_be_batched_too",
+    ),
+    "pruning/overflow_free_test.py": (
+        "test_deep_products_have_derivatives_in_range",
+        "test_results_and_derivatives_are_those_of_the_function[relu]",
+        "test_what_no_signal_reaches_has_derivative_zero_however_deep",
+    ),
+    "pruning/patterns_test.py": (
+        "test_groups_with_the_highest_means_stay_whole_and_the_others_go[blocks-full]",
+        "test_groups_with_the_highest_means_stay_whole_and_the_others_go[inputs-full]",
+        "test_groups_with_the_highest_means_stay_whole_and_the_others_go[outputs-full]",
+        "test_patterns_are_the_same_under_jit_and_vmap_and_inside_the_masks[blocks]",
+        "test_patterns_are_the_same_under_jit_and_vmap_and_inside_the_masks[n of m]",
+    ),
+    "pruning/scores_test.py": (
+        "test_in_filters_that_are_normalised_grasp_sums_to_minus_their_gradient_norm",
+        "test_scores_are_the_same_under_jit_and_vmap[grasp]",
+        "test_scores_are_the_same_under_jit_and_vmap[magnitude]",
+        "test_scores_are_the_same_under_jit_and_vmap[snip]",
+        "test_scores_are_the_same_under_jit_and_vmap[synflow]",
+        "test_snip_is_the_derivative_by_the_mask_of_kept_and_of_pruned_weights",
+    ),
+    "pruning/synflow_test.py": (
+        "test_in_many_rounds_synflow_keeps_every_layer_where_the_others_lose_some",
+        "test_negative_flows_are_refused_outside_of_jit",
+        "test_synflow_is_conserved_through_batch_norm_and_pools",
+        "test_the_degree_of_a_flow_is_one_where_the_network_is_linear[normalised-0]",
+    ),
+    "pruning/views_test.py": (
+        "test_a_run_refuses_a_layer_of_ones_own_where_axes_matter_until_it_is_ruled[changes2]",
+        "test_a_run_refuses_a_layer_of_ones_own_where_axes_matter_until_it_is_ruled[changes3]",
+    ),
+    "retraining/ghosts_test.py": (
+        "test_a_branch_whose_norm_is_zero_changes_nothing",
+        "test_an_absent_branch_learns_nothing_and_a_whole_one_everywhere",
+        "test_every_3x3_convolution_but_the_stem_has_a_branch[mobilenet_v2]",
+        "test_every_3x3_convolution_but_the_stem_has_a_branch[resnet50]",
+    ),
+    "retraining/steps_test.py": (
+        "test_a_step_is_compiled_once_for_all_phases",
+        "test_every_preset_learns_a_few_examples_with_a_twentieth_of_the_weights[tost_code]",
+        "test_from_its_end_on_the_ghosts_step_is_the_plain_networks",
+    ),
+    "training/every_optimizer_test.py": (
+        "test_a_schedule_moves_and_zero_is_zero_or_there_is_a_sentence[MultiSteps]",
+    ),
+    "training/losses_test.py": (
+        "test_the_least_smoothed_loss_is_the_entropy_of_the_labels[10]",
+    ),
+    "training/optimizers_test.py": (
+        "test_masking_the_forward_pass_is_the_same_as_keep_alone[lamb]",
+        "test_masking_the_forward_pass_is_the_same_as_keep_alone[lbfgs]",
+        "test_masking_the_forward_pass_is_the_same_as_keep_alone[noisy]",
+        "test_pruned_weights_are_zero_from_the_first_step_also_when_masks_change[lbfgs]",
+        "test_pruned_weights_are_zero_from_the_first_step_also_when_masks_change[sgd]",
+    ),
+    "training/steps_test.py": (
+        "test_a_population_one_by_one_has_the_bits_of_separate_runs",
+        "test_each_point_holds_the_mean_loss_since_the_last_and_what_was_measured[0-8]",
+    ),
+}
