@@ -39,3 +39,9 @@ def partly(params, kept):
     """Returns masks that keep some weights, drawn at random."""
     full = masks.full(params)
     return choose.prune(full, scores.random(jax.random.key(0), params, full), kept=kept)
+
+
+def assert_same(found, expected):
+    """Checks that two trees have the same structure and the same bits."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)

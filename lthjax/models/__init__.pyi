@@ -5,6 +5,7 @@ from . import layers as layers
 from . import mlp as mlp
 from . import mobilenet as mobilenet
 from . import resnet as resnet
+from . import stages as stages
 from . import vgg as vgg
 from .by_name import build as build
 from .functions import apply as apply

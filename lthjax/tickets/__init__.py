@@ -1,12 +1,16 @@
 """Searches for tickets, and the types they share."""
 
 from lthjax import moved
+from lthjax.tickets import block_maps as block_maps
 from lthjax.tickets import controls as controls
 from lthjax.tickets import dynamic as dynamic
+from lthjax.tickets import elastic as elastic
 from lthjax.tickets import forward_selection as forward_selection
+from lthjax.tickets import outside as outside
 from lthjax.tickets import rounds as rounds
 from lthjax.tickets import stability as stability
 from lthjax.tickets import ticket as ticket
+from lthjax.tickets import transplant as transplant
 from lthjax.tickets.early_bird import early_bird as early_bird
 from lthjax.tickets.iterative import iterative as iterative
 from lthjax.tickets.iterative import one_shot as one_shot

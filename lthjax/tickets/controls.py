@@ -57,9 +57,25 @@ def random(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
     return ticket._replace(masks=_random_masks(key, ticket.masks, kept), opt_state=None)
 
 
+def shuffle_reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
+    """Returns the ticket's masks permuted in each layer, on freshly drawn weights.
+
+    Args:
+      key: A JAX PRNG key.
+      ticket: The ticket.
+      init_fn: key -> (params, model_state).
+    """
+    return reinit(key, shuffle(key, ticket, init_fn), init_fn)
+
+
 def _random_masks(key, masks, kept):
     full = jax.tree.map(jnp.ones_like, masks)
     return choose.prune(full, scores.random(key, full, full), kept=kept)
 
 
-CONTROLS = {"reinit": reinit, "shuffle": shuffle, "random": random}
+CONTROLS = {
+    "reinit": reinit,
+    "shuffle": shuffle,
+    "random": random,
+    "shuffle_reinit": shuffle_reinit,
+}

@@ -68,7 +68,7 @@ def functions(ground: Ground) -> Parts:
         begin=steps.starter(tx, points=points, objective=goal),
         run=data.trainer(step, network, every, ground.shapes),
         search=method.search(ground, tx, prune_fn),
-        control=_controller(ground.init_fn),
+        control=_controller(ground.init_fn, {**CONTROLS, **method.controls(ground)}),
         data=data,
         variants=method.members(ground),
         moving=method.carried is not None,
@@ -111,7 +111,7 @@ def check(ground: Ground) -> Any:
     """
     config, plan, method = ground.options, ground.plan, ground.method
     method.check(ground)
-    _check_controls(config.controls)
+    _check_controls(config.controls, {**CONTROLS, **method.controls(ground)})
     tx = optimizer_lib.optimizer(ground)
     method.search(ground, tx, None)
     rates.check(ground, optimizer_lib.schedule(ground))
@@ -125,12 +125,12 @@ def check(ground: Ground) -> Any:
     return tx
 
 
-def _check_controls(controls):
+def _check_controls(controls, known):
     for name in controls:
-        if name not in CONTROLS:
+        if name not in known:
             raise ValueError(
-                f"controls must be among {', '.join(CONTROLS)}, got controls = "
-                f"{tuple(controls)}{registry.suggestion(str(name), CONTROLS)}"
+                f"controls must be among {', '.join(known)}, got controls = "
+                f"{tuple(controls)}{registry.suggestion(str(name), known)}"
             )
 
 
@@ -153,11 +153,11 @@ def check_held_out(validation: int, test: int) -> None:
             )
 
 
-def _controller(init_fn):
+def _controller(init_fn, controls):
     """Returns (arm, key, ticket) -> ticket, compiled; its numbers stay Python's."""
     compiled = {
         arm: jax.jit(lambda key, ticket, fn=fn: fn(key, ticket, init_fn))
-        for arm, fn in CONTROLS.items()
+        for arm, fn in controls.items()
     }
 
     def control(arm, key, ticket):

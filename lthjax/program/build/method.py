@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lthjax.callables import ApplyFn, MasksFn, PriceFn, Schedule
+from lthjax.callables import ApplyFn, ControlFn, MasksFn, PriceFn, Schedule
 from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
 from lthjax.training import optimizers
 
 # The sections of a config of which a method reads what it names, and nothing else.
-SECTIONS = ("search", "early_bird", "forward", "dynamic")
+SECTIONS = ("search", "early_bird", "forward", "dynamic", "elastic")
 
 
 def _nothing(*given: Any, **more: Any) -> None:
@@ -72,6 +72,8 @@ class Method(NamedTuple):
       columns: (ground, optimizer, prune) -> ((evaluate, key, trained, level, record) ->
         (more columns of a round's record, sentences on what makes it doubtful)), where
         evaluate is (params, model_state) -> {metric: value}; or `None`.
+      controls: ground -> {name: (key, ticket, init_fn) -> ticket}, of controls beside
+        those of `tickets.controls`.
       shrink: config -> None, which makes its own keys small, for tests and `--smoke`.
     """
 
@@ -91,3 +93,4 @@ class Method(NamedTuple):
     members: Callable[[Ground], dict] = one
     columns: Callable[[Ground, Any, Any], Any] = _nothing
     shrink: Callable[[Any], None] = _nothing
+    controls: Callable[[Ground], dict[str, ControlFn]] = lambda ground: {}

@@ -1,7 +1,13 @@
 """Every search method by its name, and what a config may say to it."""
 
 from lthjax import registry
-from lthjax.program.build import by_channels, by_dynamics, by_gates, by_score
+from lthjax.program.build import (
+    by_channels,
+    by_dynamics,
+    by_gates,
+    by_score,
+    by_transfer,
+)
 from lthjax.program.build.method import SECTIONS, Method
 from lthjax.program.config import defaults, shrink
 from lthjax.program.config.validate import flat
@@ -15,6 +21,7 @@ METHODS: dict[str, Method] = {
     **by_dynamics.METHODS,
     **by_gates.METHODS,
     **by_channels.METHODS,
+    **by_transfer.METHODS,
 }
 
 

@@ -1,5 +1,6 @@
 """What a run consists of: its numbers, what a method is built on, its functions."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from lthjax.training.objective import CLASSIFICATION, Objective
 
 # One number a use, so that adding a use never changes what another one draws.
 STREAMS = {"init": 0, "data": 1, "search": 2, "reinit": 3, "shuffle": 4, "random": 5}
-STREAMS |= {"ghosts": 6, "rescaling": 7}
+STREAMS |= {"ghosts": 6, "rescaling": 7, "shuffle_reinit": 8, "copies": 9}
+OWN = 2**31  # in the number of any other name, with its checksum
 
 
 class Kind(NamedTuple):
@@ -201,5 +203,6 @@ def _of_labels(split):
 
 
 def key(seed: int, stream: str) -> jax.Array:
-    """Returns the PRNG key of one use of a seed."""
-    return jax.random.fold_in(jax.random.key(seed), STREAMS[stream])
+    """Returns the PRNG key of one use of a seed: one of ours, or a user's control."""
+    number = STREAMS.get(stream, zlib.crc32(stream.encode()) | OWN)
+    return jax.random.fold_in(jax.random.key(seed), number)

@@ -9,7 +9,7 @@ def default() -> ConfigDict:
         {
             "objective": "classification",  # regression, next_token, or your own
             "seeds": (0,),  # each a chain of tickets; they train as one population
-            "controls": (),  # reinit, shuffle, random: arms beside the ticket
+            "controls": (),  # reinit, shuffle, random, shuffle_reinit: other arms
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
             "data": {
                 "name": "digits",  # a set, or "package.module:function"
@@ -119,6 +119,15 @@ def default() -> ConfigDict:
                 "begin": 0.0,  # of the training, from where on the masks change
                 "end": 0.75,  # of the training, where they stop
                 "fraction": 0.3,  # of a layer's weights that move at first
+            },
+            "elastic": {  # tickets of another depth of the same family
+                "source": "",  # the workdir of the run that found them
+                "order": "append",  # interpolate; interval, drop_tail, drop_head
+                "map": "",  # in place of an order: "0:0;1:1,3;2:2,4", source to target
+                "unit": "",  # of your own network, an expression: block(\\d+)_(\\d+)
+                "levels": (),  # of the source, a level each; (): 1 to search.levels
+                "seed": -1,  # of the source's tickets; -1: each seed its own
+                "match": False,  # trim or refill to the source's sparsity
             },
             "retraining": {  # of tickets, in other ways than the search's: see docs
                 "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...

@@ -74,6 +74,8 @@ RANGES = {
     "dynamic.begin": PART,
     "dynamic.end": SOME,
     "dynamic.fraction": SHARE,
+    "elastic.levels": SIZE,
+    "elastic.seed": Range(-1, 2**32),
     "retraining.levels": COUNT,
     "retraining.neurons.hold": SHARE,
     "retraining.neurons.end": SOME,
@@ -111,11 +113,13 @@ ELEMENTS = {
     "search.gates.initial": 0.0,
     "retraining.arms": "",
     "retraining.levels": 0,
+    "elastic.levels": 0,
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 EXPRESSIONS = ("model.views", "search.layer_rates", "search.exclude")
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
+DIFFERENT += ("elastic.levels",)
 OPTIONS = ("data.options", "model.options", "search.options")
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")

@@ -26,7 +26,7 @@ from lthjax.pruning import pattern_names
 from lthjax.pruning.targets import Target
 from lthjax.retraining import ghosts
 from lthjax.retraining import steps as steps_lib
-from lthjax.tickets import stability
+from lthjax.tickets import block_maps, stability
 from lthjax.training import losses, optimizers
 from lthjax.values import LARGEST
 
@@ -40,6 +40,7 @@ CHOICES = {
     "search.gates.gradient": ("sigmoid", "identity"),
     "search.gates.output": ("threshold", "sample"),
     "early_bird.watch": by_channels.WATCHED,
+    "elastic.order": block_maps.ORDERS,
     "early_bird.rule": stability.RULES,
     "retraining.convention": losses.CONVENTIONS,
 }

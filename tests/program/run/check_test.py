@@ -140,6 +140,7 @@ ELSEWHERE = {
 ELSEWHERE |= {"optimizer.name", "retraining.distillation.teacher", "schedule.name"}
 ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")}
 ELSEWHERE |= {"search.scope", "search.score"}
+ELSEWHERE |= {f"elastic.{n}" for n in ("map", "source", "unit")}
 
 
 def test_every_text_of_a_config_is_checked_somewhere():

@@ -1,0 +1,284 @@
+"""Methods whose tickets another run has found: elastic ones, of another depth."""
+
+import json
+import logging
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lthjax import registry
+from lthjax.models import stages
+from lthjax.program.build import network
+from lthjax.program.build.method import Method
+from lthjax.program.build.parts import Ground, Training, key
+from lthjax.program.config import files
+from lthjax.program.workdir import layout, origin, results
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import scores
+from lthjax.pruning.targets import LEARNT
+from lthjax.tickets import Search, Ticket, block_maps, elastic
+from lthjax.tickets.block_maps import BlockMap, Stages
+from lthjax.tickets.outside import outside
+
+log = logging.getLogger(__name__)
+
+
+class Way(NamedTuple):
+    """From where to where tickets are carried."""
+
+    source: Stages
+    target: Stages
+    block_map: BlockMap
+
+
+def source_seed(ground: Ground, seed: int) -> int:
+    """Returns the seed of the source whose tickets a seed of this run takes."""
+    given = ground.options.elastic.seed
+    return seed if given < 0 else given
+
+
+def source_levels(ground: Ground) -> tuple[int, ...]:
+    """Returns the level of the source that each level of this run is made of."""
+    given = ground.options.elastic.levels
+    return tuple(given) or tuple(range(1, ground.options.search.levels + 1))
+
+
+def targets(ground: Ground) -> list:
+    """Returns a target without a number for each level: the tickets say how many.
+
+    Args:
+      ground: What the method is built on.
+    """
+    return [LEARNT] * len(source_levels(ground))
+
+
+def way(ground: Ground) -> Way:
+    """Returns the stages of both networks, and the map between them.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: The source is no run, or of another family; the map or the order does
+        not lead from its depth to this one's.
+    """
+    asked, root = ground.options.elastic, _root(ground)
+    first = source_seed(ground, ground.options.seeds[0])
+    names = masks_lib.names(ground.shapes)
+    if asked.unit:
+        level = source_levels(ground)[0]
+        own = masks_lib.names(layout.load_ticket(root, first, level).params)
+        source, target = (stages.named(asked.unit, n) for n in (own, names))
+    else:
+        other = _module(root, ground.facts)
+        families = stages.family(other), stages.family(ground.module)
+        if families[0] != families[1]:
+            raise ValueError(
+                "an elastic ticket goes to another depth of its own family, got a "
+                f"{families[0]} in elastic.source = {str(root)!r} for a {families[1]}"
+            )
+        source, target = stages.units(other), stages.units(ground.module)
+    depths = elastic.depths(source), elastic.depths(target)
+    if asked.map:
+        return Way(source, target, _given(asked.map, *depths))
+    order = registry.resolve(asked.order, block_maps.ORDERS, "elastic.order")
+    return Way(source, target, order(*depths))
+
+
+def ticket(ground: Ground, found: Way, seed: int, level: int) -> Ticket:
+    """Returns a ticket of the source, carried to this network.
+
+    Args:
+      ground: What the method is built on.
+      found: From where to where.
+      seed: Of this run.
+      level: Of this run.
+
+    Raises:
+      ValueError: The source has no such ticket, or it does not fit.
+    """
+    root = _root(ground)
+    there = source_levels(ground)[level - 1]
+    own = layout.load_ticket(root, source_seed(ground, seed), there)
+    _check_steps(ground, own)
+    there = elastic.remap_ticket(own, *found)
+    _check_shapes(ground, there)
+    if ground.options.elastic.match:
+        now, prunable = map(int, masks_lib.count(own.masks))
+        wanted = round(int(masks_lib.count(there.masks)[1]) * now / prunable)
+        full = jax.tree.map(jnp.ones_like, there.masks)
+        ranks = scores.magnitude(there.params, full)
+        there = there._replace(masks=elastic.match_density(there.masks, ranks, wanted))
+    return there._replace(level=level, until=ground.plan.steps)
+
+
+def search(ground: Ground, optimizer, prune_fn) -> Search:
+    """Returns the search: the dense network, then the source's tickets, level by level.
+
+    Args:
+      ground: What the method is built on.
+      optimizer: Not used: every level begins with a fresh one.
+      prune_fn: Not used: nothing is pruned here.
+    """
+    del optimizer, prune_fn
+    seeds = {_bytes(key(seed, "search")): seed for seed in ground.options.seeds}
+
+    def ticket_fn(own, level):
+        seed = seeds[_bytes(own)]
+        found = ticket(ground, way(ground), seed, level)
+        _say(ground, found, seed)
+        return found
+
+    def describe(state, found):
+        if not found.level:
+            return {}
+        seed = source_seed(ground, seeds[np.asarray(state.key).tobytes()])
+        numbers = {"source_level": source_levels(ground)[found.level - 1]}
+        return {**numbers, "source_seed": seed}
+
+    plan = ground.plan
+    found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
+    return found._replace(describe=describe)
+
+
+def spans(ground: Ground) -> list[Training]:
+    """Returns the dense training, and that of every level's ticket.
+
+    Args:
+      ground: What the method is built on.
+    """
+    plan, first = ground.plan, source_seed(ground, ground.options.seeds[0])
+    start = layout.load_ticket(_root(ground), first, source_levels(ground)[0]).step
+    rows = [
+        Training("ticket", n + 1, start, plan.steps) for n in range(len(plan.targets))
+    ]
+    return [Training("ticket", 0, 0, plan.steps), *rows]
+
+
+def check(ground: Ground) -> None:
+    """Refuses a source that lacks a ticket, or whose tickets do not fit.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: As `way` and `ticket`.
+    """
+    found, asked = way(ground), ground.options
+    if sentence := elastic.far(found.source, found.target):
+        log.warning("%s", sentence)
+    for seed in asked.seeds:
+        for level in range(1, len(ground.plan.targets) + 1):
+            ticket(ground, found, seed, level)
+
+
+def controls(ground: Ground) -> dict:
+    """Returns {"copies": the control whose added copies have permuted masks}.
+
+    Args:
+      ground: What the method is built on.
+    """
+
+    def copies(own, found, init_fn):
+        del init_fn
+        masks = elastic.permuted_copies(own, found.masks, *way(ground))
+        return found._replace(masks=masks, opt_state=None)
+
+    return {"copies": copies}
+
+
+def _root(ground):
+    """Returns the workdir of the source, which must be a run's."""
+    given = ground.options.elastic.source
+    root = pathlib.Path(given)
+    if not given or not (root / results.RESULTS).exists():
+        raise ValueError(
+            "elastic.source must be the workdir of a run whose tickets are carried "
+            f"over, got elastic.source = {given!r}, which holds no "
+            f"{results.RESULTS}"
+        )
+    return root
+
+
+def _module(root, facts):
+    """Returns the network of the source, one of ours."""
+    config = files.from_json(json.dumps(origin.config(root)))
+    with registry.read_in(root / layout.CONFIG):
+        return network.model(config, facts)
+
+
+def _given(text, source, target):
+    """Returns the map of `elastic.map`."""
+    found = block_maps.parse(text, target)
+    block_maps.check(found, source, target)
+    return found
+
+
+def _bytes(own):
+    return np.asarray(jax.random.key_data(own)).tobytes()
+
+
+def _check_steps(ground, own):
+    if own.step >= ground.plan.steps:
+        raise ValueError(
+            "a ticket must be trained from before the last step, got a ticket of step "
+            f"{own.step} from {ground.options.elastic.source!r} for train.steps = "
+            f"{ground.plan.steps}"
+        )
+
+
+def _check_shapes(ground, there):
+    """Refuses a ticket of other shapes than the network's, naming the first leaf."""
+    wanted = {n: w.shape for n, w in _named(ground.shapes).items()}
+    found = {n: w.shape for n, w in _named(there.params).items()}
+    other = sorted(n for n in wanted.keys() | found if wanted.get(n) != found.get(n))
+    if other:
+        name = other[0]
+        raise ValueError(
+            "a ticket must fit the network that it is carried to, got "
+            f"{found.get(name, 'nothing')} for {wanted.get(name, 'nothing')} at "
+            f"{name!r}; give the width, data and options of the source, "
+            f"{ground.options.elastic.source!r}"
+        )
+    full = ground.method.masks(ground)
+    own = masks_lib.names(jax.eval_shape(full, ground.shapes))
+    if own != masks_lib.names(there.masks):
+        odd = sorted(set(own) ^ set(masks_lib.names(there.masks)))
+        raise ValueError(
+            "what is never pruned must be the same in both networks, got search.exclude"
+            f" = {tuple(ground.options.search.exclude)} with other masks at "
+            f"{', '.join(odd)}"
+        )
+
+
+def _named(tree):
+    leaves = jax.tree.leaves(tree)
+    return dict(zip(masks_lib.names(tree), leaves, strict=True))
+
+
+def _say(ground, found, seed):
+    kept, prunable = map(int, masks_lib.count(found.masks))
+    log.info(
+        "level %d, seed %d: an elastic ticket of %s keeps %s of %s weights, %.2f %%",
+        found.level,
+        seed,
+        ground.options.elastic.source,
+        f"{kept:,}",
+        f"{prunable:,}",
+        100 * kept / prunable,
+    )
+
+
+METHODS = {
+    "elastic": Method(
+        keys=("search.levels", "search.exclude", "elastic"),
+        targets=targets,
+        search=search,
+        spans=spans,
+        check=check,
+        controls=controls,
+    )
+}

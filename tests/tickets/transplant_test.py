@@ -1,0 +1,57 @@
+"""Transplants: what is copied, kept and missing is said of every leaf."""
+
+import jax.numpy as jnp
+import pytest
+from trees import assert_same
+
+from lthjax.tickets import transplant as transplant_lib
+from lthjax.tickets.transplant import Rule, transplant
+
+SOURCE = {
+    "stem": {"kernel": jnp.ones((2, 2)), "bias": None},
+    "head": {"kernel": jnp.ones((2, 10))},
+}
+TARGET = {
+    "backbone": {"stem": {"kernel": jnp.zeros((2, 2)), "bias": None}},
+    "heat": {"kernel": jnp.zeros((2, 3))},
+}
+RULES = (Rule("^backbone/", prefix=""), Rule("^heat/", "keep"))
+
+
+def test_leaves_are_copied_by_the_first_rule_that_finds_them():
+    found, report = transplant(SOURCE, TARGET, RULES)
+    assert_same(found["backbone"]["stem"], SOURCE["stem"])
+    assert_same(found["heat"], TARGET["heat"])
+    assert report.copied == {
+        "backbone/stem/kernel": "stem/kernel",
+        "backbone/stem/bias": "stem/bias",
+    }
+    assert report.kept == ("heat/kernel",)
+    assert (report.missing, report.unused) == ((), ("head/kernel",))
+    told = transplant_lib.text(report)
+    assert told == "2 leaves copied; 1 kept; not taken over: head/kernel"
+
+
+def test_what_the_source_has_not_stays_and_is_said():
+    found, report = transplant({"stem": SOURCE["stem"]}, TARGET)
+    assert_same(found, TARGET)
+    assert report.missing == (
+        "backbone/stem/kernel",
+        "backbone/stem/bias",
+        "heat/kernel",
+    )
+    assert "not in the source: backbone/stem/kernel" in transplant_lib.text(report)
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        (RULES[:1], "'heat/kernel', which no rule finds"),
+        ((*RULES[:1], Rule("heat", "error")), "'heat/kernel', which 'heat' refuses"),
+        ((Rule("", "move"),), "must be one of copy, keep, error, got way = 'move'"),
+        ((Rule("^heat", prefix="head"), *RULES), r"got \[2, 10\] of 'head/kernel' for"),
+    ],
+)
+def test_what_cannot_be_carried_over_is_refused(rules, message):
+    with pytest.raises(ValueError, match=message):
+        transplant(SOURCE, TARGET, rules)
