@@ -105,7 +105,7 @@ def config(text: str) -> str:
     """
     name, colon, variant = text.partition(":")
     path = pathlib.Path(name)
-    if path.suffix != ".py" and not path.exists() and name in configs():
+    if path.suffix != ".py" and not path.is_file() and name in configs():
         return f"{configs()[name]}{colon}{variant}"
     return text
 
@@ -125,7 +125,7 @@ def _hand_over(word, rest):
 def _checked(text):
     name = text.partition(":")[0]
     found = config(text)
-    if not pathlib.Path(found.partition(":")[0]).exists() and "/" not in name:
+    if not pathlib.Path(found.partition(":")[0]).is_file() and "/" not in name:
         near = difflib.get_close_matches(name, list(configs()), n=1)
         more = f", did you mean {near[0]!r}?" if near else ""
         sys.exit(

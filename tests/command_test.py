@@ -60,7 +60,9 @@ def test_a_word_hands_the_rest_over(words, expected, monkeypatch):
     assert all(map(str.startswith, seen, expected))
 
 
-def test_configs_go_by_their_names_with_a_variant():
+def test_configs_go_by_their_names_with_a_variant(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()  # a folder, such as a run's, is no config
+    monkeypatch.chdir(tmp_path)
     assert command.config("digits") == str(ROOT / "configs" / "digits.py")
     assert command.config("mnist:short").endswith("mnist.py:short")
     assert command.config("configs/mnist.py:short") == "configs/mnist.py:short"
