@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.training.steps import METRICS
@@ -32,9 +31,7 @@ def scalars(
         # Without a suffix the files of two trainings in one second are the same one.
         suffix = f".{time.time_ns()}"
         folder = str(root / "tensorboard")
-        writer = wanted and stack.enter_context(
-            tensorboardX.SummaryWriter(folder, filename_suffix=suffix)
-        )
+        writer = wanted and stack.enter_context(_writer(folder, suffix))
 
         def add(population, curve, indices):
             triples = itertools.product(indices, range(len(METRICS)), range(len(curve)))
@@ -44,6 +41,12 @@ def scalars(
             return _text(population.jobs, curve, indices)
 
         yield add
+
+
+def _writer(folder, suffix):
+    import tensorboardX  # here: a run that writes no events needs none
+
+    return tensorboardX.SummaryWriter(folder, filename_suffix=suffix)
 
 
 def _tag(job):
