@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from measures import ledger
 from rich import console, markdown
@@ -33,6 +34,8 @@ from lthjax.program.progress import Interrupted
 PARTS = ("digits", "products", "resnet18", "resnet20", "population")
 PARTS += ("prune", "select", "rigl", "gates", "headline")
 LAST = PARTS[-1]
+# What --smoke takes: one part of every kind; ResNet-18 is ResNet-20 there.
+SMOKED = ("digits", "products", "resnet20", "prune", "select", "headline")
 BEFORE = 0.55  # of the minutes, the most that all parts before the last may take
 LONGEST = 120  # seconds of one of them
 POLL = 0.2  # seconds between two looks at what is measured
@@ -40,11 +43,11 @@ LOG, FAILED = "accelerator.log", "failed"
 GRACE = 30  # seconds from SIGTERM to SIGKILL: a training saves within a dispatch
 
 
-def pending(lines: list[dict]) -> list[str]:
+def pending(lines: list[dict], parts: Sequence[str] = PARTS) -> list[str]:
     """Returns the parts to try, in their order, those that failed before at the end."""
     states = ledger.states(lines)
-    fresh = [part for part in PARTS if states.get(part) not in ("done", "failed")]
-    return fresh + [part for part in PARTS if states.get(part) == "failed"]
+    fresh = [part for part in parts if states.get(part) not in ("done", FAILED)]
+    return fresh + [part for part in parts if states.get(part) == FAILED]
 
 
 def setup(options) -> dict[str, str]:
@@ -114,27 +117,39 @@ def watch(parts: list[str], reserved: float, options) -> list[str]:
     before = len(ledger.read(options.workdir))
     left = options.deadline - time.monotonic()
     command = [sys.executable, *sys.argv, f"--parts={','.join(parts)}"]
-    # PyTorch's process needs memory too.
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | os.environ
-    environment.setdefault("JAX_COMPILATION_CACHE_DIR", f"{options.workdir}/cache")
+    environment = surroundings(options) | os.environ
     with (options.workdir / LOG).open("a", encoding="utf-8") as log:
         pipes = {"stdout": log, "stderr": log, "env": environment}
         command.append(f"--left={left}")
         process = subprocess.Popen(command, start_new_session=True, **pipes)
     try:
-        reason = _reason_to_end(process, before, reserved, options)
+        reason = _reason_to_end(process, parts[0], before, reserved, options)
     finally:
         _end(process)
     return _settled(parts, before, reason or _status(process), options.workdir)
+
+
+def surroundings(options) -> dict[str, str]:
+    """Returns the environment of a process that measures, where nobody says another.
+
+    PyTorch's process needs memory too, and what is compiled is kept for later calls.
+    """
+    found = {
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAX_COMPILATION_CACHE_DIR": str(options.workdir / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    cheap = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
+    return found | (cheap if options.smoke else {})
 
 
 def _status(process):
     return FAILED, f"its process ended with status {process.returncode}; see {LOG}"
 
 
-def _reason_to_end(process, before, reserved, options):
+def _reason_to_end(process, part, before, reserved, options):
     """Waits for a process, and returns (event, why it must be ended), if it must."""
-    part, since = None, time.monotonic()
+    since = time.monotonic()
     while process.poll() is None:
         time.sleep(POLL)
         now = time.monotonic()
@@ -181,7 +196,7 @@ def call(options) -> None:
     """Measures what is missing, until all is tried or the minutes are over."""
     began = time.monotonic()
     options.deadline = began + 60 * options.minutes
-    parts = pending(ledger.read(options.workdir))
+    parts = pending(ledger.read(options.workdir), SMOKED if options.smoke else PARTS)
     if not parts:
         print(f"finished: {options.workdir} has every part; nothing to do")
     while parts and time.monotonic() < options.deadline:
@@ -214,6 +229,14 @@ def main() -> None:
     call(options)
     text = (options.workdir / ledger.TABLE).read_text(encoding="utf-8")
     console.Console(width=160).print(markdown.Markdown(text))
+    states = ledger.states(ledger.read(options.workdir))
+    failed = [part for part, state in states.items() if state == FAILED]
+    late = pending([], SMOKED) if options.smoke else []
+    failed += [part for part in late if states.get(part) not in ("done", FAILED)]
+    if failed:
+        sys.exit(
+            f"error: these parts must be measured, got none of {failed}; see {LOG}"
+        )
 
 
 if __name__ == "__main__":
