@@ -8,6 +8,7 @@ from . import fingerprints as fingerprints
 from . import folders as folders
 from . import in_memory as in_memory
 from . import on_disk as on_disk
+from . import packed as packed
 from . import photographs as photographs
 from . import pixels as pixels
 from . import read_ahead as read_ahead

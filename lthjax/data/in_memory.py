@@ -13,6 +13,7 @@ import numpy as np
 
 from lthjax import registry
 from lthjax.data import checks, files, folders
+from lthjax.data import packed as packed_lib
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
     PARTS,
@@ -96,6 +97,8 @@ def facts(
     taken = _taken(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
+    if name == "packed":
+        return packed_lib.facts(**taken)
     if name in _COUNTED:
         found = _COUNTED[name](data_dir)
         check_classes(name, found.num_classes)
@@ -321,5 +324,6 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "cifar100": functools.partial(prepared, "cifar100"),
     "tiny_imagenet": tiny_imagenet,
     "imagenet": imagenet,
+    "packed": packed_lib.packed,
     "synthetic": synthetic,
 }
