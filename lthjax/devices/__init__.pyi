@@ -1,3 +1,4 @@
+from . import backend as backend
 from . import cpu_convolutions as cpu_convolutions
 from . import measure as measure
 from . import memory as memory
