@@ -42,7 +42,7 @@ def platform() -> str:
 
 
 def devices() -> list:
-    """Returns the devices that a mesh is made of: those of all processes, by default."""
+    """Returns what a mesh is made of: by default, the devices of all processes."""
     aim = _AIM.get()
     return jax.devices() if aim is None else list(aim.devices)
 
