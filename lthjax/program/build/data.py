@@ -174,7 +174,7 @@ def _resident(config, source, objective):
         sizes = {"size": size, "batch_size": batch, "every": every}
         one = steps.runner(step, fetching(**shared), measure, **sizes)
         compiled = _mapped(config, shapes, one)
-        placed = meshes.copied(mesh(config), splits)
+        placed = splits if backend.absent() else meshes.copied(mesh(config), splits)
 
         def run(states, fixed, span, start, stop):
             return compiled(states, fixed, Lying(span, *placed), start, stop)
