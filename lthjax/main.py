@@ -91,6 +91,11 @@ def _complete(word):
     return switch or isinstance(known.get(plain), bool)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Runs the command of this process."""
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    start()
