@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax.devices import backend
 from lthjax.pruning.masks import Params
 
 CACHE = 1_200_000  # weights that the caches of a CPU hold, with their momenta
@@ -48,7 +49,7 @@ def together(params: Params) -> int | None:
       params: The parameters of one network, or their shapes.
     """
     leaves = jax.tree.leaves(params)
-    if jax.default_backend() != "cpu":
+    if backend.platform() != "cpu":
         return None
     if any(len(w.shape) > 2 for w in leaves):
         return 1

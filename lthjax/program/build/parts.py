@@ -149,6 +149,8 @@ class Parts(NamedTuple):
       begin: ticket -> training.State.
       run: (states, (masks, keys), span, start, stop) -> states, of a population whose
         tickets train over the steps `span`; `states` are given away.
+      step: (states, (masks, keys, indices), lying, at) -> states: one step of that, as
+        `RunData.stepper` has it, to be looked at by itself.
       search: The search, stepped member by member.
       control: (arm, key, ticket) -> ticket.
       data: The data on the devices, or what streams them.
@@ -172,6 +174,7 @@ class Parts(NamedTuple):
     tx: Any
     begin: BeginFn
     run: TrainFn
+    step: Any
     search: Search
     control: Callable[[str, jax.Array, Ticket], Ticket]
     data: RunData
