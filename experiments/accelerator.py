@@ -168,14 +168,15 @@ def _reason_to_end(process, part, before, reserved, options):
 
 def _end(process):
     """Ends a process and its own, those that are left: asked first, then at once."""
-    if process.poll() is None:
-        process.terminate()
-        try:
+    try:
+        if process.poll() is None:
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    finally:  # this process too may be told to end while it waits
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _settled(parts, before, reason, workdir):
