@@ -227,5 +227,5 @@ def _digest(splits) -> list[str]:
 
 def _facts(known) -> Facts:
     given = known["facts"]
-    tuples = {name: tuple(given[name]) for name in ("image_shape", "mean", "std")}
+    tuples = {name: tuple(x) for name, x in given.items() if isinstance(x, list)}
     return Facts(**given | tuples)
