@@ -81,7 +81,7 @@ def test_a_report_is_kept_by_program_and_target(monkeypatch, tmp_path):
     [
         "RESOURCE_EXHAUSTED: Used 20.50G of 15.75G hbm. Exceeded hbm capacity",
         "RESOURCE_EXHAUSTED: E1000: Ran out of memory on HBM, the total memory "
-        "required for HLO temporaries (20.50G) exceeds available HBM (15.75G). HLO module: f.",
+        "required for HLO temporaries (20.50G) exceeds available HBM (15.75G).",
     ],
 )
 def test_what_does_not_fit_is_read_from_the_refusal(said):
