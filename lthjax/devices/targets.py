@@ -22,7 +22,10 @@ from jax.experimental import topologies
 from lthjax.devices import backend, compiled_text, operations
 
 _READER = 1  # to be raised where what is read of a program changes
-_OVER = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
+# What XLA:TPU says of a program that does not fit, in its older and its newer words.
+_OVER = re.compile(
+    r"([\d.]+)([KMGT])\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT])"
+)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -76,11 +76,21 @@ def test_a_report_is_kept_by_program_and_target(monkeypatch, tmp_path):
     assert len(asked) == 4
 
 
-def test_what_does_not_fit_is_read_from_the_refusal():
-    said = "RESOURCE_EXHAUSTED: Used 20.50G of 15.75G hbm. Exceeded hbm capacity"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "RESOURCE_EXHAUSTED: Used 20.50G of 15.75G hbm. Exceeded hbm capacity",
+        "RESOURCE_EXHAUSTED: E1000: Ran out of memory on HBM, the total memory "
+        "required for HLO temporaries (20.50G) exceeds available HBM (15.75G).",
+    ],
+)
+def test_what_does_not_fit_is_read_from_the_refusal(said):
     found = targets._refused(targets.named("v5e"), said, RuntimeError(said))
     assert (found.total, found.limit) == (20.5 * 2**30, 15.75 * 2**30)
     assert not found.fits
+
+
+def test_a_refusal_for_another_reason_is_passed_on():
     with pytest.raises(ValueError, match="must take the program, got INTERNAL"):
         targets._refused(targets.named("v5e"), "INTERNAL: no", RuntimeError())
 
@@ -135,4 +145,4 @@ def test_a_compiler_refuses_what_does_not_fit():
     shape = (jax.ShapeDtypeStruct((2**16, 2**16), jnp.float32, sharding=sharding),)
     found = targets.compile(target, jax.jit(lambda x: x @ x), shape)
     assert not found.fits
-    assert found.total > 2 * 2**34  # x and its square, of 16 GiB each
+    assert found.total >= 2 * 2**34  # x and its square, of 16 GiB each

@@ -200,14 +200,16 @@ def _sentences(found):
         f"fits, {_size(report.total)} of {_size(chip.memory)} a device (arguments "
         f"{_size(report.arguments)}, temporaries {_size(report.temporaries)})"
     )
-    rate = report.flops / found.seconds if found.seconds else 0.0
-    cycles = f", {read.cycles:,} cycles" * bool(read.cycles)
+    share = ""
+    if read.cycles:  # of a bound a share of the peak says nothing
+        rate = report.flops / found.seconds
+        share = f", {read.cycles:,} cycles; {rate / 1e12:.1f} TFLOP/s, "
+        share += f"{100 * rate / chip.flops:.1f} % of the peak in bfloat16"
     yield (
         f"a step of {_many(step.members, 'network')}: {1000 * found.seconds:.3f} ms "
-        f"{found.source}{cycles}, collectives not counted; {report.flops / 1e9:,.1f} "
-        f"GFLOP of products a device, {rate / 1e12:.1f} TFLOP/s, "
-        f"{100 * rate / chip.flops:.1f} % of the peak in bfloat16; "
-        f"{report.accessed / 1e9:.2f} GB accessed"
+        f"{found.source}{share}, collectives not counted; a device does "
+        f"{report.flops / 1e9:,.1f} GFLOP of products, and reads and writes "
+        f"{report.accessed / 1e9:.2f} GB"
     )
     for loop in read.loops:
         turns = "as many as the data decide" if loop.turns is None else loop.turns

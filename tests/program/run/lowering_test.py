@@ -1,0 +1,83 @@
+"""Steps and scores lower for a TPU and a GPU, with no call that only a CPU has."""
+
+import re
+
+import cases
+import jax
+import pytest
+import tiny
+
+from lthjax.devices import backend
+from lthjax.program.build import criterion, methods
+from lthjax.program.run import check, target_step
+from lthjax.tickets import Trained
+
+PLATFORMS = ("tpu", "cuda")
+# What JAX may call there; `jax.export` refuses what it does not know by itself.
+ALLOWED = {
+    "Sharding",
+    "SPMDFullToShardShape",
+    "SPMDShardToFullShape",
+    "cu_threefry2x32",
+}
+ALLOWED |= {"mhlo.topk", "tpu_custom_call", "cu_threefry2x32_ffi"}
+
+
+def bare(tree):
+    """Returns shapes that lie nowhere."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def exported(program, *args, **options):
+    text = jax.export.export(program, platforms=PLATFORMS)(
+        *args, **options
+    ).mlir_module()
+    called = set(re.findall(r"custom_call @([\w.$]+)", text))
+    called |= set(re.findall(r'call_target_name = "([^"]+)"', text))
+    assert called <= ALLOWED
+    return text
+
+
+def step(changes, platform="tpu"):
+    """Returns the one step of a run of seconds, and its shapes."""
+    config = methods.shrunk(tiny.config({"seeds": (0,), **changes}))
+    facts, held_out, ground = check.check(config)
+    with backend.aimed(platform, jax.devices()[:1]):
+        found = target_step.of(config, facts, held_out, ground.plan)
+    return found.program, bare(found.shapes)
+
+
+RESNET = {"model.name": "resnet8", "model.options": {}, "model.width": 0.25}
+OTHER = {"forward": RESNET}
+# Not shrunk to what runs as it is; elastic needs the folder of another run.
+LEFT_OUT = ("wirings", "slimming", "early_bird", "elastic")
+METHODS = [name for name in methods.METHODS if name not in LEFT_OUT]
+
+
+@pytest.mark.parametrize(
+    "method", cases.rest_slow(METHODS, "iterative", "rigl", "continuous")
+)
+def test_a_step_of_every_method(method):
+    program, shapes = step({"search.method": method, **OTHER.get(method, {})})
+    assert re.search(
+        r"stablehlo\.(dot_general|convolution)", exported(program, *shapes)
+    )
+
+
+@pytest.mark.parametrize(
+    "score", cases.rest_slow(sorted(criterion.SCORES), "magnitude", "synflow")
+)
+def test_scoring_by_every_score(score):
+    config = tiny.config({"search.score": score})
+    _, _, ground = check.check(config)
+    scored = criterion.scorer(ground)
+
+    def whole(key, images, labels):
+        params, model_state = ground.init_fn(key)
+        masks = ground.method.masks(ground)(params)
+        trained = Trained(params, model_state, masks)
+        return scored(key, trained, masks, (images[None], labels[None]))
+
+    images = jax.ShapeDtypeStruct((6, *ground.facts.image_shape), "float32")
+    labels = jax.ShapeDtypeStruct((6,), "int32")
+    exported(jax.jit(whole), jax.eval_shape(jax.random.key, 0), images, labels)
