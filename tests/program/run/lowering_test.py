@@ -1,13 +1,16 @@
 """Steps and scores lower for a TPU and a GPU, with no call that only a CPU has."""
 
+import dataclasses
 import re
 
 import cases
 import jax
 import pytest
 import tiny
+from jax.extend.core.primitives import conv_general_dilated_p
+from jax.interpreters import mlir
 
-from lthjax.devices import backend
+from lthjax.devices import backend, cpu_convolutions
 from lthjax.program.build import criterion, methods
 from lthjax.program.run import check, target_step
 from lthjax.tickets import Trained
@@ -62,6 +65,22 @@ def test_a_step_of_every_method(method):
     assert re.search(
         r"stablehlo\.(dot_general|convolution)", exported(program, *shapes)
     )
+
+
+def test_what_a_cpu_needs_of_convolutions_reaches_no_other_platform(
+    lowered, monkeypatch
+):
+    rules = mlir._platform_specific_lowerings["cpu"]
+    assert rules[conv_general_dilated_p].rule.func is cpu_convolutions._lower
+
+    def refuse(*args, **params):
+        raise AssertionError("a rule of the CPU was asked")
+
+    entry = dataclasses.replace(rules[conv_general_dilated_p], rule=refuse)
+    program, shapes = step({**RESNET, "seeds": (0, 1)})
+    monkeypatch.setitem(rules, conv_general_dilated_p, entry)
+    text = exported(program, *shapes)
+    assert "feature_group_count = 2" in text  # of two members, by `vmap`
 
 
 @pytest.mark.parametrize(
