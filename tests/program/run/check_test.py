@@ -190,3 +190,11 @@ def test_events_without_their_writer_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ValueError, match="logging.tensorboard must be False where"):
         check.check(config)
+
+
+def test_wirings_keep_a_share_of_each_layer():
+    given = {"search.method": "wirings", "search.sparsities": (0.5,)}
+    with pytest.raises(ValueError, match="keeps a share of each layer, got .*'global'"):
+        check.check(tiny.config(given))
+    for scope in ("layer", "erdos_renyi"):
+        check.check(tiny.config({**given, "search.scope": scope}))
