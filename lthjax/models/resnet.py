@@ -111,9 +111,17 @@ def cifar_stem(x, layer, channels, activation) -> jax.Array:
 
 
 def imagenet_stem(x, layer, channels, activation) -> jax.Array:
-    """Returns `x`, a quarter as high and wide, through a 7x7 `stem` and a max pool."""
-    x = activation(layer(x, "stem", channels, 7, 2))
-    return nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
+    """Returns `x`, a quarter as high and wide, through a 7x7 `stem` and a max pool.
+
+    A relu comes after the pool, which it commutes with, its derivative too: a fourth of
+    the pixels are left for it then.
+    """
+    x = layer(x, "stem", channels, 7, 2)
+    first = activation not in RISING
+    x = activation(x) if first else x
+    x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
+    return x if first else activation(x)
 
 
+RISING = (nn.relu, jax.nn.relu)
 STEMS = {"cifar": cifar_stem, "imagenet": imagenet_stem}
