@@ -30,6 +30,9 @@ def population(
             return fn(member, *shared)
 
         count = len(jax.tree.leaves(members)[0])
+        if together is None and count == 1:
+            only = one(jax.tree.map(lambda leaf: leaf[0], members))
+            return jax.tree.map(lambda leaf: leaf[None], only)
         if together is None or 1 < count <= together:
             return jax.vmap(one)(members)
         return lax.map(one, members, batch_size=None if together == 1 else together)
