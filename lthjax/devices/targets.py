@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from lthjax.devices import backend, compiled_text, operations
+from lthjax.devices import backend, compiled_text, compilers, operations
 
 _READER = 1  # to be raised where what is read of a program changes
 # What XLA:TPU says of a program that does not fit, in its older and its newer words.
@@ -245,7 +245,8 @@ def compile(  # noqa: A001
     traced = program.trace(*shapes)
     lowered = traced.lower()
     versions = [_version(name) for name in ("jax", "jaxlib", *_COMPILERS)]
-    key = f"{_READER} {target.name} {versions} {lowered.as_text()}"
+    told = sorted(compilers.ROOM.items())  # which is not in the text of a program
+    key = f"{_READER} {target.name} {versions} {told} {lowered.as_text()}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = cache / f"{name}.json" if cache else None
     if path and path.exists():

@@ -11,7 +11,7 @@ from lthjax import dynamic
 from lthjax.callables import ApplyFn, EvaluationFn, FetchFn, PrepareFn, TrainFn
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
-from lthjax.devices import backend, cpu_convolutions, meshes
+from lthjax.devices import backend, compilers, meshes
 from lthjax.training import steps, streamed
 from lthjax.training.objective import CLASSIFICATION, Objective, columns
 
@@ -277,9 +277,7 @@ def _called(split, indices):
 
 def _mapped(config, shapes, run_member, *, fed=False):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
-    options = cpu_convolutions.compiler_options(shapes)
-    if config.deterministic and backend.platform() == "gpu":
-        options = {**options, "xla_gpu_deterministic_ops": True}
+    options = compilers.options(shapes, deterministic=config.deterministic)
     run_all = steps.population(run_member, together=steps.together(shapes))
     return jax.jit(
         meshes.over(

@@ -1,0 +1,35 @@
+"""What compilers are told: by backend, and by network."""
+
+import jax.numpy as jnp
+import pytest
+
+from lthjax.devices import backend, compilers, cpu_convolutions
+
+DENSE = {"kernel": jnp.zeros((4, 3))}
+CONVOLUTION = {"kernel": jnp.zeros((3, 3, 8, 8))}
+
+
+class Chip:
+    def __init__(self, kind):
+        self.device_kind = kind
+
+
+def test_on_a_cpu_they_are_those_of_its_convolutions():
+    for params in (DENSE, CONVOLUTION):
+        expected = cpu_convolutions.compiler_options(params)
+        assert compilers.options(params, deterministic=True) == expected
+
+
+@pytest.mark.parametrize("kind, room", [("TPU v5 lite", 32768), ("TPU v2", None)])
+def test_on_a_tpu_convolutions_may_take_more_of_a_core_s_own_memory(kind, room):
+    with backend.aimed("tpu", [Chip(kind)]):
+        found = compilers.options(CONVOLUTION).get("xla_tpu_scoped_vmem_limit_kib")
+        assert found == room
+        assert compilers.options(DENSE) == {}
+
+
+def test_a_gpu_sums_in_one_order_where_it_is_asked_to():
+    with backend.aimed("gpu", [Chip("H100")]):
+        assert compilers.options(CONVOLUTION) == {}
+        found = compilers.options(CONVOLUTION, deterministic=True)
+        assert found == {"xla_gpu_deterministic_ops": True}
