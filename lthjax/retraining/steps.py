@@ -274,6 +274,7 @@ def step(
     goal: Objective = CLASSIFICATION,
     forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
+    local: bool = False,
 ) -> StepFn:
     """Returns (state, handed, images, labels, at) -> state, one step of retraining.
 
@@ -289,8 +290,9 @@ def step(
       goal: What is minimised.
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
+      local: Likewise.
     """
-    options = {"forward_fn": forward_fn, "axis_name": axis_name}
+    options = {"forward_fn": forward_fn, "axis_name": axis_name, "local": local}
 
     def update(network, state, handed, batch, at):
         loss_fn = objective(network, model, handed, at, goal)

@@ -165,6 +165,7 @@ def step(
     *,
     forward_fn: Callable[[State], Params] = plain,
     axis_name: str | None = None,
+    local: bool = False,
 ) -> StepFn:
     """Returns (state, masks, images, labels, at) -> state, one masked update.
 
@@ -182,6 +183,8 @@ def step(
         straight-through training alone (`dynamic.forward`).
       axis_name: The mesh axis that the batch is split over; the gradient and the loss
         are averaged over it. Map the step with `jax.shard_map(..., check_vma=False)`.
+      local: Whether what the objective leaves of the model state is by a device's own
+        rows; it is averaged over the axis too.
     """
 
     def update(state, masks, images, labels, at=None):
@@ -191,6 +194,7 @@ def step(
         )
         if axis_name is not None:
             loss, grads = lax.pmean((loss, grads), axis_name)
+            model_state = _averaged(model_state, axis_name) if local else model_state
         updates, opt_state = tx.update(
             grads, state.opt_state, state.params, masks=masks, step=at
         )
@@ -198,6 +202,16 @@ def step(
         return State(params, model_state, opt_state, state.loss + loss, state.curve)
 
     return update
+
+
+def _averaged(tree, axis_name):
+    """Returns a tree, its floating leaves averaged over an axis of the mesh."""
+
+    def mean(leaf):
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return lax.pmean(leaf, axis_name) if floating else leaf
+
+    return jax.tree.map(mean, tree)
 
 
 def runner(

@@ -163,6 +163,34 @@ def test_one_device_equals_four(kind):
     jax.tree.map(check, one, four)
 
 
+def test_by_local_norms_a_device_s_gradients_are_by_its_own_rows():
+    plain = network("one")
+    start = ticket(model=plain)
+    tree = steps_lib.begin(TX, start), start.masks
+    objective = steps_lib.supervised(functools.partial(apply_fn, model=plain))
+    step = steps_lib.step(objective, TX, axis_name="data", local=True)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    whole, rows = PartitionSpec(), PartitionSpec("data")
+    specs = {"in_specs": (whole, whole, rows, rows), "out_specs": whole}
+    mapped = jax.jit(jax.shard_map(step, mesh=mesh, **specs, check_vma=False))
+    found = mapped(*tree, IMAGES[:16], LABELS[:16])
+
+    def mean(params):
+        parts = IMAGES[:16].reshape(4, 4, 4, 4, 1), LABELS[:16].reshape(4, 4)
+        given = params, start.model_state
+        losses, after = jax.vmap(lambda *part: objective(*given, *part))(*parts)
+        return losses.mean(), jax.tree.map(lambda x: x.mean(0), after)
+
+    value_and_grad = jax.jit(jax.value_and_grad(mean, has_aux=True))
+    (loss, after), grads = value_and_grad(tree[0].params)
+    params = tree[0].params
+    updates, _ = TX.update(grads, tree[0].opt_state, params, masks=start.masks)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, found.params, optax.apply_updates(params, updates))
+    jax.tree.map(close, found.model_state, after)
+    close(found.loss, loss)
+
+
 def test_a_step_is_that_of_the_masked_objective():
     state, masks, _ = member(ticket())
 

@@ -54,6 +54,7 @@ def functions(ground: Ground) -> Parts:
     objective = steps.supervised(network, goal)
     objective = steps.penalised(objective, method.penalty(ground))
     how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
+    how["local"] = network_lib.local(config)
     points = spans.longest(plan) // every + 2
     step = steps.step(objective, tx, **how)
     examine = method.columns(ground, tx, prune_fn)
@@ -112,6 +113,7 @@ def check(ground: Ground) -> Any:
     """
     config, plan, method = ground.options, ground.plan, ground.method
     method.check(ground)
+    network_lib.check_local(config, ground.init_fn)
     _check_controls(config.controls, {**CONTROLS, **method.controls(ground)})
     tx = optimizer_lib.optimizer(ground)
     method.search(ground, tx, None)

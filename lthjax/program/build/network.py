@@ -7,7 +7,44 @@ import jax.numpy as jnp
 
 from lthjax import models
 from lthjax.callables import ApplyFn, InitFn
+from lthjax.models import functions
 from lthjax.pruning import views as views_lib
+
+NORMS = ("batch", "device")  # what batch norm averages over, in training
+
+
+def local(config) -> bool:
+    """Says whether a device's batch norms are by its own rows of a batch.
+
+    Its running statistics are then the mean of those of all devices, as in flax's
+    example for ImageNet: one collective of all, beside that of the gradients, in the
+    place of two for every norm. With one device for a batch there is no difference.
+
+    Args:
+      config: A validated config.
+    """
+    return config.model.norms == "device"
+
+
+def check_local(config, init_fn: InitFn) -> None:
+    """Checks that a network draws nothing, where its norms are a device's own.
+
+    Args:
+      config: A validated config.
+      init_fn: Of its network.
+
+    Raises:
+      ValueError: It has dropout or the like: every device would draw the same.
+    """
+    if not local(config):
+        return
+    _, state = jax.eval_shape(init_fn, jax.random.key(0))
+    if functions.DRAWS in state:
+        raise ValueError(
+            "model.norms = 'device' must be of a network that draws nothing, got "
+            f"model.name = {config.model.name!r}, which asks for random numbers, the "
+            "same on every device then; give model.norms = 'batch'"
+        )
 
 
 def model(config, facts, *, axis_name: str | None = None) -> Any:
@@ -16,14 +53,15 @@ def model(config, facts, *, axis_name: str | None = None) -> Any:
     Args:
       config: A validated config.
       facts: Of the data set: num_classes.
-      axis_name: The mesh axis over which batch norm averages in training.
+      axis_name: The mesh axis that batches are split over, over which batch norm
+        averages in training unless it is `local`.
     """
     return models.build(
         config.model.name,
         facts.num_classes,
         width=config.model.width,
         dtype=config.model.dtype,
-        axis_name=axis_name,
+        axis_name=None if local(config) else axis_name,
         remat=config.model.remat,
         options=config.model.options.to_dict(),
     )

@@ -140,13 +140,15 @@ def _group(ground, parts, form, chosen):
     shared = {"axis_name": parts.data.axis}
     goal = {"goal": ground.objective, "forward_fn": data_lib.forward}
     mapped = network_lib.model(ground.options, ground.facts, **shared)
-    step = retraining_steps.step(mapped, form, tx, **goal, **shared)
+    own = {"local": network_lib.local(ground.options)}
+    step = retraining_steps.step(mapped, form, tx, **goal, **shared, **own)
     every = parts.plan.eval_every
     room = spans.longest(parts.plan) // every + 2
     return parts._replace(
         tx=tx,
         begin=training_steps.starter(tx, points=room, objective=ground.objective),
         run=parts.data.trainer(step, _deployed(ground.module, form), every, shapes),
+        step=parts.data.stepper(step, shapes),
         control=_dresser(ground, init, tx),
         prepare=_preparer(ground, parts, form, chosen),
         handed=lambda job: _handed(ground, job),

@@ -31,6 +31,7 @@ def default() -> ConfigDict:
                 "dtype": "float32",  # bfloat16: of activations, parameters stay float32
                 "views": (),  # ((regular expression, "in out"), ...): axes of leaves
                 "remat": False,  # compute the forward pass again, for less memory
+                "norms": "batch",  # what batch norm averages over; device: its own rows
                 "frozen_statistics": False,  # may batch statistics stay, in your own?
                 "options": {},  # of the network, such as hidden
             },

@@ -16,6 +16,7 @@ from lthjax.program.build import (
     by_channels,
     criterion,
     methods,
+    network,
     objective,
     recipes,
 )
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 # Names that keys may have, those too that a run does not read.
 CHOICES = {
+    "model.norms": network.NORMS,
     "search.norms": criterion.NORMS,
     "search.gates.reset": sigmoid.RESETS,
     "search.gates.start": ("zero", "rewind_to"),
