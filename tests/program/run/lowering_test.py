@@ -9,36 +9,17 @@ import pytest
 import tiny
 from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import mlir
+from platforms import exported
 
 from lthjax.devices import backend, cpu_convolutions
 from lthjax.program.build import criterion, methods
 from lthjax.program.run import check, target_step
 from lthjax.tickets import Trained
 
-PLATFORMS = ("tpu", "cuda")
-# What JAX may call there; `jax.export` refuses what it does not know by itself.
-ALLOWED = {
-    "Sharding",
-    "SPMDFullToShardShape",
-    "SPMDShardToFullShape",
-    "cu_threefry2x32",
-}
-ALLOWED |= {"mhlo.topk", "tpu_custom_call", "cu_threefry2x32_ffi"}
-
 
 def bare(tree):
     """Returns shapes that lie nowhere."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-
-
-def exported(program, *args, **options):
-    text = jax.export.export(program, platforms=PLATFORMS)(
-        *args, **options
-    ).mlir_module()
-    called = set(re.findall(r"custom_call @([\w.$]+)", text))
-    called |= set(re.findall(r'call_target_name = "([^"]+)"', text))
-    assert called <= ALLOWED
-    return text
 
 
 def step(changes, platform="tpu"):
