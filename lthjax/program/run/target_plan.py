@@ -211,11 +211,7 @@ def _sentences(found):
         f"{report.flops / 1e9:,.1f} GFLOP of products, and reads and writes "
         f"{report.accessed / 1e9:.2f} GB"
     )
-    for loop in read.loops:
-        turns = "as many as the data decide" if loop.turns is None else loop.turns
-        yield f"a serial loop inside the step: {turns} turns, {loop.origin}" + (
-            f", {loop.cycles:,} cycles each" * bool(loop.cycles)
-        )
+    yield from (_of_loop(loop, step) for loop in read.loops)
     talk = ", ".join(
         f"{row.count} {row.kind} of {row.bytes / 2**20:.2f} MiB in all"
         for row in read.collectives
@@ -231,6 +227,16 @@ def _sentences(found):
             f"the hosts must bring {step.fed / found.seconds:,.0f} images a second in "
             "all to keep up"
         )
+
+
+def _of_loop(loop, step):
+    """Says what a loop is: the members one by one (`lax.map`), or one that costs."""
+    turns = "as many as the data decide" if loop.turns is None else loop.turns
+    cycles = f", {loop.cycles:,} cycles each" * bool(loop.cycles)
+    whole = loop.turns and step.members % loop.turns == 0
+    if whole and loop.origin.endswith(")/while"):
+        return f"its networks go one after the other, {turns} on a device{cycles}"
+    return f"a serial loop inside the step: {turns} turns, {loop.origin}{cycles}"
 
 
 def _table(found):

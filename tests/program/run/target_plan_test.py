@@ -10,7 +10,7 @@ from paths import ROOT
 from lthjax import sweep
 from lthjax.devices import compiled_text, targets
 from lthjax.program.config import files
-from lthjax.program.run import target_plan
+from lthjax.program.run import target_plan, target_step
 
 MIB = 2**20
 
@@ -102,6 +102,19 @@ def test_the_ways_to_need_less_come_in_this_order():
         "model.dtype"
     ]
     assert config == files.named(f"{ROOT}/configs/digits.py")
+
+
+def test_a_loop_over_members_is_told_from_one_inside_their_step():
+    def said(*loop):
+        step = target_step.Step(None, (), 6, 12, 0, 0)
+        return target_plan._of_loop(compiled_text.Loop(*loop), step)
+
+    assert said(3, 50, "jit(f)/while") == (
+        "its networks go one after the other, 3 on a device, 50 cycles each"
+    )
+    for loop in ((4, 0, "jit(f)/while"), (3, 0, "jit(f)/while/body/gather")):
+        assert said(*loop).startswith(f"a serial loop inside the step: {loop[0]} turns")
+    assert "as many as the data decide" in said(None, 0, "jit(f)/while")
 
 
 def test_a_sweep_sums_over_its_runs(compiler, capsys, monkeypatch, tmp_path):
