@@ -37,6 +37,8 @@ class Basis(NamedTuple):
       from_basis: (coefficients, arrays) -> the leaf.
       stored: mask -> numbers that are kept beside the coefficients.
       operations: Multiplications and additions of one `from_basis`.
+      thin: Whether its arrays and the coefficients are two thin layers, `factorize`.
+      said: What a user should know of it, "" for nothing.
     """
 
     init: Callable[[jax.Array, Any, Any], dict[str, jax.Array]]
@@ -44,6 +46,8 @@ class Basis(NamedTuple):
     from_basis: Callable[[Any, Mapping[str, Any]], Any]
     stored: Callable[[Any], int] = lambda mask: 0
     operations: int = 0
+    thin: bool = False
+    said: str = ""
 
 
 class Leaf(NamedTuple):
@@ -77,6 +81,7 @@ class Kind(NamedTuple):
 
 
 Bases = dict[str, Basis]  # by the name of a leaf
+COLLECTION = "basis"  # of a model state, for arrays and what says of coefficients
 IDENTITY = Basis(lambda key, leaf, trained: {}, lambda w, a: w, lambda z, a: z)
 
 
@@ -142,8 +147,8 @@ def init(key: jax.Array, params: Params, bases: Bases, trained: Any = None) -> d
       trained: The weights that a basis is learnt from, or `None`.
     """
     found: dict[str, Any] = {}
-    learnt_from = {} if trained is None else _leaves(trained)
-    for number, (name, leaf) in enumerate(_leaves(params).items()):
+    learnt_from = {} if trained is None else leaves(trained)
+    for number, (name, leaf) in enumerate(leaves(params).items()):
         basis, own = bases.get(name, IDENTITY), jax.random.fold_in(key, number)
         if arrays := basis.init(own, leaf, learnt_from.get(name)):
             _put(found, name.split("/"), arrays)
@@ -225,7 +230,8 @@ def factorize(
     return first[..., rows], arrays["outputs"][rows]
 
 
-def _leaves(tree):
+def leaves(tree: Any) -> dict[str, Any]:
+    """Returns {name: leaf} of a tree."""
     return dict(zip(masks_lib.names(tree), jax.tree.leaves(tree), strict=True))
 
 

@@ -1,7 +1,6 @@
 """The name of a basis becomes one: cosines, rotations, what is learnt from kernels."""
 
 import functools
-import logging
 from collections.abc import Sequence
 
 import jax
@@ -12,7 +11,6 @@ from lthjax.pruning import views as views_lib
 from lthjax.pruning.bases import IDENTITY, Basis, Kind, Leaf
 from lthjax.pruning.rotations import Rotation
 
-log = logging.getLogger(__name__)
 SPACE, INPUTS, OUTPUTS = 1, 2, 3  # axes of a leaf as `views.canonical` has it
 
 
@@ -95,8 +93,7 @@ def _hadamard(leaf):
             "the basis 'hadamard' needs an even number of inputs or outputs, got "
             f"{leaf.name} of shape {leaf.shape}; give it another basis"
         )
-    log.info("hadamard, %s: %s", leaf.name, ", ".join(said))
-    return _turned(leaf, rows)
+    return _turned(leaf, rows)._replace(said=", ".join(said))
 
 
 def _random(sides, leaf):
@@ -132,7 +129,8 @@ def _svd_rows(leaf):
         rows = jnp.any(views_lib.canonical(mask, leaf.view), axis=(0, 1, 2))
         return outputs * int(jnp.sum(rows))
 
-    return _turned(leaf, [Rotation(sizes, OUTPUTS, None, "outputs")], learn, stored)
+    rows = [Rotation(sizes, OUTPUTS, None, "outputs")]
+    return _turned(leaf, rows, learn, stored)._replace(thin=True)
 
 
 def _pca_spatial(leaf):
