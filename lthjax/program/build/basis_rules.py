@@ -70,8 +70,8 @@ def check(keys: Sequence[str], ground: Ground) -> None:
         return
     if "search.score" in keys and criterion.resolve(config).flows:
         raise ValueError(
-            "the flow of a network goes by magnitudes of weights, of which coefficients "
-            f"have others, got search.score = {config.search.score!r} with search.basis = "
+            "the flow of a network goes by magnitudes of weights, not of coefficients, "
+            f"got search.score = {config.search.score!r} with search.basis = "
             f"{tuple(config.search.basis)}; give another score"
         )
     if config.retraining.arms:
