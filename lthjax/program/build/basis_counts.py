@@ -87,6 +87,7 @@ def numbers(
     }
     thin = [n for n, basis in found.items() if basis.thin]
     more = [used[n] * (kept[n][0] + stored[n] - weights[n][0]) for n in thin]
+    more = [min(0, number) for number in more]  # one layer where two take more
     return row | ({"flops_factorised": materialised + 2 * sum(more)} if thin else {})
 
 

@@ -17,6 +17,7 @@ from lthjax import registry
 from lthjax.callables import ApplyFn, InitFn
 from lthjax.gates.gated import GatedState
 from lthjax.program.build import basis_counts, basis_rules
+from lthjax.program.build import network as network_lib
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import bases as bases_lib
@@ -155,6 +156,36 @@ def weights(params: Any, model_state: Any, found: Bases) -> Any:
     return bases_lib.from_basis(params, found, _arrays(model_state))
 
 
+def materialised(network: Any, config: Any, facts: Any) -> Any:
+    """Returns a ticket, or a trained network, of plain weights.
+
+    What was turned has no zeros of its masks any more: its masks keep all.
+
+    Args:
+      network: Of coefficients, or of weights, which stays as it is.
+      config: Of its run.
+      facts: Of its data set.
+
+    Raises:
+      ValueError: As `basis_rules.rules` and `bases.choose`.
+    """
+    if bases_lib.COLLECTION not in network.model_state:
+        return network
+    found = bases_lib.choose(
+        network.params,
+        basis_rules.rules(config),
+        prunable=masks_lib.names(network.masks),
+        image_shape=facts.image_shape,
+        views=network_lib.views(config, facts)[1],
+    )
+    kept = masks_lib.apply(network.params, network.masks)
+    return network._replace(
+        params=weights(kept, network.model_state, found),
+        model_state=plain(network.model_state),
+        masks=_full(network.masks, found),
+    )
+
+
 def plain(model_state: Any) -> Any:
     """Returns a model state without what bases keep in it."""
     return {
@@ -251,11 +282,11 @@ def _turned(state, turn, arrays):
     return state._replace(params=params, model_state=model_state, **inner)
 
 
-def _full(masks, learnt):
-    """Returns masks that keep all of what has got another basis."""
+def _full(masks, names):
+    """Returns masks that keep all of the leaves of some names."""
     return jax.tree_util.tree_map_with_path(
         lambda path, mask: (
-            jnp.ones_like(mask) if masks_lib.path_name(path) in learnt else mask
+            jnp.ones_like(mask) if masks_lib.path_name(path) in names else mask
         ),
         masks,
     )

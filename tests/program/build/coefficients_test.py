@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import tiny
 from cases import rest_slow
+from safetensors.numpy import load_file
 
-from lthjax.program.build import basis_rules, coefficients, plan
+from lthjax import export
+from lthjax.program.build import basis_rules, coefficients, plan, retraining
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
+from lthjax.saving import safetensors
+from lthjax.saving.tickets import save_trained
 from lthjax.tickets import Trained
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -195,6 +199,41 @@ def test_gates_are_of_the_coefficients_of_a_basis_that_is_learnt():
         )
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *pair)
+
+
+def test_what_is_exported_is_the_weights_that_its_network_computes_with(
+    learnt, tmp_path
+):
+    _, root = learnt
+    ground, _ = built(LEARNT)
+    to = tmp_path / "ticket.safetensors"
+    flags = [str(root), "--seed=0", "--level=1", f"--to={to}"]
+    export.main(flags)
+    found, _ = safetensors.read(to)
+    ticket = layout.load_ticket(root, 0, 1)
+    kept = masks_lib.apply(ticket.params, ticket.masks)
+    expected = coefficients.weights(kept, ticket.model_state, ground.bases)
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected)
+    assert found.model_state == {} and masks_lib.sparsity(found.masks) == 0
+    export.main([*flags, "--layout=torch"])
+    plain = load_file(to)["head.weight"]
+    np.testing.assert_array_equal(plain, np.transpose(expected["head"]["kernel"]))
+    with pytest.raises(SystemExit, match="layout is of weights, got --coefficients"):
+        export.main([*flags, "--layout=torch", "--coefficients"])
+    export.main([*flags, "--coefficients"])
+    found, _ = safetensors.read(to)
+    jax.tree.map(np.testing.assert_array_equal, found.params, ticket.params)
+
+
+def test_a_ticket_of_coefficients_is_no_elastic_ticket_and_no_teacher(learnt, tmp_path):
+    _, root = learnt
+    with pytest.raises(ValueError, match="elastic ticket must be of weights"):
+        changes = {"search.method": "elastic", "elastic.source": str(root)}
+        check.check(tiny.config(changes))
+    ticket = layout.load_ticket(root, 0, 1)
+    save_trained(tmp_path / "trained", Trained(*ticket[3:6]))
+    with pytest.raises(ValueError, match="teacher must be a network of weights"):
+        retraining.teacher(tmp_path / "trained", built({})[1])
 
 
 def test_records_count_what_a_basis_stores_and_its_operations(learnt):
