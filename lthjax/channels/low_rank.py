@@ -110,7 +110,10 @@ def _two(module, own, x):
     first = module.clone(features=rank, use_bias=False, parent=None, name=None)
     inner = first.apply({"params": {"kernel": own[FIRST]}}, x)
     outer = inner @ own[SECOND].astype(inner.dtype)
-    return outer + own["bias"].astype(outer.dtype) if "bias" in own else outer
+    if "bias" not in own:
+        return outer
+    bias = own["bias"].astype(outer.dtype)
+    return outer + bias.reshape((1,) * (outer.ndim - 1) + bias.shape)
 
 
 def _grouped(module):

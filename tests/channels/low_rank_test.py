@@ -1,14 +1,13 @@
 """Two thin layers compute what one did, and are made where they are fewer numbers."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
 from lthjax import models
 from lthjax.channels import low_rank
-from lthjax.pruning import bases, patterns
+from lthjax.pruning import bases, patterns, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.basis_names import BASES
 
@@ -43,7 +42,7 @@ def drawn(model, kept, names=("conv/kernel", "dense/kernel")):
     z = bases.to_basis(params, found, arrays)
     excluded = [n for n in ("conv", "dense", "head") if f"{n}/kernel" not in names]
     masks = masks_lib.full(params, excluded)
-    masks = patterns.channels(masks, jax.tree.map(jnp.square, z), kept=kept)
+    masks = patterns.channels(masks, scores.energy(z, masks), kept=kept)
     return images, state, z, (masks, found, arrays)
 
 
