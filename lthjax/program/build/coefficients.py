@@ -28,6 +28,7 @@ from lthjax.tickets.controls import CONTROLS
 
 log = logging.getLogger(__name__)
 
+INVERSE = 1e-3  # of a leaf's length, float32: what a basis may give back otherwise
 STREAM = 0x62617369  # of the key that a network is initialised with
 
 
@@ -61,15 +62,9 @@ def based(ground: Ground) -> Ground:
       ValueError: As `basis_rules.rules` and `bases.choose`, or a user's own basis does
         not turn a leaf into coefficients of its shape and back.
     """
-    plan = ground.plan
-    chosen = bases_lib.choose(
-        ground.shapes,
-        basis_rules.rules(ground.options),
-        prunable=list(plan.sizes),
-        image_shape=ground.facts.image_shape,
-        views=plan.views,
-    )
-    found = {n: basis for n, basis in chosen.items() if basis != bases_lib.IDENTITY}
+    plan, names = ground.plan, list(ground.plan.sizes)
+    given = ground.options, ground.facts, ground.shapes, names
+    found = _chosen(*given, plan.views)
     if not found:
         return ground
     init_fn = initialiser(ground.init_fn, found)
@@ -85,6 +80,18 @@ def based(ground: Ground) -> Ground:
         plan=plan._replace(beside=beside),
         bases=found,
     )
+
+
+def _chosen(config, facts, shapes, names, views):
+    """Returns the bases of the leaves that are turned."""
+    chosen = bases_lib.choose(
+        shapes,
+        basis_rules.rules(config),
+        prunable=names,
+        image_shape=facts.image_shape,
+        views=views,
+    )
+    return {n: basis for n, basis in chosen.items() if basis != bases_lib.IDENTITY}
 
 
 def _check_shapes(shapes, tree):
@@ -171,13 +178,8 @@ def materialised(network: Any, config: Any, facts: Any) -> Any:
     """
     if bases_lib.COLLECTION not in network.model_state:
         return network
-    found = bases_lib.choose(
-        network.params,
-        basis_rules.rules(config),
-        prunable=masks_lib.names(network.masks),
-        image_shape=facts.image_shape,
-        views=network_lib.views(config, facts)[1],
-    )
+    names, views = masks_lib.names(network.masks), network_lib.views(config, facts)[1]
+    found = _chosen(config, facts, network.params, names, views)
     kept = masks_lib.apply(network.params, network.masks)
     return network._replace(
         params=weights(kept, network.model_state, found),
@@ -213,10 +215,31 @@ def _check(method, ground):
 
 
 def _rehearse(method, ground, masks_fn, prune_fn):
-    """Rehearses the method, and says what a reader of the records must know."""
+    """Rehearses the method, and says what a reader of the records must know.
+
+    Raises:
+      ValueError: A basis, which may be a user's own, does not give back what it is
+        given.
+    """
     method.rehearse(ground, masks_fn, prune_fn)
+    if any(":" in name for _, name in ground.options.search.basis):
+        _check_back(ground)
     for text in basis_rules.sentences(ground):
         log.info("%s", text)
+
+
+def _check_back(ground):
+    key = jax.random.key(0)
+    given, _ = jax.jit(network_lib.initialiser(ground.options, ground.facts))(key)
+    back = bases_lib.leaves(weights(*ground.init_fn(key), ground.bases))
+    for name in ground.bases:
+        w, found = bases_lib.leaves(given)[name], back[name]
+        apart = float(jnp.linalg.norm(found - w) / jnp.linalg.norm(w))
+        if not apart < INVERSE:
+            raise ValueError(
+                "from_basis of a basis must be the inverse of its to_basis, got "
+                f"weights that come back {apart:.2g} of their length apart at {name}"
+            )
 
 
 def _search(method, ground, optimizer, prune_fn) -> Search:

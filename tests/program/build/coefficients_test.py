@@ -185,18 +185,14 @@ def test_gates_are_of_the_coefficients_of_a_basis_that_is_learnt():
         "search.basis": (("Conv", "pca_spatial"),),
     }
     ground, _, (first, opened) = stepped(changes, 1)
-    turns = [
-        state["basis"]["arrays"]["Conv_0"]["kernel"]["space"]
-        for state in (first.model_state, opened.model_state.network)
-    ]
+    states = first.model_state, opened.model_state.network
+    turns = [s["basis"]["arrays"]["Conv_0"]["kernel"]["space"] for s in states]
     np.testing.assert_array_equal(turns[0], np.eye(9))
     assert np.abs(turns[1] - turns[0]).max() > 0.1
+    params = first.params, opened.params.weights
     pair = [
-        coefficients.weights(params, state, ground.bases)
-        for params, state in (
-            first[3:5],
-            (opened.params.weights, opened.model_state.network),
-        )
+        coefficients.weights(*one, ground.bases)
+        for one in zip(params, states, strict=True)
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *pair)
 
@@ -304,6 +300,18 @@ LONGER = bases.Kind(
 FAILS = bases.Kind(
     lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: 1 / 0)
 )
+
+
+HALVES = bases.Kind(
+    lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: w / 2)
+)
+
+
+def test_a_basis_of_ones_own_that_does_not_give_back_is_refused():
+    with pytest.raises(
+        ValueError, match="come back 0.5 of their length .* head/kernel"
+    ):
+        built({BASIS: (("head", f"{__name__}:HALVES"),)})
 
 
 @pytest.mark.parametrize("changes, message", BAD)
