@@ -10,6 +10,9 @@ weights at zero, and the masks, named alike, to `ticket.masks.safetensors` besid
 run with a model or data of one's own needs `--flattened` for that, and `--trust`, which
 imports and calls what the workdir names and says so, unless its layers are dense or
 `--views` says them.
+
+A run in other bases (`search.basis`) is exported as the plain weights that its networks
+compute with, whose masks keep all; `--coefficients` writes coefficients as they are.
 """
 
 import argparse
@@ -22,10 +25,12 @@ from collections.abc import Sequence
 from lthjax import registry
 from lthjax.data import in_memory
 from lthjax.program import command_line
+from lthjax.program.build import coefficients as coefficients_lib
 from lthjax.program.build import network
 from lthjax.program.config import files
 from lthjax.program.workdir import layout, origin
 from lthjax.program.workdir.member import Member
+from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
 from lthjax.saving import pytorch, safetensors, tickets
@@ -41,6 +46,8 @@ def export(
     to: str | pathlib.Path,
     *,
     arm: str | None = None,
+    coefficients: bool = False,
+    trust: bool = False,
 ) -> None:
     """Writes a network of a run as `travel.write` does, with its config.
 
@@ -50,12 +57,16 @@ def export(
       level: Of which level.
       to: The file.
       arm: That of a trained network; `None` for the ticket.
+      coefficients: Whether those of a run in other bases are written as they are.
+      trust: As for `export_torch`; read where weights are computed of coefficients.
 
     Raises:
       ValueError: The run has no such network, or it is damaged.
     """
     root = pathlib.Path(root)
     network, config = load(root, one, level, arm), files.to_json(read(root))
+    if not coefficients:
+        network = _of_weights(root, network, trust)
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
     safetensors.write(to, network, **identity, config=json.loads(config))
 
@@ -91,6 +102,7 @@ def export_torch(
     """
     root = pathlib.Path(root)
     network, config = load(root, one, level, arm), read(root)
+    network = _of_weights(root, network, trust)
     with registry.read_in(root / layout.CONFIG, trust=trust):
         form = _layout(config, network.params, flattened, rules, trust=trust)
     params = masks_lib.apply(network.params, network.masks)
@@ -135,6 +147,21 @@ def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
     return tickets.load(path) if arm is None else load_trained(path)
 
 
+def _of_weights(root, network, trust):
+    """Returns a network of plain weights."""
+    if bases.COLLECTION not in network.model_state:
+        return network
+    config = read(root)
+    with registry.read_in(root / layout.CONFIG, trust=trust):
+        return coefficients_lib.materialised(network, config, _facts(config))
+
+
+def _facts(config):
+    data = config.data
+    where, options = config.data_dir or None, data.options.to_dict()
+    return in_memory.facts(data.name, data_dir=where, options=options)
+
+
 def _kept(root):
     """Returns the folders of seeds of which a run kept something."""
     found = [
@@ -155,11 +182,7 @@ def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
     if flattened is not None and own and not trust:
         _check_windows(said)
         return pytorch.Layout(flattened, views=pytorch.matrices(params) | said)
-    data = config.data
-    options = data.options.to_dict()
-    facts = in_memory.facts(
-        data.name, data_dir=config.data_dir or None, options=options
-    )
+    facts = _facts(config)
     if flattened is not None:
         views = views_lib.joined(network.views(config, facts)[1], said)
         return pytorch.Layout(flattened, views=views)
@@ -227,8 +250,13 @@ def _parser():
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="for --layout=torch: import and call the model and the data that the "
-        "workdir names, if they are not built in",
+        help="for --layout=torch, or a run in other bases: import and call the model "
+        "and the data that the workdir names, if they are not built in",
+    )
+    parser.add_argument(
+        "--coefficients",
+        action="store_true",
+        help="for --layout=lthjax and a run in other bases: write its coefficients",
     )
     parser.add_argument(
         "--views",
@@ -242,6 +270,14 @@ def _parser():
     return parser
 
 
+def _check_coefficients(options):
+    if options.coefficients:
+        raise ValueError(
+            "PyTorch's layout is of weights, got --coefficients with --layout=torch; "
+            "leave it out, or give --layout=lthjax"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports what the flags ask for; what is wrong ends it with one sentence."""
     options = _parser().parse_args(arguments)
@@ -250,9 +286,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command_line.check_once(sys.argv[1:] if arguments is None else arguments)
         if options.layout == "lthjax":
-            export(*where, options.to, arm=options.trained)
+            own = {"coefficients": options.coefficients, "trust": options.trust}
+            export(*where, options.to, arm=options.trained, **own)
             written = [options.to]
         else:
+            _check_coefficients(options)
             own = {"flattened": _flattened(options.flattened), "trust": options.trust}
             own["rules"] = _rules(options.views)
             export_torch(*where, options.to, arm=options.trained, **own)

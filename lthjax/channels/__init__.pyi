@@ -1,4 +1,5 @@
 from . import layers_of as layers_of
+from . import low_rank as low_rank
 from . import slimming as slimming
 from . import smaller as smaller
 from .layers_of import Group as Group

@@ -1,3 +1,5 @@
+from . import bases as bases
+from . import basis_names as basis_names
 from . import choose as choose
 from . import cuts as cuts
 from . import flows as flows
@@ -6,6 +8,7 @@ from . import masks as masks
 from . import overflow_free as overflow_free
 from . import pattern_names as pattern_names
 from . import patterns as patterns
+from . import rotations as rotations
 from . import scores as scores
 from . import sparsities as sparsities
 from . import targets as targets

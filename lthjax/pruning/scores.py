@@ -46,6 +46,27 @@ def magnitude(params: Params, masks: Masks) -> Params:
     return _where_masked(jnp.abs, masks, params)
 
 
+def energy(params: Params, masks: Masks) -> Params:
+    """Scores a weight by its square: `score = w^2`.
+
+    Of single weights that is the order of magnitudes; the mean over a channel, or over
+    a row of coefficients, is then its squared length by its size.
+
+    Args:
+      params: The parameters, usually at the end of a training.
+      masks: Their masks; a leaf that is `None` has no scores.
+
+    Returns:
+      A tree of float32 arrays, `None` where `masks` is.
+
+    Example:
+      >>> masks = {"kernel": jnp.array([True, True])}
+      >>> lth.scores.energy({"kernel": jnp.array([-3.0, 2.0])}, masks)
+      {'kernel': Array([9., 4.], dtype=float32)}
+    """
+    return _where_masked(jnp.square, masks, params)
+
+
 def random(key: jax.Array, params: Params, masks: Masks) -> Params:
     """Scores weights at random: `score ~ U[0, 1)`, independent of the weights.
 

@@ -75,6 +75,7 @@ def functions(ground: Ground) -> Parts:
         variants=method.members(ground),
         moving=method.carried is not None,
         objective=goal,
+        describe=method.counts(ground),
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),
     )
@@ -95,7 +96,9 @@ def shared(parts: Parts, ground: Ground) -> Parts:
 def _rehearse(ground, masks_fn, prune_fn):
     """Calls what is a user's own, before anything is trained."""
     name, frozen = ground.options.model.name, ground.options.model.frozen_statistics
-    given = ground.module, name, ground.facts, ground.init_fn
+    of_weights = network_lib.initialiser(ground.options, ground.facts)
+    init_fn = jax.jit(of_weights) if ground.bases else ground.init_fn
+    given = ground.module, name, ground.facts, init_fn
     checks.values(*given, frozen=frozen)
     ground.method.rehearse(ground, masks_fn, prune_fn)
 

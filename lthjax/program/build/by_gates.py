@@ -33,6 +33,7 @@ TRIMMING = ("search.scope", "search.minimum")  # read beside search.sparsities o
 GATES = (
     *ROUNDS,
     *TRIMMING,
+    *by_score.BASIS,
     "search.levels",
     "search.sparsities",
     "search.rate",

@@ -25,7 +25,8 @@ SCORING = (
     "search.minimum",
 )
 RESTARTS = ("search.rewind_to", "search.restart")
-KEYS = (*levels.KEYS, *SCORING, *RESTARTS)
+BASIS = ("search.basis", "search.basis_each_level")
+KEYS = (*levels.KEYS, *SCORING, *RESTARTS, *BASIS)
 
 
 def spans(ground: Ground) -> list[Training]:

@@ -200,6 +200,11 @@ def _root(ground):
             f"over, got elastic.source = {given!r}, which holds no "
             f"{results.RESULTS}"
         )
+    if origin.config(root).get("search", {}).get("basis"):
+        raise ValueError(
+            "an elastic ticket must be of weights, got elastic.source = "
+            f"{given!r}, whose tickets are of coefficients (search.basis)"
+        )
     return root
 
 

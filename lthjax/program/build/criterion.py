@@ -100,6 +100,9 @@ SCORES = {
     "magnitude": Criterion(
         lambda evidence: scores.magnitude(evidence.params, evidence.masks)
     ),
+    "energy": Criterion(
+        lambda evidence: scores.energy(evidence.params, evidence.masks)
+    ),
     "random": Criterion(
         lambda evidence: scores.random(evidence.key, evidence.params, evidence.masks)
     ),

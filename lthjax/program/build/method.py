@@ -75,6 +75,8 @@ class Method(NamedTuple):
       controls: ground -> {name: (key, ticket, init_fn) -> ticket}, of controls beside
         those of `tickets.controls`.
       shrink: config -> None, which makes its own keys small, for tests and `--smoke`.
+      ground: ground -> ground, whose functions are of other parameters than weights.
+      counts: ground -> ((job, masks) -> more columns of the record of a ticket).
     """
 
     keys: tuple[str, ...]
@@ -94,3 +96,5 @@ class Method(NamedTuple):
     columns: Callable[[Ground, Any, Any], Any] = _nothing
     shrink: Callable[[Any], None] = _nothing
     controls: Callable[[Ground], dict[str, ControlFn]] = lambda ground: {}
+    ground: Callable[[Ground], Ground] = lambda ground: ground
+    counts: Callable[[Ground], Any] = lambda ground: lambda job, masks: {}

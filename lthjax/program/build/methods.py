@@ -7,6 +7,7 @@ from lthjax.program.build import (
     by_gates,
     by_score,
     by_transfer,
+    coefficients,
 )
 from lthjax.program.build.method import SECTIONS, Method
 from lthjax.program.config import defaults, shrink
@@ -41,6 +42,20 @@ def resolve(name: str) -> Method:
             f"search.method = {name!r}, which is a {type(found).__name__}"
         )
     return found
+
+
+def of(config) -> Method:
+    """Returns the method of a config, in the bases that it asks for.
+
+    Args:
+      config: A validated config.
+
+    Raises:
+      ValueError: As `resolve`.
+    """
+    found, search = resolve(config.search.method), config.search
+    asked = search.basis or search.basis_each_level
+    return coefficients.in_basis(found) if asked else found
 
 
 def reads(name: str, key: str) -> bool:

@@ -12,6 +12,7 @@ from lthjax.data import splits as splits_lib
 from lthjax.program.build.data import RunData
 from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.member import Member
+from lthjax.pruning.bases import Bases
 from lthjax.pruning.targets import Target
 from lthjax.pruning.views import View
 from lthjax.tickets import Search, Ticket
@@ -73,6 +74,7 @@ class Plan(NamedTuple):
       targets: What each level keeps.
       views: {name: which axes are what} of all leaves of which it is known.
       trainings: All of a chain, the dense one first.
+      beside: Numbers that bases keep beside the parameters of a network.
     """
 
     train: int
@@ -85,6 +87,7 @@ class Plan(NamedTuple):
     targets: tuple[Target, ...] = ()
     views: dict[str, View] = {}  # noqa: RUF012
     trainings: tuple[Training, ...] = ()
+    beside: int = 0
 
 
 class Ground(NamedTuple):
@@ -101,6 +104,8 @@ class Ground(NamedTuple):
       shapes: Of all parameters.
       source: The data set; `None` where nothing is read, in dry runs and checks.
       objective: What is minimised and measured.
+      bases: {name: what its coefficients are} of leaves that are not pruned as weights;
+        `init_fn` and `apply_fn` are then of coefficients, `module` of weights.
     """
 
     options: Any
@@ -113,6 +118,7 @@ class Ground(NamedTuple):
     shapes: Any
     source: in_memory.Source | None = None
     objective: Objective = CLASSIFICATION
+    bases: Bases = {}  # noqa: RUF012
 
 
 class Options(NamedTuple):

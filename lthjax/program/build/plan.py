@@ -41,7 +41,7 @@ def ground(
             f"the batch must not be larger than the training set of {train} images, "
             f"got train.batch_size = {batch}"
         )
-    method = methods.resolve(config.search.method)
+    method = methods.of(config)
     methods.check_keys(config)
     epoch = batches.steps_per_epoch(train, batch)
     steps = config.train.steps or config.train.epochs * epoch
@@ -61,6 +61,7 @@ def ground(
     sizes = {name: leaf.size for name, leaf in leaves.items()}
     rows = {name: leaf.shape for name, leaf in leaves.items()}
     found = found._replace(plan=bare._replace(sizes=sizes, shapes=rows))
+    found = method.ground(found)
     targets = tuple(method.targets(found))
     found = found._replace(plan=found.plan._replace(targets=targets))
     trainings = tuple(spans.trainings(found))
@@ -109,7 +110,7 @@ def bytes_to_write(plan: Plan, asked: Options) -> int:
     arms = {row.arm for row in plan.trainings} - {"search", "ticket", *asked.controls}
     per_member = (kept + len(arms)) * len(plan.targets) + 12
     per_member += 6 * (len(asked.controls) + len(arms))
-    return 4 * plan.params * per_member * len(asked.members) + 10**7
+    return 4 * (plan.params + plan.beside) * per_member * len(asked.members) + 10**7
 
 
 def steps_later(plan: Plan, ticket: Any, share: float) -> int:

@@ -20,6 +20,7 @@ from lthjax.program.build import network as network_lib
 from lthjax.program.build import optimizer, recipes, spans
 from lthjax.program.build.parts import STREAMS, Ground, Parts
 from lthjax.program.build.parts import key as key_of
+from lthjax.pruning import bases
 from lthjax.retraining import ghosts
 from lthjax.retraining import steps as retraining_steps
 from lthjax.retraining.ghosts import Knobs
@@ -75,6 +76,12 @@ def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
       ValueError: It is of another network, or of other classes.
     """
     found = load_trained(path)
+    if bases.COLLECTION in found.model_state:
+        raise ValueError(
+            "a teacher must be a network of weights, got one of coefficients, by "
+            "search.basis, at "
+            f"retraining.distillation.teacher = {str(path)!r}"
+        )
     wanted = jax.eval_shape(parts.init_fn, jax.random.key(0))
     shapes = jax.tree.map(jnp.shape, (found.params, found.model_state))
     if shapes != jax.tree.map(jnp.shape, tuple(wanted)):

@@ -66,6 +66,9 @@ def default() -> ConfigDict:
                 "corrupt": "none",  # labels, pixels, half: of those examples
                 "invert": False,  # keep what scores lowest, as a control
                 "scope": "global",  # layer, erdos_renyi, erdos_renyi_kernel
+                # What is pruned: ((regular expression, dct_spatial), ...); (): weights.
+                "basis": (),
+                "basis_each_level": False,  # learn a learnt basis anew each level
                 "pattern": "weights",  # channels, 4x4 (blocks), 2:4 (2 of every 4)
                 "minimum": 0,  # weights that every layer keeps
                 "rate": 0.2,  # of what is left, that a level prunes

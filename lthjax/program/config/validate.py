@@ -109,6 +109,7 @@ ELEMENTS = {
     "schedule.drops": 0.0,
     "search.layer_rates": ("^head/", 0.1),
     "search.sparsities": 0.0,
+    "search.basis": ("kernel$", "dct_channel"),
     "search.exclude": "",
     "search.gates.initial": 0.0,
     "retraining.arms": "",
@@ -117,7 +118,12 @@ ELEMENTS = {
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
-EXPRESSIONS = ("model.views", "search.layer_rates", "search.exclude")
+EXPRESSIONS = (
+    "model.views",
+    "search.layer_rates",
+    "search.basis",
+    "search.exclude",
+)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 DIFFERENT += ("elastic.levels",)
 OPTIONS = ("data.options", "model.options", "search.options")

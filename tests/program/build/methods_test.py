@@ -24,6 +24,7 @@ OTHER = {  # another value for keys whose default says little of what may stand 
     "search.method": "iterative",
     "search.options": {"a": 1},
     "search.layer_rates": (("^head/", 0.1),),
+    "search.basis": (("^head/", "hadamard"),),
     "search.sparsities": (0.5,),
     "search.exclude": ("^head/",),
 }

@@ -209,6 +209,7 @@ def test_a_text_or_a_number_where_a_tuple_belongs_is_refused(name):
 @pytest.mark.parametrize("name", validate.EXPRESSIONS)
 def test_what_is_no_regular_expression_is_refused(name, expression):
     pairs = {"search.layer_rates": 0.1, "model.views": "in out"}
+    pairs |= {"search.basis": "hadamard"}
     given = (expression, pairs[name]) if name in pairs else expression
     with pytest.raises(ValueError, match=f"{name} must hold regular expressions, got"):
         files.validate(valid(**{name.replace(".", "__"): (given,)}))

@@ -26,6 +26,14 @@ WRITES += ((shutil, "rmtree"),)
 MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
 RIGL = {"search.method": "rigl", "search.scope": "erdos_renyi", "dynamic.every": 1}
 CONV = {**tiny.CONV, "search.rewind_to": 1, "search.levels": 1}
+BASED = {
+    "search.basis": (("dense1", "svd_rows"), ("head", "random_orthogonal_both")),
+    "search.pattern": "channels",
+    "search.score": "energy",
+    "search.rewind_to": 1,
+    "search.rate": 0.4,
+    "controls": ("reinit",),
+}
 CHANNELS = {
     "seeds": (0,),
     "model.name": "vgg11",
@@ -99,7 +107,14 @@ def streamed(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, {**MLP, "data.stream": True})
 
 
-@pytest.mark.parametrize("whole", rest_slow(["mlp", "conv", "rigl", "streamed"], "mlp"))
+@pytest.fixture(scope="module")
+def based(tmp_path_factory):
+    return tiny.uninterrupted(tmp_path_factory, BASED)
+
+
+@pytest.mark.parametrize(
+    "whole", rest_slow(["mlp", "conv", "rigl", "streamed", "based"], "mlp")
+)
 def test_a_run_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch, caplog
 ):

@@ -1,0 +1,242 @@
+"""Alabdulmohsin et al., 2021 (arXiv:2107.06825): tickets in another basis.
+
+    python experiments/alabdulmohsin2021.py --workdir=runs/alabdulmohsin2021 \\
+        --data_dir=DIR
+
+Iterative magnitude pruning of single weights, of cosine coefficients and of randomly
+rotated ones: LeNet-300-100 and a convolutional LeNet on MNIST (14 levels of 20 % of
+each layer, 2,000 steps a training), ResNet-8 of half width on CIFAR-10 (7 levels of
+35 % over all layers, 1,200 steps, rewound to step 100), three seeds as one population.
+The bases turn the same leaves, all others are pruned by weights: of LeNet-300-100 the
+first layer, by the cosines of its 28x28 pixels or a rotation of its inputs; of the
+others the convolutions, by the cosines of their windows or rotations of their input
+and of their output channels. All are orthonormal, and train by SGD with momentum, which
+is the same in each of them while nothing is pruned; Adam would not be.
+
+What is expected stands before what came out. Only the paper's abstract was at hand: no
+published number stands beside ours, and the study is our own. `--networks`, `--bases`,
+`--steps`, `--levels` and `--seeds` shorten it; every run goes on where it stopped.
+"""
+
+import itertools
+import json
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lthjax.program import command_line
+from lthjax.program.build import methods
+from lthjax.program.config import files
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import run_report
+from lthjax.program.run import experiment
+from lthjax.program.workdir import results
+
+WEIGHTS = "weights"
+# {network: (where, {basis: its name there})}
+BASES = {
+    "lenet_300_100": (
+        "^dense1/",
+        {"cosines": "dct_pixels", "rotation": "random_orthogonal_inputs"},
+    ),
+    "lenet5": (
+        "^conv",
+        {"cosines": "dct_spatial", "rotation": "random_orthogonal_both"},
+    ),
+    "resnet8": (
+        "conv|shortcut",
+        {"cosines": "dct_spatial", "rotation": "random_orthogonal_both"},
+    ),
+}
+NAMES = (WEIGHTS, "cosines", "rotation")
+SPARSE = 5  # of the last levels, whose mean is compared
+EXPECTED = (
+    ("rotation", "weights are no worse than randomly rotated coefficients: at most 0"),
+    (
+        "cosines",
+        "open: 3x3 windows leave little room; of pixels, smooth, perhaps above",
+    ),
+)
+
+
+def config(network, basis, options):
+    """Returns the config of a run."""
+    found = files.default()
+    found.data_dir, found.model.name = options.data_dir, network
+    found.seeds = tuple(range(options.seeds))
+    found.logging.tensorboard = False
+    (_resnet if network == "resnet8" else _lenet)(found)
+    where, names = BASES[network]
+    if basis != WEIGHTS:
+        found.search.basis = ((where, names[basis]),)
+    found.train.steps = options.steps or found.train.steps
+    found.search.levels = options.levels or found.search.levels
+    found.search.rewind_to = min(found.search.rewind_to, found.train.steps - 1)
+    found.eval_every = found.train.steps
+    return _small(found) if options.smoke else found
+
+
+def _small(found):
+    """Returns a config that takes the same path in seconds."""
+    small = methods.shrunk(found)
+    if small.model.name == "resnet8":
+        small.model.options = {"blocks": (1,), "channels": (8,)}
+    return small
+
+
+def _lenet(found):
+    found.data.update(name="mnist", validation=5000)
+    found.train.update(steps=2000, batch_size=60)
+    found.optimizer.update(learning_rate=0.05, momentum=0.9)
+    found.search.update(rate=0.2, levels=14, scope="layer")
+    found.eval_batch = 1000
+
+
+def _resnet(found):
+    found.data.update(name="cifar10", validation=5000, crop=4, flip=True)
+    found.model.width = 0.5
+    found.train.update(steps=1200, batch_size=64)
+    found.optimizer.update(learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
+    found.schedule.update(name="cosine")
+    found.search.update(rate=0.35, levels=7, rewind_to=100)
+
+
+def expected():
+    """Returns what is expected, as Markdown."""
+    lines = [
+        "| test accuracy less that of weights, mean of the last levels | expected |"
+    ]
+    lines += ["|---|---|", *(f"| {name} | {text} |" for name, text in EXPECTED)]
+    return "\n".join(lines)
+
+
+def gain(rows, basis, level):
+    """Returns the test accuracy of a basis less that of weights, in points, by seed."""
+    pair = [_values(rows[name], level) for name in (basis, WEIGHTS)]
+    return [100 * (pair[0][seed] - pair[1][seed]) for seed in pair[1]]
+
+
+def _values(rows, level):
+    own = [row for row in rows if (row["level"], row["arm"]) == (level, "ticket")]
+    return {row["seed"]: row["test_accuracy"] for row in own}
+
+
+def findings(everything):
+    """Returns [(network, basis, spread of the gains at the last levels)], by seed."""
+    return [
+        (network, basis, results.spread(_last(rows, basis)))
+        for network, rows in everything.items()
+        for basis, _ in EXPECTED
+        if {basis, WEIGHTS} <= rows.keys()
+    ]
+
+
+def _last(rows, basis):
+    last = max(row["level"] for row in rows[WEIGHTS])
+    levels = range(max(1, last - SPARSE + 1), last + 1)
+    return np.mean([gain(rows, basis, n) for n in levels], axis=0)
+
+
+def table(everything, settings):
+    """Returns what was expected, what came out, and every level, as Markdown."""
+    lines = [settings, "", expected(), "", "| network | basis | came out, points | n |"]
+    lines += ["|---|---|---|---|"]
+    for network, basis, spread in findings(everything):
+        shown = results.shown(spread, "+.2f")
+        lines.append(f"| {network} | {basis} | {shown} | {spread.n} |")
+    for network, rows in everything.items():
+        lines += ["", f"## {network}", "", *_levels(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _levels(everything):
+    """Returns the lines of a network: a row a level, and what the bases cost."""
+    bases = list(everything)
+    names = " | ".join(f"{name}, test accuracy, %" for name in bases)
+    lines = [f"| level | kept, % | {names} | n |", "|---" * (len(bases) + 3) + "|"]
+    for level in sorted({row["level"] for row in everything[bases[0]]}):
+        cells, share, number = [], 0.0, 0
+        for rows in everything.values():
+            own = [row for row in rows if row["level"] == level]
+            spread = results.spread(100 * row["test_accuracy"] for row in own)
+            share, number = 100 * own[0]["kept"] / own[0]["prunable"], spread.n
+            cells.append(results.shown(spread))
+        lines.append(f"| {level} | {share:.2f} | {' | '.join(cells)} | {number} |")
+    return [*lines, "", *_costs(everything)]
+
+
+def _costs(everything):
+    """Returns the lines on what the last level of each basis keeps and costs."""
+    lines = ["| basis, last level | kept coefficients | numbers of the basis | kFLOPs "]
+    lines[0] += "of a pass, weights computed once | with the basis each pass | s |"
+    lines.append("|---|---|---|---|---|---|")
+    for name, rows in everything.items():
+        row = max(rows, key=lambda row: row["level"])
+        flops = [
+            row.get(f"flops_{kind}") for kind in ("materialised", "unmaterialised")
+        ]
+        cells = [f"{x / 1000:,.1f}" if x else "as sparse as the masks" for x in flops]
+        seconds = sum(row["seconds"] for row in rows)
+        lines.append(
+            f"| {name} | {row['kept']:,} | {row.get('basis_numbers', 0):,} | "
+            f"{' | '.join(cells)} | {seconds:,.0f} |"
+        )
+    return lines
+
+
+def figure(everything):
+    """Draws the test accuracy against the coefficients kept, a panel a network."""
+    drawn = Figure(figsize=(5.5 * len(everything), 4.5), layout="constrained")
+    panels = drawn.subplots(1, len(everything), squeeze=False)[0]
+    for axes, (network, by_basis) in zip(panels, everything.items(), strict=True):
+        for basis, rows in by_basis.items():
+            own = [row | {"share": row["kept"] / row["prunable"]} for row in rows]
+            groups = results.aggregate(own, "test_accuracy", ("share",))
+            x = [100 * share for (share,) in groups]
+            mean = [100 * spread.mean for spread in groups.values()]
+            std = [100 * spread.std for spread in groups.values()]
+            axes.errorbar(x, mean, std, marker="o", ms=3, capsize=2, lw=1, label=basis)
+        number = len({row["seed"] for row in rows})
+        axes.set_title(f"{network}, mean and deviation, n = {number}", fontsize=10)
+        axes_lib.kept_axis(axes)
+        axes.set_xlabel("coefficients kept, % of the prunable ones")
+        axes.set_ylabel("test accuracy, %")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    return drawn
+
+
+def run(options):
+    """Runs what is missing; returns {network: {basis: records}} and what was asked."""
+    everything, used = {}, {}
+    for network, basis in itertools.product(options.networks, options.bases):
+        found = config(network, basis, options)
+        rows = experiment.run(found, options.workdir / f"{network}-{basis}")
+        own = [row for row in rows if row["seed"] in found.seeds]
+        everything.setdefault(network, {})[basis] = own
+        used[network] = {"seeds": found.seeds, **found.train.to_dict()}
+    return everything, json.dumps(used, default=list)
+
+
+def main():
+    """Runs what is missing, and writes `alabdulmohsin2021.md` and `.png`."""
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--networks", nargs="+", choices=list(BASES), default=BASES)
+    parser.add_argument("--bases", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--seeds", type=int, default=3)
+    for name in ("steps", "levels"):
+        parser.add_argument(f"--{name}", type=int, default=0)
+    options = parser.parse_args()
+    command_line.prepare()
+    print(expected(), flush=True)
+    with command_line.plain_errors():
+        everything, used = run(options)
+        text = table(everything, f"Command: `{command_line.typed()}`; {used}.")
+        results.write(options.workdir / "alabdulmohsin2021.md", text)
+        drawn = options.workdir / "alabdulmohsin2021.png"
+        run_report.save(figure(everything), drawn)
+        print(text, f"figure: {drawn}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

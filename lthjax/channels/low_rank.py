@@ -1,0 +1,120 @@
+"""Layers in the basis of singular vectors as two thin ones, which compute the same."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from lthjax import models
+from lthjax.pruning import bases as bases_lib
+from lthjax.pruning import views as views_lib
+from lthjax.pruning.bases import Bases
+from lthjax.pruning.masks import Masks, Params
+
+FIRST, SECOND = "first", "second"  # of a layer's parameters, in place of "kernel"
+
+
+def split(
+    coefficients: Params,
+    masks: Masks,
+    bases: Bases,
+    arrays: Mapping[str, Any],
+    *,
+    views: views_lib.Views | None = None,
+) -> Params:
+    """Returns parameters with two thin kernels in place of one, where that is fewer.
+
+        kernel = first @ second,  [..., out] = [..., r] @ [r, out]
+
+    Args:
+      coefficients: The parameters.
+      masks: Of them, whole rows of what is in `svd_rows`.
+      bases: Of the leaves, by name.
+      arrays: Of the bases.
+      views: Which axes of the leaves are what.
+
+    Returns:
+      {"first", "second"} for a "kernel" that is thin and has fewer numbers so; plain
+      weights elsewhere.
+
+    Raises:
+      ValueError: As `bases.factorize`.
+    """
+    found = bases_lib.materialize(coefficients, masks, bases, arrays)
+    rows, kept = bases_lib.leaves(coefficients), bases_lib.leaves(masks)
+    for name, basis in bases.items():
+        place, _, leaf = name.rpartition("/")
+        if not basis.thin or leaf != "kernel":
+            continue
+        own = functools.reduce(lambda tree, part: tree[part], name.split("/"), arrays)
+        view = views_lib.one(name, rows[name].shape, views)
+        pair = bases_lib.factorize(rows[name], kept[name], own, view)
+        if sum(kernel.size for kernel in pair) < rows[name].size:
+            found = _replaced(found, place.split("/"), pair)
+    return found
+
+
+def _replaced(tree, path, pair):
+    """Returns a tree of dicts with the kernel at a path replaced by two."""
+    if not path:
+        rest = {name: leaf for name, leaf in tree.items() if name != "kernel"}
+        return {**rest, FIRST: pair[0], SECOND: pair[1]}
+    head, *more = path
+    return {**tree, head: _replaced(tree[head], more, pair)}
+
+
+def apply(
+    model: nn.Module, params: Params, model_state: dict, images: jax.Array, **mode: bool
+) -> tuple[jax.Array, dict]:
+    """Returns what `models.apply` does, of parameters that `split` has made.
+
+    Args:
+      model: The network, whose thin layers are flax's `Dense` and `Conv`.
+      params: The parameters.
+      model_state: The other collections of variables.
+      images: [batch, ...].
+      **mode: `train`, as for `models.apply`.
+
+    Raises:
+      ValueError: A layer of two kernels is of another kind, or has groups of channels.
+    """
+
+    def thin(next_fn, args, kwargs, context):
+        module = context.module
+        own = _at(params, module.path) if context.method_name == "__call__" else {}
+        if FIRST not in own:
+            return next_fn(*args, **kwargs)
+        return _two(module, own, *args)
+
+    with nn.intercept_methods(thin):
+        return models.apply(model, params, model_state, images, **mode)
+
+
+def _at(params, path):
+    """Returns the parameters of a module, {} of one that has none."""
+    for part in path:
+        params = params.get(part, {})
+    return params
+
+
+def _two(module, own, x):
+    """Returns the result of a layer whose kernel is two."""
+    if not isinstance(module, nn.Dense | nn.Conv) or _grouped(module):
+        raise ValueError(
+            "two thin layers are made of a flax Dense or Conv without groups of "
+            f"channels, got {'/'.join(module.path)} = {type(module).__name__}"
+        )
+    rank = own[FIRST].shape[-1]
+    first = module.clone(features=rank, use_bias=False, parent=None, name=None)
+    inner = first.apply({"params": {"kernel": own[FIRST]}}, x)
+    outer = inner @ own[SECOND].astype(inner.dtype)
+    if "bias" not in own:
+        return outer
+    bias = own["bias"].astype(outer.dtype)
+    return outer + bias.reshape((1,) * (outer.ndim - 1) + bias.shape)
+
+
+def _grouped(module):
+    return getattr(module, "feature_group_count", 1) > 1

@@ -1,0 +1,79 @@
+"""Two thin layers compute what one did, and are made where they are fewer numbers."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from lthjax import models
+from lthjax.channels import low_rank
+from lthjax.pruning import bases, patterns, scores
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.basis_names import BASES
+
+
+class Net(nn.Module):
+    """A strided convolution, a norm and two dense layers."""
+
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns 3 logits."""
+        conv = nn.Conv(
+            8,
+            (3, 3),
+            strides=2,
+            padding=1,
+            name="conv",
+            feature_group_count=self.groups,
+        )
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(conv(images))
+        x = nn.relu(x).reshape(len(x), -1)
+        return nn.Dense(3, name="head")(nn.relu(nn.Dense(12, name="dense")(x)))
+
+
+def drawn(model, kept, names=("conv/kernel", "dense/kernel")):
+    images = jax.random.normal(jax.random.key(0), (2, 6, 6, 4))
+    params, state = models.initialise(model, jax.random.key(1), images)
+    rules = [(name, BASES["svd_rows"]) for name in names]
+    found = bases.choose(params, rules, prunable=names, image_shape=(6, 6, 4))
+    arrays = bases.init(jax.random.key(2), params, found, params)
+    z = bases.to_basis(params, found, arrays)
+    excluded = [n for n in ("conv", "dense", "head") if f"{n}/kernel" not in names]
+    masks = masks_lib.full(params, excluded)
+    masks = patterns.channels(masks, scores.energy(z, masks), kept=kept)
+    return images, state, z, (masks, found, arrays)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_two_thin_layers_compute_what_one_did(train):
+    model = Net()
+    images, state, z, rest = drawn(model, 9)
+    thin, plain = low_rank.split(z, *rest), bases.materialize(z, *rest)
+    assert {"first", "second", "bias"} == thin["dense"].keys()
+    assert thin["conv"].keys() == {"first", "second", "bias"}
+    sizes = [sum(w.size for w in jax.tree.leaves(tree)) for tree in (thin, plain)]
+    assert sizes[0] < sizes[1]
+    one, other = (
+        fn(model, params, state, images, train=train)
+        for fn, params in ((low_rank.apply, thin), (models.apply, plain))
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, other
+    )
+
+
+def test_a_kernel_of_too_many_rows_stays_one():
+    _, _, z, rest = drawn(Net(), 20)
+    thin, plain = low_rank.split(z, *rest), bases.materialize(z, *rest)
+    assert jax.tree.structure(thin) == jax.tree.structure(plain)
+    jax.tree.map(np.testing.assert_array_equal, thin, plain)
+
+
+def test_groups_of_channels_are_refused():
+    model = Net(groups=4)
+    images, state, z, rest = drawn(model, 2, ("conv/kernel",))
+    thin = low_rank.split(z, *rest)
+    with pytest.raises(ValueError, match="without groups of channels, got conv = Conv"):
+        low_rank.apply(model, thin, state, images, train=False)
