@@ -102,7 +102,7 @@ def config(options, *, epochs: int, seeds: int):
         found = methods.shrunk(found)
         found.seeds = (0,)
         found.retraining.arms = ("smoothing",)  # the others take long to compile
-        found.model.options = {"blocks": (1,), "channels": (4,)}
+        found.model.options = {"blocks": (), "channels": (4,)}
     return found
 
 

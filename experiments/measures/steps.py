@@ -42,7 +42,7 @@ ADAM = {"name": "adam", "learning_rate": 1.2e-3}
 SLOW = {"name": "adam", "learning_rate": 3e-4}
 SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
 FLAT, NARROW = {"hidden": (30, 10)}, {"channels": (4,), "hidden": (8, 8)}
-SHORT = {"channels": (4,), "blocks": (1,)}
+SHORT = {"channels": (4,), "blocks": ()}
 NETWORKS = {
     "lenet": Network("mnist", "lenet_300_100", 60, ADAM, 1.1, FLAT),
     "conv4": Network("cifar10", "conv4", 60, SLOW, 1.03, NARROW),

@@ -55,8 +55,8 @@ class Chip(NamedTuple):
 # TPUs: memory, peak and bandwidth as https://cloud.google.com/tpu/docs/v5e, v5p and v6e
 # have them (memory in GiB: v5p 95, of which the compiler gives programs a little less).
 # The clock follows from the peak: units of a chip times side^2 times 2 operations a
-# cycle; 4 units of 128 in v5e, 8 in v5p's two cores, 4 of 256 in v6e (Google's pages say
-# 4 or 2 of v6e; with 2 of them its clock would be 3.5 GHz).
+# cycle; 4 units of 128 in v5e, 8 in v5p's two cores, 4 of 256 in v6e (Google's pages
+# say 4 or 2 of v6e; with 2 of them its clock would be 3.5 GHz).
 # GPUs: NVIDIA's data sheets of H100 SXM, H200 SXM and A100 SXM 80 GB, without sparsity,
 # at their highest clock; spec as their CUDA device properties have it.
 _HOPPER = (132, 50 * 2**20, 228 * 2**10, 227 * 2**10, 9)
