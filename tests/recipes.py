@@ -21,4 +21,4 @@ TWEAKS |= {"retraining.neurons.end": 0.5, "retraining.skips.end": 0.5}
 TWEAKS |= {"retraining.rescaling.iterations": 2}
 SYNFLOW = {"search.method": "at_init", "search.score": "synflow"}
 ALL = METHODS | {"cropped": CONV, "tweaks": CONV | TWEAKS, "synflow": SYNFLOW}
-ALL |= {"controls": {"controls": tiny.ALL}}
+ALL |= {"controls": {"controls": tiny.ALL}, "streamed": {"data.stream": True}}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import jaxprs_in_params
 
 from lthjax.data import batches, in_memory
 
@@ -113,6 +114,31 @@ def test_what_is_due_at_a_step_stays_one_branch_for_a_whole_population():
     args = jax.random.split(KEY, 3), jnp.zeros(3, jnp.int32), 5
     assert "cond[" in str(jax.make_jaxpr(population)(*args))
     np.testing.assert_array_equal(population(*args), [3, 3, 3])
+
+
+def sorts(jaxpr, loops=0):
+    """Yields in how many loops each sort of a program lies."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "sort":
+            yield loops
+        inside = loops + (eqn.primitive.name in ("while", "scan"))
+        for inner in jaxprs_in_params(eqn.params):
+            yield from sorts(inner, inside)
+
+
+@pytest.mark.parametrize("over", [jax.vmap, lambda f: lambda *x: lax.map(f, *x)])
+def test_an_order_is_drawn_once_an_epoch_and_once_a_call(over):
+    def run(key):
+        log = empty(4 * STEPS)
+        return batches.over_steps(
+            key, record, log, size=SIZE, batch_size=BATCH, start=0, stop=4 * STEPS
+        )
+
+    alone = list(sorts(jax.make_jaxpr(run)(KEY).jaxpr))
+    assert alone == [0, 1]  # before the loop over epochs, and in it: not in its steps
+    found = list(sorts(jax.make_jaxpr(over(run))(jax.random.split(KEY, 3)).jaxpr))
+    assert len(found) == 2
+    assert found[1] - found[0] == 1
 
 
 def test_taking_a_batch_on_the_device_is_indexing():
