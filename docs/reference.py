@@ -27,7 +27,7 @@ RESULTS = ROOT / "experiments" / "results"
 MARKS = ("lthjax/moved.py -->\n", "<!-- end -->")  # around the table of the changelog
 PROJECT = {"PAPERS.md": "papers", "CHANGELOG.md": "changelog"}
 PROJECT |= {"CONTRIBUTING.md": "contributing"}
-COMMANDS = ("__main__", "main", "sweep", "report", "export", "bound")
+COMMANDS = ("__main__", "main", "sweep", "report", "compare", "export", "bound")
 
 
 def write(folder: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
     lthjax run CONFIG --workdir=W [--config.a.b=value]   train, prune, rewind, retrain
     lthjax plan CONFIG                                   what a run would do; how long
     lthjax report W [W ...]                              its table and figures again
+    lthjax compare W V [...] [--page=compare.html]       runs beside each other
     lthjax sweep CONFIG --workdir=W --grid key=a,b       a grid of runs
     lthjax export W ...                                  a ticket as one file
     lthjax bound ...                                     how much pre-training is enough
@@ -27,6 +28,7 @@ MODULES = {
     "run": ("main", ()),
     "plan": ("main", ("--dry_run",)),
     "report": ("report", ()),
+    "compare": ("compare", ()),
     "sweep": ("sweep", ()),
     "export": ("export", ()),
     "bound": ("bound", ()),

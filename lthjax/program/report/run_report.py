@@ -1,11 +1,9 @@
 """Records become a table and figures."""
 
-import argparse
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 import rich.console
@@ -13,7 +11,6 @@ import rich.table
 from matplotlib.figure import Figure
 
 from lthjax.devices import processes
-from lthjax.program import command_line
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
 from lthjax.program.report.axes import save as save
@@ -261,58 +258,3 @@ def show(root: str | os.PathLike, rows: list[dict]) -> None:
     if gains.gains(rows, found):
         console.print(gains.table(rows, found))
     console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draws and prints the report of each workdir; what is wrong is said at the end."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("workdir", nargs="+", type=pathlib.Path)
-    processes.print_utf8()
-    command_line.leave_accelerators()
-    found = [_again(root) for root in parser.parse_args(arguments).workdir]
-    if any(found):
-        sys.exit("\n".join(f"error: {text}" for text in found if text))
-
-
-def _again(root):
-    """Draws and prints a run's report; returns what went wrong, if anything did."""
-    failed = ""
-    try:
-        rows = write(root)
-    except ValueError as error:
-        return str(error)
-    except OSError as error:
-        rows = _readable(root)
-        failed = (
-            f"a workdir must be readable, and writable for its figures, got {root} "
-            f"({error})"
-        )
-    if rows:
-        results.warn_of_lacking(root, rows)
-        show(root, rows)
-    return failed or ("" if rows else _without_records(root))
-
-
-def _readable(root):
-    try:
-        return results.read(root / results.RESULTS)
-    except OSError:
-        return []
-
-
-def _without_records(root):
-    return (
-        f"a workdir must hold the records of a run, got {root} without a whole line of "
-        f"{results.RESULTS}{_meant(root)}"
-    )
-
-
-def _meant(root):
-    """Returns which folders near by hold records, or when there will be some."""
-    near = {path.parent for path in root.glob(f"*/{results.RESULTS}")}
-    near |= {path.parent for path in root.parent.glob(f"*/{results.RESULTS}")}
-    names = ", ".join(str(path) for path in sorted(near)[:5])
-    if names:
-        return f"; near it there are records in {names}"
-    return "; the first is written when a level has been trained"

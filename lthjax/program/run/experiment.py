@@ -25,7 +25,7 @@ from lthjax.program.build import retraining as arms
 from lthjax.program.build.parts import Parts, key
 from lthjax.program.build.source import load as load
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import page, run_report
 from lthjax.program.report.studies import study
 from lthjax.program.run import check, missing
 from lthjax.program.run import population as population_lib
@@ -187,8 +187,8 @@ def _reported(root):
     try:
         yield
     finally:
-        if not run_report.current(root):
-            run_report.write(root)
+        if not run_report.current(root) and run_report.write(root):
+            page.write(root)
 
 
 def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:

@@ -10,7 +10,7 @@ import rich.console
 from PIL import Image
 from rows import NAMES, ROWS, record
 
-from lthjax.program.report import run_report
+from lthjax.program.report import command, run_report
 from lthjax.program.workdir import results
 
 
@@ -124,7 +124,7 @@ def test_names_and_paths_are_shown_as_they_are(tmp_path, capsys):
     rows = [{**row, "layers": names} for row in ROWS[:-1]]
     rows += [{**ROWS[-1], "layers": names, "arm": r"[a]$\frac{$"}]
     results.append(root / results.RESULTS, rows)
-    run_report.main([str(root)])
+    command.main([str(root)])
     printed = capsys.readouterr().out
     assert f"figure: {root / run_report.CURVE}" in printed
     assert r"[a]$\frac{$" in printed and "[red]a:smile:\n" in printed.replace(" ", "")
@@ -133,7 +133,7 @@ def test_names_and_paths_are_shown_as_they_are(tmp_path, capsys):
 
 def test_a_folder_without_records_is_an_error(tmp_path):
     with pytest.raises(SystemExit, match="^error: .* must hold the records .*nowhere"):
-        run_report.main([str(tmp_path / "nowhere")])
+        command.main([str(tmp_path / "nowhere")])
     assert not list(tmp_path.iterdir())
 
 
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_written_to_has_a_table_all_the_same(
 
     monkeypatch.setattr(run_report, "save", refuse)
     with pytest.raises(SystemExit, match="writable for its figures, got .* denied"):
-        run_report.main([str(root)])
+        command.main([str(root)])
     assert "90.50 ± 0.71" in capsys.readouterr().out
 
 

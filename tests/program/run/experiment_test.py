@@ -118,6 +118,7 @@ def test_a_finished_run_leaves_nothing_half_written(full):
     assert names == {
         *("config.json", "results.jsonl", "curves.jsonl", "results.csv", "curve.png"),
         *("layers.png", "tickets", "search", "tensorboard", "classes.json", "run.json"),
+        "report.html",
     }
     # Classes in turn: 48 images less 16, and 16 each for validation and test.
     counted = json.loads((root / "classes.json").read_text())

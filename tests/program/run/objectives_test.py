@@ -11,7 +11,7 @@ import pytest
 import tiny
 from paths import ROOT
 
-from lthjax.program.report import run_report
+from lthjax.program.report import command, run_report
 from lthjax.program.report.studies import study
 from lthjax.program.run import check, dry_run, experiment
 from lthjax.program.sweep import table as sweep_table
@@ -137,7 +137,7 @@ def test_figures_and_tables_are_of_the_measure(whole, capsys):
     (axes,) = run_report.curve(rows, measures=found).axes
     labels = {"near": "test near, %", "perplexity": "test perplexity"}
     assert axes.get_ylabel() == labels[found.shown]
-    run_report.main([str(root)])
+    command.main([str(root)])
     printed = capsys.readouterr().out
     assert f"test {found.shown}" in printed and "accuracy" not in printed
     assert (root / run_report.CURVE).exists() and (root / run_report.LAYERS).exists()

@@ -1,0 +1,236 @@
+"""The report of one run, or of several beside each other, as one file for a browser."""
+
+import datetime
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from lthjax.program.config import defaults, validate
+from lthjax.program.report import gains, page_figures
+from lthjax.program.workdir import measures as measures_lib
+from lthjax.program.workdir import origin, results
+from lthjax.program.workdir.measures import Measures
+
+PAGE = "report.html"
+TEMPLATE = pathlib.Path(__file__).with_name("page.html.j2")
+CLASSES = "classes.json"
+# Text stays text, and the same run gives the same file.
+SVG = {"svg.fonttype": "none", "svg.hashsalt": "lthjax"}
+FILES = (results.RESULTS, "results.csv", results.CURVES, "config.json", "tickets")
+
+
+class Run(NamedTuple):
+    """What a page shows of a run.
+
+    Attributes:
+      root: Its workdir.
+      rows: Its records.
+      curves: Its learning curves.
+      measures: What both are of.
+      config: Its config, as JSON has it; {} where none is whole.
+    """
+
+    root: pathlib.Path
+    rows: list[dict]
+    curves: list[dict]
+    measures: Measures
+    config: dict
+
+
+def read(root: str | pathlib.Path) -> Run:
+    """Returns what there is of a run.
+
+    Args:
+      root: Its workdir.
+
+    Raises:
+      ValueError: There is no record in it, or what it measures is not known.
+    """
+    root = pathlib.Path(root)
+    rows = results.read(root / results.RESULTS)
+    if not rows:
+        raise ValueError(
+            f"a workdir must hold the records of a run, got {root} without a whole "
+            f"line of {results.RESULTS}"
+        )
+    curves = root / results.CURVES
+    return Run(
+        root,
+        rows,
+        results.read(curves) if curves.exists() else [],
+        measures_lib.read(root),
+        origin.config(root) or {},
+    )
+
+
+def write(root: str | pathlib.Path) -> pathlib.Path:
+    """Writes `report.html` into a workdir, whole or not at all, and returns its path.
+
+    Args:
+      root: The workdir.
+
+    Raises:
+      ValueError: As `read`.
+    """
+    path = pathlib.Path(root) / PAGE
+    results.write(path, of([read(root)]))
+    return path
+
+
+def of(runs: Sequence[Run]) -> str:
+    """Returns a page on runs: what they were, what came out, and figures.
+
+    Args:
+      runs: One, or several to be compared.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    names = short([run.root for run in runs])
+    shown = [_shown(run, name) for run, name in zip(runs, names, strict=True)]
+    together = page_figures.together(dict(zip(names, runs, strict=True)))
+    return template.render(
+        title=" beside ".join(names),
+        runs=shown,
+        together=[(title, svg(figure)) for title, figure in together],
+        written=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+    )
+
+
+def short(roots: Sequence[pathlib.Path]) -> list[str]:
+    """Returns a name of each folder that tells it from the others.
+
+    That is its last part, or as many of the last ones as make them different.
+    """
+    parts = [path.absolute().parts for path in roots]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def svg(figure: Figure) -> str:
+    """Returns a figure as an element of HTML."""
+    text = io.StringIO()
+    with rc_context(SVG):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    found = text.getvalue()
+    return found[found.index("<svg") :]
+
+
+def differences(config: dict) -> list[tuple[str, str, str]]:
+    """Returns [(key, value, default)] of what a config has otherwise than by default.
+
+    Args:
+      config: As JSON has it.
+    """
+    known = _flat(json.loads(defaults.default().to_json()))
+    own = _flat(config)
+    return [
+        (key, json.dumps(value), json.dumps(known[key]) if key in known else "")
+        for key, value in sorted(own.items())
+        if key not in known or value != known[key]
+    ]
+
+
+def _flat(tree, prefix=""):
+    """Returns {dotted key: value}; the options of a user's own are one value."""
+    found = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value and name not in validate.OPTIONS:
+            found |= _flat(value, f"{name}.")
+        else:
+            found[name] = value
+    return found
+
+
+def warnings(run: Run) -> list[str]:
+    """Returns sentences on what makes a run doubtful: layers gone, classes missing."""
+    found = []
+    for row in run.rows:
+        if row.get("collapsed"):
+            layers = ", ".join(row["collapsed"])
+            where = f"level {row['level']}, {row['arm']}, seed {row['seed']}"
+            found.append(f"{where}: no weight is left in {layers}")
+    try:
+        counted = json.loads((run.root / CLASSES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return found
+    splits = ((k, v) for k, v in counted.items() if k != "majority")
+    for split, counts in splits:
+        missing = [str(i) for i, n in enumerate(_numbers(counts)) if not n]
+        if missing:
+            found.append(
+                f"the {split} split has no image of class {', '.join(missing)}"
+            )
+    return found
+
+
+def _numbers(counts):
+    values = counts.values() if isinstance(counts, dict) else counts
+    return [n for n in values if isinstance(n, int)] if values else []
+
+
+def _shown(run, name):
+    """Returns what the template reads of a run."""
+    return {
+        "name": name,
+        "root": str(run.root.absolute()),
+        "differences": differences(run.config),
+        "measure": run.measures.label,
+        "rows": _table(run),
+        "numbers": _facts(run),
+        "warnings": warnings(run),
+        "files": [name for name in FILES if (run.root / name).exists()],
+        "figures": [(title, svg(f)) for title, f in page_figures.of(run)],
+    }
+
+
+def _facts(run):
+    """Returns [(what, value)] about a run as a whole."""
+    rows = run.rows
+    seconds = sum(row.get("seconds", 0) for row in rows)
+    return [
+        ("records", f"{len(rows)}"),
+        ("levels", f"{len({row['level'] for row in rows})}"),
+        ("seeds", ", ".join(str(s) for s in sorted({row["seed"] for row in rows}))),
+        ("prunable weights", f"{rows[0]['prunable']:,}"),
+        ("time in training", str(datetime.timedelta(seconds=round(seconds)))),
+    ]
+
+
+def _table(run):
+    """Returns a dict for each level and arm: mean, 95 % interval, n."""
+    groups: dict[tuple, list] = {}
+    for row in run.rows:
+        groups.setdefault((row["level"], row["arm"]), []).append(row)
+    measures, found = run.measures, []
+    for (level, arm), own in sorted(groups.items()):
+        spread = gains.interval([measures.scale * r[measures.value] for r in own])
+        kept = results.spread(100 * (1 - r["sparsity"]) for r in own).mean
+        found.append(
+            {
+                "level": level,
+                "arm": arm if level else "dense",
+                "kept": f"{results.spread(r['kept'] for r in own).mean:,.0f}",
+                "share": f"{kept:.2f}",
+                "value": f"{spread.mean:{measures.form}}",
+                "half": f"{spread.half:{measures.form}}" if spread.n > 1 else "",
+                "n": spread.n,
+            }
+        )
+    return found
+
+
+def figures(run: Run) -> list[tuple[str, Any]]:
+    """Returns [(title, figure)] of a run, as its page has them."""
+    return list(page_figures.of(run))

@@ -1,0 +1,138 @@
+"""The figures of a report's page: each of a run, or of several beside each other."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import gains, run_report
+from lthjax.program.report.palette import OTHERS, colours
+from lthjax.program.workdir import results
+
+MARKERS = "osv^Dp*XP<>"
+TICKET = "ticket"
+DPI = 100
+
+
+def of(run: Any) -> Iterator[tuple[str, Figure]]:
+    """Yields (title, figure) of one run.
+
+    Args:
+      run: A `page.Run`.
+    """
+    rows, measures = run.rows, run.measures
+    share = run_report.majority(run.root)
+    yield measures.title, run_report.curve(rows, majority=share, measures=measures)
+    if any(row["level"] for row in rows):
+        yield "less the dense network", against_dense(rows, measures)
+    if any(curve["arm"] == TICKET for curve in run.curves):
+        yield "learning curves of tickets", learning(run.curves, measures)
+    if gains.gains(rows, measures):
+        yield "gain of retraining", gains.figure(rows, measures)
+    if any(row["arm"] == TICKET for row in rows):
+        yield "kept by layer", run_report.layers(rows)
+
+
+def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """Yields (title, figure) of several runs in one, the tickets of each.
+
+    Args:
+      runs: {name: `page.Run`}; of one run nothing is yielded, nor of runs that measure
+        different things.
+    """
+    measures = {run.measures.value: run.measures for run in runs.values()}
+    if len(runs) < 2 or len(measures) > 1:
+        return
+    (own,) = measures.values()
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    shades = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", *OTHERS]
+    for i, (name, run) in enumerate(runs.items()):
+        tickets = [r for r in run.rows if r["arm"] == TICKET or not r["level"]]
+        style = {"marker": MARKERS[i % len(MARKERS)], "color": shades[i % len(shades)]}
+        axes_lib.line(
+            axes,
+            [{**r, "share": 1 - r["sparsity"]} for r in tickets],
+            own.value,
+            by="share",
+            scale=own.scale,
+            label=axes_lib.plain(name),
+            **style,
+        )
+    axes_lib.kept_axis(axes)
+    axes.set_ylabel(axes_lib.plain(own.label))
+    axes.set_title("tickets, mean and standard deviation", fontsize=10)
+    axes.legend()
+    yield f"{own.title} of all", figure
+
+
+def against_dense(rows: list[dict], measures: Any) -> Figure:
+    """Draws a measure of each arm less that of the dense network of the same seed.
+
+    Args:
+      rows: Records.
+      measures: What they are of.
+    """
+    value, scale = measures.value, measures.scale
+    dense = {row["seed"]: row[value] for row in rows if not row["level"]}
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    own = [row for row in rows if row["level"] and row["seed"] in dense]
+    for i, (arm, colour) in enumerate(colours(r["arm"] for r in own).items()):
+        groups = axes_lib.by_level([r for r in own if r["arm"] == arm])
+        found = [
+            gains.interval([scale * (r[value] - dense[r["seed"]]) for r in group])
+            for _, group in groups
+        ]
+        kept = [100 * np.mean([1 - r["sparsity"] for r in g]) for _, g in groups]
+        half = np.nan_to_num([one.half for one in found])
+        style = {"marker": MARKERS[i % len(MARKERS)], "ms": 4, "capsize": 2, "lw": 1.5}
+        mean = [one.mean for one in found]
+        label = axes_lib.plain(arm)
+        axes.errorbar(kept, mean, half, color=colour, label=label, **style)
+    axes.axhline(0, color="0.5", ls="--", lw=1)
+    axes_lib.kept_axis(axes)
+    unit = ", points" if scale == 100 else ""
+    axes.set_ylabel(axes_lib.plain(f"{measures.title} less dense{unit}"))
+    n = len(dense)
+    said = "paired by seed, 95 % interval" if n > 1 else "one seed"
+    axes.set_title(f"{said}, n = {n}", fontsize=10)
+    axes.legend()
+    return figure
+
+
+def learning(curves: list[dict], measures: Any) -> Figure:
+    """Draws the learning curves of tickets, a line a level: the mean over seeds.
+
+    Args:
+      curves: As `curves.jsonl` has them.
+      measures: What they are of.
+    """
+    own = [curve for curve in curves if curve["arm"] == TICKET]
+    levels = sorted({curve["level"] for curve in own})
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(levels)))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for level, shade in zip(levels, shades, strict=True):
+        points = _by_step([c for c in own if c["level"] == level], measures.value)
+        mean = [measures.scale * results.spread(points[s]).mean for s in points]
+        label = f"level {level}" if level else "dense"
+        axes.plot(list(points), mean, color=shade, lw=1.3, label=label)
+    axes.set_xlabel("step")
+    axes.set_ylabel(axes_lib.plain(measures.label))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+    return figure
+
+
+def _by_step(curves, value):
+    """Returns {step: the values of all curves there}, in the order of steps."""
+    points: dict[int, list] = {}
+    pairs = (zip(c["step"], c[value], strict=True) for c in curves)
+    for step, found in itertools.chain.from_iterable(pairs):
+        points.setdefault(step, []).append(found)
+    return dict(sorted(points.items()))

@@ -1,0 +1,158 @@
+"""One file for a browser: what a run was, what came out, and several runs in one."""
+
+import html.parser
+import re
+import time
+
+import pytest
+from rows import NAMES, ROWS, record
+
+from lthjax import compare, report
+from lthjax.program.config import files
+from lthjax.program.report import page, page_figures
+from lthjax.program.workdir import origin, results
+from lthjax.program.workdir.measures import ACCURACY
+
+CURVES = [
+    {
+        "level": row["level"],
+        "seed": row["seed"],
+        "arm": row["arm"],
+        "start": 0,
+        "step": [10, 20],
+        "test_accuracy": [0.4, row["test_accuracy"]],
+    }
+    for row in ROWS
+]
+
+
+def workdir(root, rows=ROWS):
+    root.mkdir(parents=True)
+    results.append(root / results.RESULTS, rows)
+    results.append(root / results.CURVES, CURVES, results.KEYS[results.CURVES])
+    config = files.default()
+    config.data.validation = 297
+    config.search.exclude = ("<b>",)
+    results.write(root / origin.CONFIG, files.to_json(config))
+    return root
+
+
+class Whole(html.parser.HTMLParser):
+    """Checks that what is opened is closed, and lists the cells of tables."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.cells, self.count = [], [], {}
+
+    def handle_starttag(self, tag, attrs):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.count[tag] = self.count.get(tag, 0) + 1
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "td":
+            self.cells.append(data)
+
+
+def parsed(text):
+    found = Whole()
+    found.feed(text)
+    assert found.open == []
+    return found
+
+
+def test_a_page_has_every_level_and_arm_and_what_the_config_has_otherwise(tmp_path):
+    path = page.write(workdir(tmp_path / "a <i>run</i> & more"))
+    text = path.read_text(encoding="utf-8")
+    found = parsed(text)
+    assert found.count["svg"] == found.count["figcaption"] == 4
+    cells = " ".join(found.cells)
+    assert "0 dense 1,000 100.00 90.50 6.35 2" in cells  # t(1, 97.5 %) = 12.7
+    assert "1 random 800 80.00 50.00 0.00 2" in cells
+    assert "data.validation 297 0" in cells
+    assert 'search.exclude ["<b>"] []' in cells
+    assert "a <i>run" not in text  # names open no elements
+    assert "a &lt;i&gt;run&lt;/i&gt; &amp; more" in text
+    assert not re.search(r"""(src|href)=["']?https?:""", text)  # no network is needed
+    assert len(text) < 3e6
+
+
+def test_what_makes_a_run_doubtful_comes_first(tmp_path):
+    collapsed = {**record(3, 0), "collapsed": [NAMES[0]]}
+    root = workdir(tmp_path / "run", [*ROWS, collapsed])
+    results.write(
+        root / page.CLASSES, '{"train": [3, 0, 5], "majority": {"test": 0.1}}'
+    )
+    assert page.warnings(page.read(root)) == [
+        f"level 3, ticket, seed 0: no weight is left in {NAMES[0]}",
+        "the train split has no image of class 1",
+    ]
+
+
+def test_the_report_command_writes_the_page_too(tmp_path, capsys):
+    root = workdir(tmp_path / "run")
+    report.main([str(root)])
+    assert f"page: {root / page.PAGE}" in capsys.readouterr().out
+    parsed((root / page.PAGE).read_text(encoding="utf-8"))
+
+
+def test_runs_are_compared_in_one_page(tmp_path, capsys):
+    roots = [workdir(tmp_path / name / "run") for name in ("a", "b")]
+    out = tmp_path / "both.html"
+    compare.main([*map(str, roots), f"--page={out}"])
+    assert f"page: {out}" in capsys.readouterr().out
+    found = parsed(out.read_text(encoding="utf-8"))
+    assert found.count["svg"] == 2 * 4 + 1
+    assert found.count["section"] == 2
+    assert "a/run beside b/run" in out.read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    root = workdir(tmp_path / "run")
+    with pytest.raises(SystemExit):  # of argparse, which says why
+        compare.main([str(root), str(root)])
+    with pytest.raises(SystemExit, match="must hold the records of a run, got"):
+        compare.main([str(root), str(tmp_path / "none")])
+    run = page.read(root)
+    other = run._replace(measures=ACCURACY._replace(shown="loss"))
+    assert list(page_figures.together({"a": run, "b": other})) == []
+
+
+def test_a_measure_less_the_dense_one_is_paired_by_seed():
+    (axes,) = page_figures.against_dense(ROWS, ACCURACY).axes
+    lines = {c.get_label(): c for c in axes.containers}
+    x, y = lines["ticket"].lines[0].get_data()
+    assert [round(value) for value in x] == [80, 64]
+    assert [round(value, 6) for value in y] == [0, 0]
+    _, y = lines["random"].lines[0].get_data()
+    assert [round(value, 6) for value in y] == [-40.5, -40.5]
+
+
+def test_a_learning_curve_is_the_mean_of_its_level():
+    (axes,) = page_figures.learning(CURVES, ACCURACY).axes
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["dense", "level 1", "level 2"]
+    assert axes.lines[0].get_ydata() == pytest.approx([40, 90.5])
+
+
+@pytest.mark.slow
+def test_a_page_of_three_seeds_nine_levels_and_four_arms_takes_five_seconds(tmp_path):
+    arms = ("ticket", "reinit", "shuffle", "random")
+    rows = [
+        record(level, seed, arm, 0.9)
+        for level in range(9)
+        for seed in range(3)
+        for arm in arms[: None if level else 1]
+    ]
+    root = workdir(tmp_path / "run", rows)
+    page.write(root)  # fonts are looked up once
+    began = time.process_time()
+    path = page.write(root)
+    assert time.process_time() - began <= 5
+    assert path.stat().st_size < 3e6
