@@ -24,6 +24,7 @@ from lthjax.program import progress
 from lthjax.program.report import axes
 from lthjax.program.report.studies import (
     barrier,
+    correlation,
     densities,
     flops,
     overlap,
@@ -267,4 +268,5 @@ STUDIES = {
     "flops": Study(flops.jobs, flops.draw),
     "signs": Study(signs.jobs, signs.draw, needs_trained=True),
     "barrier": Study(barrier.jobs, barrier.draw, needs_trained=True),
+    "correlation": Study(correlation.jobs, correlation.draw, needs_trained=True),
 }
