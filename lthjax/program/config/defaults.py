@@ -9,7 +9,7 @@ def default() -> ConfigDict:
         {
             "objective": "classification",  # regression, next_token, or your own
             "seeds": (0,),  # each a chain of tickets; they train as one population
-            "controls": (),  # reinit, shuffle, random, shuffle_reinit: other arms
+            "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
             "data": {
                 "name": "digits",  # a set, or "package.module:function"

@@ -22,7 +22,7 @@ from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir import origin, results
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
-ARMS = ("ticket", "reinit", "shuffle", "random")
+ARMS = ("ticket", "init", "reinit", "trained", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
 CLASSES = "classes.json"  # images of each class, and the share of the largest
