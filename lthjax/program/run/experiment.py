@@ -27,7 +27,7 @@ from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.report.studies import study
-from lthjax.program.run import check, missing, starts
+from lthjax.program.run import check, missing, neighbours, starts
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import recording as records
 from lthjax.program.run import search_progress as chains
@@ -120,6 +120,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         _check_left(this)
         if options.studies:
             network = _studied(parts, found, chunk)
+            network = network._replace(**_neighbours(config, root))
             study.write(root, options.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
@@ -181,6 +182,12 @@ def _studied(parts, found, chunk):
     shapes = jax.eval_shape(parts.init_fn, jax.random.key(0))
     given = parts.apply_fn, parts.data.prepare, shapes, found
     return study.network(*given, chunk=chunk, objective=parts.objective)
+
+
+def _neighbours(config, root):
+    """Returns what studies need to know to train the dense network at other rates."""
+    dense_at = functools.partial(neighbours.records, run, config, root)
+    return {"rate": config.optimizer.learning_rate, "dense_at": dense_at}
 
 
 @contextlib.contextmanager

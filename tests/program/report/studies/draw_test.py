@@ -9,6 +9,7 @@ from lthjax.program.report.studies import (
     correlation,
     densities,
     flops,
+    learning_rate,
     overlap,
     signs,
 )
@@ -45,6 +46,17 @@ POINTS = {"overlap": {"0.1": 0.7}, "overlap_all": {"0.1": 0.8}, "distance": 0.3}
 CORRELATION = dict.fromkeys(correlation.PAIRS, POINTS)
 SIGNS = {"agreement": 0.9, "layers": dict.fromkeys(LAYERS, 0.8)}
 
+
+def rates(seeds=(0, 1)):
+    """Rows of three learning rates, of which the highest diverged."""
+    head = {"level": 0, "kept": 1.0, "label": "test accuracy, %"}
+    return [
+        head | {"seed": s, "other": f"rate {r}", "rate": r, "test_accuracy": a}
+        for r, a in ((0.1, 0.8), (0.3, 0.9), (0.9, None))
+        for s in seeds
+    ]
+
+
 DRAWN = {
     "overlap": lambda seeds=(0, 1): overlap.draw(pairs(seeds, **OVERLAP)),
     "barrier": lambda seeds=(0, 1): barrier.draw(pairs(seeds, **BARRIER)),
@@ -53,6 +65,7 @@ DRAWN = {
     ),
     "densities": lambda seeds=(0, 1): densities.draw(singles(seeds, **DENSITIES)),
     "correlation": lambda seeds=(0, 1): correlation.draw(singles(seeds, **CORRELATION)),
+    "learning_rate": lambda seeds=(0, 1): learning_rate.draw(rates(seeds)),
     "signs": lambda seeds=(0, 1): signs.draw(singles(seeds, **SIGNS)),
 }
 
@@ -162,3 +175,10 @@ def test_correlations_have_a_line_a_pair_where_there_is_one():
     np.testing.assert_allclose(lines(kept)["independent"][1], 10)
     first = lines(whole)[correlation.PAIRS["initial_trained"]]
     np.testing.assert_allclose(first, [[100, 50, 25], [80, 80, 80]])
+
+
+def test_learning_rates_have_a_point_each_where_none_diverged():
+    axes = learning_rate.draw(rates()).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.1, 80], [0.3, 90]])
+    assert "diverged" in axes.get_title()
+    assert "diverged" not in learning_rate.draw(rates()[:4]).axes[0].get_title()

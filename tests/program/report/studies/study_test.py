@@ -44,7 +44,15 @@ def network():
         lambda key: models.initialise(MODEL, key, jnp.zeros((1, *SHAPE))),
         jax.random.key(0),
     )
-    return study.network(apply_fn, prepare, init, source, chunk=6, images=8)
+    found = study.network(apply_fn, prepare, init, source, chunk=6, images=8)
+    return found._replace(rate=0.3, dense_at=dense_at)
+
+
+def dense_at(rate):
+    """Returns what the dense network is trained to at a rate; too high, it diverges."""
+    if rate > 0.3:
+        raise FloatingPointError
+    return [{"level": 0, "seed": s, "test_accuracy": rate + s / 10} for s in SEEDS]
 
 
 def initialised(seed):
@@ -107,6 +115,8 @@ def test_every_study_leaves_its_rows_a_table_and_a_figure(run):
     singles = {(level, seed, "") for level in LEVELS for seed in SEEDS}
     for name in ALL:
         expected = pairs if name in ("overlap", "barrier") else singles
+        if name == "learning_rate":
+            expected = {(0, s, f"rate {r}") for r in (0.1, 0.3, 0.9) for s in SEEDS}
         assert set(rows(run, name)) == expected
 
 
@@ -160,6 +170,15 @@ def test_correlations_are_of_starts_and_ends(run):
         )
     assert row["initial_rewound"]["distance"] == 0  # nothing is rewound to later
     assert "dense_trained" not in rows(run, "correlation")[0, 1, ""]
+
+
+def test_neighbouring_rates_stand_beside_the_run_s_own(run):
+    found = rows(run, "learning_rate")
+    for seed in SEEDS:
+        low, own, high = (found[0, seed, f"rate {r}"] for r in (0.1, 0.3, 0.9))
+        np.testing.assert_allclose(low["test_accuracy"], 0.1 + seed / 10)
+        assert own["test_accuracy"] == 0.9 and own["rate"] == 0.3  # the run's record
+        assert high["test_accuracy"] is None and high["diverged"]
 
 
 def test_costs_stand_beside_the_accuracy(run, network):
