@@ -16,6 +16,7 @@ METHODS["slimming"] |= SMALL | {"optimizer.norm_l1": 1e-4}
 METHODS["early_bird"] |= SMALL | {"early_bird.queue": 2, "train.steps": 12}
 for moving in ("gradual", "rigl", "set", "straight_through"):
     METHODS[moving] |= {"dynamic.every": 1}
+METHODS["admm"] |= {"search.admm.steps": 2}
 TWEAKS = {"retraining.arms": ("tost_paper",), "retraining.levels": (1,)}
 TWEAKS |= {"retraining.neurons.end": 0.5, "retraining.skips.end": 0.5}
 TWEAKS |= {"retraining.rescaling.iterations": 2}

@@ -1,5 +1,6 @@
 from . import barriers as barriers
 from . import comparison as comparison
+from . import correlation as correlation
 from . import costs as costs
 from . import curvature as curvature
 from . import origins as origins
@@ -13,3 +14,6 @@ from .comparison import densities as densities
 from .comparison import hamming as hamming
 from .comparison import overlap as overlap
 from .comparison import sign_agreement as sign_agreement
+from .correlation import distance as distance
+from .correlation import overlap_ratio as overlap_ratio
+from .correlation import rank_correlation as rank_correlation

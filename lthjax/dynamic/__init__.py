@@ -27,6 +27,7 @@ from lthjax.dynamic.dense_to_sparse import cubic as cubic
 from lthjax.dynamic.dense_to_sparse import gradual as gradual
 from lthjax.dynamic.dense_to_sparse import straight_through as straight_through
 from lthjax.dynamic.dense_to_sparse import wirings as wirings
+from lthjax.dynamic.multipliers import admm as admm
 from lthjax.dynamic.sparse_to_sparse import drop_fraction as drop_fraction
 from lthjax.dynamic.sparse_to_sparse import rigl as rigl
 from lthjax.dynamic.sparse_to_sparse import set_ as set

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from lthjax.callables import InitFn
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
-from lthjax.tickets.ticket import Ticket
+from lthjax.tickets.ticket import Ticket, Trained
 
 
 def reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
@@ -68,6 +68,27 @@ def shuffle_reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
     return reinit(key, shuffle(key, ticket, init_fn), init_fn)
 
 
+def started(ticket: Ticket, start: Ticket | Trained) -> Ticket:
+    """Returns the ticket's masks on weights of another point of its seed's trainings.
+
+    A control of `STARTS`: "init" begins with the seed's first weights (without late
+    rewinding that is the ticket itself, bit for bit), "trained" with those that the
+    dense training ended with, statistics and all; both train over the ticket's steps,
+    by its schedule and in its data order.
+
+    Args:
+      ticket: The ticket.
+      start: Whose weights and statistics: the first ticket, the trained dense network.
+
+    References:
+      Liu et al., 2021, arXiv:2102.11068: the starts of its Sections 4 and 5. Where a
+      search rewinds to step k, they train from k on too, so that all have the same
+      schedule; the paper's are of k = 0.
+    """
+    point = {"params": start.params, "model_state": start.model_state}
+    return ticket._replace(**point, opt_state=None)
+
+
 def _random_masks(key, masks, kept):
     full = jax.tree.map(jnp.ones_like, masks)
     return choose.prune(full, scores.random(key, full, full), kept=kept)
@@ -79,3 +100,5 @@ CONTROLS = {
     "random": random,
     "shuffle_reinit": shuffle_reinit,
 }
+# Controls that start from weights of their own seed, which `started` is handed.
+STARTS = ("init", "trained")

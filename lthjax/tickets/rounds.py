@@ -13,7 +13,7 @@ import jax
 from lthjax.callables import OptimizerFn, PruneFn
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
-from lthjax.tickets.ticket import ModelState, Search, Ticket, Trained, dense
+from lthjax.tickets.ticket import ModelState, Search, Ticket, Trained, dense, resumed
 
 
 class Rounds(NamedTuple):
@@ -115,6 +115,82 @@ def continuous(
             return state, _searching(1, 0, rewind_to or steps, state.round)
         following = rounds.again(key, state.round, level)
         return state, _searching(level + 1, 0, steps, following)
+
+    return Search(init, step)
+
+
+class Dense(NamedTuple):
+    """What a search remembers whose rounds all begin with the trained dense network.
+
+    Attributes:
+      params: The parameters at step `rewind_to` of the dense training.
+      model_state: Its batch statistics at that step.
+      dense: The dense network as far as it is trained.
+      round: What a round is like, optimizer state and all.
+    """
+
+    params: Params
+    model_state: ModelState
+    dense: Trained
+    round: Trained
+
+
+def from_dense(
+    rounds: Rounds,
+    *,
+    levels: int,
+    steps: int,
+    rewind_to: int = 0,
+    restart: str = "weights",
+) -> Search:
+    """Trains the dense network; then, `levels` times, a round from its end, a ticket.
+
+    The levels do not build on one another: each round starts from what the dense
+    training ended with, over the whole schedule, and its masks need not lie inside
+    those of the level before. Where its ticket starts, with T = `steps` and k =
+    `rewind_to`:
+
+        restart          weights                      trains
+        "weights"        of step k of the dense run   k to T
+        "learning_rate"  the pruned end of the round  k to T
+        "fine_tune"      the pruned end of the round  T to T + (T - k)
+
+    Args:
+      rounds: `open` says what a round is like, `again` what that of a level starts
+        from, given the trained dense network.
+      levels: How many rounds there are.
+      steps: T, the length of the dense training and of a round.
+      rewind_to: k, in [0, T).
+      restart: One of the three above.
+
+    Raises:
+      ValueError: `restart` is unknown, or `rewind_to` is not in [0, T).
+    """
+    trained_span = span(steps, rewind_to, restart, "rewind_to")
+
+    def init(key, params, model_state, masks):
+        ticket = dense(params, model_state, masks, rewind_to or steps)
+        first = Trained(ticket.params, model_state, masks)
+        opened = rounds.open(key, params, model_state, masks)
+        return Dense(ticket.params, model_state, first, opened), ticket
+
+    def step(key, state, ticket, trained):
+        if ticket.level == 0 and ticket.until < steps:
+            point = {"params": trained.params, "model_state": trained.model_state}
+            return state._replace(**point), resumed(ticket, trained, steps)
+        if ticket.level == 0:
+            state = state._replace(dense=trained._replace(opt_state=None))
+        if not ticket.searching:
+            return state, _next(key, state, ticket.level)
+        found = rounds.harvest(key, trained, ticket.level)
+        point = state[:2] if restart == "weights" else found[:2]
+        return state, Ticket(ticket.level, *trained_span, *point, found.masks)
+
+    def _next(key, state, level):
+        if level >= levels:
+            return None
+        first = rounds.again(key, state.dense, level + 1)
+        return _searching(level + 1, 0, steps, first)
 
     return Search(init, step)
 

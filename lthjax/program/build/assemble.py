@@ -14,7 +14,7 @@ from lthjax.program.build import network as network_lib
 from lthjax.program.build import optimizer as optimizer_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import Ground, Parts
-from lthjax.tickets.controls import CONTROLS
+from lthjax.tickets.controls import CONTROLS, STARTS
 from lthjax.training import optimizers, steps
 
 
@@ -117,7 +117,9 @@ def check(ground: Ground) -> Any:
     config, plan, method = ground.options, ground.plan, ground.method
     method.check(ground)
     network_lib.check_local(config, ground.init_fn)
-    _check_controls(config.controls, {**CONTROLS, **method.controls(ground)})
+    known = (*CONTROLS, *STARTS, *method.controls(ground))
+    _check_controls(config.controls, known)
+    _check_dense(ground)
     tx = optimizer_lib.optimizer(ground)
     method.search(ground, tx, None)
     rates.check(ground, optimizer_lib.schedule(ground))
@@ -138,6 +140,18 @@ def _check_controls(controls, known):
                 f"controls must be among {', '.join(known)}, got controls = "
                 f"{tuple(controls)}{registry.suggestion(str(name), known)}"
             )
+
+
+def _check_dense(ground):
+    """Refuses a control of the trained dense network where that is not trained."""
+    plan = ground.plan
+    whole = not spans.drawn(plan) and spans.dense(plan) >= plan.steps
+    if "trained" in ground.options.controls and not whole:
+        raise ValueError(
+            "the control 'trained' starts from a dense network that is trained to its "
+            f"end, got controls = {tuple(ground.options.controls)} with search.method "
+            f"= {ground.options.search.method!r}, whose dense training ends before"
+        )
 
 
 def check_held_out(validation: int, test: int) -> None:

@@ -2,6 +2,7 @@
 
 from lthjax import registry
 from lthjax.program.build import (
+    by_admm,
     by_channels,
     by_dynamics,
     by_gates,
@@ -23,6 +24,7 @@ METHODS: dict[str, Method] = {
     **by_gates.METHODS,
     **by_channels.METHODS,
     **by_transfer.METHODS,
+    **by_admm.METHODS,
 }
 
 

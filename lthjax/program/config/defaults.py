@@ -9,7 +9,7 @@ def default() -> ConfigDict:
         {
             "objective": "classification",  # regression, next_token, or your own
             "seeds": (0,),  # each a chain of tickets; they train as one population
-            "controls": (),  # reinit, shuffle, random, shuffle_reinit: other arms
+            "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
             "data": {
                 "name": "digits",  # a set, or "package.module:function"
@@ -80,6 +80,11 @@ def default() -> ConfigDict:
                 # What a level begins with; learning_rate, fine_tune, continue.
                 "restart": "weights",
                 "options": {},  # of a method of your own
+                "admm": {  # weights that are pulled to a sparse copy of theirs
+                    "steps": 9,  # updates of that copy in a round
+                    "rho": 1e-4,  # of the pull, in the first of them
+                    "last": 1e-2,  # the same in the last, in equal ratios
+                },
                 "gates": {  # of the methods that learn their masks
                     "initial": (0.0,),  # the first logit; several: a population
                     # Its weight, not divided by anything; a gate moves by it times

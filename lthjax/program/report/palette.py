@@ -9,6 +9,8 @@ COLOURS = {
     "shuffle": "#2ca02c",
     "random": "#d62728",
     "shuffle_reinit": "#006400",
+    "init": "#8a8aff",
+    "trained": "#a0522d",
     "copies": "#7b0000",
     "search": "#9467bd",
     "neurons": "#8c564b",

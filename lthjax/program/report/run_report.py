@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from lthjax.devices import processes
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.report import gains
+from lthjax.program.report import gains, learning_rates, start_points
 from lthjax.program.report.axes import save as save
 from lthjax.program.report.palette import colours
 from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir import origin, results
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
-ARMS = ("ticket", "reinit", "shuffle", "random")
+ARMS = ("ticket", "init", "reinit", "trained", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
 CLASSES = "classes.json"  # images of each class, and the share of the largest
@@ -252,9 +252,17 @@ def show(root: str | os.PathLike, rows: list[dict]) -> None:
         return
     width = None if sys.stdout.isatty() else 100
     console = rich.console.Console(width=width, markup=False, emoji=False)
-    found = of(pathlib.Path(root), rows)
+    root = pathlib.Path(root)
+    found = of(root, rows)
     shown = table(rows, str(root), majority=majority(root), measures=found)
     console.print(shown)
     if gains.gains(rows, found):
         console.print(gains.table(rows, found))
-    console.print(f"figure: {pathlib.Path(root) / CURVE}", soft_wrap=True)
+    beside = learning_rates.sentence(root, rows, found)
+    if any(row["arm"] == start_points.FRESH for row in rows):
+        console.print(start_points.table(rows, beside, found))
+    elif beside:
+        console.print(beside, soft_wrap=True)
+    if warning := learning_rates.better(root, rows, found):
+        console.print(f"warning: {warning}", soft_wrap=True)
+    console.print(f"figure: {root / CURVE}", soft_wrap=True)

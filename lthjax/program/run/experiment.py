@@ -27,7 +27,7 @@ from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import page, run_report
 from lthjax.program.report.studies import study
-from lthjax.program.run import check, missing
+from lthjax.program.run import check, missing, neighbours, starts
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import recording as records
 from lthjax.program.run import search_progress as chains
@@ -36,6 +36,7 @@ from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import steps as retraining_steps
 from lthjax.saving.tickets import save_trained
+from lthjax.tickets import controls
 from lthjax.training import steps as training_steps
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
         this = Run(root, parts, {}, *known)
         _begin(this)
+        starts.check(this)
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
         if absent:
@@ -118,6 +120,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         _check_left(this)
         if options.studies:
             network = _studied(parts, found, chunk)
+            network = network._replace(**_neighbours(config, root))
             study.write(root, options.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
@@ -181,6 +184,12 @@ def _studied(parts, found, chunk):
     return study.network(*given, chunk=chunk, objective=parts.objective)
 
 
+def _neighbours(config, root):
+    """Returns what studies need to know to train the dense network at other rates."""
+    dense_at = functools.partial(neighbours.records, run, config, root)
+    return {"rate": config.optimizer.learning_rate, "dense_at": dense_at}
+
+
 @contextlib.contextmanager
 def _reported(root):
     """Leaves the table and the figures of all records, however the run ends."""
@@ -215,6 +224,9 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
         ticket = layout.load_ticket(this.root, one, level)
     if arm == ticket.arm:
         return Job(arm, one, ticket)
+    if arm in starts.STARTS:
+        start = starts.of(this.root, arm, one)
+        return Job(arm, one, controls.started(ticket, start))
     control = _functions(this, arm, level).control
     if (arm, level) not in this.parts.arms:
         return Job(arm, one, control(arm, key(one.seed, arm), ticket))
@@ -255,12 +267,17 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
 
 
 def _keep(this, population):
-    """Saves what arms, and the tickets beside them, are deployed as."""
+    """Saves what arms, and the tickets beside them, are deployed as.
+
+    And the dense network, where a control starts from what it is trained to.
+    """
     level = population.ticket.level
     own = this.parts.arms
-    wanted = {*own, ("ticket", 0)} | {("ticket", n) for _, n in own}
+    wanted = {*own} | {("ticket", n) for _, n in own}
+    if own or "trained" in this.parts.options.controls:
+        wanted |= {("ticket", 0)}
     for i, job in enumerate(population.jobs):
-        if own and (job.arm, level) in wanted:
+        if (job.arm, level) in wanted:
             path = layout.trained_path(this.root, job.arm, job.member, level)
             state = training_steps.member(population.states, i)
             found = arms.stripped(state, job)

@@ -25,6 +25,7 @@ WRITES += ((shutil, "rmtree"),)
 # Late rewinding: the dense training comes in two parts.
 MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
 RIGL = {"search.method": "rigl", "search.scope": "erdos_renyi", "dynamic.every": 1}
+ADMM = {"search.method": "admm", "search.admm.steps": 2, "search.rewind_to": 1}
 CONV = {**tiny.CONV, "search.rewind_to": 1, "search.levels": 1}
 BASED = {
     "search.basis": (("dense1", "svd_rows"), ("head", "random_orthogonal_both")),
@@ -103,6 +104,11 @@ def rigl(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def admm(tmp_path_factory):
+    return tiny.uninterrupted(tmp_path_factory, ADMM)
+
+
+@pytest.fixture(scope="module")
 def streamed(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, {**MLP, "data.stream": True})
 
@@ -113,7 +119,7 @@ def based(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "whole", rest_slow(["mlp", "conv", "rigl", "streamed", "based"], "mlp")
+    "whole", rest_slow(["mlp", "conv", "rigl", "admm", "streamed", "based"], "mlp")
 )
 def test_a_run_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch, caplog

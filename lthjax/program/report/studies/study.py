@@ -24,8 +24,10 @@ from lthjax.program import progress
 from lthjax.program.report import axes
 from lthjax.program.report.studies import (
     barrier,
+    correlation,
     densities,
     flops,
+    learning_rate,
     overlap,
     signs,
     ticket_rows,
@@ -59,6 +61,9 @@ class Network(NamedTuple):
       training: Training images as the network reads them, [number, batch, ...], for
         batch statistics; `None` where it has none.
       measures: What its records are of.
+      rate: The learning rate that it is trained at.
+      dense_at: rate -> the records of the dense network trained at another one; `None`
+        where nobody can train it.
     """
 
     apply: ApplyFn
@@ -69,6 +74,8 @@ class Network(NamedTuple):
     images: int
     training: Any
     measures: Measures = ACCURACY
+    rate: float = 0.0
+    dense_at: Callable[[float], list[dict]] | None = None
 
 
 class Study(NamedTuple):
@@ -267,4 +274,6 @@ STUDIES = {
     "flops": Study(flops.jobs, flops.draw),
     "signs": Study(signs.jobs, signs.draw, needs_trained=True),
     "barrier": Study(barrier.jobs, barrier.draw, needs_trained=True),
+    "learning_rate": Study(learning_rate.jobs, learning_rate.draw),
+    "correlation": Study(correlation.jobs, correlation.draw, needs_trained=True),
 }

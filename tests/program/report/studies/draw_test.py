@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.report.studies import barrier, densities, flops, overlap, signs
+from lthjax.program.report.studies import (
+    barrier,
+    correlation,
+    densities,
+    flops,
+    learning_rate,
+    overlap,
+    signs,
+)
 
 KEPT = {0: 1.0, 1: 0.5, 2: 0.25}
 LAYERS = ("first/kernel", "head/kernel")
@@ -34,7 +42,20 @@ BARRIER = {
 }
 COSTS = {"flops": 30, "dense_flops": 60, "parameters": 2, "dense_parameters": 8}
 DENSITIES = {"layers": {LAYERS[0]: 0.5, LAYERS[1]: 1.0}}
+POINTS = {"overlap": {"0.1": 0.7}, "overlap_all": {"0.1": 0.8}, "distance": 0.3}
+CORRELATION = dict.fromkeys(correlation.PAIRS, POINTS)
 SIGNS = {"agreement": 0.9, "layers": dict.fromkeys(LAYERS, 0.8)}
+
+
+def rates(seeds=(0, 1)):
+    """Rows of three learning rates, of which the highest diverged."""
+    head = {"level": 0, "kept": 1.0, "label": "test accuracy, %"}
+    return [
+        head | {"seed": s, "other": f"rate {r}", "rate": r, "test_accuracy": a}
+        for r, a in ((0.1, 0.8), (0.3, 0.9), (0.9, None))
+        for s in seeds
+    ]
+
 
 DRAWN = {
     "overlap": lambda seeds=(0, 1): overlap.draw(pairs(seeds, **OVERLAP)),
@@ -43,6 +64,8 @@ DRAWN = {
         singles(seeds, **COSTS, test_accuracy=0.9)
     ),
     "densities": lambda seeds=(0, 1): densities.draw(singles(seeds, **DENSITIES)),
+    "correlation": lambda seeds=(0, 1): correlation.draw(singles(seeds, **CORRELATION)),
+    "learning_rate": lambda seeds=(0, 1): learning_rate.draw(rates(seeds)),
     "signs": lambda seeds=(0, 1): signs.draw(singles(seeds, **SIGNS)),
 }
 
@@ -136,3 +159,26 @@ def test_barriers_have_a_line_a_level_and_their_heights():
     assert "1,000 test images" in between.get_ylabel()
     alone = barrier.draw(pairs((0,), **BARRIER))
     assert len([axes for axes in alone.axes if axes.get_title()]) == 2
+
+
+def test_correlations_have_a_line_a_pair_where_there_is_one():
+    rows = singles(**CORRELATION)
+    for row in (r for r in rows if not r["level"]):
+        del row["dense_trained"]
+    rows[-1] = rows[-1] | {"initial_trained": POINTS | {"overlap_all": {}}}
+    kept, whole, far = correlation.draw(rows).axes
+    label = correlation.PAIRS["dense_trained"]
+    for axes, height in ((kept, 70), (whole, 80), (far, 30)):
+        x, y = lines(axes)[label]
+        np.testing.assert_allclose(x, [50, 25])
+        np.testing.assert_allclose(y, height)
+    np.testing.assert_allclose(lines(kept)["independent"][1], 10)
+    first = lines(whole)[correlation.PAIRS["initial_trained"]]
+    np.testing.assert_allclose(first, [[100, 50, 25], [80, 80, 80]])
+
+
+def test_learning_rates_have_a_point_each_where_none_diverged():
+    axes = learning_rate.draw(rates()).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.1, 80], [0.3, 90]])
+    assert "diverged" in axes.get_title()
+    assert "diverged" not in learning_rate.draw(rates()[:4]).axes[0].get_title()

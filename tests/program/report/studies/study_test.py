@@ -11,7 +11,7 @@ import tiny
 from PIL import Image
 
 from lthjax import models, tickets
-from lthjax.analysis import barriers, comparison, costs
+from lthjax.analysis import barriers, comparison, correlation, costs
 from lthjax.data import in_memory
 from lthjax.program import progress
 from lthjax.program.report.studies import barrier, study
@@ -44,7 +44,15 @@ def network():
         lambda key: models.initialise(MODEL, key, jnp.zeros((1, *SHAPE))),
         jax.random.key(0),
     )
-    return study.network(apply_fn, prepare, init, source, chunk=6, images=8)
+    found = study.network(apply_fn, prepare, init, source, chunk=6, images=8)
+    return found._replace(rate=0.3, dense_at=dense_at)
+
+
+def dense_at(rate):
+    """Returns what the dense network is trained to at a rate; too high, it diverges."""
+    if rate > 0.3:
+        raise FloatingPointError
+    return [{"level": 0, "seed": s, "test_accuracy": rate + s / 10} for s in SEEDS]
 
 
 def initialised(seed):
@@ -107,6 +115,8 @@ def test_every_study_leaves_its_rows_a_table_and_a_figure(run):
     singles = {(level, seed, "") for level in LEVELS for seed in SEEDS}
     for name in ALL:
         expected = pairs if name in ("overlap", "barrier") else singles
+        if name == "learning_rate":
+            expected = {(0, s, f"rate {r}") for r in (0.1, 0.3, 0.9) for s in SEEDS}
         assert set(rows(run, name)) == expected
 
 
@@ -135,6 +145,40 @@ def test_densities_and_signs_are_by_layer_in_the_order_of_depth(run):
     # Of the multiples of four plus one no sign is turned, of all of them a half is.
     assert rows(run, "signs")[2, 1, ""]["agreement"] == 1
     assert rows(run, "signs")[0, 0, ""]["agreement"] == 0.5
+
+
+def test_correlations_are_of_starts_and_ends(run):
+    first = rows(run, "correlation")[0, 0, ""]["initial_trained"]
+    # What `members` turns is the sign: the same weights are large, half have their
+    # signs, and the others went twice their own length.
+    assert first["ranks"] == 1 and first["overlap"] == {"0.1": 1, "0.2": 1}
+    assert first["signs"] == 0.5
+    row = rows(run, "correlation")[2, 1, ""]
+    assert row["lowest"] == 0.25
+    ticket, trained = members(1, 2)
+    trees = ticket.params, trained.params, trained.masks
+    found = row["rewound_trained"]
+    assert found["distance"] == round(float(correlation.distance(*trees)), 6)
+    assert found["overlap"]["0.1"] == 1
+    _, dense = members(1, 0)
+    full = masks.full(dense.params)
+    sparse = masks.apply(trained.params, trained.masks)
+    for part in (0.1, 0.2):
+        ratio = correlation.overlap_ratio(dense.params, sparse, full, part)
+        assert row["dense_trained"]["overlap_all"][f"{part:g}"] == round(
+            float(ratio), 6
+        )
+    assert row["initial_rewound"]["distance"] == 0  # nothing is rewound to later
+    assert "dense_trained" not in rows(run, "correlation")[0, 1, ""]
+
+
+def test_neighbouring_rates_stand_beside_the_run_s_own(run):
+    found = rows(run, "learning_rate")
+    for seed in SEEDS:
+        low, own, high = (found[0, seed, f"rate {r}"] for r in (0.1, 0.3, 0.9))
+        np.testing.assert_allclose(low["test_accuracy"], 0.1 + seed / 10)
+        assert own["test_accuracy"] == 0.9 and own["rate"] == 0.3  # the run's record
+        assert high["test_accuracy"] is None and high["diverged"]
 
 
 def test_costs_stand_beside_the_accuracy(run, network):

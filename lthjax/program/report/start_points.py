@@ -1,0 +1,169 @@
+"""One mask, several starts: which of them win, and beside which dense network."""
+
+import math
+from typing import NamedTuple
+
+import rich.table
+
+from lthjax.program.report import learning_rates
+from lthjax.program.workdir import results
+from lthjax.program.workdir.measures import ACCURACY, Measures
+from lthjax.program.workdir.results import Spread
+
+FRESH = "reinit"
+STARTS = ("ticket", "init", "trained")
+GAP = 2.0  # standard errors
+
+
+class Start(NamedTuple):
+    """What the masks of a level are worth on some weights.
+
+    Attributes:
+      level: Of the ticket.
+      arm: "ticket", or the control that starts elsewhere.
+      kept: The fraction of the prunable weights that is kept.
+      value: The measure on the test set, as it is shown.
+      below: How far that is below the dense network's, in the same units.
+      ahead: Mean and deviation of the paired differences to fresh weights under the
+        same masks, better being positive; `None` where there are none.
+      matches: Whether it comes about to the dense network: condition 1.
+      wins: Whether it is clearly better than fresh weights: condition 2; `None` where
+        that was not trained.
+    """
+
+    level: int
+    arm: str
+    kept: float
+    value: Spread
+    below: float
+    ahead: Spread | None
+    matches: bool
+    wins: bool | None
+
+    @property
+    def winning(self) -> bool:
+        """Whether it has the winning property: both conditions."""
+        return self.matches and bool(self.wins)
+
+
+def start_point_study(
+    rows: list[dict],
+    measures: Measures = ACCURACY,
+    *,
+    match: float = learning_rates.MATCH,
+    gap: float = GAP,
+) -> list[Start]:
+    """Returns what starts one mask has been trained from, and which of them win.
+
+    A start has the winning property if, over the same schedule,
+
+        1.  value >= dense - match
+        2.  mean(value - fresh) > gap std(value - fresh) / sqrt(n)
+
+    with the differences paired by seed: the same masks and data order. Of one seed the
+    second is value - fresh > match.
+
+    Args:
+      rows: Records; the controls "reinit", "init" and "trained" are looked at.
+      measures: What they are of; where less is better, the signs turn.
+      match: In points where the measure is shown in percent; else in per cent of the
+        dense network's.
+      gap: In standard errors.
+
+    References:
+      Liu et al., 2021, arXiv:2102.11068, Section 3. Departure: it says "about" and
+      "clearly"; these tolerances are ours.
+    """
+    dense = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["level"], row["arm"]), []).append(row)
+    found = [(n, arm) for n, arm in sorted(groups) if n and arm in STARTS]
+    if not dense:
+        return []
+    reached = learning_rates.spread(dense, measures)
+    room = match if measures.scale == 100 else match / 100 * abs(reached.mean)
+    return [
+        _start(
+            (groups[n, arm], groups.get((n, FRESH), [])), reached, measures, room, gap
+        )
+        for n, arm in sorted(found, key=lambda g: (g[0], STARTS.index(g[1])))
+    ]
+
+
+def _start(pair, dense, measures, room, gap):
+    """Returns one start, judged; a pair is its records and those of fresh weights."""
+    own, fresh = pair
+    value, row = learning_rates.spread(own, measures), own[0]
+    sign = 1 if measures.shown in measures.higher else -1
+    below = sign * (dense.mean - value.mean)
+    ahead = _ahead(own, fresh, measures, sign)
+    wins = None if ahead is None else _clear(ahead, room, gap)
+    share = row["kept"] / row["prunable"]
+    at = row["level"], row["arm"], share, value, below
+    return Start(*at, ahead, below <= room, wins)
+
+
+def _ahead(own, fresh, measures, sign):
+    """Returns the paired differences to fresh weights, if there are any."""
+    other = {row["seed"]: row[measures.value] for row in fresh}
+    pairs = [row for row in own if row["seed"] in other]
+    found = [r[measures.value] - other[r["seed"]] for r in pairs]
+    return results.spread(sign * measures.scale * d for d in found) if found else None
+
+
+def _clear(ahead, room, gap):
+    """Says whether differences are clearly above zero."""
+    if ahead.n == 1:
+        return ahead.mean > room
+    return ahead.mean > gap * ahead.std / math.sqrt(ahead.n)
+
+
+def table(
+    rows: list[dict],
+    beside: str = "",
+    measures: Measures = ACCURACY,
+) -> rich.table.Table:
+    """Returns a table of the starts, the dense network beside them.
+
+    Args:
+      rows: Records.
+      beside: `learning_rates.sentence`, for its foot.
+      measures: What the records are of.
+    """
+    names = ("level", "% kept", "start", measures.title, "below dense")
+    shown = rich.table.Table(
+        *names,
+        "ahead of reinit",
+        "winning",
+        "n",
+        title="one mask, several starts",
+        title_justify="left",
+        caption=beside or None,
+        caption_justify="left",
+    )
+    for start in start_point_study(rows, measures):
+        shown.add_row(*cells(start, measures.form))
+    return shown
+
+
+def cells(start: Start, form: str = ".2f") -> tuple[str, ...]:
+    """Returns the cells of a start: those of `table`.
+
+    Args:
+      start: The start.
+      form: How a number is written.
+    """
+    ahead = "" if start.ahead is None else results.shown(start.ahead, f"+{form}")
+    why = "no: below dense" if not start.matches else "no: not ahead"
+    verdict = "not tried" if start.wins is None else "yes" if start.winning else why
+    return (
+        str(start.level),
+        f"{100 * start.kept:.2f}",
+        start.arm,
+        results.shown(start.value, form),
+        f"{start.below:{form}}",
+        ahead,
+        verdict,
+        str(start.value.n),
+    )

@@ -1,0 +1,41 @@
+"""The dense network of a run at another learning rate: a run of its own, inside it."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from lthjax.program.build.method import SECTIONS
+from lthjax.program.config import defaults, files, shrink
+
+BESIDE = {"controls": (), "studies": (), "schedule.tune": 0.0, "search.levels": 0}
+
+
+def at(config: Any, rate: float) -> Any:
+    """Returns the config that trains the dense network alone, at a learning rate.
+
+    Args:
+      config: A validated config; it is not changed.
+      rate: In place of `optimizer.learning_rate`.
+    """
+    found = files.flat(defaults.default())
+    sections = (*SECTIONS, "retraining")
+    plain = {k: x for k, x in found.items() if k.partition(".")[0] in sections}
+    alone = {**plain, **BESIDE, "logging.tensorboard": False}
+    return shrink.changed(config, {**alone, "optimizer.learning_rate": rate})
+
+
+def records(
+    run: Callable[[Any, pathlib.Path], list[dict]],
+    config: Any,
+    root: pathlib.Path,
+    rate: float,
+) -> list[dict]:
+    """Returns the records of the dense network at a rate, trained where they lack.
+
+    Args:
+      run: (config, workdir) -> records: `experiment.run`.
+      config: Of the run.
+      root: Its workdir; `studies/rate_0.3` in it is that of the training.
+      rate: The learning rate.
+    """
+    return run(at(config, rate), root / "studies" / f"rate_{rate:g}")

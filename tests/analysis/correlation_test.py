@@ -1,0 +1,153 @@
+"""How far two networks' weights are correlated: the laws of the indicator."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import toy
+from scipy import stats
+from two_networks import A, weights
+
+from lthjax.analysis import comparison, correlation
+from lthjax.pruning import masks as masks_lib
+
+ONE, OTHER = weights(0), weights(1)
+FULL = masks_lib.full(ONE)
+PARTS = (0.1, 0.2, 0.5)
+
+
+overlap = jax.jit(correlation.overlap_ratio)
+ranks = jax.jit(correlation.rank_correlation)
+largest = jax.jit(correlation._largest)
+distance = jax.jit(correlation.distance)
+
+
+def changed(fn, tree):
+    return jax.tree.map(fn, tree)
+
+
+@pytest.mark.parametrize("masks", [FULL, A], ids=["full", "sparse"])
+@pytest.mark.parametrize("part", [*PARTS, 1.0])
+def test_a_tree_overlaps_with_itself_wholly(masks, part):
+    assert overlap(ONE, ONE, masks, part) == 1
+    layers = comparison.by_layer(functools.partial(overlap, part=part), ONE, ONE, masks)
+    assert len(layers) == 2 and all(found == 1 for found in layers.values())
+
+
+def test_trees_large_at_different_places_do_not_overlap():
+    half = jnp.arange(10) < 5
+    first, rest = (jnp.where(m, 2.0, 1.0) for m in (half, ~half))
+    full = jnp.ones(10, bool)
+    assert overlap(first, rest, full, 0.5) == 0
+    assert overlap(first, rest, full, 0.6) == jnp.float32(2 / 6)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_scale_by_layer_signs_and_one_order_of_both_make_no_difference(part):
+    expected = overlap(ONE, OTHER, A, part)
+    scales = iter((3.0, 0.2, 7.0, 0.5))
+    scaled = changed(lambda w: next(scales) * w, ONE)
+    assert overlap(scaled, OTHER, A, part) == expected
+    turned = changed(lambda w: w * (-1.0) ** jnp.arange(w.size).reshape(w.shape), ONE)
+    assert overlap(turned, OTHER, A, part) == expected
+
+    def shuffled(tree):
+        return changed(
+            lambda w: jax.random.permutation(
+                jax.random.key(w.size), w.ravel(), independent=False
+            ),
+            tree,
+        )
+
+    trees = map(shuffled, (ONE, OTHER, A))
+    assert overlap(*trees, part) == expected
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_independent_trees_overlap_by_the_part_that_is_taken(part):
+    size = 20_000
+    pair = jax.random.normal(jax.random.key(3), (2, size))
+    found = float(overlap(*pair, jnp.ones(size, bool), part))
+    # Of k = p N drawn, those among k marked: hypergeometric, of variance
+    # k p (1 - p) (N - k) / (N - 1), and a k-th of its root is (1 - p) / sqrt(N).
+    assert abs(found - part) < 5 * (1 - part) / np.sqrt(size)
+    found = float(ranks(*pair, jnp.ones(size, bool)))
+    assert abs(found) < 5 / np.sqrt(size)
+
+
+def test_of_sparse_trees_the_part_is_of_what_is_kept():
+    sizes = jnp.arange(1.0, 101.0)
+    kept = jnp.arange(100) >= 80  # the 20 largest of `sizes`
+    other = jnp.where(jnp.arange(100) >= 90, sizes, -sizes / 1000)
+    # A tenth of the 20 that are kept are 2; of all 100, 10.
+    for part, wanted in ((0.1, 2), (0.5, 10)):
+        found = largest(sizes, kept, part)
+        assert found.sum() == wanted and not (found & ~kept).any()
+    assert overlap(sizes, other, kept, 0.5) == 1
+    np.testing.assert_allclose(correlation.lowest_density(kept), 0.2, rtol=1e-6)
+    # What is pruned does not count, whatever it holds.
+    noisy = jnp.where(kept, sizes, 1e6)
+    assert overlap(noisy, sizes, kept, 0.3) == 1
+    assert distance(noisy, sizes, kept) == 0
+
+
+def test_a_layer_that_keeps_nothing_has_no_part_in_it():
+    masks = {**A, "head": {"kernel": jnp.zeros((8, 10), bool), "bias": None}}
+    only = overlap(ONE["conv"], OTHER["conv"], A["conv"], 0.2)
+    assert overlap(ONE, OTHER, masks, 0.2) == only
+    nothing = jax.tree.map(jnp.zeros_like, A)
+    assert overlap(ONE, OTHER, nothing, 0.2) == 1
+
+
+def test_one_tiny_step_changes_nothing_that_is_seen():
+    tx = optax.sgd(1e-8)
+    end, _ = toy.train(tx, (toy.PARAMS, tx.init(toy.PARAMS)), 0, 1)
+    full = masks_lib.full(toy.PARAMS)
+    for part in PARTS:
+        assert overlap(toy.PARAMS, end, full, part) >= 0.999
+    assert ranks(toy.PARAMS, end, full) >= 0.999
+    assert distance(toy.PARAMS, end, full) < 1e-6
+
+
+@pytest.mark.parametrize("masks", [FULL, A], ids=["full", "sparse"])
+def test_correlations_are_those_of_scipy_layer_by_layer(masks):
+    coarse = [changed(lambda w: jnp.round(2 * w), tree) for tree in (ONE, OTHER)]
+    for name in ("conv", "head"):
+        kernels = [tree[name]["kernel"] for tree in coarse]  # with many ties
+        mask = np.asarray(masks[name]["kernel"])
+        own = [np.abs(np.asarray(w))[mask] for w in kernels]
+        for fn, expected in (
+            (ranks, stats.spearmanr(*own).statistic),
+            (correlation.magnitude_correlation, stats.pearsonr(*own).statistic),
+        ):
+            np.testing.assert_allclose(fn(*kernels, mask), expected, atol=1e-5)
+    layers = comparison.by_layer(ranks, *coarse, masks)
+    sizes = [float(mask.sum()) for mask in jax.tree.leaves(masks)]
+    mean = np.average(list(map(float, layers.values())), weights=sizes)
+    found = ranks(*coarse, masks)
+    np.testing.assert_allclose(found, mean, atol=1e-6)
+
+
+def test_distance_is_in_lengths_of_the_start():
+    doubled = changed(lambda w: 2 * w, ONE)
+    np.testing.assert_allclose(distance(ONE, doubled, A), 1, rtol=1e-6)
+    assert distance(ONE, ONE, A) == 0
+    assert correlation.sign_agreement(ONE, doubled, A) == 1
+
+
+def test_a_part_outside_of_its_range_and_other_leaves_are_refused():
+    for part in (0, -0.1, 1.1):
+        with pytest.raises(ValueError, match=r"part must be in \(0, 1\], got part ="):
+            correlation.overlap_ratio(ONE, OTHER, FULL, part)
+    with pytest.raises(ValueError, match="head/kernel"):
+        overlap(ONE, {"conv": OTHER["conv"]}, FULL, 0.5)
+
+
+def test_it_maps_over_populations():
+    stacked = jax.tree.map(lambda *w: jnp.stack(w), ONE, OTHER)
+    found = jax.vmap(lambda tree: overlap(tree, ONE, A, 0.2))(stacked)
+    assert found[0] == 1
+    assert found[1] == overlap(OTHER, ONE, A, 0.2)

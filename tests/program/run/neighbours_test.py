@@ -1,0 +1,99 @@
+"""A run that also trains its dense network at other learning rates, and says so."""
+
+import pytest
+import tiny
+
+from lthjax.program.build import assemble
+from lthjax.program.config import files
+from lthjax.program.report import learning_rates, run_report
+from lthjax.program.run import experiment, neighbours
+from lthjax.program.workdir import results
+from lthjax.program.workdir.measures import ACCURACY
+
+CHANGES = {"search.levels": 1, "search.rewind_to": 1, "optimizer.learning_rate": 1e-4}
+CHANGES |= {"studies": ("learning_rate",), "controls": ("reinit",)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run at a rate that is far too low, with its config and workdir."""
+    root, config = tmp_path_factory.mktemp("rates"), tiny.config(CHANGES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "build", tiny.build)
+        experiment.run(config, root)
+    return config, root
+
+
+def test_the_dense_network_alone_is_trained_at_another_rate():
+    config = tiny.config({**CHANGES, "search.method": "one_shot", "search.rate": 0.5})
+    found = neighbours.at(config, 0.3)
+    assert found.optimizer.learning_rate == 0.3
+    assert (found.search.levels, found.search.rewind_to) == (0, 0)
+    assert found.search.method == "iterative" and found.controls == ()
+    own, other = (files.flat(c) for c in (config, found))
+    different = {k.partition(".")[0] for k in own if own[k] != other[k]}
+    assert different == {"search", "controls", "studies", "optimizer"}
+    assert config.search.rate == 0.5
+
+
+def test_rows_are_the_run_s_own_and_those_of_runs_inside_it(run):
+    config, root = run
+    rows = results.read(root / learning_rates.STUDY)
+    rates = [factor * 1e-4 for factor in (1 / 3, 1, 3)]
+    assert {(r["rate"], r["seed"]) for r in rows} == {
+        (rate, seed) for rate in rates for seed in config.seeds
+    }
+    for row in rows:
+        folder = root
+        if row["rate"] != 1e-4:
+            folder = root / "studies" / f"rate_{row['rate']:g}"
+            assert {level for level, *_ in tiny.records(folder)} == {0}
+        found = tiny.records(folder)[0, row["seed"], "ticket"]
+        assert row["test_accuracy"] == found["test_accuracy"]
+
+
+def test_the_report_names_the_rate_and_a_neighbour_that_is_better(run, capsys):
+    _, root = run
+    run_report.show(root, results.read(root / results.RESULTS))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "one mask, several starts" in shown
+    assert "dense network: learning rate 0.0001, test accuracy" in shown
+    rows = results.read(root / results.RESULTS)
+    assert learning_rates.ASK not in learning_rates.sentence(root, rows, ACCURACY)
+
+
+def noted(tmp_path, config, values, dense):
+    """Leaves what a run and its study would have; returns its records."""
+    results.write(tmp_path / "config.json", files.to_json(config))
+    head = {"level": 0, "kept": 1.0, "label": "test accuracy, %"}
+    rows = [
+        head | {"seed": 0, "other": f"rate {r}", "rate": r, "test_accuracy": a}
+        for r, a in values.items()
+    ]
+    (tmp_path / "studies").mkdir()
+    identity = ("level", "seed", "other")
+    results.append(tmp_path / learning_rates.STUDY, rows, identity)
+    head = {"level": 0, "arm": "ticket", "kept": 9, "prunable": 9}
+    return [head | {"seed": s, "test_accuracy": a} for s, a in enumerate(dense)]
+
+
+@pytest.mark.parametrize(
+    "high, dense, warned",
+    [
+        (0.9221, (0.92,), True),  # 0.21 points, of which one seed explains 0.2
+        (0.9219, (0.92,), False),
+        (0.935, (0.91, 0.93), True),  # 1.5 points above, with a deviation of 1.41
+        (0.934, (0.91, 0.93), False),
+        (None, (0.92,), False),  # it diverged
+    ],
+)
+def test_a_better_rate_is_warned_of_beyond_the_spread(tmp_path, high, dense, warned):
+    config = tiny.config({"optimizer.learning_rate": 0.01})
+    values = {0.01 / 3: 0.5, 0.01: 0.92, 0.03: high}
+    rows = noted(tmp_path, config, values, dense)
+    text = learning_rates.better(tmp_path, rows, ACCURACY)
+    assert text.startswith("learning rate 0.03 trains the dense") == warned
+    assert bool(text) == warned
+    shown = learning_rates.sentence(tmp_path, rows, ACCURACY)
+    assert "learning rate 0.01, test accuracy 92.00" in shown
+    assert "50.00 at 0.00333333" in shown

@@ -1,0 +1,95 @@
+"""Controls that start from the seed's first weights, or the trained dense network's."""
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from lthjax.program.build import assemble
+from lthjax.program.run import experiment, population
+from lthjax.program.workdir import layout
+from lthjax.saving.tickets import load_trained
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+CONTROLS = ("init", "reinit", "trained")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with late rewinding: its config, workdir and populations."""
+    root, begun = tmp_path_factory.mktemp("starts"), []
+    config = tiny.config({"search.rewind_to": 1, "controls": CONTROLS})
+    start = population.start
+
+    def noted(parts, jobs):
+        begun.append(start(parts, jobs))
+        return begun[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "build", tiny.build)
+        patch.setattr(population, "start", noted)
+        experiment.run(config, root)
+    return config, root, begun
+
+
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_all_starts_share_masks_steps_and_the_order_of_the_data(run, level):
+    config, _, begun = run
+    (found,) = (p for p in begun if p.ticket.level == level)
+    assert {job.arm for job in found.jobs} == {"ticket", *CONTROLS}
+    assert len(found.jobs) == len(config.seeds) * (1 + len(CONTROLS))
+    keys = jax.random.key_data(found.keys)
+    first = {job.seed: i for i, job in reversed([*enumerate(found.jobs)])}
+    for key, job in zip(keys, found.jobs, strict=True):
+        i = first[job.seed]
+        assert same(job.ticket.masks, found.jobs[i].ticket.masks)
+        assert job.ticket[:3] == (level, 1, 4)
+        assert np.array_equal(key, keys[i])
+
+
+def test_starts_are_the_first_weights_and_the_last_of_the_dense_network(run):
+    _, root, begun = run
+    for job in (job for found in begun[2:] for job in found.jobs):
+        dense = load_trained(layout.trained_path(root, "ticket", job.seed, 0))
+        first = layout.load_ticket(root, job.seed, 0)
+        own = layout.load_ticket(root, job.seed, job.ticket.level)
+        points = {"init": first, "trained": dense, "ticket": own}
+        for arm, point in points.items():
+            assert same(job.ticket.params, point.params) == (job.arm == arm)
+    final = [p for p in begun if not p.ticket.level][-1]
+    assert not same(dense.params, final.jobs[-1].ticket.params)  # it went on from there
+
+
+def test_without_rewinding_the_first_weights_are_the_tickets_bit_for_bit(tmp_path):
+    experiment.run(tiny.config({"controls": ("init",)}), tmp_path)
+    for name in (tiny.records(tmp_path), tiny.curves(tmp_path)):
+        own = {k: r for k, r in name.items() if k[2] == "init"}
+        assert len(own) == 4  # two levels, two seeds
+        for (level, seed, _, *rest), row in own.items():
+            assert {**row, "arm": "ticket"} == name[level, seed, "ticket", *rest]
+
+
+def test_a_dense_network_that_was_not_kept_is_missed_before_anything_is_trained(
+    tmp_path,
+):
+    experiment.run(tiny.config(), tmp_path)
+    before = tiny.records(tmp_path)
+    with pytest.raises(ValueError, match="take another workdir, or leave it out"):
+        experiment.run(tiny.config({"controls": ("trained",)}), tmp_path)
+    assert tiny.records(tmp_path) == before
+
+
+def test_a_dense_network_that_is_not_trained_to_its_end_is_no_start(tmp_path):
+    changes = {"search.method": "early_bird", "controls": ("trained",)}
+    changes |= {"search.sparsities": (0.5,), "early_bird.watch": "weights"}
+    changes |= {"train.steps": 8}
+    with pytest.raises(ValueError, match="dense network that is trained to its end"):
+        experiment.run(tiny.config(changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
