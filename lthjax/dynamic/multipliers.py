@@ -101,13 +101,14 @@ def admm(
         moved = optax.apply_updates(params, updates_)
         ends = (part(at + 1) != part(at)) | (at + 1 == steps)
         grown = ratio ** (part(at + 1) - part(at)).astype(jnp.float32)
-        pair = lax.cond(
+        copy, dual = lax.cond(
             ends,
             lambda: _updated(moved, state, grown),
             lambda: (state.copy, state.dual),
         )
         clock = optax.ScaleByScheduleState(at + 1)
-        return updates_, Split(*pair, state.kept, clock, slots)
+        after = state._replace(copy=copy, dual=dual, clock=clock, inner=slots)
+        return updates_, after
 
     return optax.GradientTransformationExtraArgs(kept.init, update)
 
