@@ -17,6 +17,7 @@ CHAPTERS = (
     "retraining",
     "channels",
     "forward_selection",
+    "federated",
     "analysis",
     "saving",
     "devices",
