@@ -56,4 +56,5 @@ POLICIES = {
     "fedavg": policies.fedavg(),
     "lottery_fl": policies.lottery_fl(threshold=0.3, limit=0.5),
     "cell": policies.cell(threshold=0.3, limit=0.5),
+    "standalone": policies.standalone(),
 }

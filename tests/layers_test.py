@@ -25,9 +25,9 @@ ROWS = (
         "program.workdir",
     ),
     ("program.build", "program.report"),
-    ("program.run",),
+    ("program.run", "program.federated"),
     ("program.sweep",),
-    ("main", "sweep", "report", "export", "bound", "__main__"),
+    ("main", "sweep", "report", "export", "bound", "federate", "__main__"),
 )
 FLOOR = {room: floor for floor, row in enumerate(ROWS) for room in row}
 COMMANDS = set(ROWS[-1])

@@ -69,6 +69,12 @@ def mask_mean(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
     return jax.tree.map(one, old, params, masks)
 
 
+def none(old: Params, params: Params, masks: Masks, share: jax.Array) -> Params:
+    """Returns the old weights: nothing is sent."""
+    del params, masks, share
+    return old
+
+
 def _held(share, w, mask):
     """Returns the weights [m, ...] that count and are kept, zeros for the others."""
     there = (share > 0).reshape(-1, *[1] * (w.ndim - 1))
@@ -84,4 +90,4 @@ def by_name(name: str) -> Callable[..., Params]:
     return registry.resolve(name, AGGREGATIONS, "aggregation")
 
 
-AGGREGATIONS = {"zero_fill": zero_fill, "mask_mean": mask_mean}
+AGGREGATIONS = {"zero_fill": zero_fill, "mask_mean": mask_mean, "none": none}

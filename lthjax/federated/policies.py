@@ -13,7 +13,7 @@ from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
 MASKS = ("fresh", "nested")
-DOWNLINKS = ("broadcast", "unicast")
+DOWNLINKS = ("broadcast", "unicast", "none")
 SCOPES = ("layer", "global")
 
 
@@ -28,7 +28,7 @@ class Policy(NamedTuple):
         fails; "nested": inside the client's own, which it keeps where it fails.
       aggregation: A name in `aggregation.AGGREGATIONS`.
       downlink: "broadcast": all weights, once for all; "unicast": to each client the
-        weights of its mask.
+        weights of its mask; "none": nothing, each goes on with its own weights.
       scope: "layer": each layer is pruned by the same share; "global": all as one.
     """
 
@@ -48,6 +48,12 @@ def fedavg(**changes: Any) -> Policy:
       McMahan et al., 2017, arXiv:1602.05629.
     """
     return Policy(**{"threshold": 1.0, **changes})
+
+
+def standalone(**changes: Any) -> Policy:
+    """Returns the baseline without a server: each client trains alone."""
+    own = {"threshold": 1.0, "aggregation": "none", "downlink": "none"}
+    return Policy(**{**own, **changes})
 
 
 def lottery_fl(*, rate: float = 0.2, limit: float = 0.7, **changes: Any) -> Policy:
@@ -168,4 +174,9 @@ def drawn(
     return choose.prune(masks, found, kept=left, scope=policy.scope)
 
 
-POLICIES = {"fedavg": fedavg, "lottery_fl": lottery_fl, "cell": cell}
+POLICIES = {
+    "fedavg": fedavg,
+    "lottery_fl": lottery_fl,
+    "cell": cell,
+    "standalone": standalone,
+}

@@ -38,7 +38,7 @@ def of_round(record: Record, policy: Policy, masks: Masks, params: Params) -> Tr
 
     Up goes the payload of each client that is there, with its mask where it is not full
     (`payload`). Down goes one broadcast of all weights, or to each client that is asked
-    those of its mask, which the server knows.
+    those of its mask, which the server knows. Where each trains alone there is nothing.
 
     Args:
       record: Of the round, on the host.
@@ -50,6 +50,8 @@ def of_round(record: Record, policy: Policy, masks: Masks, params: Params) -> Tr
       Seo et al., 2021, arXiv:2104.12501, Table II counts as `printed`; its FedAvg cells
       are 21.15 MiB above that rule, unexplained.
     """
+    if policy.downlink == "none":
+        return Traffic(0, 0, 0, 0)
     total = sum(mask.size for mask in jax.tree.leaves(masks))
     rest = sum(w.size for w in jax.tree.leaves(params)) - total
     sent = [int(n) for n in np.asarray(record.sent) if n]

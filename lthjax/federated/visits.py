@@ -1,7 +1,7 @@
 """What one client does in a round: receive, validate, draw a ticket, train, send."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +59,9 @@ def visitor(
     counts, last = policies.kept(policy, full), len(policy.sparsities) - 1
 
     def visit(key, server: Server, client: Clients, examples: Examples):
-        received = arrived(policy, server, client, full)
-        params = masks_lib.apply(server.params, received)
+        received = client.masks if policy.downlink == "unicast" else full
+        alone = policy.downlink == "none"
+        params = client.params if alone else masks_lib.apply(server.params, received)
         accuracy = accuracy_fn(params, examples[3:])
         done = client.stage >= last
         passed = ~done & (accuracy > client.threshold)
@@ -75,12 +76,6 @@ def visitor(
         return state, Visit(passed, accuracy, loss, masks_lib.count(received)[0])
 
     return visit
-
-
-def arrived(policy: Policy, server: Server, client: Clients, full: Masks) -> Any:
-    """Returns the masks of what a client is sent: its own, or full ones."""
-    del server
-    return client.masks if policy.downlink == "unicast" else full
 
 
 def after(

@@ -51,7 +51,7 @@ def test_the_order_of_clients_does_not_matter(name):
         np.testing.assert_allclose(one[leaf], two[leaf], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", aggregation.AGGREGATIONS)
+@pytest.mark.parametrize("name", ["zero_fill", "mask_mean"])
 def test_who_is_absent_may_be_nan_and_nobody_leaves_the_old_weights(name):
     combine = aggregation.by_name(name)
     broken = jax.tree.map(lambda x: x.at[0].set(jnp.nan), PARAMS)

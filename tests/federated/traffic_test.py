@@ -10,7 +10,7 @@ from lthjax.training import members
 TOTAL, REST = 54 + 24, 6 + 4  # weights and biases of the tiny network
 
 
-@pytest.mark.parametrize("name", federation.POLICIES)
+@pytest.mark.parametrize("name", ["fedavg", "lottery_fl", "cell"])
 def test_bytes_of_a_round_equal_the_closed_form_and_what_is_really_sent(name):
     policy = federation.POLICIES[name]
     server, clients, examples, visit = federation.start(policy)
