@@ -84,9 +84,8 @@ def assemble(config: ConfigDict) -> Parts:
     one = rounds.round_of(policy, visit, count, **options)
     compile_options = cpu_convolutions.compiler_options(params)
     compiled = jax.jit(one, compiler_options=compile_options)
-    measured = _measured(
-        config, model, source, owned, functions[1], options["together"]
-    )
+    of_each = evaluation.of_each(functions[1], together=options["together"])
+    measured = _measured(config, model, source, owned, of_each)
     return Parts(policy, full, start, examples, count, compiled, *measured)
 
 
@@ -176,7 +175,7 @@ def _prepare(source):
     return lambda images: augment.normalise(images, source.mean, source.std)
 
 
-def _measured(config, model, source, owned, accuracy_fn, together):
+def _measured(config, model, source, owned, of_each):
     """Returns what evaluates on the test set: `everywhere`, `each` and `masked`."""
     test = Split(*(jnp.asarray(array) for array in source.test))
     sizes = {"classes": source.num_classes, "batch_size": config.eval_batch}
@@ -187,7 +186,6 @@ def _measured(config, model, source, owned, accuracy_fn, together):
     for own, row in zip(table, rows, strict=True):
         own[: len(row)] = row
     numbers = jnp.asarray(table)
-    of_each = evaluation.of_each(accuracy_fn, together=together)
 
     @jax.jit
     def everywhere(params, images, labels):
