@@ -86,7 +86,7 @@ def _heed(asked, number, rounds):
 
 def _finished(root, parts, state, local, mark):
     """Returns all records, and writes what the networks are worth at the end."""
-    rows = _records(root, mark)
+    rows = records(root, mark)
     final = {"round": len(rows), **_final(parts, *state, local)}
     results.write(root / FINAL, json.dumps(final, indent=1) + "\n")
     return rows, final
@@ -165,7 +165,7 @@ def _resumed(root, parts: Parts, wanted: int, mark: str):
     local = {"accuracy": first, "stale": np.zeros(len(first), bool)}
     like = {"server": parts.start[0], "clients": parts.start[1], "local": local}
     saved = checkpoints.newest(root / STATE, like)
-    rows = _records(root, mark)
+    rows = records(root, mark)
     if saved is None:
         _keep(root, rows[:0])
         return parts.start, local, 0
@@ -186,8 +186,13 @@ def _resumed(root, parts: Parts, wanted: int, mark: str):
     return state, jax.tree.map(np.asarray, tree["local"]), at
 
 
-def _records(root, mark) -> list[dict]:
-    """Returns the whole records of a run; what is damaged is said."""
+def records(root: pathlib.Path, mark: str) -> list[dict]:
+    """Returns the whole records of a run; what is damaged is said.
+
+    Args:
+      root: Its workdir.
+      mark: As `claimed` yields it.
+    """
     found = results.scan(root / ROUNDS, mark)
     if found.damaged:
         log.warning("%s", results.told(root / ROUNDS, found.damaged))
