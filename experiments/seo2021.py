@@ -179,8 +179,8 @@ def table(found: dict) -> str:
     """
     head = (
         "| method | C | n | published, % | compared with | global | masked | last "
-        "local | published, MiB | by its rule | ours: up | down | masks | last sparsity | "
-        "seeds |"
+        "local | published, MiB | by its rule | ours: up | down | masks | last "
+        "sparsity | seeds |"
     )
     lines = [head, "|" + "---|" * 15]
     groups = dict.fromkeys(cell[:3] for cell in found)
@@ -271,17 +271,24 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def setting(options, found: dict) -> str:
+    """Returns what all cells share."""
+    own = config(options, next(iter(found)))
+    local = own.local
+    return (
+        f"{own.model.name} on {own.data.name}, {own.clients.count} users, {own.rounds} "
+        f"rounds of {local.epochs} epochs of batch {local.batch_size}, SGD at "
+        f"{local.learning_rate:g}, momentum {local.momentum:g}, validation "
+        f"{own.validation}, {len(found)} runs"
+    )
+
+
 def write(options, found: dict) -> str:
     """Writes the tables and the figure of what there is, and returns the tables."""
-    own = config(options, next(iter(found)))
     text = (
-        f"Command: `{command_line.typed()}` ({own.model.name} on {own.data.name}, "
-        f"{own.clients.count} users, {own.rounds} rounds of {own.local.epochs} epochs "
-        f"of batch {own.local.batch_size}, SGD at {own.local.learning_rate:g}, momentum "
-        f"{own.local.momentum:g}, validation {own.validation}, {len(found)} runs); "
-        "mean accuracy over users in %, last round, mean ± standard deviation over seeds; "
-        f"traffic in MiB. FedAvg's published traffic is {OFFSET} above the paper's own "
-        "rule.\n\n"
+        f"Command: `{command_line.typed()}` ({setting(options, found)}); mean accuracy "
+        "over users in %, last round, mean ± standard deviation over seeds; traffic in "
+        f"MiB. FedAvg's published traffic is {OFFSET} above the paper's own rule.\n\n"
     )
     text += table(found)
     results.write(options.workdir / "seo2021.md", text)
