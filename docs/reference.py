@@ -17,17 +17,19 @@ CHAPTERS = (
     "retraining",
     "channels",
     "forward_selection",
+    "federated",
     "analysis",
     "saving",
     "devices",
 )
 # Of the program: what reads and checks a config, builds from it, keeps and shows.
-PROGRAM = ("config", "build", "run", "workdir", "report", "sweep")
+PROGRAM = ("config", "build", "run", "workdir", "report", "sweep", "federated")
 RESULTS = ROOT / "experiments" / "results"
 MARKS = ("lthjax/moved.py -->\n", "<!-- end -->")  # around the table of the changelog
 PROJECT = {"PAPERS.md": "papers", "CHANGELOG.md": "changelog"}
 PROJECT |= {"CONTRIBUTING.md": "contributing"}
-COMMANDS = ("__main__", "main", "sweep", "report", "compare", "export", "bound")
+COMMANDS = ("__main__", "main", "sweep", "report", "compare", "export")
+COMMANDS += ("bound", "federate")
 
 
 def write(folder: pathlib.Path) -> None:

@@ -3,6 +3,7 @@ from . import channels as channels
 from . import data as data
 from . import devices as devices
 from . import dynamic as dynamic
+from . import federated as federated
 from . import forward_selection as forward_selection
 from . import gates as gates
 from . import models as models

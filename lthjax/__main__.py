@@ -7,6 +7,7 @@
     lthjax sweep CONFIG --workdir=W --grid key=a,b       a grid of runs
     lthjax export W ...                                  a ticket as one file
     lthjax bound ...                                     how much pre-training is enough
+    lthjax federate --workdir=W [--config.a.b=value]     tickets drawn by many clients
     lthjax keys [WORD]                                   every config key, or some
     lthjax version                                       of this package, and of JAX
 
@@ -32,6 +33,7 @@ MODULES = {
     "sweep": ("sweep", ()),
     "export": ("export", ()),
     "bound": ("bound", ()),
+    "federate": ("federate", ()),
 }
 CONFIGURED = ("run", "plan", "sweep")
 OURS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

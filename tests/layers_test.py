@@ -16,11 +16,21 @@ ROWS = (
     ("registry", "values", "moved", "devices", "pruning"),
     ("data", "models", "analysis", "tickets", "program", "program.config"),
     ("training", "channels", "saving"),
-    ("dynamic", "gates", "retraining", "forward_selection", "program.workdir"),
+    (
+        "dynamic",
+        "gates",
+        "retraining",
+        "forward_selection",
+        "federated",
+        "program.workdir",
+    ),
     ("program.build", "program.report"),
-    ("program.run",),
+    ("program.run", "program.federated"),
     ("program.sweep",),
-    ("main", "sweep", "report", "compare", "export", "bound", "__main__"),
+    (
+        *("main", "sweep", "report", "compare", "export"),
+        *("bound", "federate", "__main__"),
+    ),
 )
 FLOOR = {room: floor for floor, row in enumerate(ROWS) for room in row}
 COMMANDS = set(ROWS[-1])

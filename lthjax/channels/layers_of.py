@@ -307,7 +307,7 @@ def count(kept_channels: Mapping[str, jax.Array]) -> tuple[int, int]:
 
 
 RULES = (
-    ((mlp.MLP, mlp.LeNet5, mlp.ConvNet, vgg.VGG), _chain),
+    ((mlp.MLP, mlp.LeNet5, mlp.TutorialLeNet, mlp.ConvNet, vgg.VGG), _chain),
     ((resnet.ResNet,), _inner),
     ((mobilenet.MobileNetV2,), _expanded),
     ((mobilenet.MobileNetV1,), _separable),

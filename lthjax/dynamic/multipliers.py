@@ -125,7 +125,8 @@ def begin(inner: Any, params: Params, masks: Masks, kept: Any) -> Split:
     own = jax.tree.map(lambda w, m: None if m is None else w, params, masks)
     dual = jax.tree.map(jnp.zeros_like, own)
     clock = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
-    state = Split(own, dual, jnp.asarray(kept, jnp.int32), clock, inner)
+    count = jnp.asarray(kept, jnp.int32)
+    state = Split(own, dual, count, clock, inner)  # type: ignore[call-arg]
     return state._replace(copy=masks_lib.apply(own, support(state)))
 
 

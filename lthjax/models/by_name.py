@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from lthjax import registry, values
 from lthjax.models import functions
-from lthjax.models.mlp import MLP, ConvNet, LeNet5
+from lthjax.models.mlp import MLP, ConvNet, LeNet5, TutorialLeNet
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
 from lthjax.models.vgg import VGG
@@ -180,6 +180,7 @@ MODELS = {
     "mlp": MLP,
     "lenet_300_100": partial(MLP, hidden=(300, 100)),
     "lenet5": LeNet5,
+    "lenet_tutorial": TutorialLeNet,
     "conv2": partial(ConvNet, channels=(64,)),
     "conv4": partial(ConvNet, channels=(64, 128)),
     "conv6": partial(ConvNet, channels=(64, 128, 256)),

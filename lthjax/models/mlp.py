@@ -60,6 +60,41 @@ class LeNet5(layers.Network):
         return self.classify(self.dense(layers.flatten(x), "dense1", self.scaled(500)))
 
 
+class TutorialLeNet(layers.Network):
+    """Two 5x5 convolutions of 6 and 16 channels, each pooled, then 120 and 84 features.
+
+    References:
+      LeCun et al., 1998, in the form of PyTorch's tutorial for CIFAR-10, which
+      federated learning calls its CNN: 62,006 parameters for 32x32 colour images and 10
+      classes, 61,770 of them weights (Seo et al., 2021, arXiv:2104.12501, counts them).
+      Departure: hidden biases start at zero.
+    """
+
+    initialiser: str = "pytorch"
+    head_init: str = "pytorch"
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Returns the logits; `train` changes nothing.
+
+        Raises:
+          ValueError: The images are smaller than 16x16.
+        """
+        if min(images.shape[1:3]) < 16:
+            raise ValueError(
+                "the tutorial's LeNet needs images of at least 16x16, got shape = "
+                f"{images.shape}"
+            )
+        x = images
+        for name, channels in (("conv1", 6), ("conv2", 16)):
+            x = self.conv(x, name, self.scaled(channels), size=5, padding=0)
+            x = layers.max_pool(x)
+        x = layers.flatten(x)
+        for name, features in (("dense1", 120), ("dense2", 84)):
+            x = self.dense(x, name, self.scaled(features))
+        return self.classify(x)
+
+
 class ConvNet(layers.Network):
     """Conv-2, Conv-4, Conv-6: pairs of 3x3 convolutions, each pair pooled, then dense.
 

@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from lthjax.models import functions
-from lthjax.models.mlp import MLP, ConvNet, LeNet5
+from lthjax.models.mlp import MLP, ConvNet, LeNet5, TutorialLeNet
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
 from lthjax.models.vgg import VGG
@@ -275,6 +275,7 @@ def _maps(params, channels):
 LAYOUTS: dict[type, Callable[[Any, int], Layout]] = {
     MLP: _images,
     LeNet5: _maps,
+    TutorialLeNet: _maps,
     ConvNet: _maps,
     VGG: lambda params, channels: Layout({}),
     ResNet: lambda params, channels: Layout({}, TORCHVISION),

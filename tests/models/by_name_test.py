@@ -75,7 +75,8 @@ def is_convolution(path, leaf):
 # Sources: the specs' tables; VGG-11/13/19, ResNet-50 on CIFAR and MobileNet V1 on CIFAR
 # from the published PyTorch CIFAR models, the ImageNet ones from torchvision (MobileNet
 # V1: the TensorFlow model); LeNet-5: 500 + 20 and 25,000 + 50 in two convolutions,
-# 800 x 500 + 500 and 5,000 + 10 after them; MobileNet V2 with 10 for 1,000 classes has
+# 800 x 500 + 500 and 5,000 + 10 after them; the tutorial's: 450 + 6, 2,400 + 16, then
+# 400 x 120 + 120, 120 x 84 + 84, 840 + 10; MobileNet V2 with 10 for 1,000 classes has
 # 1,280 x 990 + 990 = 1,268,190 fewer than 3,504,872.
 @pytest.mark.parametrize(
     ("name", "classes", "parameters"),
@@ -83,6 +84,7 @@ def is_convolution(path, leaf):
         ("mlp", 10, 266_610),
         ("lenet_300_100", 10, 266_610),
         ("lenet5", 10, 431_080),
+        ("lenet_tutorial", 10, 62_006),
         ("conv2", 10, 4_301_642),
         ("conv4", 10, 2_425_930),
         ("conv6", 10, 2_262_602),

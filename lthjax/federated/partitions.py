@@ -1,0 +1,257 @@
+"""Which examples each client has: shards by label, classes a client, Dirichlet."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lthjax.data.splits import Split
+from lthjax.federated.states import Examples
+
+VALIDATIONS = ("held_out", "train", "test")
+HELD_OUT = 10  # one of so many examples
+MOST_TEST = 80  # test images that LotteryFL's released code validates on
+_TRIES = 100
+
+Parts = list[np.ndarray]
+
+
+def shards(
+    labels: np.ndarray, clients: int, seed: int, *, each: int = 3, samples: int = 0
+) -> Parts:
+    """Returns the examples of clients that each get some shards of one label each.
+
+    The examples, in a random order, are sorted by label and cut into shards; a client
+    gets shards of different labels as long as there are some.
+
+    Args:
+      labels: Classes [n].
+      clients: How many there are.
+      seed: Of the order, and of who gets what.
+      each: Shards a client.
+      samples: Examples a shard; 0: all examples are dealt.
+
+    Raises:
+      ValueError: There are too few shards, or all examples cannot be dealt evenly.
+
+    References:
+      McMahan et al., 2017, arXiv:1602.05629; Seo et al., 2021, arXiv:2104.12501, IV-A.
+    """
+    _check(clients=clients, each=each)
+    wanted = clients * each
+    if not samples and len(labels) % wanted:
+        raise ValueError(
+            f"clients x shards = {clients} x {each} = {wanted} must divide the "
+            f"{len(labels)} train examples, got {len(labels) % wanted} left over; give "
+            "the samples of a shard, or another number of clients"
+        )
+    samples = samples or len(labels) // wanted
+    if samples < 1 or wanted * samples > len(labels):
+        raise ValueError(
+            f"{clients} clients x {each} shards x {samples} samples must be at most "
+            f"the {len(labels)} train examples there are, got {wanted * samples}"
+        )
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    rows = order[: len(order) // samples * samples].reshape(-1, samples)
+    return _dealt(rng, rows, labels[rows[:, 0]], clients, each)
+
+
+def _dealt(rng, rows, kinds, clients, each):
+    """Returns what clients get of shards, of different kinds where there are some."""
+    left, found = np.ones(len(rows), bool), []
+    for _ in range(clients):
+        own: list[int] = []
+        for _ in range(each):
+            other = left & ~np.isin(kinds, kinds[own])
+            own.append(int(rng.choice(np.flatnonzero(other if other.any() else left))))
+            left[own[-1]] = False
+        found.append(rng.permutation(rows[own].ravel()))
+    return found
+
+
+def classes(
+    labels: np.ndarray, clients: int, seed: int, *, each: int = 2, samples: int = 20
+) -> Parts:
+    """Returns the examples of clients that each draw some classes, and some of each.
+
+    No example goes to two clients.
+
+    Args:
+      labels: Classes [n].
+      clients: How many there are.
+      seed: Of all that is drawn.
+      each: Classes a client.
+      samples: Examples of each class.
+
+    Raises:
+      ValueError: There are too few classes, or too few examples of one.
+
+    References:
+      Li et al., 2020, arXiv:2008.03371, 5.1; its unbalanced clients are not here.
+    """
+    _check(clients=clients, each=each, samples=samples)
+    rng, kinds = np.random.default_rng(seed), np.unique(labels)
+    if each > len(kinds):
+        raise ValueError(
+            f"a client can have at most the {len(kinds)} classes there are, got each = "
+            f"{each}"
+        )
+    left = {kind: rng.permutation(np.flatnonzero(labels == kind)) for kind in kinds}
+    found = []
+    for client in range(clients):
+        rich = [kind for kind in kinds if len(left[kind]) >= samples]
+        if len(rich) < each:
+            raise ValueError(
+                f"there must be {samples} examples of {each} classes for every client, "
+                f"got none for client {client} of {clients}; ask for fewer"
+            )
+        own = rng.choice(rich, each, replace=False)
+        found.append(rng.permutation(np.concatenate([left[k][:samples] for k in own])))
+        left |= {kind: left[kind][samples:] for kind in own}
+    return found
+
+
+def dirichlet(
+    labels: np.ndarray, clients: int, seed: int, *, alpha: float = 0.5, least: int = 1
+) -> Parts:
+    """Returns the examples of clients that share each class by a Dirichlet draw.
+
+    It is drawn again, a hundred times at most, until every client has enough.
+
+    Args:
+      labels: Classes [n].
+      clients: How many there are.
+      seed: Of all that is drawn.
+      alpha: The concentration: small for clients of few classes, large for equal ones.
+      least: Examples that each client must get.
+
+    Raises:
+      ValueError: A client gets too few each time, or alpha is not positive.
+
+    References:
+      Hsu et al., 2019, arXiv:1909.06335.
+    """
+    _check(clients=clients)
+    if not 0 < alpha < np.inf:
+        raise ValueError(f"alpha must be positive, and finite, got alpha = {alpha}")
+    rng = np.random.default_rng(seed)
+    smallest = 0
+    for _ in range(_TRIES):
+        found = _shared(rng, labels, clients, alpha)
+        smallest = min(len(part) for part in found)
+        if smallest >= least:
+            return found
+    raise ValueError(
+        f"every client must get {least} examples, got alpha = {alpha} for {clients} "
+        f"clients, which left one with {smallest} in the last of {_TRIES} draws; "
+        "give a larger alpha, or fewer clients"
+    )
+
+
+def _shared(rng, labels, clients, alpha):
+    parts: list[list] = [[] for _ in range(clients)]
+    for kind in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == kind))
+        shares = rng.dirichlet(np.full(clients, alpha))
+        cuts = np.round(np.cumsum(shares)[:-1] * len(rows)).astype(int)
+        for part, own in zip(parts, np.split(rows, cuts), strict=True):
+            part.append(own)
+    return [rng.permutation(np.concatenate(part)) for part in parts]
+
+
+def _check(**counts):
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {name} = {value}")
+
+
+def own_labels(labels: np.ndarray, parts: Parts, num_classes: int) -> np.ndarray:
+    """Returns which classes each client has examples of, bool [clients, classes]."""
+    counts = [np.bincount(labels[part], minlength=num_classes) for part in parts]
+    return np.stack(counts) > 0
+
+
+def of_labels(labels: np.ndarray, owned: np.ndarray) -> Parts:
+    """Returns the examples of each client's classes, all that there are.
+
+    Args:
+      labels: Classes of a test split [n].
+      owned: What `own_labels` returns.
+    """
+    return [np.flatnonzero(row[labels]) for row in owned]
+
+
+def examples(
+    train: Split, test: Split, parts: Parts, *, validation: str, batch_size: int
+) -> Examples:
+    """Returns what clients train and validate on, stacked and padded.
+
+    Args:
+      train: The train split, arrays.
+      test: The test split, for `validation` "test".
+      parts: The rows of each client.
+      validation: "held_out": a tenth of its examples, which it does not train on;
+        "train": those that it trains on; "test": up to 80 test images of its classes,
+        as LotteryFL's code has it, which leaks.
+      batch_size: That each client must be able to fill.
+
+    Raises:
+      ValueError: A client has fewer examples than a batch; the validation is none.
+    """
+    if validation not in VALIDATIONS:
+        raise ValueError(
+            f"validation must be one of {', '.join(VALIDATIONS)}, got validation = "
+            f"{validation!r}"
+        )
+    own, held = parts, parts
+    if validation == "held_out":
+        cuts = [max(1, len(part) // HELD_OUT) for part in parts]
+        held = [part[:cut] for part, cut in zip(parts, cuts, strict=True)]
+        own = [part[cut:] for part, cut in zip(parts, cuts, strict=True)]
+    check_sizes(own, batch_size)
+    if validation != "test":
+        return Examples(*stacked(train, own), *stacked(train, held))
+    owned = own_labels(train.labels, parts, 1 + int(train.labels.max()))
+    rows = [part[:MOST_TEST] for part in _mixed(of_labels(test.labels, owned))]
+    return Examples(*stacked(train, own), *stacked(test, rows))
+
+
+def _mixed(parts):
+    return [np.random.default_rng(k).permutation(p) for k, p in enumerate(parts)]
+
+
+def check_sizes(parts: Sequence[np.ndarray], batch_size: int) -> None:
+    """Refuses clients that cannot fill a batch.
+
+    Raises:
+      ValueError: There is one.
+    """
+    small = [k for k, part in enumerate(parts) if len(part) < batch_size]
+    if small:
+        k = min(small, key=lambda k: len(parts[k]))
+        raise ValueError(
+            "every client must have a batch of examples to train on, got batch_size = "
+            f"{batch_size} with {len(parts[k])} examples at client {k} (and "
+            f"{len(small) - 1} more such clients); lower batch_size, or give clients "
+            "more"
+        )
+
+
+def stacked(split: Split, parts: Sequence[np.ndarray]) -> tuple[Any, Any, Any]:
+    """Returns (images [K, n, ...], labels [K, n, ...], sizes [K]) of some rows each."""
+    sizes = [len(part) for part in parts]
+    rows = np.zeros((len(parts), max(sizes)), int)
+    for row, part in zip(rows, parts, strict=True):
+        row[: len(part)] = part
+    arrays = (jnp.asarray(array[rows]) for array in (split.images, split.labels))
+    return *arrays, jnp.asarray(sizes, jnp.int32)
+
+
+PARTITIONS: dict[str, Callable[..., Parts]] = {
+    "shards": shards,
+    "classes": classes,
+    "dirichlet": dirichlet,
+}

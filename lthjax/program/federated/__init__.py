@@ -1,0 +1,1 @@
+"""A federated run: config in, workdir out."""

@@ -1,0 +1,211 @@
+"""A config and its data become the functions and the first state of a federated run."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from lthjax import models
+from lthjax.data import augment, in_memory
+from lthjax.data import splits as splits_lib
+from lthjax.data.splits import Source, Split
+from lthjax.devices import cpu_convolutions, meshes
+from lthjax.federated import (
+    evaluation,
+    local_training,
+    partitions,
+    policies,
+    rounds,
+    states,
+    visits,
+)
+from lthjax.federated.policies import Policy
+from lthjax.program.federated import settings
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Masks
+from lthjax.training import members, optimizers
+
+
+class Parts(NamedTuple):
+    """What a federated run is made of.
+
+    Attributes:
+      policy: What all follow.
+      full: The full masks.
+      start: (server, clients) before the first round.
+      examples: What clients train and validate on.
+      count: How many are asked in a round.
+      round: (key, server, clients, examples) -> (server, clients, Record), compiled.
+      everywhere: params -> accuracy on each client's classes [K], compiled.
+      each: (params [m, ...], numbers [m]) -> accuracy of each client's own network on
+        its classes [m], compiled.
+      masked: (params, masks [m, ...], numbers [m]) -> the same of one network masked.
+    """
+
+    policy: Policy
+    full: Masks
+    start: tuple
+    examples: states.Examples
+    count: int
+    round: Callable[..., tuple]
+    everywhere: Callable[..., jax.Array]
+    each: Callable[..., jax.Array]
+    masked: Callable[..., jax.Array]
+
+
+def assemble(config: ConfigDict) -> Parts:
+    """Returns the parts of a run; nothing is trained or written.
+
+    Args:
+      config: A config.
+
+    Raises:
+      ValueError: A key is wrong, the data cannot be dealt so, or the network keeps
+        statistics, which rounds do not average.
+    """
+    settings.check(config)
+    policy = settings.policy(config)
+    count = rounds.asked(config.participation, config.clients.count)
+    mesh = meshes.mesh(config.mesh.ticket)
+    source = _source(config)
+    examples, owned = _dealt(config, source)
+    key = jax.random.key(config.seed)
+    model = _model(config, source)
+    params = _params(model, jax.random.fold_in(key, 0), source)
+    full = masks_lib.full(params)
+    functions = _functions(config, model, source)
+    threshold = policy.threshold
+    start = states.begin(params, full, config.clients.count, threshold=threshold)
+    visit = visits.visitor(policy, full, *functions)
+    options = {"together": members.together(params), "mesh": mesh, "drop": config.drop}
+    one = rounds.round_of(policy, visit, count, **options)
+    compile_options = cpu_convolutions.compiler_options(params)
+    compiled = jax.jit(one, compiler_options=compile_options)
+    of_each = evaluation.of_each(functions[1], together=options["together"])
+    measured = _measured(config, model, source, owned, of_each)
+    return Parts(policy, full, start, examples, count, compiled, *measured)
+
+
+def round_key(config: ConfigDict, at: int) -> jax.Array:
+    """Returns the key of a round, a function of the seed and of its number from 0."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), at)
+
+
+def _source(config) -> Source:
+    source = in_memory.load(
+        config.data.name,
+        data_dir=config.data.dir or None,
+        limit=config.data.limit or None,
+        options=config.data.options.to_dict(),
+    )
+    if not splits_lib.are_classes(source.train.labels):
+        raise ValueError(
+            "clients are dealt examples by their classes, got data.name = "
+            f"{config.data.name!r}, whose labels are {source.train.labels.dtype} "
+            f"{list(source.train.labels.shape)}"
+        )
+    return source
+
+
+def _dealt(config, source):
+    """Returns the examples of clients, and which classes each has."""
+    own = config.clients.to_dict()
+    count, name = own.pop("count"), own.pop("partition")
+    if name == "dirichlet":
+        own["least"] = config.local.batch_size + config.local.batch_size // 8 + 1
+    labels = np.asarray(source.train.labels)
+    parts = partitions.PARTITIONS[name](labels, count, config.seed, **own)
+    examples = partitions.examples(
+        source.train,
+        source.test,
+        parts,
+        validation=config.validation,
+        batch_size=config.local.batch_size,
+    )
+    return examples, partitions.own_labels(labels, parts, source.num_classes)
+
+
+def _model(config, source):
+    options = config.model.options.to_dict()
+    return models.build(
+        config.model.name, source.num_classes, width=config.model.width, options=options
+    )
+
+
+def _params(model, key, source):
+    shape = splits_lib.image_shape(source.train)
+    dtype = splits_lib.input_dtype(source.train)
+    params, state = models.initialise(model, key, jnp.zeros((1, *shape), dtype))
+    if state:
+        raise ValueError(
+            "rounds average weights, and the network must have nothing else, got a "
+            f"network with {', '.join(state)}; take one without batch norm or dropout"
+        )
+    return params
+
+
+def _functions(config, model, source):
+    """Returns what a client trains by, and what it validates by."""
+    own = config.local
+    tx = optimizers.sgd(
+        own.learning_rate,
+        momentum=own.momentum,
+        nesterov=False,
+        weight_decay=own.weight_decay,
+    )
+    apply_fn, prepare = _apply(model), _prepare(source)
+    sizes = {"epochs": own.epochs, "batch_size": own.batch_size}
+    return (
+        local_training.trainer(apply_fn, prepare, tx, **sizes),
+        local_training.counter(apply_fn, prepare, batch_size=config.eval_batch),
+    )
+
+
+def _apply(model):
+    def apply(params, state, images, train):
+        return models.apply(model, params, state, images, train=train)
+
+    return apply
+
+
+def _prepare(source):
+    return lambda images: augment.normalise(images, source.mean, source.std)
+
+
+def _measured(config, model, source, owned, of_each):
+    """Returns what evaluates on the test set: `everywhere`, `each` and `masked`."""
+    test = Split(*(jnp.asarray(array) for array in source.test))
+    sizes = {"classes": source.num_classes, "batch_size": config.eval_batch}
+    count = evaluation.by_class(_apply(model), _prepare(source), **sizes)
+    rows = partitions.of_labels(np.asarray(source.test.labels), owned)
+    lengths = jnp.asarray([len(row) for row in rows], jnp.int32)
+    table = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for own, row in zip(table, rows, strict=True):
+        own[: len(row)] = row
+    numbers = jnp.asarray(table)
+
+    @jax.jit
+    def everywhere(params, images, labels):
+        return evaluation.on_own(count(params, images, labels), labels, owned)
+
+    def each(params, who):
+        return of_each(params, numbers[who], lengths[who], *test)
+
+    def masked(params, masks, who):
+        own = jax.vmap(masks_lib.apply, in_axes=(None, 0))(params, masks)
+        return each(own, who)
+
+    return (lambda params: everywhere(params, *test)), each, masked
+
+
+def sparsities(policy: Policy, stage: Any) -> list[float]:
+    """Returns the sparsity of the last ticket of each client."""
+    return [policy.sparsities[int(at)] for at in np.asarray(stage)]
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the methods."""
+    return tuple(policies.POLICIES)

@@ -1,0 +1,39 @@
+import federation
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lthjax.federated import evaluation, local_training, partitions
+
+
+def test_accuracy_on_own_classes_is_that_of_their_examples():
+    _, clients, _, _ = federation.start(federation.POLICIES["fedavg"])
+    test = federation.split(30, 5)
+    owned = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1], [0, 1, 0, 1]], bool)
+    params = jax.tree.map(lambda w: w[0], clients.params)
+    count = evaluation.by_class(
+        federation.apply, federation.prepare, classes=4, batch_size=8
+    )
+    right = count(params, jnp.asarray(test.images), jnp.asarray(test.labels))
+    found = evaluation.on_own(right, test.labels, owned)
+    logits, _ = federation.apply(params, {}, federation.prepare(test.images), False)
+    correct = np.argmax(logits, 1) == test.labels
+    rows = partitions.of_labels(test.labels, owned)
+    wanted = [correct[row].mean() for row in rows]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    accuracy = local_training.counter(
+        federation.apply, federation.prepare, batch_size=8
+    )
+    _, numbers, sizes = partitions.stacked(
+        test._replace(labels=np.arange(len(test.labels))), rows
+    )
+    arrays = jnp.asarray(test.images), jnp.asarray(test.labels)
+    each = evaluation.of_each(accuracy)(clients.params, numbers, sizes, *arrays)
+    np.testing.assert_allclose(each, wanted, rtol=1e-6)
+
+
+def test_a_class_of_nobody_has_no_accuracy():
+    right = jnp.array([1.0, 2.0])
+    found = evaluation.on_own(right, jnp.array([0, 0, 1, 1]), jnp.eye(2, dtype=bool))
+    assert found.tolist() == pytest.approx([0.5, 1.0])

@@ -1,0 +1,50 @@
+import jax.numpy as jnp
+import pytest
+
+from lthjax.federated import policies
+from lthjax.pruning import masks as masks_lib
+
+
+def test_the_sparsities_of_the_papers():
+    # 0.2 a ticket up to 0.8; a fifth of what is left until 0.3 is: 0.8^5 = 0.328
+    assert policies.cell().sparsities == (0.0, 0.2, 0.4, 0.6, 0.8)
+    found = policies.lottery_fl(limit=0.7).sparsities
+    assert found == pytest.approx((0, 0.2, 0.36, 0.488, 0.5904, 0.67232, 0.7))
+    assert policies.lottery_fl(limit=0.36).sparsities == pytest.approx((0, 0.2, 0.36))
+    assert policies.fedavg().sparsities == (0.0,)
+
+
+def test_a_target_is_met_exactly_in_each_layer_or_in_all():
+    params = {"kernel": jnp.arange(10.0), "head": {"kernel": jnp.arange(100.0)}}
+    masks = masks_lib.full(params)
+    for scope, own in (("layer", (2, 20)), ("global", (0, 22))):
+        policy = policies.cell(scope=scope)
+        counts = policies.kept(policy, masks)
+        found = policies.drawn(policy, counts, masks, params, jnp.int32(4))
+        kept = {name: k for name, (k, _) in masks_lib.layers(found).items()}
+        assert (kept["kernel"], kept["head/kernel"]) == own
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"threshold": 1.2}, r"threshold of a policy must be in \[0, 1\]"),
+        ({"decay": -0.5}, r"decay of a policy must be in \[0, 1\]"),
+        ({"masks": "new"}, "masks of a policy must be one of fresh, nested"),
+        ({"downlink": "multicast"}, "downlink of a policy must be one of"),
+        ({"scope": "leaf"}, "scope of a policy must be one of"),
+        ({"aggregation": "median"}, "aggregation"),
+        ({"sparsities": (0.0, 0.5, 0.4)}, "must begin with 0 and rise"),
+        ({"sparsities": (0.0, 1.0)}, "must begin with 0 and rise"),
+    ],
+)
+def test_a_policy_that_cannot_be_followed_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        policies.check(policies.Policy()._replace(**changes))
+
+
+@pytest.mark.parametrize("rate, limit", [(0.0, 0.5), (1.0, 0.5), (0.2, 1.0)])
+def test_rates_and_targets_outside_their_range_are_refused(rate, limit):
+    for make in (policies.cell, policies.lottery_fl):
+        with pytest.raises(ValueError, match=r"\(0, 1\)|\[0, 1\)"):
+            make(rate=rate, limit=limit)

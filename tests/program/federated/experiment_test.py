@@ -1,0 +1,155 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from lthjax import federate
+from lthjax.program import progress
+from lthjax.program.federated import assembly, experiment, report, settings
+from lthjax.saving import checkpoints
+
+
+def tiny(method="cell", **changes):
+    config = settings.shrunk(settings.default(method))
+    config.data.options.like = "digits"
+    config.model.update(name="mlp", options={"hidden": (5,)})
+    config.participation, config.rounds = 0.5, 3
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def stopped_after(monkeypatch, rounds):
+    """Lets a run be asked to stop in a round."""
+    real, seen = experiment._row, []
+
+    def row(*given):
+        seen.append(given)
+        if len(seen) == rounds:
+            raise progress.Interrupted("stopped")
+        return real(*given)
+
+    monkeypatch.setattr(experiment, "_row", row)
+
+
+@pytest.mark.parametrize("saving", [0.0, 1e9])
+def test_a_run_that_is_killed_goes_on_with_the_same_bits(tmp_path, monkeypatch, saving):
+    config = tiny(drop=0.3)
+    whole, final = experiment.run(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "SECONDS", saving)
+        stopped_after(patch, 3)
+        with pytest.raises(progress.Interrupted):
+            experiment.run(config, tmp_path / "cut")
+    rows, again = experiment.run(config, tmp_path / "cut")
+    assert rows == whole and again == final
+    for name in (experiment.ROUNDS, experiment.FINAL):
+        one, two = ((tmp_path / run / name).read_text() for run in ("whole", "cut"))
+        assert one == two
+    trees = [
+        checkpoints.newest(tmp_path / run / "state")[0] for run in ("whole", "cut")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+
+
+def test_a_finished_run_is_not_trained_again_and_takes_more_rounds(
+    tmp_path, monkeypatch
+):
+    rows, _ = experiment.run(tiny(rounds=2), tmp_path)
+    more, _ = experiment.run(tiny(rounds=3), tmp_path)
+    assert more[:2] == rows and [row["round"] for row in more] == [1, 2, 3]
+    stopped_after(monkeypatch, 1)
+    assert experiment.run(tiny(rounds=3), tmp_path)[0] == more
+    with pytest.raises(ValueError, match="rounds must be at least the 3"):
+        experiment.run(tiny(rounds=2), tmp_path)
+    with pytest.raises(ValueError, match=r"local.epochs = 2 \(was 1\)"):
+        experiment.run(tiny(**{"local.epochs": 2}), tmp_path)
+
+
+def test_records_say_who_was_asked_lost_and_what_was_sent(tmp_path, caplog):
+    rows, final = experiment.run(tiny(drop=1.0, rounds=1), tmp_path)
+    (row,) = rows
+    assert row["dropped"] == row["asked"] and len(row["asked"]) == 2
+    assert row["up_bytes"] == 0 and row["train_loss"] is None
+    weights = 64 * 5 + 5 + 5 * 10 + 10
+    assert row["down_bytes"] == 4 * weights
+    assert len(row["global_by_client"]) == 4 == len(final["masked_by_client"])
+    text = report.write(tmp_path, rows, final)
+    assert "masked by the client's ticket" in text
+    assert (tmp_path / "accuracy_traffic.png").stat().st_size > 1000
+    assert report.megabytes([row, row], ("down",))[1] == 8 * weights / 2**20
+
+
+def test_accuracies_are_those_of_the_networks_there_are(tmp_path):
+    config = tiny("lottery_fl", rounds=2)
+    _, final = experiment.run(config, tmp_path)
+    parts = assembly.assemble(config)
+    tree, _ = checkpoints.newest(
+        tmp_path / "state",
+        {
+            "server": parts.start[0],
+            "clients": parts.start[1],
+            "local": {"accuracy": 0, "stale": 0},
+        },
+    )
+    who = np.arange(4)
+    each = parts.each(tree["clients"].params, who)
+    np.testing.assert_allclose(final["local_by_client"], each, rtol=1e-6)
+    masked = parts.masked(tree["server"].params, tree["clients"].masks, who)
+    np.testing.assert_allclose(final["masked_by_client"], masked, rtol=1e-6)
+    everywhere = parts.everywhere(tree["server"].params)
+    np.testing.assert_allclose(final["global_by_client"], everywhere, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"local.batch_size": 64}, "a batch of examples to train on"),
+        ({"policy.threshold": 1.5}, r"policy.threshold must be in \[0, 1\]"),
+        ({"policy.limit": 1.0}, r"policy.limit must be in \[0, 1\)"),
+        ({"participation": 2.0}, r"participation must be in \[0, 1\]"),
+        ({"clients.samples": 0, "clients.count": 7}, "must divide the 96"),
+        ({"model.name": "resnet8", "model.options": {}}, "batch norm"),
+        ({"validation": "some"}, "validation must be one of"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, changes, words):
+    with pytest.raises(ValueError, match=words):
+        experiment.run(tiny(**changes), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="new or of a federated run"):
+        experiment.run(tiny(rounds=1), tmp_path)
+
+
+def test_the_command_reads_keys_of_the_method_and_names_others():
+    config = federate.configured(
+        ["--config.method=lottery_fl", "--config.policy.limit=0.5", "--config.seed=3"]
+    )
+    assert (config.method, config.policy.limit, config.seed) == ("lottery_fl", 0.5, 3)
+    for words, named in (
+        (["--config.method=fedavg", "--config.policy.rate=0.5"], "policy.rate"),
+        (["--config.metod=cell"], "did you mean 'method'"),
+        (["--config.clients.alpha=0.5"], "clients.alpha"),
+        (["--config.rounds=many"], "rounds must be like its default"),
+        (["--config.method=sell"], "cell"),
+        (["--rounds=3"], "--config.key=value"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            federate.configured(words)
+
+
+def test_the_command_prints_its_keys(capsys):
+    federate.main(["--keys", "--config.method=fedavg"])
+    assert "participation = 0.1" in capsys.readouterr().out
+
+
+def test_every_method_has_the_keys_that_it_reads():
+    for method in assembly.names():
+        config = settings.default(method)
+        settings.check(config)
+        json.dumps(config.to_dict())
+    assert "threshold" not in settings.default("fedavg").policy
