@@ -7,6 +7,7 @@ from . import files as files
 from . import fingerprints as fingerprints
 from . import folders as folders
 from . import in_memory as in_memory
+from . import objects as objects
 from . import on_disk as on_disk
 from . import photographs as photographs
 from . import pixels as pixels

@@ -1,10 +1,7 @@
 """Objects as centre points: the losses of heat maps, sizes, offsets; what maps say.
 
-An object is a row of numbers, `OBJECT` and then x, y and visibility of each of its k
-points: its class (-1: there is none, the row is padding), x0, y0, x1, y1, its area, and
-1 if it is a crowd, which is neither learnt nor counted. Coordinates are shares of the
-image's width and height, areas of its area. Maps are what `models.recognition` returns,
-[batch, h, w, channels].
+Objects are rows as `data.objects` has them; a crowd is neither learnt nor counted. Maps
+are what `models.recognition` returns, [batch, h, w, channels].
 """
 
 from typing import NamedTuple
@@ -13,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-OBJECT = ("class", "x0", "y0", "x1", "y1", "area", "crowd")
-WIDTH = len(OBJECT)
+from lthjax.data.objects import WIDTH, number_of_points
+
 OVERLAP = 0.7  # that a box moved within the radius of a heat map still has
 SIZES = 0.1  # the weight of the sizes' loss
 SURE = 0.1  # the least score of a heat map's point that displacements are moved to
@@ -80,21 +77,6 @@ def split(outputs: jax.Array, points: int) -> Maps:
     for size in rest:
         ends.append(ends[-1] + size)
     return Maps(*jnp.split(outputs, ends[:-1], axis=-1))
-
-
-def number_of_points(labels: jax.Array) -> int:
-    """Returns k of objects [..., most, 7 + 3 k].
-
-    Raises:
-      ValueError: They are no such rows.
-    """
-    more = labels.shape[-1] - WIDTH if labels.ndim == 3 else -1
-    if more < 0 or more % 3:
-        raise ValueError(
-            f"labels of objects must be [n, most, {WIDTH} + 3 points], got "
-            f"{list(labels.shape)}; give data.options.labels = 'boxes' or 'keypoints'"
-        )
-    return more // 3
 
 
 def box_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -177,47 +159,6 @@ def decode(outputs: jax.Array, *, points: int = 0, most: int = 32) -> Found:
     scale = jnp.concatenate([side, side])[None, None]
     whole = jnp.clip(boxes / scale, 0, 1)
     return Found(scores, numbers % classes, whole, where / side[None, None, None])
-
-
-def follow(
-    labels: jax.Array, shifts: jax.Array, mirrored: jax.Array, pairs
-) -> jax.Array:
-    """Returns the objects of images that were shifted, then mirrored left to right.
-
-    What is left of a box within the image keeps its share of the area; an object none
-    of which is left is none, and a point that has left is not visible.
-
-    Args:
-      labels: Objects [batch, most, 7 + 3 k].
-      shifts: Down and to the right, shares of the image [batch, 2].
-      mirrored: Bool [batch].
-      pairs: The point that each becomes in a mirror [k].
-    """
-    down, right = (shifts[:, i, None] for i in (0, 1))
-    kind, x0, y0, x1, y1, area, crowd = (labels[..., i] for i in range(WIDTH))
-    before = (x1 - x0) * (y1 - y0)
-    x0, x1 = (jnp.clip(x + right, 0, 1) for x in (x0, x1))
-    y0, y1 = (jnp.clip(y + down, 0, 1) for y in (y0, y1))
-    left = (x1 - x0) * (y1 - y0)
-    kind = jnp.where(left > 0, kind, -1.0)
-    area = area * left / jnp.where(before > 0, before, 1.0)
-    mirror = mirrored[:, None]
-    x0, x1 = jnp.where(mirror, 1 - x1, x0), jnp.where(mirror, 1 - x0, x1)
-    rows = jnp.stack([kind, x0, y0, x1, y1, area, crowd], -1)
-    points = labels[..., WIDTH:].reshape(*labels.shape[:2], -1, 3)
-    if not points.shape[2]:
-        return rows
-    x, y, seen = (
-        points[..., 0] + right[..., None],
-        points[..., 1] + down[..., None],
-        points[..., 2],
-    )
-    inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
-    mirror = mirrored[:, None, None]
-    plain = jnp.stack([x, y, jnp.where(inside, seen, 0.0)], -1)
-    turned = plain.at[..., 0].set(1 - x)[:, :, jnp.asarray(pairs)]
-    points = jnp.where(mirror[..., None], turned, plain)
-    return jnp.concatenate([rows, points.reshape(*labels.shape[:2], -1)], -1)
 
 
 def _objects(labels, side):

@@ -1,9 +1,15 @@
-"""What a network is worth on a set: the means of its loss and of the measures."""
+"""What a network is worth on a set: means of loss and measures, and measures of it."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from lthjax.callables import ApplyFn, CountFn, EvaluateFn, PrepareFn
+from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
 from lthjax.training import objective as objective_lib
 from lthjax.training.members import member as member
@@ -70,3 +76,56 @@ def evaluator(
         return objective_lib.finished(objective, [x / total for x in found])
 
     return evaluate
+
+
+def of_sets(
+    apply_fn: ApplyFn,
+    prepare_fn: PrepareFn,
+    sets: dict[str, Any],
+    *,
+    batch: int,
+    objective: Objective,
+) -> Callable[[Any, Any], dict[str, float]]:
+    """Returns (params, model_state) -> {"<set>_<name>": number}, what is no mean.
+
+    A set is read batch by batch, from the disk where it lies there; what is kept of it
+    is what `objective.of_set.read` returns.
+
+    Args:
+      apply_fn: (params, model_state, inputs, train) -> (outputs, state).
+      prepare_fn: As for `counter`.
+      sets: {name: split}.
+      batch: Examples at once.
+      objective: What is measured; without `of_set` it is nothing, {}.
+    """
+    measure = objective.of_set
+    if measure is None:
+        return lambda params, model_state: {}
+
+    @jax.jit
+    def read(params, model_state, inputs, labels):
+        outputs, _ = apply_fn(params, model_state, prepare_fn(inputs), False)
+        return measure.read(outputs, labels)
+
+    def found(params, model_state, split):
+        size, parts = splits_lib.size(split), []
+        for first in range(0, size, batch):
+            taken = splits_lib.take(split, range(first, min(first + batch, size)))
+            rows = len(taken.labels)
+            given = [_filled(x, batch) for x in taken]
+            part = jax.device_get(read(params, model_state, *given))
+            parts.append(jax.tree.map(lambda x, rows=rows: x[:rows], part))
+        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    def measured(params, model_state):
+        rows = {
+            name: measure.reduce(found(params, model_state, split))
+            for name, split in sets.items()
+        }
+        return {f"{s}_{n}": rows[s][n] for s in rows for n in measure.names}
+
+    return measured
+
+
+def _filled(array, rows):
+    return np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))

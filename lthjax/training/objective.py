@@ -8,10 +8,25 @@ import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.callables import ExampleFn, TemperedFn
-from lthjax.training import losses
+from lthjax.training import centre_points, losses, recognition
 
 LOSS = "loss"
 HELD_OUT = ("validation", "test")
+
+
+class OfSet(NamedTuple):
+    """What is measured of a whole set, and is no mean over its examples.
+
+    Attributes:
+      names: Of the numbers, which become columns of the records.
+      read: (outputs, labels) -> a tree of arrays [batch, ...]: all that is needed of
+        the examples of a batch; compiled.
+      reduce: (that of all examples, numpy [n, ...]) -> {name: number}.
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[Any, Any], Any]
+    reduce: Callable[[Any], dict[str, float]]
 
 
 class Objective(NamedTuple):
@@ -32,6 +47,7 @@ class Objective(NamedTuple):
       smoothed: (outputs, labels, smoothing) -> losses [batch]; `None`: there is none.
       distilled: (outputs, the teacher's, temperature) -> distances [batch]; or `None`.
       logits: Whether outputs are logits, which may be divided by a temperature.
+      of_set: What is measured of a whole set at the end of a training; or `None`.
     """
 
     loss: ExampleFn
@@ -43,6 +59,7 @@ class Objective(NamedTuple):
     smoothed: TemperedFn | None = None
     distilled: TemperedFn | None = None
     logits: bool = False
+    of_set: OfSet | None = None
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -143,6 +160,8 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
     for what, fn in measured(objective).items():
         _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
     mean = jax.ShapeDtypeStruct((), jnp.float32)
+    if objective.of_set is not None:
+        _called(name, objective.of_set.read, *given)
     for what, finish in objective.finish.items():
         _check_floats(f"finish of {what}", name, _called(name, finish, mean), [])
 
@@ -249,9 +268,32 @@ NEXT_TOKEN = Objective(
     distilled=_tokens_distilled,
     logits=True,
 )
+DETECTION = Objective(
+    loss=centre_points.box_loss,
+    of_set=OfSet(recognition.AP, recognition.read_boxes, recognition.box_precision),
+)
+KEYPOINTS = Objective(
+    loss=centre_points.point_loss,
+    of_set=OfSet(
+        (*recognition.AP, "pck"), recognition.read_points, recognition.point_precision
+    ),
+)
+SEGMENTATION = Objective(
+    loss=token_cross_entropy,
+    measures={"accuracy": tokens_correct},
+    higher=frozenset({"accuracy"}),
+    percent=frozenset({"accuracy"}),
+    smoothed=_tokens_smoothed,
+    distilled=_tokens_distilled,
+    logits=True,
+    of_set=OfSet(("miou",), recognition.confusions, recognition.mean_overlap),
+)
 
 OBJECTIVES = {
     "classification": CLASSIFICATION,
     "regression": REGRESSION,
     "next_token": NEXT_TOKEN,
+    "detection": DETECTION,
+    "keypoints": KEYPOINTS,
+    "segmentation": SEGMENTATION,
 }

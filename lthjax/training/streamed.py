@@ -134,6 +134,7 @@ def trainer(
     forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
     objective: Objective = CLASSIFICATION,
+    follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
 ) -> TrainFn:
     """Returns the training of a population, in the form of `compiled.trainer`.
 
@@ -151,6 +152,7 @@ def trainer(
       forward_fn: As for `training.step`.
       axis_name: The mesh axis that batches and chunks are split over.
       objective: What is measured.
+      follow_fn: (key, labels) -> labels, those of images that `prepare` has moved.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
@@ -161,7 +163,8 @@ def trainer(
         state, masks, key, which = member
         _, augment_key = jax.random.split(key)  # as `training.runner`
         images, labels = (array[which] for array in batch)
-        images = prepare(jax.random.fold_in(augment_key, at), images)
+        key = jax.random.fold_in(augment_key, at)
+        images, labels = prepare(key, images), follow_fn(key, labels)
         return step(state, masks, images, labels, at)
 
     update = compile_fn(one, fed=True)

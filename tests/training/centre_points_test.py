@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lthjax.data import objects as objects_lib
 from lthjax.training import centre_points
 
 SIDE, CLASSES, MOST = 8, 3, 4
@@ -10,7 +11,7 @@ SIDE, CLASSES, MOST = 8, 3, 4
 
 def objects(*rows, points=0):
     """Labels of one image: (class, box in pixels of the maps, points in the same)."""
-    found = np.full((1, MOST, centre_points.WIDTH + 3 * points), -1, np.float32)
+    found = np.full((1, MOST, objects_lib.WIDTH + 3 * points), -1, np.float32)
     for i, (kind, box, *more) in enumerate(rows):
         box = np.array(box, np.float32) / SIDE
         area = (box[2] - box[0]) * (box[3] - box[1])
@@ -115,25 +116,8 @@ def test_points_move_to_the_peaks_of_their_heat_maps(away):
     np.testing.assert_allclose(found.points[0, 0], expected + away / SIDE, atol=1e-6)
 
 
-def test_objects_follow_their_images():
-    shifts, pairs = jnp.array([[0.25, -0.25]]), (1, 0)
-    found = centre_points.follow(POINTED, shifts, jnp.array([False]), pairs)
-    # x from 1..5 to 0..3 (cut at 0), y from 1..6 to 3..8: 15 of 20 pixels are left.
-    np.testing.assert_allclose(found[0, 0, 1:5] * SIDE, [0, 3, 3, 8], atol=1e-5)
-    np.testing.assert_allclose(found[0, 0, 5], 20 / 64 * 15 / 20, rtol=1e-5)
-    assert found[0, 0, 9] == 0 and found[0, 0, 12] == 2  # 1.2 - 2 has left
-    still = jnp.zeros((1, 2))
-    once = centre_points.follow(POINTED, still, jnp.array([True]), pairs)
-    np.testing.assert_allclose(once[0, 0, 1:5] * SIDE, [3, 1, 7, 6], atol=1e-5)
-    np.testing.assert_allclose(once[0, 0, 7:9] * SIDE, [8 - 4.6, 2.1], atol=1e-5)
-    twice = centre_points.follow(once, still, jnp.array([True]), pairs)
-    np.testing.assert_allclose(twice[0, :1], POINTED[0, :1], atol=1e-6)
-    gone = centre_points.follow(TWO, jnp.array([[0.0, 0.6]]), jnp.array([False]), ())
-    assert gone[0, :2, 0].tolist() == [0, -1]
-
-
 def test_what_is_no_maps_or_no_objects_is_refused():
     with pytest.raises(ValueError, match="must return .* for 2 points"):
         centre_points.split(jnp.zeros((1, 2, 2, 7)), 2)
     with pytest.raises(ValueError, match="labels of objects must be"):
-        centre_points.number_of_points(jnp.zeros((3,)))
+        objects_lib.number_of_points(jnp.zeros((3,)))
