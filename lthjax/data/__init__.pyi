@@ -1,7 +1,9 @@
+from . import annotations as annotations
 from . import augment as augment
 from . import balance as balance
 from . import batches as batches
 from . import checks as checks
+from . import coco as coco
 from . import facts as facts
 from . import files as files
 from . import fingerprints as fingerprints
@@ -12,6 +14,7 @@ from . import on_disk as on_disk
 from . import photographs as photographs
 from . import pixels as pixels
 from . import read_ahead as read_ahead
+from . import regions as regions
 from . import splits as splits
 from .facts import Facts as Facts
 from .splits import Source as Source

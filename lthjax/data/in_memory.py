@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import checks, files, folders
+from lthjax.data import checks, coco, files, folders
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
     PARTS,
@@ -24,6 +24,7 @@ from lthjax.data.splits import (
     input_dtype,
     of_facts,
     part,
+    take,
 )
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ def facts(
     taken = _taken(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
+    if name == "coco":
+        return coco.facts(**taken)
     if name in _COUNTED:
         found = _COUNTED[name](data_dir)
         check_classes(name, found.num_classes)
@@ -187,6 +190,15 @@ def synthetic(
 
     splits = draw(train), draw(0), draw(test)
     return Source(*splits, known.num_classes, known.mean, known.std)
+
+
+@functools.wraps(coco.load)
+def annotated(**options: Any) -> Source:
+    """Returns a set in COCO's format, all of its images read; see `coco.load`."""
+    found = coco.load(**options)
+    parts = {name: getattr(found, name) for name in PARTS}
+    whole = {name: take(x, range(len(x.records))) for name, x in parts.items()}
+    return found._replace(**whole)
 
 
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
@@ -322,4 +334,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "tiny_imagenet": tiny_imagenet,
     "imagenet": imagenet,
     "synthetic": synthetic,
+    "coco": annotated,
 }

@@ -201,7 +201,7 @@ def _comes_evenly(name, train):
     """
     found = labels(train)
     if name not in FOLDERS or found is None:
-        return name in FACTS or name == "synthetic"
+        return name in FACTS or name in ("synthetic", "coco")
     return len(set(np.unique(found, return_counts=True)[1].tolist())) == 1
 
 
