@@ -59,15 +59,19 @@ def unpacked(text: str | bytes) -> list[int]:
 
 
 def _of_polygons(region, height, width):
-    from PIL import Image, ImageDraw
+    """Returns the pixels whose centres lie in a polygon."""
+    from matplotlib.path import Path
 
-    drawn = Image.new("1", (width, height))
+    found = np.zeros((height, width), bool)
+    rows, columns = np.indices((height, width))
+    centres = np.stack([columns, rows], -1).reshape(-1, 2) + 0.5
     for polygon in region:
         if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
             raise ValueError(
                 "a polygon must be x and y of three corners at least, got "
                 f"{len(polygon)} numbers"
             )
-        # A pixel of Pillow's has its centre at whole numbers, one of COCO's at halves.
-        ImageDraw.Draw(drawn).polygon([x - 0.5 for x in polygon], fill=1)
-    return np.asarray(drawn)
+        corners = np.reshape(polygon, (-1, 2))
+        near = ((centres >= corners.min(0)) & (centres <= corners.max(0))).all(1)
+        found.reshape(-1)[near] |= Path(corners).contains_points(centres[near])
+    return found
