@@ -6,6 +6,7 @@ from lthjax.program.build import (
     by_dynamics,
     by_gates,
     by_score,
+    by_task,
     by_transfer,
 )
 from lthjax.program.build.method import SECTIONS, Method
@@ -22,6 +23,7 @@ METHODS: dict[str, Method] = {
     **by_gates.METHODS,
     **by_channels.METHODS,
     **by_transfer.METHODS,
+    **by_task.METHODS,
 }
 
 

@@ -76,6 +76,8 @@ RANGES = {
     "dynamic.fraction": SHARE,
     "elastic.levels": SIZE,
     "elastic.seed": Range(-1, 2**32),
+    "transplant.levels": SIZE,
+    "transplant.seed": Range(-1, 2**32),
     "retraining.levels": COUNT,
     "retraining.neurons.hold": SHARE,
     "retraining.neurons.end": SOME,
@@ -114,12 +116,14 @@ ELEMENTS = {
     "retraining.arms": "",
     "retraining.levels": 0,
     "elastic.levels": 0,
+    "transplant.levels": 0,
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 EXPRESSIONS = ("model.views", "search.layer_rates", "search.exclude")
+EXPRESSIONS += ("transplant.heads",)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
-DIFFERENT += ("elastic.levels",)
+DIFFERENT += ("elastic.levels", "transplant.levels")
 OPTIONS = ("data.options", "model.options", "search.options")
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")

@@ -13,6 +13,7 @@ from lthjax.gates import sigmoid
 from lthjax.program.build import (
     assemble,
     by_channels,
+    by_task,
     criterion,
     methods,
     objective,
@@ -41,6 +42,7 @@ CHOICES = {
     "search.gates.output": ("threshold", "sample"),
     "early_bird.watch": by_channels.WATCHED,
     "elastic.order": block_maps.ORDERS,
+    "transplant.way": by_task.WAYS,
     "early_bird.rule": stability.RULES,
     "retraining.convention": losses.CONVENTIONS,
 }
