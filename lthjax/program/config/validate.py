@@ -117,6 +117,7 @@ ELEMENTS = {
     "retraining.levels": 0,
     "elastic.levels": 0,
     "transplant.levels": 0,
+    "transplant.heads": "",
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
