@@ -45,7 +45,8 @@ def write(folder: pathlib.Path, data_dir: str, options: Any) -> None:
                 f"{mark.read_text()}; give another --workdir"
             )
         return
-    source = in_memory.load("mnist", data_dir=data_dir or None)
+    name = "digits" if options.smoke else "mnist"
+    source = in_memory.load(name, data_dir=data_dir or None)
     for i, name in enumerate(("train", "test")):
         rng = np.random.default_rng([options.seed, i])
         _write_split(folder, name, getattr(source, name), (rng, options))
@@ -183,7 +184,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     if options.smoke:
-        options.train, options.test = 40, 20
+        options.train, options.test = 120, 30
     with command_line.plain_errors():
         write(options.workdir, options.data_dir, options)
     print(f"{options.workdir}: {options.train} and {options.test} scenes")

@@ -151,10 +151,11 @@ def _outside(values, areas):
 
 def _matches(similar, free, crowd, limit):
     """Returns the object that each find is given, -1 for none, in their order."""
-    taken, chosen = np.zeros(len(free), bool), []
-    for row in similar:
-        best = _best(row, ~taken | crowd, free, min(limit, 1 - 1e-10))
-        chosen.append(best)
+    limit = min(limit, 1 - 1e-10)
+    taken, chosen = np.zeros(len(free), bool), np.full(len(similar), -1)
+    for i in np.flatnonzero((similar >= limit).any(axis=1)):
+        best = _best(similar[i], ~taken | crowd, free, limit)
+        chosen[i] = best
         if best >= 0:
             taken[best] = True
     return chosen
