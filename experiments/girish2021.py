@@ -266,6 +266,7 @@ def main() -> None:
     if options.smoke:
         options.steps, options.seeds, options.width = 10, 1, 0.25
         options.limit, options.validation, options.backbone = 64, 20, "resnet8"
+        options.tasks = "detection"
     options.scenes = options.scenes or str(options.workdir / "scenes")
     command_line.prepare()
     with command_line.plain_errors():
