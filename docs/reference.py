@@ -1,11 +1,8 @@
 """The pages that follow other files: the API, all keys, the results, the project."""
 
-import ast
-import io
 import pathlib
 import shutil
 import sys
-import tokenize
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "lthjax"
@@ -30,7 +27,7 @@ RESULTS = ROOT / "experiments" / "results"
 MARKS = ("lthjax/moved.py -->\n", "<!-- end -->")  # around the table of the changelog
 PROJECT = {"PAPERS.md": "papers", "CHANGELOG.md": "changelog"}
 PROJECT |= {"CONTRIBUTING.md": "contributing"}
-COMMANDS = ("main", "sweep", "report", "export", "bound")
+COMMANDS = ("__main__", "main", "sweep", "report", "export", "bound")
 
 
 def write(folder: pathlib.Path) -> None:
@@ -40,6 +37,7 @@ def write(folder: pathlib.Path) -> None:
       folder: Where the documentation lies.
     """
     pages = {f"api/{name}.md": chapter(name) for name in CHAPTERS}
+    pages |= {"api/callables.md": callables()}
     pages |= {"api/program.md": program(), "guides/keys.md": keys()}
     pages |= results()
     pages |= {f"{page}.md": project(name) for name, page in PROJECT.items()}
@@ -56,6 +54,11 @@ def chapter(name: str) -> str:
     """Returns the page of one chapter: what it is for, and each of its modules."""
     parts = [f"# lthjax.{name}", _module(f"lthjax.{name}", members=False)]
     return "\n\n".join(parts + _modules(PACKAGE / name)) + "\n"
+
+
+def callables() -> str:
+    """Returns the page of the names for functions that are handed around."""
+    return f"# lthjax.callables\n\n{_module('lthjax.callables')}\n"
 
 
 def program() -> str:
@@ -76,7 +79,13 @@ def program() -> str:
 
 def keys() -> str:
     """Returns the page of all config keys, by what `defaults.py` says beside each."""
-    rows = [f"| `{key}` | `{value}` | {said} |" for key, value, said in entries()]
+    sys.path.insert(0, str(ROOT))
+    from lthjax.program.config import entries
+
+    rows = [
+        f"| `{key}` | `{value}` | {_plain(said)} |"
+        for key, value, said in entries.entries()
+    ]
     head = [
         "# All keys of a config",
         "From `lthjax/program/config/defaults.py`, where each has its default and a "
@@ -85,6 +94,10 @@ def keys() -> str:
     ]
     table = "\n".join(["| key | default | |", "|---|---|---|", *rows])
     return "\n\n".join([*head, table]) + "\n"
+
+
+def _plain(said):
+    return said.replace("|", "\\|")
 
 
 def results() -> dict[str, str]:
@@ -129,41 +142,6 @@ def places() -> dict[str, str]:
     for chapter, rows in names.PLACES.items():
         found |= {f"{chapter}.{old}": new for old, new in rows.items()}
     return {old: new.replace(":", ".") for old, new in sorted(found.items())}
-
-
-def entries() -> list[tuple[str, str, str]]:
-    """Returns (key, default, comment) of every key, in the order of `defaults.py`."""
-    path = PACKAGE / "program" / "config" / "defaults.py"
-    text = path.read_text(encoding="utf-8")
-    comments = _comments(text)
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    whole = next(node for node in calls if getattr(node.func, "id", "") == "ConfigDict")
-    return list(_rows(whole.args[0], "", comments))
-
-
-def _rows(node, prefix, comments):
-    """Yields the entries below one literal dict; an empty one is a key itself."""
-    for name, value in zip(node.keys, node.values, strict=True):
-        key = prefix + name.value
-        if isinstance(value, ast.Dict) and value.keys:
-            yield from _rows(value, f"{key}.", comments)
-            continue
-        said = comments.get(value.end_lineno, "") or comments.get(-name.lineno, "")
-        yield key, ast.unparse(value), said.replace("|", "\\|")
-
-
-def _comments(text):
-    """Returns {line: comment beside it}, {-line: comments in the lines above it}."""
-    found, above = {}, []
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        line = token.start[0]
-        if token.type == tokenize.COMMENT and token.line.strip().startswith("#"):
-            above.append(token.string.lstrip("# "))
-        elif token.type == tokenize.COMMENT:
-            found[line] = token.string.lstrip("# ")
-        elif token.type not in (tokenize.NL, tokenize.NEWLINE) and above:
-            found[-line], above = " ".join(above), []
-    return found
 
 
 def _modules(folder, mark="##"):

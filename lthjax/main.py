@@ -19,18 +19,25 @@ JOINING = {
     "wanted": flags.DEFINE_bool("distributed", False, "Let JAX find the others."),
 }
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
+ON = flags.DEFINE_string("on", None, "Plan for devices not here: v5e:4x4, h100:8.")
 
 
 def main(argv: list[str]) -> None:
     """Runs what the flags ask for; what is wrong ends it with one sentence."""
     with command_line.plain_errors():
+        if ON.value is not None and not DRY_RUN.value:
+            raise ValueError(f"--on goes with --dry_run, got on = {ON.value}")
+        if ON.value is not None:
+            command_line.leave_accelerators()
         command_line.prepare(**{name: flag.value for name, flag in JOINING.items()})
         if len(argv) > 1:
             raise ValueError(f"there must be flags only, got {' '.join(argv[1:])}")
         from lthjax.program.report import run_report  # here: --help needs none of it
-        from lthjax.program.run import dry_run, experiment
+        from lthjax.program.run import dry_run, experiment, target_plan
 
-        if DRY_RUN.value:
+        if ON.value is not None:
+            target_plan.show(CONFIG.value, ON.value)
+        elif DRY_RUN.value:
             dry_run.show(CONFIG.value)
         elif not WORKDIR.value:
             raise ValueError("--workdir must name the folder of the run, got none")
@@ -84,6 +91,11 @@ def _complete(word):
     return switch or isinstance(known.get(plain), bool)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Runs the command of this process."""
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    start()

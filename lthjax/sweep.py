@@ -9,7 +9,8 @@ values, does only what is missing. `--config.a.b=value` sets a key for all. `her
 one run after the other in this process, `local` and `slurm` give them to submitit: a
 job each, or `--jobs` jobs in all. `--slurm.x=value` is submitit's parameter of that
 name; `time` is in minutes. `--submit_only` does not wait for the jobs. `--table` prints
-the table of what there is, at any time.
+the table of what there is, at any time. `--dry_run --on=v5e:4x4` trains and writes
+nothing, and prints what all runs would take on devices that need not be here.
 """
 
 import argparse
@@ -30,15 +31,18 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Does what is missing of a sweep; what is wrong ends it with a sentence."""
     options, more = _parser().parse_known_args(arguments)
-    if options.executor != "here" or options.table:
+    if options.executor != "here" or options.table or options.on:
         command_line.leave_accelerators()
     with command_line.plain_errors():
         command_line.check_once(
             sys.argv[1:] if arguments is None else arguments, ("grid",)
         )
         command_line.prepare()
-        failed = {} if options.table else sweep(options, more)
-        print(table.write(options.workdir))
+        planned = options.dry_run or options.on
+        act = plan if planned else sweep
+        failed = {} if options.table else act(options, more)
+        if not planned:
+            print(table.write(options.workdir))
     if failed:
         rows = [f"  {folder}: {error}" for folder, error in failed.items()]
         sys.exit("\n".join([f"error: {len(failed)} runs failed:", *rows]))
@@ -78,6 +82,34 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
     ids = ", ".join(job.job_id for _, job in started)
     log.info("submitted %s; logs are in %s", ids, root / jobs.JOBS)
     return {} if options.submit_only else _wait(started)
+
+
+def plan(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
+    """Prints what all runs of a sweep take on devices that need not be here.
+
+    Args:
+      options: The flags.
+      more: Further words of the command: `--config.key=value`.
+
+    Returns:
+      {}: no run has failed.
+
+    Raises:
+      ValueError: As `sweep`; `--dry_run` and `--on` are not given together; a run does
+        not fit.
+    """
+    if not (options.dry_run and options.on):
+        raise ValueError(
+            "--dry_run and --on=TARGET, such as v5e:4x4, go together, got dry_run = "
+            f"{options.dry_run}, on = {options.on}"
+        )
+    from lthjax.program.run import target_plan  # here: a sweep needs none of it
+
+    settings, _ = _settings(more)
+    config = _config(options.config, settings)
+    cells = grid_lib.cells(config, grid_lib.axes(config, options.grid))
+    target_plan.summed({cell.folder: cell.config for cell in cells}, options.on)
+    return {}
 
 
 def _wait(started):
@@ -125,6 +157,8 @@ def _parser():
     parser.add_argument("--executor", choices=executors, default="here")
     parser.add_argument("--jobs", type=int, default=0, help="that share the runs")
     parser.add_argument("--submit_only", action="store_true", help="do not wait")
+    parser.add_argument("--dry_run", action="store_true", help="plan, with --on")
+    parser.add_argument("--on", default="", metavar="TARGET", help="v5e:4x4, h100:8")
     parser.add_argument("--table", action="store_true", help="print the table only")
     return parser
 

@@ -15,7 +15,7 @@ from paths import ROOT
 
 import lthjax
 from lthjax import moved
-from lthjax.program.config import defaults, validate
+from lthjax.program.config import defaults, entries, validate
 from lthjax.program.run import experiment
 from lthjax.saving import safetensors
 from lthjax.tickets import Ticket
@@ -61,7 +61,7 @@ def test_what_a_page_names_is_there(path):
 
 
 def test_every_config_key_says_what_it_is():
-    rows = reference.entries()
+    rows = entries.entries()
     assert {key for key, _, _ in rows} == set(validate.flat(defaults.default()))
     silent = [key for key, _, said in rows if not said]
     assert not silent, "put a comment beside each in defaults.py"

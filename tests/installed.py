@@ -34,7 +34,12 @@ def main(tree):
     modules = sorted(dotted(p) for p in packed(here) if p.suffix == ".py")
     for name in modules:
         importlib.import_module(name)
-    print(f"{len(modules)} modules of {here} can be imported")
+    configs = importlib.import_module("lthjax.__main__").configs()
+    if missing := {p.stem for p in pathlib.Path(tree, "configs").glob("*.py")} - set(
+        configs
+    ):
+        sys.exit(f"a wheel must have every config, got none of {missing}")
+    print(f"{len(modules)} modules of {here} can be imported, {len(configs)} configs")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ ROWS = (
     ("program.build", "program.report"),
     ("program.run",),
     ("program.sweep",),
-    ("main", "sweep", "report", "export", "bound"),
+    ("main", "sweep", "report", "export", "bound", "__main__"),
 )
 FLOOR = {room: floor for floor, row in enumerate(ROWS) for room in row}
 COMMANDS = set(ROWS[-1])

@@ -27,6 +27,10 @@ def prepare(name, data_dir, splits, form="array_record"):
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             row = {"image": encoded(image, "png"), "label": int(label)}
             named = "file_name" in builder.info.features
+            row |= {"id": str(i)} if "id" in builder.info.features else {}
+            row |= (
+                {"coarse_label": 0} if "coarse_label" in builder.info.features else {}
+            )
             yield i, row | ({"file_name": f"{i}.JPEG"} if named else {})
 
     builder._split_generators = lambda *_, **__: {

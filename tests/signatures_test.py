@@ -10,13 +10,17 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 
 
 def annotations(tree):
-    """Yields (name, annotation) of public functions, their arguments and fields."""
+    """Yields (name, annotation) of public functions, arguments, fields and aliases."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            yield ast.unparse(node.targets[0]), node.value
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id, node.annotation
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             given = node.args
             own = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            own += [x for x in (given.vararg, given.kwarg) if x]
             yield from ((f"{node.name}({x.arg})", x.annotation) for x in own)
             yield node.name, node.returns
 
@@ -47,6 +51,9 @@ def test_no_public_signature_has_a_bare_callable(file):
         ("def f(x: Callable[[int], int]) -> Callable: ...", True),
         ("class A:\n    x: dict[str, Callable] = {}", True),
         ("def f(x: Callable[..., int] | None) -> ApplyFn: ...", False),
+        ("def f(*x: Callable) -> int: ...", True),
+        ("Jobs = Iterator[tuple[dict, Callable]]", True),
+        ("Jobs = Iterator[tuple[dict, Callable[[], dict]]]", False),
         ("def _f(x: Callable): ...", False),
     ],
 )

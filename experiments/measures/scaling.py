@@ -125,12 +125,12 @@ def utilisation(options) -> list[Row]:
     dtype = "float32" if backend == "cpu" else "bfloat16"
     ours = {"masked": trainer(name, options, dtype=dtype)}
     size = 64 if options.smoke else MATRIX[backend]
-    ours["product"] = _products(size, dtype)
+    ours["product"] = products(size, dtype)
     with peers(name, options) as theirs:
         taken = measure.in_turns(ours | theirs, options.rounds, options.seconds)
     images = network(name, options).batch_size
     rate = 2 * size**3 / taken["product"]
-    used = 3 * _forward(name, options) * images / taken["masked"] / rate
+    used = 3 * forward(name, options) * images / taken["masked"] / rate
     least = None if backend == "cpu" else UTILISED
     rows = [row(f"{name}, {k}", "images/s", images / taken[k]) for k in ours | theirs]
     rows = [r for r in rows if "product" not in r.what]
@@ -143,14 +143,14 @@ def utilisation(options) -> list[Row]:
     return rows
 
 
-def _products(size, dtype) -> Callable:
+def products(size, dtype) -> Callable:
     """Returns steps -> seconds of products of square matrices."""
     x = jnp.full((size, size), 1 / size, dtype)
     run = jax.jit(lambda x, n: lax.fori_loop(0, n, lambda _, y: x @ y, x))
     return lambda steps: measure.stopwatch(run, x, steps)[0]
 
 
-def _forward(name, options) -> float:
+def forward(name, options) -> float:
     """Returns the multiplications and additions of a forward pass over one image."""
     config, source = setting(network(name, options), options, augment=False)
     ground = plan.of(config, source)

@@ -51,7 +51,7 @@ NETWORKS = {
 # Timed by `scaling` only.
 LARGE = {"resnet18": Network("cifar10", "resnet18", 128, SGD, 1.03, SHORT)}
 POPULATIONS = {"lenet": (1, 4, 16), "resnet20": (1, 4)}
-PEERS = {"PyTorch": False, "PyTorch, fused optimizer": True}
+PEERS = {"PyTorch": {"fused": False}, "PyTorch, fused optimizer": {"fused": True}}
 LEAST = {"lenet, population of 4 by PyTorch": 4.0, "resnet20, masked by PyTorch": 0.6}
 
 
@@ -64,6 +64,7 @@ def trainer(
     augment=False,
     mesh=(1, 1),
     dtype="float32",
+    batch_size=None,
 ) -> Callable:
     """Returns steps -> seconds for a population, compiled as the program compiles it.
 
@@ -71,6 +72,7 @@ def trainer(
     """
     config, source = setting(network(name, options), options, augment)
     config.model.dtype = dtype
+    config.train.batch_size = batch_size or config.train.batch_size
     config.mesh.ticket, config.mesh.data = mesh
     parts = assemble.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
@@ -154,8 +156,11 @@ def pruned(params, masks, kept):
 
 
 @contextlib.contextmanager
-def peers(name: str, options) -> Iterator[dict[str, Callable]]:
-    """Yields {which: steps -> seconds} of PyTorch's trainers, or {} without it."""
+def peers(name: str, options, ways=PEERS) -> Iterator[dict[str, Callable]]:
+    """Yields {which: steps -> seconds} of PyTorch's trainers, or {} without it.
+
+    A trainer that fails raises a `RuntimeError` with PyTorch's sentence.
+    """
     if importlib.util.find_spec("torch") is None:
         yield {}
         return
@@ -165,12 +170,15 @@ def peers(name: str, options) -> Iterator[dict[str, Callable]]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
 
-        def run(fused, steps):
-            line = json.dumps({**asked, "fused": fused, "steps": steps})
+        def run(way, steps):
+            line = json.dumps({**asked, **way, "steps": steps})
             print(line, file=process.stdin, flush=True)
-            return json.loads(process.stdout.readline())["seconds"]
+            found = json.loads(process.stdout.readline() or '{"failed": "it ended"}')
+            if "failed" in found:
+                raise RuntimeError(f"PyTorch must train {name}, got {found['failed']}")
+            return found["seconds"]
 
-        yield {which: functools.partial(run, fused) for which, fused in PEERS.items()}
+        yield {which: functools.partial(run, way) for which, way in ways.items()}
 
 
 def step(name: str, options) -> list[Row]:

@@ -1,9 +1,10 @@
 """The PyTorch side of `speed.py`: the same training steps, written plainly.
 
 Reads lines of JSON with the keys network, options (of the network), batch_size,
-optimizer, fused, cuda and steps, and answers each with {"seconds"}. Weights are
-multiplied by their masks in the forward pass, convolutional networks are in
-channels_last, all cores are used; on a GPU the model is compiled, ResNet-18 in mixed
+optimizer, fused, cuda and steps, and answers each with {"seconds"}, or {"failed"}, a
+sentence. Weights are multiplied by their masks in the forward pass, all cores are used.
+Where the keys channels_last, compiled and mixed do not say otherwise, convolutional
+networks are in channels_last, on a GPU the model is compiled, ResNet-18 in mixed
 precision. Batches are normalised floats that lie ready in memory: less work than a data
 loader has, and than our side does.
 """
@@ -121,16 +122,17 @@ def trainer(asked: dict) -> Callable[[int], float]:
     device = torch.device("cuda" if asked["cuda"] else "cpu")
     model = NETWORKS[asked["network"]](**asked["options"]).to(device)
     side, depth = (28, 1) if asked["network"] == "lenet" else (32, 3)
-    layout = torch.channels_last if depth > 1 else torch.contiguous_format
+    last = depth > 1 and asked.get("channels_last", True)
+    layout = torch.channels_last if last else torch.contiguous_format
     model = model.to(memory_format=layout)
-    if asked["cuda"]:
+    if asked.get("compiled", asked["cuda"]):
         model = torch.compile(model)
     update = optimizer(model.parameters(), asked["optimizer"], asked["fused"])
     size = asked["batch_size"]
     images = torch.randn(BATCHES, size, depth, side, side, device=device)
     images = [batch.contiguous(memory_format=layout) for batch in images]
     labels = torch.randint(10, (BATCHES, size), device=device)
-    mixed = asked["cuda"] and asked["network"] in MIXED
+    mixed = asked.get("mixed", asked["cuda"] and asked["network"] in MIXED)
 
     def run(steps):
         began = time.perf_counter()
@@ -156,9 +158,18 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         steps, name = asked.pop("steps"), json.dumps(asked)
+        print(json.dumps(answer(trainers, name, asked, steps)), flush=True)
+
+
+def answer(trainers: dict, name: str, asked: dict, steps: int) -> dict:
+    """Returns the seconds of so many steps, or why they failed; keeps the trainer."""
+    try:
         if name not in trainers:
             trainers[name] = trainer(asked)
-        print(json.dumps({"seconds": trainers[name](steps)}), flush=True)
+        return {"seconds": trainers[name](steps)}
+    except Exception as error:  # compilers raise what they meet; other trainers go on
+        lines = str(error).strip().splitlines() or [""]
+        return {"failed": f"{type(error).__name__}: {lines[0]}"}
 
 
 NETWORKS = {"lenet": lenet, "conv4": conv4, "resnet20": resnet20, "resnet18": resnet18}

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lthjax.callables import LossFn as LossFn
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 from lthjax.pruning.views import View, Views
-
-LossFn = Callable[[Params], jax.Array]
 
 
 class Surface(NamedTuple):

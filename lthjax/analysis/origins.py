@@ -59,7 +59,8 @@ def followed(equation: Any, given: Sequence[Origin]) -> list[Origin]:
     shapes = [variable.aval.shape for variable in equation.outvars]
     kinds = {kind for origin in given for kind in origin.kinds}
     if len(kinds) <= 1:
-        return [uniform(*(kinds or {CONSTANT}), shape) for shape in shapes]
+        (one,) = kinds or {CONSTANT}
+        return [uniform(one, shape) for shape in shapes]
     if kind in MOVES:
         ids, known = _aligned(given)
         moved = MOVES[kind](ids, params, shapes)
@@ -98,7 +99,7 @@ def stacked(origin: Origin, length: int) -> Origin:
 
 def union(kinds: Sequence[Kind]) -> Kind:
     """Returns the kind of what is computed from one element of each kind."""
-    total = {frozenset(): 1.0}
+    total: dict[frozenset, float] = {frozenset(): 1.0}
     for kind in dict.fromkeys(kinds):
         cases = itertools.product(total.items(), kind)
         total = _summed((a | b, p * q) for (a, p), (b, q) in cases)
@@ -260,5 +261,6 @@ PICKS = ("dynamic_slice", "gather")
 # What puts an operand, that of the place, into its first one.
 PUTS = {"dynamic_update_slice": 1, "scatter": 2, "scatter-add": 2}
 # What has results of the operand's shape, whose elements come from many.
-MIXES = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "fft")
+MIXES: tuple[str, ...] = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+MIXES += ("sort", "fft")
 MIXES += ("triangular_solve", "cholesky", "dot_general", "conv_general_dilated")

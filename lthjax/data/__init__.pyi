@@ -11,6 +11,7 @@ from . import folders as folders
 from . import in_memory as in_memory
 from . import objects as objects
 from . import on_disk as on_disk
+from . import packed as packed
 from . import photographs as photographs
 from . import pixels as pixels
 from . import read_ahead as read_ahead

@@ -1,5 +1,6 @@
 """What is done to a batch of images on the device: crop, flip, normalise."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax.devices import meshes
+
+EXACT = jnp.bfloat16  # of bytes, which it holds as they are
 
 
 class Moves(NamedTuple):
@@ -52,6 +55,9 @@ def crop(
     at one of the (2 padding + 1)^2 places, all equally likely. Papers crop before they
     normalise, so that the border is black: so should you.
 
+    On a TPU bytes are cut by two products with rows of a single 1, in bfloat16, where
+    they are exact: the same windows, and no loop through the images.
+
     Args:
       key: A PRNG key.
       images: A batch [n, h, w, c].
@@ -60,15 +66,57 @@ def crop(
     """
     if padding == 0:
         return images
-    n, h, w, c = images.shape
-    corners = _corners(key, n, padding, axis_name)
+    corners = _corners(key, len(images), padding, axis_name)
     margin = (padding, padding)
     padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
+    cut = functools.partial(windows, size=images.shape[1:3])
+    if images.dtype != jnp.uint8:
+        return cut(padded, corners)
+    exact = functools.partial(windows_by_products, size=images.shape[1:3])
+    return lax.platform_dependent(padded, corners, tpu=exact, default=cut)
+
+
+def windows(images: jax.Array, corners: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Returns the window of each image that begins at its corner.
+
+    Args:
+      images: A batch [n, height, width, c].
+      corners: (row, column) of the first pixel of each [n, 2].
+      size: (h, w) of a window.
+
+    Returns:
+      [n, h, w, c].
+    """
 
     def window(image, corner):
-        return lax.dynamic_slice(image, (corner[0], corner[1], 0), (h, w, c))
+        return lax.dynamic_slice(image, (*corner, 0), (*size, image.shape[-1]))
 
-    return jax.vmap(window)(padded, corners)
+    return jax.vmap(window)(images, corners)
+
+
+def windows_by_products(
+    images: jax.Array, corners: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    """Returns `windows` of bytes, as products with rows that hold a single 1.
+
+        result[i, j] = sum_ab rows[i, a] images[a, b] columns[j, b]
+
+    A byte is exact in bfloat16, and each sum has one term that is not zero.
+
+    Args:
+      images: As for `windows`, uint8.
+      corners: Likewise.
+      size: Likewise.
+    """
+    sides = zip(size, images.shape[1:3], strict=True)
+    rows, columns = (
+        jax.nn.one_hot(corners[:, axis, None] + jnp.arange(h)[None], full, dtype=EXACT)
+        for axis, (h, full) in enumerate(sides)
+    )
+    pixels = images.astype(EXACT)
+    found = jnp.einsum("nia,nabc->nibc", rows, pixels)
+    found = jnp.einsum("njb,nibc->nijc", columns, found)
+    return found.astype(images.dtype)
 
 
 def flip(

@@ -13,6 +13,7 @@ import numpy as np
 
 from lthjax import registry
 from lthjax.data import checks, coco, files, folders
+from lthjax.data import packed as packed_lib
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
     PARTS,
@@ -97,8 +98,8 @@ def facts(
     taken = _taken(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
-    if name == "coco":
-        return coco.facts(**taken)
+    if name in _KNOWN:
+        return _KNOWN[name](**taken)
     if name in _COUNTED:
         found = _COUNTED[name](data_dir)
         check_classes(name, found.num_classes)
@@ -323,6 +324,7 @@ def _count_imagenet(data_dir: Folder | None) -> Facts:
     )
 
 
+_KNOWN = {"coco": coco.facts, "packed": packed_lib.facts}
 _COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
 
 SOURCES: dict[str, Callable[..., Source]] = {
@@ -333,6 +335,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "cifar100": functools.partial(prepared, "cifar100"),
     "tiny_imagenet": tiny_imagenet,
     "imagenet": imagenet,
+    "packed": packed_lib.packed,
     "synthetic": synthetic,
     "coco": annotated,
 }

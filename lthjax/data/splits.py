@@ -196,12 +196,12 @@ def even(labels: np.ndarray) -> np.ndarray:
 def _comes_evenly(name, train):
     """Says whether any first images of a set of ours have every class's share.
 
-    Packaged, prepared and made-up sets have; folders, whose classes come in turn,
-    where the classes are of one size.
+    Packaged, prepared, packed and made-up sets have; folders, whose classes come in
+    turn, where the classes are of one size.
     """
     found = labels(train)
     if name not in FOLDERS or found is None:
-        return name in FACTS or name in ("synthetic", "coco")
+        return name in FACTS or name in ("packed", "synthetic", "coco")
     return len(set(np.unique(found, return_counts=True)[1].tolist())) == 1
 
 

@@ -20,6 +20,8 @@ from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import mlir
 from jax.sharding import AxisType
 
+from lthjax.devices import backend
+
 # Batch, feature and spatial axes of images, kernels and result: NHWC, HWIO, NHWC; and
 # of the gradient by the kernels that autodiff writes for them: NHWC, NHWC, HWIO.
 _LAYOUT = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
@@ -69,7 +71,7 @@ def compiler_options(params) -> dict[str, str]:
     """
     kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 4]
     depthwise = sum(shape[2] == 1 for shape in kernels) > 1
-    if not kernels or depthwise or jax.default_backend() != "cpu":
+    if not kernels or depthwise or backend.platform() != "cpu":
         return {}
     return dict(_accepted_options())
 

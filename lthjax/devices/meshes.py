@@ -12,6 +12,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lthjax.devices import backend
+
 TICKET, DATA = "ticket", "data"
 
 
@@ -30,7 +32,7 @@ def mesh(ticket: int = 1, data: int = 1, *, devices: Any = None) -> Mesh:
       ValueError: There are fewer devices, both are -1, or there are several processes
         and one has no part in it.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = backend.devices() if devices is None else list(devices)
     sizes = {TICKET: ticket, DATA: data}
     if any(size < 1 and size != -1 for size in sizes.values()) or ticket == data == -1:
         raise ValueError(

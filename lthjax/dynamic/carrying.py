@@ -33,7 +33,8 @@ class State(NamedTuple):
     key: jax.Array | None
     inner: Any
 
-    schedule_counts = ()  # of its own; the clock and the inner state have theirs
+    # Of its own; the clock and the inner state have theirs.
+    schedule_counts = ()  # type: ignore[misc]
 
 
 class StraightThroughState(State):

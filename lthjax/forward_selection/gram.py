@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Source = tuple[Any, Callable]
+Source = tuple[Any, Callable[[Any, Any, Any], tuple[Any, jax.Array]]]
 
 
 def times(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -81,7 +81,8 @@ def price(logits: Logits) -> jax.Array:
       >>> float(lth.gates.kinds.price(logits))
       10.0
     """
-    return sum(jnp.square(s) for s in jax.tree.leaves(logits)) / 2
+    total: Any = sum(jnp.square(s) for s in jax.tree.leaves(logits))
+    return total / 2
 
 
 def kind() -> Kind:

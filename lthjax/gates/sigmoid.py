@@ -143,7 +143,9 @@ def penalty(
       >>> float(lth.gates.penalty({"kernel": jnp.zeros(6)}, temperature=1.0))
       3.0
     """
-    return sum(jnp.sum(m) for m in jax.tree.leaves(soft(gates, temperature, scale)))
+    leaves = jax.tree.leaves(soft(gates, temperature, scale))
+    total: Any = sum(jnp.sum(m) for m in leaves)
+    return total
 
 
 def harden(gates: Gates) -> Masks:
@@ -223,9 +225,9 @@ def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
 def temperature(
     step: jax.typing.ArrayLike,
     *,
-    final: jax.typing.ArrayLike,
-    steps: jax.typing.ArrayLike,
-    every: jax.typing.ArrayLike = 1,
+    final: float | jax.Array,
+    steps: int | jax.Array,
+    every: int | jax.Array = 1,
 ) -> jax.Array:
     """Returns `final^(e / (E - 1))`, e = step // every, E = ceil(steps / every).
 

@@ -15,13 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax.callables import BatchLossFn
+from lthjax.callables import LossFn as LossFn
 from lthjax.pruning import cuts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.flows import degree as degree
 from lthjax.pruning.flows import synflow as synflow
 from lthjax.pruning.masks import Masks, Params
-
-LossFn = Callable[[Params], jax.Array]
 
 
 def magnitude(params: Params, masks: Masks) -> Params:

@@ -118,7 +118,7 @@ def attach(
       in basic residual blocks alone; here they are in bottlenecks, VGG and MobileNet
       too, and fade, as its text says and its code does not.
     """
-    changes = {}
+    changes: dict[str, Any] = {}
     if neurons:
         _check(model, "activation", f"ghost neurons {neurons!r}")
         soften = registry.resolve(neurons, NEURONS, "ghost neuron")

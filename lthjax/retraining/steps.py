@@ -124,7 +124,7 @@ def check_arms(arms: Sequence[str]) -> None:
     Raises:
       ValueError: One is unknown, names a tweak twice, or is another one by its order.
     """
-    seen = {}
+    seen: dict[frozenset[str], str] = {}
     for arm in arms:
         found = tweaks(arm)
         named = [tweak for part in arm.split("+") for tweak in PRESETS[part] or (part,)]
@@ -175,8 +175,8 @@ def timed(recipe: Recipe, given: tuple | None) -> Recipe:
         return recipe
     own = recipe.neurons_fade, recipe.skips_fade
     fades = [
-        fade if fade.end is None else Fade(*pair, fade.law)
-        for fade, pair in zip(own, given, strict=True)
+        fade if fade.end is None else Fade(hold, end, fade.law)
+        for fade, (hold, end) in zip(own, given, strict=True)
     ]
     return recipe._replace(neurons_fade=fades[0], skips_fade=fades[1])
 
@@ -223,7 +223,7 @@ def numbers(recipe: Recipe) -> Numbers:
     """Returns the numbers of a recipe's loss, as arrays."""
     taught = recipe.distillation or (0.0, 1.0, 1.0)
     floats = [jnp.float32(x) for x in (recipe.smoothing, *taught)]
-    return Numbers(*floats, jnp.int32(recipe.taught_until))
+    return Numbers(*[*floats, jnp.int32(recipe.taught_until)])
 
 
 def objective(

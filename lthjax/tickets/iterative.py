@@ -5,16 +5,14 @@ search prunes what the last level trained; one-shot prunes the trained dense net
 again for each level; pruning at initialisation prunes the network before its training.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from lthjax.callables import PruneFn as PruneFn
 from lthjax.pruning.masks import Params
 from lthjax.tickets.ticket import ModelState, Search, Ticket, Trained, dense, resumed
-
-PruneFn = Callable[[Any, Trained, int], Any]
 
 
 class State(NamedTuple):

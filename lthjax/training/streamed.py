@@ -14,7 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lthjax.callables import CompileFn, CountFn, EvaluationFn, ForwardFn, TrainFn
+from lthjax.callables import (
+    CompileFn,
+    CountFn,
+    EvaluationFn,
+    ForwardFn,
+    StepFn,
+    TrainFn,
+)
 from lthjax.data import read_ahead
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
@@ -159,15 +166,7 @@ def trainer(
     """
     step, count, prepare = functions
 
-    def one(member, batch, at):
-        state, masks, key, which = member
-        _, augment_key = jax.random.split(key)  # as `training.runner`
-        images, labels = (array[which] for array in batch)
-        key = jax.random.fold_in(augment_key, at)
-        images, labels = prepare(key, images), follow_fn(key, labels)
-        return step(state, masks, images, labels, at)
-
-    update = compile_fn(one, fed=True)
+    update = compile_fn(stepped(step, prepare, follow_fn), fed=True)
     add = _added(count, axis_name)
     when = {"every": every, "forward_fn": forward_fn}
     validate = _validation(add, feed, compile_fn, objective, **when)
@@ -183,6 +182,32 @@ def trainer(
         return states
 
     return run
+
+
+def stepped(
+    step: StepFn,
+    prepare: Callable[[jax.Array, Any], Any],
+    follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
+) -> Callable[[Any, Any, Any], Any]:
+    """Returns (member, batch, at) -> state, one step on a batch that was brought.
+
+    A member is (state, masks, key, which): which of the batch's orders is its own.
+
+    Args:
+      step: A step as `training.runner` takes it.
+      prepare: (key, inputs) -> inputs, augmented and normalised.
+      follow_fn: As for `trainer`.
+    """
+
+    def one(member, batch, at):
+        state, masks, key, which = member
+        _, augment_key = jax.random.split(key)  # as `training.runner`
+        images, labels = (array[which] for array in batch)
+        key = jax.random.fold_in(augment_key, at)
+        images, labels = prepare(key, images), follow_fn(key, labels)
+        return step(state, masks, images, labels, at)
+
+    return one
 
 
 def evaluation(

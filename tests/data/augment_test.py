@@ -91,3 +91,25 @@ def test_a_population_is_augmented_as_its_members_are_alone():
     alone = jnp.stack(list(map(jax.jit(one), keys)))
     np.testing.assert_array_equal(jax.jit(jax.vmap(one))(keys), alone)
     assert (alone[0] != alone[1]).any()
+
+
+def test_windows_by_products_are_the_windows_bit_for_bit():
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.integers(0, 256, (7, 11, 9, 3), np.uint8))
+    places = jnp.asarray(rng.integers(0, 4, (7, 2)))
+    given = images, places, (8, 6)
+    expected = augment.windows(*given)
+    found = jax.jit(augment.windows_by_products, static_argnums=2)(*given)
+    assert found.dtype == jnp.uint8 and found.shape == (7, 8, 6, 3)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_crop_for_a_tpu_has_no_gather_and_no_loop():
+    crop = jax.jit(lambda key, images: augment.crop(key, images, 4))
+    key = jax.random.key(0)
+    texts = [
+        jax.export.export(crop, platforms=[name])(key, IMAGES).mlir_module()
+        for name in ("tpu", "cpu")
+    ]
+    gathers = [text.count("stablehlo.gather") for text in texts]
+    assert gathers[0] == 0 < gathers[1]

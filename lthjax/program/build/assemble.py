@@ -67,6 +67,7 @@ def functions(ground: Ground) -> Parts:
         tx=tx,
         begin=steps.starter(tx, points=points, objective=goal),
         run=data.trainer(step, network, every, ground.shapes),
+        step=data.stepper(step, ground.shapes),
         search=method.search(ground, tx, prune_fn),
         control=_controller(ground.init_fn, {**CONTROLS, **method.controls(ground)}),
         data=data,

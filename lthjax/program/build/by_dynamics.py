@@ -64,15 +64,22 @@ def spans(ground: Ground) -> list[Training]:
 
 
 def check(ground: Ground) -> None:
-    """Refuses controls, which go with tickets whose masks stay.
+    """Refuses controls, which go with tickets whose masks stay, and a wrong scope.
 
     Args:
       ground: What the method is built on.
 
     Raises:
-      ValueError: There are any.
+      ValueError: There are controls, or wirings are to share a total over all layers.
     """
     config = ground.options
+    layered = all(target.layers is not None for target in ground.plan.targets)
+    if config.search.method == "wirings" and not layered:
+        raise ValueError(
+            "search.method = 'wirings' keeps a share of each layer, got search.scope = "
+            f"{config.search.scope!r}; give 'layer', 'erdos_renyi' or "
+            "'erdos_renyi_kernel'"
+        )
     if config.controls:
         raise ValueError(
             "controls go with tickets whose masks stay, got controls = "

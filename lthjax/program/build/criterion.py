@@ -255,8 +255,8 @@ def check(ground: Ground) -> None:
     total = sum(plan.sizes.values())
     for target in plan.targets:
         given = pattern_names.target(search.pattern, leaves, target, plan.views)
-        choose = functools.partial(select, target=given.amount)
-        jax.eval_shape(choose, leaves, found)
+        amount = given.amount
+        jax.eval_shape(lambda own, by, to=amount: select(own, by, to), leaves, found)
         if kind == "n_of_m" and target.kept * numbers[1] != total * numbers[0]:
             raise ValueError(
                 f"the pattern {search.pattern!r} keeps {numbers[0]} of every "

@@ -11,7 +11,7 @@ from lthjax import dynamic
 from lthjax.callables import ApplyFn, EvaluationFn, FetchFn, PrepareFn, TrainFn
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
-from lthjax.devices import cpu_convolutions, meshes
+from lthjax.devices import backend, cpu_convolutions, meshes
 from lthjax.training import steps, streamed
 from lthjax.training.objective import CLASSIFICATION, Objective, columns
 
@@ -41,6 +41,9 @@ class RunData(NamedTuple):
         (states, (masks, keys), span, start, stop) -> states, which gives `states` away;
         `step` as `training.runner` takes it, `apply_fn` what is evaluated, every so
         many steps, and `shapes` those of one network's parameters.
+      stepper: (step, shapes) -> one step of a population, compiled where it is used:
+        ((states, (masks, keys, indices), lying, at) -> states, or with a batch in the
+        place of `lying`, of what is streamed, and the kind of key in that of indices.
       evaluation: apply_fn -> ((params, model_state) -> {metric: value} of the held-out
         sets, compiled).
     """
@@ -51,6 +54,7 @@ class RunData(NamedTuple):
     fetch: FetchFn
     lying: Lying
     trainer: Callable[..., TrainFn]
+    stepper: Callable[..., Any]
     evaluation: Callable[[ApplyFn], EvaluationFn]
 
 
@@ -193,12 +197,22 @@ def _resident(config, source, objective):
         sizes = {"size": size, "batch_size": batch, "every": every}
         one = steps.runner(step, fetching(**shared), measure, **sizes)
         compiled = _mapped(config, shapes, one)
-        placed = meshes.copied(mesh(config), splits)
+        placed = splits if backend.absent() else meshes.copied(mesh(config), splits)
 
         def run(states, fixed, span, start, stop):
             return compiled(states, fixed, Lying(span, *placed), start, stop)
 
         return run
+
+    def stepper(step, shapes):
+        fetch = fetching(**shared)
+
+        def one(member, data, at):
+            state, masks, key, indices = member
+            own = jax.random.fold_in(jax.random.split(key)[1], at)
+            return step(state, masks, *fetch(own, data, indices), at)
+
+        return _mapped(config, shapes, one)
 
     def evaluation(apply_fn):
         evaluate = steps.evaluator(apply_fn, prepare, objective=objective)
@@ -218,6 +232,7 @@ def _resident(config, source, objective):
         fetching(None),
         Lying((0, 0), *splits),
         trainer,
+        stepper,
         evaluation,
     )
 
@@ -245,6 +260,11 @@ def _streamed(config, source, objective):
         compile_fn = functools.partial(_mapped, config, shapes)
         return streamed.trainer(given, feed, compile_fn, **options, **shared)
 
+    def stepper(step, shapes):
+        moved = (f(config, source, **shared) for f in (augmentation, following))
+        one = streamed.stepped(step, *moved)
+        return _mapped(config, shapes, one, fed=True)
+
     def evaluation(apply_fn):
         count = steps.counter(apply_fn, prepare, objective)
         return streamed.evaluation(count, feed, objective)
@@ -256,6 +276,7 @@ def _streamed(config, source, objective):
         fetch,
         Lying((0, 0)),
         trainer,
+        stepper,
         evaluation,
     )
 
@@ -274,7 +295,7 @@ def _called(split, indices):
 def _mapped(config, shapes, run_member, *, fed=False):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
     options = cpu_convolutions.compiler_options(shapes)
-    if config.deterministic and jax.default_backend() == "gpu":
+    if config.deterministic and backend.platform() == "gpu":
         options = {**options, "xla_gpu_deterministic_ops": True}
     run_all = steps.population(run_member, together=steps.together(shapes))
     return jax.jit(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lthjax.callables import ApplyFn, ControlFn, MasksFn, PriceFn, PruneFn, Schedule
+from lthjax.callables import ApplyFn, ControlFn, MasksFn, PriceFn, Schedule
 from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
@@ -55,7 +55,8 @@ class Method(NamedTuple):
         every level.
       check: ground -> None, which refuses what does not go together.
       masks: ground -> (params -> full masks).
-      prune: ground -> ((key, trained, target) -> masks), or `None`.
+      prune: ground -> what its search draws masks by, which is handed to `search`,
+        `rehearse` and `columns`: (key, trained, target) -> masks of most, or `None`.
       rehearse: (ground, masks, prune) -> None, which tries a user's own functions on
         shapes, once the data are there.
       network: (ground, apply_fn) -> apply_fn, of what a round trains.
@@ -78,18 +79,18 @@ class Method(NamedTuple):
 
     keys: tuple[str, ...]
     targets: Callable[[Ground], list]
-    search: Callable[[Ground, Any, PruneFn], Search]
+    search: Callable[[Ground, Any, Any], Search]
     spans: Callable[[Ground], list[Training]]
     check: Callable[[Ground], None] = _nothing
     masks: Callable[[Ground], MasksFn] = kept_weights
-    prune: Callable[[Ground], PruneFn | None] = _nothing
-    rehearse: Callable[[Ground, MasksFn, PruneFn], None] = _nothing
+    prune: Callable[[Ground], Any] = _nothing
+    rehearse: Callable[[Ground, MasksFn, Any], None] = _nothing
     network: Callable[[Ground, ApplyFn], ApplyFn] = lambda ground, apply_fn: apply_fn
     penalty: Callable[[Ground], PriceFn | None] = _nothing
     schedule: Callable[[Ground, Schedule], Schedule] = lambda ground, schedule: schedule
     optimizer: Callable[[Ground, Schedule, tuple[str, ...]], Any] = held_at_zero
     carried: Callable[[Ground, Any, Any, jax.Array], Any] | None = None
     members: Callable[[Ground], dict] = one
-    columns: Callable[[Ground, Any, PruneFn], Any] = _nothing
+    columns: Callable[[Ground, Any, Any], Any] = _nothing
     shrink: Callable[[Any], None] = _nothing
     controls: Callable[[Ground], dict[str, ControlFn]] = lambda ground: {}

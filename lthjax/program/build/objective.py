@@ -1,7 +1,5 @@
 """A config's objective: its name resolved, and refused where it does not fit."""
 
-import functools
-
 import jax
 
 from lthjax import registry
@@ -45,8 +43,10 @@ def check(objective: Objective, config, facts, module) -> None:
     inputs = network.inputs(facts, 2)
     labels = jax.ShapeDtypeStruct((2, *facts.label_shape), facts.label_dtype)
     state = jax.eval_shape(network.initialiser(config, facts), jax.random.key(0))
-    apply_fn = functools.partial(network.applied(module), train=False)
-    outputs, _ = jax.eval_shape(apply_fn, *state, inputs)
+    apply_fn = network.applied(module)
+    outputs, _ = jax.eval_shape(
+        lambda w, s, x: apply_fn(w, s, x, False), *state, inputs
+    )
     objective_lib.check(objective, outputs, labels, name=config.objective)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lthjax.callables import ApplyFn, BeginFn, InitFn, MasksFn, PruneFn, TrainFn
+from lthjax.callables import ApplyFn, BeginFn, InitFn, MasksFn, TrainFn
 from lthjax.data import in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.program.build.data import RunData
@@ -144,11 +144,13 @@ class Parts(NamedTuple):
       init_fn: key -> (params, model_state) of one network.
       apply_fn: (params, model_state, images, train) -> (logits, model_state).
       masks_fn: params -> full masks.
-      prune_fn: (key, trained, target) -> masks; `None` for a method without one.
+      prune_fn: What its search draws masks by, as `Method.prune` gives it.
       tx: The optimizer.
       begin: ticket -> training.State.
       run: (states, (masks, keys), span, start, stop) -> states, of a population whose
         tickets train over the steps `span`; `states` are given away.
+      step: (states, (masks, keys, indices), lying, at) -> states: one step of that, as
+        `RunData.stepper` has it, to be looked at by itself.
       search: The search, stepped member by member.
       control: (arm, key, ticket) -> ticket.
       data: The data on the devices, or what streams them.
@@ -169,10 +171,11 @@ class Parts(NamedTuple):
     init_fn: InitFn
     apply_fn: ApplyFn
     masks_fn: MasksFn
-    prune_fn: PruneFn | None
+    prune_fn: Any
     tx: Any
     begin: BeginFn
     run: TrainFn
+    step: Any
     search: Search
     control: Callable[[str, jax.Array, Ticket], Ticket]
     data: RunData

@@ -23,7 +23,7 @@ def default() -> ConfigDict:
                 "size": 0,  # pixels a side of a photograph's crop; 0: 224
                 "mean": (),  # by channel, of images / 255; (): the set's, `data.facts`
                 "std": (),  # the same, deviations
-                "options": {},  # of your function, or of `synthetic`
+                "options": {},  # of your function, of `packed` or `synthetic`
             },
             "model": {
                 "name": "mlp",  # a network, or "package.module:Net"

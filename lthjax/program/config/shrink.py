@@ -39,7 +39,8 @@ def shrunk(
     """
     small = copy.deepcopy(config)
     if not small.data.name.startswith("synthetic"):
-        options = {"like": small.data.name, "train": 96, "test": 32}
+        like = small.data.options.get("set", small.data.name)  # of `packed`
+        options = {"like": like, "train": 96, "test": 32}
         if small.data.name == "imagenet":
             options["image_shape"] = (32, 32, 3)
         small.data.update(name="synthetic", options=ConfigDict(options))

@@ -8,6 +8,8 @@ COLOURS = {
     "reinit": "#ff7f0e",
     "shuffle": "#2ca02c",
     "random": "#d62728",
+    "shuffle_reinit": "#006400",
+    "copies": "#7b0000",
     "search": "#9467bd",
     "neurons": "#8c564b",
     "skips": "#e377c2",
@@ -19,15 +21,15 @@ COLOURS = {
     "tost_code": "#5500ff",
     "vanilla": "#98df8a",
 }
-OTHERS = ("#ff00aa", "#006400", "#7b0000", "#00ffcc", "#003f7f", "#c5b0d5", "#ff9896")
-OTHERS += ("#5f5f00", "#9edae5", "#b15928", "#4b0082", "#cab2d6", "#33ff33")
+OTHERS = ("#ff00aa", "#00ffcc", "#003f7f", "#c5b0d5", "#ff9896", "#5f5f00", "#9edae5")
+OTHERS += ("#b15928", "#4b0082", "#cab2d6", "#33ff33")
 
 
 def colours(arms: Iterable[str]) -> dict[str, str]:
     """Returns {arm: colour} of the arms of a run, no two alike.
 
     An arm that has none of its own, "neurons+smoothing", gets the next of the others,
-    in alphabetical order (from the fourteenth on, again the first): to be given all
+    in alphabetical order (from the twelfth on, again the first): to be given all
     arms of a run, whatever a figure shows.
 
     Args:

@@ -280,6 +280,8 @@ def _again(root):
     failed = ""
     try:
         rows = write(root)
+    except ValueError as error:
+        return str(error)
     except OSError as error:
         rows = _readable(root)
         failed = (
@@ -302,5 +304,15 @@ def _readable(root):
 def _without_records(root):
     return (
         f"a workdir must hold the records of a run, got {root} without a whole line of "
-        f"{results.RESULTS}; the first is written when a level has been trained"
+        f"{results.RESULTS}{_meant(root)}"
     )
+
+
+def _meant(root):
+    """Returns which folders near by hold records, or when there will be some."""
+    near = {path.parent for path in root.glob(f"*/{results.RESULTS}")}
+    near |= {path.parent for path in root.parent.glob(f"*/{results.RESULTS}")}
+    names = ", ".join(str(path) for path in sorted(near)[:5])
+    if names:
+        return f"; near it there are records in {names}"
+    return "; the first is written when a level has been trained"

@@ -1,5 +1,6 @@
 """What a run refuses before it reads data, trains or writes anything."""
 
+import importlib.util
 import itertools
 import logging
 import pathlib
@@ -77,6 +78,7 @@ def check(
     """
     files.validate(config)
     _check_choices(config)
+    _check_events(config)
     study.check(config.studies)
     steps_lib.check_arms(config.retraining.arms)
     facts, train, held_out = _facts(config) if source is None else _measured(source)
@@ -89,6 +91,15 @@ def check(
     _check_read(config, train)
     recipes.chosen(ground)
     return facts, held_out, ground
+
+
+def _check_events(config):
+    """Refuses events that nothing is there to write."""
+    if config.logging.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError(
+            "logging.tensorboard must be False where tensorboardX is not installed, "
+            "got logging.tensorboard = True; give False, or pip install tensorboardX"
+        )
 
 
 def _check_choices(config):

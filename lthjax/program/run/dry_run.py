@@ -31,9 +31,26 @@ def show(config) -> None:
       ValueError: What a run of it would refuse before it trains.
     """
     facts, held_out, ground = check.check(config)
-    plan, asked = ground.plan, plan_lib.options(ground)
     data_lib.mesh(config)
     console = rich.console.Console(soft_wrap=True, markup=False, emoji=False)
+    describe(console, config, facts, ground)
+    seconds = _seconds(config, facts, ground, held_out)
+    console.print(
+        f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
+        + ", reading images from the disk not counted" * config.data.stream
+    )
+
+
+def describe(console, config, facts, ground) -> None:
+    """Prints levels, counts and trainings of a config, wherever they are to be.
+
+    Args:
+      console: Where to.
+      config: A config that `check.check` has passed.
+      facts: Of its data set.
+      ground: What its method is built on.
+    """
+    plan, asked = ground.plan, plan_lib.options(ground)
     console.print(_levels(plan))
     console.print(plan_lib.summary(config.model.name, plan))
     console.print(
@@ -61,11 +78,6 @@ def show(config) -> None:
         console.print(alone)
     for text in _steps(plan):
         console.print(text)
-    seconds = _seconds(config, facts, ground, held_out)
-    console.print(
-        f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
-        + ", reading images from the disk not counted" * config.data.stream
-    )
 
 
 def _arms(plan, asked):

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 
 from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
@@ -33,9 +32,7 @@ def scalars(
         # Without a suffix the files of two trainings in one second are the same one.
         suffix = f".{time.time_ns()}"
         folder = str(root / "tensorboard")
-        writer = wanted and stack.enter_context(
-            tensorboardX.SummaryWriter(folder, filename_suffix=suffix)
-        )
+        writer = wanted and stack.enter_context(_writer(folder, suffix))
 
         def add(population, curve, indices):
             columns = list(enumerate(measures.columns))
@@ -46,6 +43,12 @@ def scalars(
             return _text(population.jobs, curve, indices, measures)
 
         yield add
+
+
+def _writer(folder, suffix):
+    import tensorboardX  # here: a run that writes no events needs none
+
+    return tensorboardX.SummaryWriter(folder, filename_suffix=suffix)
 
 
 def _tag(job):

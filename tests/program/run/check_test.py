@@ -1,5 +1,7 @@
 """What a run refuses before it reads data: counts of levels, steps, names, arms."""
 
+import sys
+
 import numpy as np
 import pytest
 import tiny
@@ -181,3 +183,18 @@ def test_the_log_says_whose_validation_accuracy_it_shows(tmp_path, level, arms, 
     with recording.scalars(tmp_path, [4], ACCURACY, wanted=False) as add:
         assert add(population, curve, range(1)) == f"validation accuracy: {text}"
         assert add(population, curve, range(0)) == ""
+
+
+def test_events_without_their_writer_are_refused(monkeypatch):
+    config = tiny.config({"logging.tensorboard": True})
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ValueError, match="logging.tensorboard must be False where"):
+        check.check(config)
+
+
+def test_wirings_keep_a_share_of_each_layer():
+    given = {"search.method": "wirings", "search.sparsities": (0.5,)}
+    with pytest.raises(ValueError, match="keeps a share of each layer, got .*'global'"):
+        check.check(tiny.config(given))
+    for scope in ("layer", "erdos_renyi"):
+        check.check(tiny.config({**given, "search.scope": scope}))

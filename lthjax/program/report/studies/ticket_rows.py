@@ -18,7 +18,7 @@ from lthjax.tickets import Trained
 TICKET = "ticket"
 SEEDS, LEVELS = "seed", "level"  # what the other of a pair is
 
-Jobs = Iterator[tuple[dict, Callable]]
+Jobs = Iterator[tuple[dict, Callable[[], dict]]]
 
 
 def trained(root: pathlib.Path, seed: int, level: int) -> Trained:

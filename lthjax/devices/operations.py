@@ -1,0 +1,55 @@
+"""How many operations the products and convolutions of a traced program are."""
+
+import math
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+
+def count(jaxpr: Any) -> float:
+    """Returns the operations of the products of a program on one device.
+
+    A multiply and an add for every number that goes into a result; of a convolution
+    with a dilated image, those of the image's own pixels. A loop counts with its turns,
+    or once, where the data decide; of branches the longest counts; what is mapped over
+    a mesh (`jax.shard_map`) is what one device does.
+
+    Args:
+      jaxpr: As `jax.stages.Traced.jaxpr` has it.
+    """
+    if isinstance(jaxpr, ClosedJaxpr):
+        jaxpr = jaxpr.jaxpr
+    return float(sum(_operations(eqn) for eqn in jaxpr.eqns))
+
+
+def _operations(eqn):
+    name = eqn.primitive.name
+    if name in _PRODUCTS:
+        return _PRODUCTS[name](eqn)
+    inside = [count(each) for value in eqn.params.values() for each in _jaxprs(value)]
+    if name == "cond":
+        return max(inside, default=0)
+    return eqn.params.get("length", 1) * sum(inside) if name == "scan" else sum(inside)
+
+
+def _jaxprs(value):
+    """Returns the programs among the parameters of an operation."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    return [each for each in values if isinstance(each, ClosedJaxpr | Jaxpr)]
+
+
+def _dot(eqn):
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    shape = eqn.invars[0].aval.shape
+    depth = math.prod(shape[axis] for axis in contracted)
+    return 2 * depth * math.prod(eqn.outvars[0].aval.shape)
+
+
+def _convolution(eqn):
+    kernel, layout = eqn.invars[1].aval.shape, eqn.params["dimension_numbers"].rhs_spec
+    depth = math.prod(kernel) / max(1, kernel[layout[0]])
+    spread = math.prod(eqn.params["lhs_dilation"])
+    return 2 * depth * math.prod(eqn.outvars[0].aval.shape) / spread
+
+
+_PRODUCTS = {"dot_general": _dot, "conv_general_dilated": _convolution}

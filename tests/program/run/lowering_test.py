@@ -1,0 +1,102 @@
+"""Steps and scores lower for a TPU and a GPU, with no call that only a CPU has."""
+
+import dataclasses
+import re
+
+import cases
+import jax
+import pytest
+import tiny
+from jax.extend.core.primitives import conv_general_dilated_p
+from jax.interpreters import mlir
+
+from lthjax.devices import backend, cpu_convolutions
+from lthjax.program.build import criterion, methods
+from lthjax.program.run import check, target_step
+from lthjax.tickets import Trained
+
+PLATFORMS = ("tpu", "cuda")
+# What JAX may call there; `jax.export` refuses what it does not know by itself.
+ALLOWED = {
+    "Sharding",
+    "SPMDFullToShardShape",
+    "SPMDShardToFullShape",
+    "cu_threefry2x32",
+}
+ALLOWED |= {"mhlo.topk", "tpu_custom_call", "cu_threefry2x32_ffi"}
+
+
+def bare(tree):
+    """Returns shapes that lie nowhere."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def exported(program, *args, **options):
+    text = jax.export.export(program, platforms=PLATFORMS)(
+        *args, **options
+    ).mlir_module()
+    called = set(re.findall(r"custom_call @([\w.$]+)", text))
+    called |= set(re.findall(r'call_target_name = "([^"]+)"', text))
+    assert called <= ALLOWED
+    return text
+
+
+def step(changes, platform="tpu"):
+    """Returns the one step of a run of seconds, and its shapes."""
+    config = methods.shrunk(tiny.config({"seeds": (0,), **changes}))
+    facts, held_out, ground = check.check(config)
+    with backend.aimed(platform, jax.devices()[:1]):
+        found = target_step.of(config, facts, held_out, ground.plan)
+    return found.program, bare(found.shapes)
+
+
+RESNET = {"model.name": "resnet8", "model.options": {}, "model.width": 0.25}
+OTHER = {"forward": RESNET, "wirings": {"search.scope": "layer"}}
+# Not shrunk to what runs as it is; elastic needs the folder of another run.
+LEFT_OUT = ("slimming", "early_bird", "elastic")
+METHODS = [name for name in methods.METHODS if name not in LEFT_OUT]
+
+
+@pytest.mark.parametrize(
+    "method", cases.rest_slow(METHODS, "iterative", "rigl", "continuous")
+)
+def test_a_step_of_every_method(method):
+    program, shapes = step({"search.method": method, **OTHER.get(method, {})})
+    assert re.search(
+        r"stablehlo\.(dot_general|convolution)", exported(program, *shapes)
+    )
+
+
+def test_what_a_cpu_needs_of_convolutions_reaches_no_other_platform(
+    lowered, monkeypatch
+):
+    rules = mlir._platform_specific_lowerings["cpu"]
+    assert rules[conv_general_dilated_p].rule.func is cpu_convolutions._lower
+
+    def refuse(*args, **params):
+        raise AssertionError("a rule of the CPU was asked")
+
+    entry = dataclasses.replace(rules[conv_general_dilated_p], rule=refuse)
+    program, shapes = step({**RESNET, "seeds": (0, 1)})
+    monkeypatch.setitem(rules, conv_general_dilated_p, entry)
+    text = exported(program, *shapes)
+    assert "stablehlo.convolution" in text
+
+
+@pytest.mark.parametrize(
+    "score", cases.rest_slow(sorted(criterion.SCORES), "magnitude", "synflow")
+)
+def test_scoring_by_every_score(score):
+    config = tiny.config({"search.score": score})
+    _, _, ground = check.check(config)
+    scored = criterion.scorer(ground)
+
+    def whole(key, images, labels):
+        params, model_state = ground.init_fn(key)
+        masks = ground.method.masks(ground)(params)
+        trained = Trained(params, model_state, masks)
+        return scored(key, trained, masks, (images[None], labels[None]))
+
+    images = jax.ShapeDtypeStruct((6, *ground.facts.image_shape), "float32")
+    labels = jax.ShapeDtypeStruct((6,), "int32")
+    exported(jax.jit(whole), jax.eval_shape(jax.random.key, 0), images, labels)
