@@ -56,7 +56,7 @@ def precisions(
     *,
     areas: tuple[float, float] = ALL,
     most: int = 100,
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = THRESHOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the average precision and the recall of each threshold and class.
 
@@ -74,7 +74,8 @@ def precisions(
       Average precisions [t, classes] and recalls [t, classes]; NaN of a class of which
       nothing had to be found.
     """
-    names = np.unique(np.concatenate([x.true_classes for x in images] or [[]]))
+    there = [x.true_classes for x in images]
+    names = np.unique(np.concatenate(there)) if there else np.zeros(0)
     shape = len(thresholds), len(names)
     found = np.full(shape, np.nan), np.full(shape, np.nan)
     for i, name in enumerate(names):

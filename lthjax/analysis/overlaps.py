@@ -29,8 +29,8 @@ def box_overlaps(
     low = np.maximum(found[:, None, :2], truth[None, :, :2])
     high = np.minimum(found[:, None, 2:], truth[None, :, 2:])
     inside = np.clip(high - low, 0, None).prod(-1)
-    sizes = [(x[:, 2:] - x[:, :2]).prod(-1) for x in (found, truth)]
-    return _over_union(inside, *sizes, crowd)
+    own, other = ((x[:, 2:] - x[:, :2]).prod(-1) for x in (found, truth))
+    return _over_union(inside, own, other, crowd)
 
 
 def mask_overlaps(
@@ -48,10 +48,10 @@ def mask_overlaps(
     """
     if not len(found) or not len(truth):
         return np.zeros((len(found), len(truth)))
-    flat = [
+    own, other = (
         np.asarray(x, bool).reshape(len(x), -1).astype(float) for x in (found, truth)
-    ]
-    return _over_union(flat[0] @ flat[1].T, *(x.sum(1) for x in flat), crowd)
+    )
+    return _over_union(own @ other.T, own.sum(1), other.sum(1), crowd)
 
 
 def _over_union(inside, found, truth, crowd):

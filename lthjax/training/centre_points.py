@@ -80,7 +80,7 @@ def split(outputs: jax.Array, points: int) -> Maps:
 
 
 def box_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns focal(centres) + 0.1 |sizes| + |offsets|, each by object [batch].
+    """Returns `focal(centres) + 0.1 |sizes| + |offsets|`, each by object [batch].
 
     References:
       Zhou et al., 2019, arXiv:1904.07850. Departure: divided by the objects of each
@@ -103,7 +103,7 @@ def box_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def point_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns `box_loss` + focal(points) + |displacements| + |point offsets| [batch].
+    """Returns `box_loss + focal(points) + |displacements| + |point offsets|` [batch].
 
     The losses of points are divided by the visible points of the image, at least 1.
 

@@ -71,8 +71,9 @@ def point_precision(read: Read) -> dict[str, float]:
     images = [_points(found, labels) for found, labels in rows]
     summary = average_precision.summary(images, average_precision.terciles(images))
     given = [_nearest(found, labels) for found, labels in rows]
-    parts = [np.concatenate(part) for part in zip(*given, strict=True)]
-    return {**summary, "pck": overlaps.correct_points(*parts)}
+    near, points, sizes = map(np.concatenate, zip(*given, strict=True))
+    pck = overlaps.correct_points(near, points, sizes)
+    return {**summary, "pck": pck}
 
 
 def confusions(logits: jax.Array, labels: jax.Array) -> jax.Array:
