@@ -9,6 +9,7 @@ import numpy as np
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training, key
 from lthjax.program.workdir import layout, results
+from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.targets import LEARNT
 from lthjax.saving.tickets import load_trained
@@ -54,12 +55,13 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     """Returns the ticket of a level: what the source gives in the network of a seed.
 
         ticket, task   masks, trained weights, batch statistics of the source's ticket
-        mask           its masks, on the trained weights of the source's dense network;
-                       batch statistics stay the network's own
+        mask           the trained weights of the source's dense network, and of them
+                       the largest, as many as the source's ticket keeps; batch
+                       statistics stay the network's own
 
     References:
-      Girish et al., 2021, arXiv:2012.04643. Departure: masks are the source's ticket's,
-      in place of magnitudes of the dense network in the target.
+      Girish et al., 2021, arXiv:2012.04643. Departure: the masks of "mask" keep the
+      largest of what is taken over, never of a threshold over the whole network.
 
     Args:
       ground: What the method is built on.
@@ -71,8 +73,7 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
         that is in scope comes from it.
     """
     asked = ground.options.transplant
-    own = source_levels(ground)[level - 1]
-    sparse = _trained(ground, seed, own)
+    sparse = _trained(ground, seed, source_levels(ground)[level - 1])
     weights = _trained(ground, seed, 0) if asked.way == "mask" else sparse
     params, state = ground.init_fn(key(seed, "init"))
     full = ground.method.masks(ground)(params)
@@ -83,9 +84,21 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
         state, moved = transplant.transplant(weights.model_state, state, _inside(found))
         _check(ground, moved)
     masks, _ = transplant.transplant(_in_scope(sparse.masks, full, found), full, found)
+    if asked.way == "mask":
+        masks = _largest(params, full, int(masks_lib.count(masks)[0]))
     log.info("level %d, seed %d: %s", level, seed, transplant.text(report))
-    params = masks_lib.apply(params, masks)
-    return Ticket(level, 0, ground.plan.steps, False, params, state, masks)
+    return Ticket(
+        level=level,
+        step=0,
+        until=ground.plan.steps,
+        params=masks_lib.apply(params, masks),
+        model_state=state,
+        masks=masks,
+    )
+
+
+def _largest(params, full, kept):
+    return choose.prune(full, scores.magnitude(params, full), kept=kept)
 
 
 def _inside(found):
