@@ -89,7 +89,7 @@ def point_similarities(
       ValueError: There are not as many sigmas as points.
     """
     found, truth = np.asarray(found, float), np.asarray(truth, float)
-    variances = _variances(sigmas, truth.shape[1])
+    variances_ = variances(truth.shape[1], sigmas)
     similar = np.zeros((len(found), len(truth)))
     for j, (points, box, area) in enumerate(zip(truth, boxes, areas, strict=True)):
         seen = points[:, 2] > 0
@@ -98,13 +98,22 @@ def point_similarities(
             size = box[2:] - box[:2]
             low, high = box[:2] - size, box[:2] + 2 * size
             away = np.maximum(0, low - found) + np.maximum(0, found - high)
-        scaled = (away**2).sum(-1) / variances / (area + np.spacing(1)) / 2
+        scaled = (away**2).sum(-1) / variances_ / (area + np.spacing(1)) / 2
         scaled = scaled[:, seen] if seen.any() else scaled
         similar[:, j] = np.exp(-scaled).mean(1)
     return similar
 
 
-def _variances(sigmas, points):
+def variances(points: int, sigmas: tuple[float, ...] = ()) -> np.ndarray:
+    """Returns (2 sigma)^2 of each point [k].
+
+    Args:
+      points: k.
+      sigmas: As for `point_similarities`.
+
+    Raises:
+      ValueError: There are not as many sigmas as points.
+    """
     own = sigmas or (COCO_SIGMAS if points == len(COCO_SIGMAS) else (SIGMA,) * points)
     if len(own) != points:
         raise ValueError(

@@ -22,11 +22,12 @@ from lthjax.training.objective import CLASSIFICATION, Objective
 def counter(
     apply_fn: ApplyFn, prepare_fn: PrepareFn, objective: Objective = CLASSIFICATION
 ) -> CountFn:
-    """Returns (params, model_state, chunk) -> sums over the examples of a chunk.
+    """Returns (params, model_state, chunk) -> (sums, counts) of the chunk's examples.
 
     The sums [measures + 2] are of losses, of each measure, and of weights: by default
-    of losses in nats, of correct answers, and of weights. A chunk is (inputs
-    [batch, ...], labels [batch, ...], weights [batch]), as `evaluator` has them.
+    of losses in nats, of correct answers, and of weights; the counts are the sums of
+    each of `objective.counted`. A chunk is (inputs [batch, ...], labels [batch, ...],
+    weights [batch]), as `evaluator` has them.
 
     Args:
       apply_fn: (params, model_state, inputs, train) -> (outputs, state).
@@ -39,9 +40,24 @@ def counter(
         inputs, labels, weights = chunk
         outputs, _ = apply_fn(params, model_state, prepare_fn(inputs), False)
         sums = [jnp.sum(fn(outputs, labels) * weights) for fn in measured]
-        return jnp.stack([*sums, jnp.sum(weights)])
+        rows = objective.counted.values()
+        counts = tuple(row.sums(outputs, labels, weights) for row in rows)
+        return jnp.stack([*sums, jnp.sum(weights)]), counts
 
     return count
+
+
+def nothing(count: CountFn, params: Any, model_state: Any, chunk: Any) -> Any:
+    """Returns the sums of no example, zeros of the shapes that `count` returns.
+
+    Args:
+      count: What `counter` returns.
+      params: Arrays, or their shapes, as all that follow.
+      model_state: As params.
+      chunk: Of any size.
+    """
+    shapes = jax.eval_shape(count, params, model_state, chunk)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
 def evaluator(
@@ -64,16 +80,18 @@ def evaluator(
       objective: What is measured.
     """
     count = counter(apply_fn, prepare_fn, objective)
-    width = len(objective_lib.measured(objective)) + 1
 
     def evaluate(params, model_state, examples):
         def add(sums, chunk):
             rows = meshes.share(chunk, axis_name)
-            return sums + count(params, model_state, rows), None
+            found = count(params, model_state, rows)
+            return jax.tree.map(jnp.add, sums, found), None
 
-        sums, _ = lax.scan(add, jnp.zeros(width), tuple(examples))
-        *found, total = sums if axis_name is None else lax.psum(sums, axis_name)
-        return objective_lib.finished(objective, [x / total for x in found])
+        one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in examples]
+        none = nothing(count, params, model_state, one)
+        sums, _ = lax.scan(add, none, tuple(examples))
+        sums = sums if axis_name is None else lax.psum(sums, axis_name)
+        return objective_lib.averaged(objective, sums)
 
     return evaluate
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from lthjax.analysis import average_precision, overlaps
 from lthjax.data.objects import WIDTH, number_of_points
-from lthjax.training import centre_points
+from lthjax.training import centre_points, precision_counts
 from lthjax.training.centre_points import Found
+from lthjax.training.precision_counts import Counts
 
 AP = average_precision.NAMES
 
@@ -74,6 +75,59 @@ def point_precision(read: Read) -> dict[str, float]:
     near, points, sizes = map(np.concatenate, zip(*given, strict=True))
     pck = overlaps.correct_points(near, points, sizes)
     return {**summary, "pck": pck}
+
+
+def box_counts(outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Counts:
+    """Returns what the average precision of boxes is counted from.
+
+    Args:
+      outputs: [batch, h, w, classes + 4].
+      labels: Objects [batch, most, 7].
+      weights: Of the images [batch].
+    """
+    found, _ = read_boxes(outputs, labels)
+    similar = precision_counts.box_overlaps(found.boxes, labels)
+    given = similar, found, labels, weights
+    return precision_counts.of_finds(*given, classes=outputs.shape[-1] - 4)
+
+
+def point_counts(outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Counts:
+    """Returns what the average precision of points is counted from.
+
+    Args:
+      outputs: [batch, h, w, classes + 3 k + 6].
+      labels: Objects [batch, most, 7 + 3 k].
+      weights: Of the images [batch].
+    """
+    found, _ = read_points(outputs, labels)
+    similar = precision_counts.point_similarities(found.points, labels)
+    classes = outputs.shape[-1] - 6 - 3 * number_of_points(labels)
+    given = similar, found, labels, weights
+    return precision_counts.of_finds(*given, classes=classes)
+
+
+def pixel_counts(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns `confusions` added up over a batch, float32 [c, c].
+
+    Args:
+      logits: Of each pixel [batch, h, w, c].
+      labels: int32 [batch, h, w].
+      weights: Of the images [batch].
+    """
+    return (confusions(logits, labels) * weights[:, None, None]).sum(0)
+
+
+def overlap(counts: jax.Array) -> jax.Array:
+    """Returns the same as `mean_overlap`, compiled, 0 where there is no class [].
+
+    Args:
+      counts: What `pixel_counts` returns of a set [c, c].
+    """
+    inside = jnp.diag(counts)
+    union = counts.sum(0) + counts.sum(1) - inside
+    there = union > 0
+    shares = jnp.where(there, inside / jnp.where(there, union, 1), 0)
+    return shares.sum() / jnp.maximum(there.sum(), 1)
 
 
 def confusions(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """What a record says of whole sets, beside means: precision, and sparsity of all."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
     """Returns trained -> columns of its record, {} where no set is measured whole.
 
     They are "validation_<name>" and "test_<name>" of each name in `objective.of_set`,
+    `None` where nothing was there to be found, as small objects in a set of large ones;
     and the share that is removed of all weights of the network, "sparsity_network", of
     which "sparsity" counts those in scope; weights are what masks may have, biases and
     norms are none.
@@ -30,7 +32,8 @@ def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
     measured = evaluate.of_sets(*given, batch=batch, objective=goal)
 
     def columns(trained):
-        rows = measured(trained.params, trained.model_state)
+        found = measured(trained.params, trained.model_state)
+        rows = {k: None if math.isnan(v) else v for k, v in found.items()}
         return rows | {"sparsity_network": of_network(trained.params, trained.masks)}
 
     return columns

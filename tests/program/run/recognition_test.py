@@ -4,17 +4,15 @@ import contextlib
 import itertools
 import json
 
-import jax
 import numpy as np
 import pytest
 import tiny
 from flax import linen as nn
 from PIL import Image
 
-from lthjax.program.build import whole_sets
 from lthjax.program.report import run_report
 from lthjax.program.run import check, experiment
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, measures, results
 from lthjax.pruning import masks as masks_lib
 from lthjax.saving.tickets import load_trained
 
@@ -134,6 +132,11 @@ def classified(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, BOTH | own)[1]
 
 
+@pytest.fixture(scope="module")
+def sources(classified, direct):
+    return classified, direct[0]
+
+
 def taking(way, scenes, sources, **changes):
     own = {"search.method": "transplant", "transplant.way": way}
     own |= {"search.sparsities": (), "search.levels": 2, "search.exclude": ("^heads/",)}
@@ -142,9 +145,8 @@ def taking(way, scenes, sources, **changes):
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def taken(request, scenes, classified, direct, tmp_path_factory):
+def taken(request, scenes, sources, tmp_path_factory):
     """The way, where its networks are from, its workdir and its records."""
-    sources = classified, direct[0]
     config = taking(request.param, scenes, sources)
     root = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
@@ -205,12 +207,26 @@ def test_masked_weights_stay_zero_and_heads_dense(taken):
 
 @pytest.mark.parametrize("taken", ["ticket"], indirect=True)
 def test_a_run_of_tickets_taken_over_goes_on_with_the_same_bits(
-    scenes, classified, direct, taken, tmp_path, monkeypatch
+    scenes, sources, taken, tmp_path, monkeypatch
 ):
     way, _, root, _ = taken
     monkeypatch.setattr(experiment.assemble, "build", tiny.build)
-    interrupted(taking(way, scenes, (classified, direct[0])), tmp_path, monkeypatch)
+    interrupted(taking(way, scenes, sources), tmp_path, monkeypatch)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
+
+
+def test_a_run_is_shown_and_chosen_by_precision_and_what_is_not_there_is_empty(direct):
+    root, rows = direct
+    found = measures.read(root)
+    assert (found.shown, found.best_by, found.label) == ("ap", "ap", "test ap, %")
+    (curve,) = (c for c in results.read(root / results.CURVES) if c["level"] == 0)
+    at = curve["step"].index(rows[0]["best_step"])
+    assert curve["validation_ap"][at] == max(curve["validation_ap"])
+    empty = [{**row, "test_ap": None} for row in rows[:1]] + rows[1:]
+    assert run_report.table(empty, measures=found).row_count == len(rows)
+    run_report.curve(empty, measures=found)
+    text = results.to_csv([{**rows[0], "test_ap": None}])
+    assert text.splitlines()[1].split(",")[list(rows[0]).index("test_ap")] == ""
 
 
 def test_a_detector_that_is_interrupted_goes_on_with_the_same_bits(
@@ -255,7 +271,7 @@ def dying(append_fn, number):
     ],
 )
 def test_what_cannot_be_taken_over_is_refused_before_training(
-    changes, message, scenes, classified, direct
+    changes, message, scenes, sources
 ):
     with pytest.raises(ValueError, match=message):
-        check.check(taking("ticket", scenes, (classified, direct[0]), **changes))
+        check.check(taking("ticket", scenes, sources, **changes))
