@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lthjax.program.build import by_task, whole_sets
+from lthjax.pruning import choose, scores, sparsities
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import transplant
 
@@ -71,6 +72,33 @@ def test_masks_lie_in_the_scope_of_the_target():
     # Of 12 weights in all, four in scope, one is removed.
     found = whole_sets.of_network(recogniser(1.0), masks)
     np.testing.assert_allclose(found, 1 / 12)
+
+
+def test_heads_a_thousand_times_as_large_change_no_mask_of_the_backbone():
+    weights = jax.random.normal(jax.random.key(0), (3, 8, 8))
+    names = ("backbone", "neck", "heads")
+    tree = {name: {"kernel": w} for name, w in zip(names, weights, strict=True)}
+    full = masks_lib.full(tree, ("^neck/", "^heads/"))
+    large = tree | {"heads": jax.tree.map(lambda w: 1000 * w, tree["heads"])}
+    found = [
+        choose.prune(full, scores.magnitude(params, full), 0.75)
+        for params in (tree, large)
+    ]
+    np.testing.assert_array_equal(*(masks["backbone"]["kernel"] for masks in found))
+    assert int(masks_lib.count(found[0])[0]) == 64 // 4
+    # With the heads in scope they push the backbone out.
+    everywhere = masks_lib.full(large)
+    masks = choose.prune(everywhere, scores.magnitude(large, everywhere), 0.75)
+    assert masks["backbone"]["kernel"].sum() < 64 // 4
+
+
+def test_the_first_of_the_papers_rounds_is_dense_and_the_last_keeps_what_is_left():
+    # kappa^(i / (R - 1)), i = 0 .. R - 1: R - 1 prunings of ours, after the dense one.
+    assert sparsities.exponential(1000, 100, 1) == [100]  # R = 2
+    found = sparsities.exponential(1000, 100, 4)  # R = 5
+    assert found == [round(1000 * 0.1 ** (i / 4)) for i in range(1, 5)]
+    with pytest.raises(ValueError, match="rounds"):
+        sparsities.exponential(1000, 100, 0)  # R = 1: nothing is pruned, nor divided
 
 
 def test_what_the_source_never_prunes_is_kept_where_the_target_may():
