@@ -98,17 +98,17 @@ def recogniser(
       dtype: The same.
       axis_name: The same.
       remat: The same.
-      backbone: A residual network in `MODELS`.
+      backbone: A residual network or a VGG in `MODELS`.
       features: Channels of the neck, and of each head.
       stride: Pixels of the image that are one of the maps, a side.
       points: Of an object, for "keypoints"; else not used.
 
     Raises:
-      ValueError: The backbone is no residual network, or does not lead to that stride.
+      ValueError: The backbone is none of these, or does not lead to that stride.
     """
     registry.resolve(heads, HEADS, "heads")
     shared = {"dtype": dtype, "axis_name": axis_name, "remat": remat}
-    known = [name for name in MODELS if name.startswith("resnet")]
+    known = [name for name in MODELS if name.startswith(("resnet", "vgg"))]
     if backbone not in known:
         raise ValueError(
             f"backbone must be one of {', '.join(known)}, got backbone = {backbone!r}"

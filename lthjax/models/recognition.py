@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lthjax.models import layers
-from lthjax.models.resnet import ResNet, Trunk
+from lthjax.models import layers, resnet, vgg
+
+Trunk = resnet.Trunk | vgg.Trunk
 
 RARE = -2.19  # the bias of a heat map, whose first values are sigmoid(-2.19) = 0.1
 
@@ -127,11 +128,12 @@ class Heads(nn.Module):
         return jnp.concatenate(found, axis=-1)
 
 
-def trunk(network: ResNet) -> Trunk:
-    """Returns a residual network without its head."""
+def trunk(network: resnet.ResNet | vgg.VGG) -> Trunk:
+    """Returns a residual network, or a VGG, without its head."""
     names = [f.name for f in dataclasses.fields(network) if f.init]
     own = {n: getattr(network, n) for n in names if n not in ("parent", "name")}
-    return Trunk(**own)
+    family = vgg.Trunk if isinstance(network, vgg.VGG) else resnet.Trunk
+    return family(**own)
 
 
 def check_stride(there: int, wanted: int) -> int:

@@ -32,6 +32,7 @@ def shapes(name, classes=3, **options):
         ("detector", {"stride": 2}, (2, 16, 16, 7)),
         ("detector", {"backbone": "resnet18"}, (2, 8, 8, 7)),
         ("keypoints", {"points": 5}, (2, 8, 8, 7 + 10 + 5 + 2)),
+        ("detector", {"backbone": "vgg11", "stride": 8}, (2, 4, 4, 7)),
         ("segmenter", {"backbone": "resnet8"}, (2, 32, 32, 3)),
     ],
 )
@@ -42,9 +43,10 @@ def test_maps_have_the_stride_and_the_channels_of_the_heads(name, options, shape
     assert set(state["batch_stats"]) == {"backbone", "neck"}
 
 
-def test_a_backbone_is_its_network_without_the_head():
-    (params, state), _ = shapes("detector", backbone="resnet14")
-    net = models.build("resnet14", 10, width=0.5)
+@pytest.mark.parametrize("name", ["resnet14", "vgg11"])
+def test_a_backbone_is_its_network_without_the_head(name):
+    (params, state), _ = shapes("detector", backbone=name)
+    net = models.build(name, 10, width=0.5)
     whole, statistics = jax.eval_shape(
         lambda key: models.initialise(net, key, jnp.zeros((1, 32, 32, 1))),
         jax.random.key(0),
@@ -94,7 +96,7 @@ def test_every_weight_of_a_recogniser_has_its_axes():
 @pytest.mark.parametrize(
     "options, text",
     [
-        ({"backbone": "vgg11"}, "backbone must be one of resnet8"),
+        ({"backbone": "mlp"}, "backbone must be one of resnet8|vgg11"),
         ({"backbone": "resnet2O"}, "did you mean"),
         ({"stride": 3}, "stride must be the backbone's, 4, or what halving it gives"),
         ({"stride": 8}, "stride must be the backbone's, 4"),
