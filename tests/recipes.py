@@ -8,8 +8,9 @@ CONV = {"model.name": "resnet8", "model.options": {}, "model.width": 0.25}
 CONV |= {"data.crop": 2, "data.flip": True}
 SMALL = {"model.name": "vgg11", "search.sparsities": (0.5,)}
 SMALL |= {"model.options": {"depths": (1, 1), "channels": (4, 6)}}
-# Elastic tickets need the folder of another run; what they train is "iterative".
-METHODS = {n: {"search.method": n} for n in methods.METHODS if n != "elastic"}
+# These need the folder of another run; what they train is "iterative".
+FROM_OTHERS = ("elastic", "transplant")
+METHODS = {n: {"search.method": n} for n in methods.METHODS if n not in FROM_OTHERS}
 METHODS["forward"] |= CONV | {"search.levels": 1}
 METHODS["wirings"] |= {"search.scope": "layer"}
 METHODS["slimming"] |= SMALL | {"optimizer.norm_l1": 1e-4}

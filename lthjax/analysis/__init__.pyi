@@ -1,9 +1,11 @@
+from . import average_precision as average_precision
 from . import barriers as barriers
 from . import comparison as comparison
 from . import correlation as correlation
 from . import costs as costs
 from . import curvature as curvature
 from . import origins as origins
+from . import overlaps as overlaps
 from .barriers import Barrier as Barrier
 from .barriers import barrier as barrier
 from .barriers import interpolate as interpolate

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,18 @@ from jax import lax
 from lthjax.devices import meshes
 
 EXACT = jnp.bfloat16  # of bytes, which it holds as they are
+
+
+class Moves(NamedTuple):
+    """What `augment` does to the images of a batch, for the labels that go with them.
+
+    Attributes:
+      shifts: How far each is moved down and to the right, in pixels, int32 [n, 2].
+      mirrored: Which are mirrored then, left to right, bool [n].
+    """
+
+    shifts: jax.Array
+    mirrored: jax.Array
 
 
 def normalise(
@@ -53,10 +66,7 @@ def crop(
     """
     if padding == 0:
         return images
-    n = len(images)
-    corners = _drawn(
-        lambda n: jax.random.randint(key, (n, 2), 0, 2 * padding + 1), n, axis_name
-    )
+    corners = _corners(key, len(images), padding, axis_name)
     margin = (padding, padding)
     padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
     cut = functools.partial(windows, size=images.shape[1:3])
@@ -119,10 +129,21 @@ def flip(
       images: A batch [n, h, w, c].
       axis_name: As for `augment`.
     """
-    mirror = _drawn(
-        lambda n: jax.random.bernoulli(key, 0.5, (n, 1, 1, 1)), len(images), axis_name
-    )
+    mirror = _mirrors(key, len(images), axis_name)
     return jnp.where(mirror, images[:, :, ::-1], images)
+
+
+def _corners(key, rows, padding, axis_name):
+    """Returns where windows lie in the padded images, rows and columns [n, 2]."""
+    return _drawn(
+        lambda n: jax.random.randint(key, (n, 2), 0, 2 * padding + 1), rows, axis_name
+    )
+
+
+def _mirrors(key, rows, axis_name):
+    return _drawn(
+        lambda n: jax.random.bernoulli(key, 0.5, (n, 1, 1, 1)), rows, axis_name
+    )
 
 
 def _drawn(draw, rows, axis_name):
@@ -162,6 +183,32 @@ def augment(
     crop_key, flip_key = jax.random.split(key)
     images = crop(crop_key, images, padding, axis_name=axis_name)
     return _flip(flip_key, images, axis_name=axis_name) if flip else images
+
+
+def moves(
+    key: jax.Array,
+    rows: int,
+    *,
+    padding: int = 0,
+    flip: bool = False,
+    axis_name: str | None = None,
+) -> Moves:
+    """Returns what `augment` does to the images of a batch with the same arguments.
+
+    Args:
+      key: Of `augment`.
+      rows: How many images it is given.
+      padding: Of `augment`.
+      flip: The same.
+      axis_name: The same.
+    """
+    crop_key, flip_key = jax.random.split(key)
+    shifts, mirrored = jnp.zeros((rows, 2), jnp.int32), jnp.zeros(rows, bool)
+    if padding:
+        shifts = padding - _corners(crop_key, rows, padding, axis_name)
+    if flip:
+        mirrored = _mirrors(flip_key, rows, axis_name).reshape(rows)
+    return Moves(shifts, mirrored)
 
 
 _flip = flip

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import checks, files, folders
+from lthjax.data import checks, coco, files, folders
 from lthjax.data import packed as packed_lib
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
@@ -25,6 +25,7 @@ from lthjax.data.splits import (
     input_dtype,
     of_facts,
     part,
+    take,
 )
 
 log = logging.getLogger(__name__)
@@ -97,8 +98,8 @@ def facts(
     taken = _taken(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
-    if name == "packed":
-        return packed_lib.facts(**taken)
+    if name in _KNOWN:
+        return _KNOWN[name](**taken)
     if name in _COUNTED:
         found = _COUNTED[name](data_dir)
         check_classes(name, found.num_classes)
@@ -190,6 +191,15 @@ def synthetic(
 
     splits = draw(train), draw(0), draw(test)
     return Source(*splits, known.num_classes, known.mean, known.std)
+
+
+@functools.wraps(coco.load)
+def annotated(**options: Any) -> Source:
+    """Returns a set in COCO's format, all of its images read; see `coco.load`."""
+    found = coco.load(**options)
+    parts = {name: getattr(found, name) for name in PARTS}
+    whole = {name: take(x, range(len(x.records))) for name, x in parts.items()}
+    return found._replace(**whole)
 
 
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
@@ -314,6 +324,7 @@ def _count_imagenet(data_dir: Folder | None) -> Facts:
     )
 
 
+_KNOWN = {"coco": coco.facts, "packed": packed_lib.facts}
 _COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
 
 SOURCES: dict[str, Callable[..., Source]] = {
@@ -326,4 +337,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "imagenet": imagenet,
     "packed": packed_lib.packed,
     "synthetic": synthetic,
+    "coco": annotated,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import files, folders, in_memory, photographs, pixels
+from lthjax.data import coco, files, folders, in_memory, photographs, pixels
 from lthjax.data.facts import FACTS, Facts
 from lthjax.data.splits import PARTS, Source, Split, Stored, cut, of_facts, size
 
@@ -161,6 +161,11 @@ def _synthetic(data_dir, crop, options) -> Source:
     return _own("synthetic", data_dir, crop, options)
 
 
+def _coco(data_dir, crop, options) -> Source:
+    del crop
+    return coco.load(data_dir=data_dir, **options)
+
+
 def _own(name, data_dir, crop, options) -> Source:
     """Returns a set whose arrays, in memory or mapped into it, are read by example."""
     del crop
@@ -196,4 +201,9 @@ def _refuse(name, options):
 LAZY: dict[str, Callable[..., Source]] = {
     name: functools.partial(_small, name)
     for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")
-} | {"tiny_imagenet": _tiny, "imagenet": _imagenet, "synthetic": _synthetic}
+} | {
+    "tiny_imagenet": _tiny,
+    "imagenet": _imagenet,
+    "synthetic": _synthetic,
+    "coco": _coco,
+}

@@ -57,7 +57,8 @@ class Source(NamedTuple):
 
     They are empty where the inputs are no images; where labels are floats, num_classes
     is the number of outputs. Its splits are all arrays, or all `Stored`: see
-    `on_disk.load`.
+    `on_disk.load`. Labels that lie on the image go where the image goes, by `follow`:
+    (labels, `augment.Moves`, (h, w)) -> labels; `None`: they stay.
     """
 
     train: Split | Stored
@@ -66,6 +67,7 @@ class Source(NamedTuple):
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    follow: Callable[[Any, Any, tuple[int, int]], Any] | None = None
 
 
 def size(split: Split | Stored) -> int:
@@ -199,7 +201,7 @@ def _comes_evenly(name, train):
     """
     found = labels(train)
     if name not in FOLDERS or found is None:
-        return name in FACTS or name in ("packed", "synthetic")
+        return name in FACTS or name in ("packed", "synthetic", "coco")
     return len(set(np.unique(found, return_counts=True)[1].tolist())) == 1
 
 

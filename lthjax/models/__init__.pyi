@@ -4,6 +4,7 @@ from . import functions as functions
 from . import layers as layers
 from . import mlp as mlp
 from . import mobilenet as mobilenet
+from . import recognition as recognition
 from . import resnet as resnet
 from . import stages as stages
 from . import vgg as vgg

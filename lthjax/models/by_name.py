@@ -12,6 +12,7 @@ from lthjax import registry, values
 from lthjax.models import functions
 from lthjax.models.mlp import MLP, ConvNet, LeNet5, TutorialLeNet
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
+from lthjax.models.recognition import HEADS, Recogniser, check_stride, trunk
 from lthjax.models.resnet import ResNet
 from lthjax.models.vgg import VGG
 
@@ -73,6 +74,50 @@ def build(
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model must be a flax linen module, got {name} = {model!r}")
     return model
+
+
+def recogniser(
+    heads: str,
+    *,
+    num_classes: int,
+    width: float = 1.0,
+    dtype: Any = jnp.float32,
+    axis_name: Any = None,
+    remat: bool = False,
+    backbone: str = "resnet20",
+    features: int = 64,
+    stride: int = 4,
+    points: int = 5,
+) -> Recogniser:
+    """Returns a network that finds or labels objects, on a backbone of the catalogue.
+
+    Args:
+      heads: "detector", "keypoints" or "segmenter".
+      num_classes: As for `build`; so are `width`, of the backbone, and those after it.
+      width: The same.
+      dtype: The same.
+      axis_name: The same.
+      remat: The same.
+      backbone: A residual network or a VGG in `MODELS`.
+      features: Channels of the neck, and of each head.
+      stride: Pixels of the image that are one of the maps, a side.
+      points: Of an object, for "keypoints"; else not used.
+
+    Raises:
+      ValueError: The backbone is none of these, or does not lead to that stride.
+    """
+    registry.resolve(heads, HEADS, "heads")
+    shared = {"dtype": dtype, "axis_name": axis_name, "remat": remat}
+    known = [name for name in MODELS if name.startswith(("resnet", "vgg"))]
+    if backbone not in known:
+        raise ValueError(
+            f"backbone must be one of {', '.join(known)}, got backbone = {backbone!r}"
+            f"{registry.suggestion(backbone, known)}"
+        )
+    found = MODELS[backbone](num_classes=1, width=width, **shared)
+    check_stride(found.stride(), stride)
+    sizes = {"features": features, "stride": stride, "points": points}
+    return Recogniser(heads, trunk(found), num_classes, **sizes, **shared)
 
 
 def _accepted(name: str, factory: Callable, options: Mapping[str, Any]) -> set[str]:
@@ -209,4 +254,7 @@ MODELS = {
     "mobilenet_v2": MobileNetV2,
     "mobilenet_v1_imagenet": partial(MobileNetV1, variant="imagenet"),
     "mobilenet_v2_imagenet": partial(MobileNetV2, variant="imagenet"),
+    "detector": partial(recogniser, "detector"),
+    "keypoints": partial(recogniser, "keypoints"),
+    "segmenter": partial(recogniser, "segmenter"),
 }

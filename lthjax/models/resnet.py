@@ -87,6 +87,10 @@ class ResNet(layers.Network):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits; in training, by the statistics of the batch."""
+        return self.classify(layers.global_mean(self.maps(images, train)))
+
+    def maps(self, images: jax.Array, train: bool) -> jax.Array:
+        """Returns what the last stage gives [batch, height, width, channels]."""
         layer = self.layer(train)
         stem = registry.resolve(self.variant, STEMS, "variant")
         x = stem(images, layer, self.scaled(self.channels[0]), self.activation)
@@ -102,7 +106,21 @@ class ResNet(layers.Network):
                     shortcut_norm=self.shortcut_norm,
                     name=f"stage{stage + 1}_block{i}",
                 )(x)
-        return self.classify(layers.global_mean(x))
+        return x
+
+    def stride(self) -> int:
+        """Returns how many pixels of an image are one of the last stage, a side."""
+        stem = 4 if self.variant == "imagenet" else 1
+        return stem * 2 ** max(len(self.blocks) - 1, 0)
+
+
+class Trunk(ResNet):
+    """A residual network without its head: `stem`, then the stages, named alike."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Returns the maps of the last stage [batch, height, width, channels]."""
+        return self.maps(images, train)
 
 
 def cifar_stem(x, layer, channels, activation) -> jax.Array:

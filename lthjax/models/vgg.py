@@ -33,6 +33,10 @@ class VGG(layers.Network):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits; in training, by the statistics of the batch."""
+        return self.classify(layers.global_mean(self.maps(images, train)))
+
+    def maps(self, images: jax.Array, train: bool) -> jax.Array:
+        """Returns what the last stage makes of images [batch, height, width, c]."""
         layer, x = self.layer(train), images
         for stage, depth in enumerate(self.depths, start=1):
             x = x if stage == 1 else layers.max_pool(layers.kept(x))
@@ -41,4 +45,17 @@ class VGG(layers.Network):
                 x = self.activation(
                     layer(x, f"conv{stage}_{i}", channels, use_bias=self.biases)
                 )
-        return self.classify(layers.global_mean(x))
+        return x
+
+    def stride(self) -> int:
+        """Returns how many pixels of an image are one of the last stage, a side."""
+        return 2 ** max(len(self.depths) - 1, 0)
+
+
+class Trunk(VGG):
+    """The convolutions of a VGG without its head, named alike."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Returns the maps of the last stage [batch, height, width, channels]."""
+        return self.maps(images, train)

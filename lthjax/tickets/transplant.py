@@ -61,7 +61,7 @@ def transplant(
         what is copied is of another shape than what it replaces.
     """
     _check_rules(rules)
-    own, other = (traverse_util.flatten_dict(t, sep="/") for t in (source, target))
+    own, other = flat(source), flat(target)
     found: dict[str, Any] = {}
     copied: dict[str, str] = {}
     kept: list[str] = []
@@ -77,7 +77,17 @@ def transplant(
         found[name], copied[name] = own[taken], taken
     unused = tuple(name for name in own if name not in copied.values())
     report = Report(copied, tuple(kept), tuple(missing), unused)
-    return traverse_util.unflatten_dict(found, sep="/"), report
+    return nested(found), report
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """Returns {name: leaf} of nested dicts, `None` among the leaves."""
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+def nested(leaves: dict[str, Any]) -> Any:
+    """Returns the nested dicts of {name: leaf}."""
+    return traverse_util.unflatten_dict(leaves, sep="/")
 
 
 def text(report: Report) -> str:

@@ -1,8 +1,11 @@
+from . import centre_points as centre_points
 from . import evaluate as evaluate
 from . import losses as losses
 from . import members as members
 from . import objective as objective
 from . import optimizers as optimizers
+from . import precision_counts as precision_counts
+from . import recognition as recognition
 from . import schedules as schedules
 from . import steps as steps
 from . import streamed as streamed

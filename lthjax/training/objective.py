@@ -8,10 +8,38 @@ import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.callables import ExampleFn, TemperedFn
-from lthjax.training import losses
+from lthjax.training import centre_points, losses, precision_counts, recognition
 
 LOSS = "loss"
 HELD_OUT = ("validation", "test")
+
+
+class OfSet(NamedTuple):
+    """What is measured of a whole set, and is no mean over its examples.
+
+    Attributes:
+      names: Of the numbers, which become columns of the records.
+      read: (outputs, labels) -> a tree of arrays [batch, ...]: all that is needed of
+        the examples of a batch; compiled.
+      reduce: (that of all examples, numpy [n, ...]) -> {name: number}.
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[Any, Any], Any]
+    reduce: Callable[[Any], dict[str, float]]
+
+
+class Counted(NamedTuple):
+    """A number that is no mean over examples, but of sums over them.
+
+    Attributes:
+      sums: (outputs, labels, weights [batch]) -> a tree of sums over the batch, of any
+        shapes, but the same for every batch; compiled.
+      number: (the sums of a set) -> the number; compiled too.
+    """
+
+    sums: Callable[[Any, Any, jax.Array], Any]
+    number: Callable[[Any], jax.Array]
 
 
 class Objective(NamedTuple):
@@ -32,6 +60,8 @@ class Objective(NamedTuple):
       smoothed: (outputs, labels, smoothing) -> losses [batch]; `None`: there is none.
       distilled: (outputs, the teacher's, temperature) -> distances [batch]; or `None`.
       logits: Whether outputs are logits, which may be divided by a temperature.
+      of_set: What is measured of a whole set at the end of a training; or `None`.
+      counted: {name: what is measured beside measures, and is no mean}.
     """
 
     loss: ExampleFn
@@ -43,6 +73,8 @@ class Objective(NamedTuple):
     smoothed: TemperedFn | None = None
     distilled: TemperedFn | None = None
     logits: bool = False
+    of_set: OfSet | None = None
+    counted: dict[str, Counted] = {}  # noqa: RUF012
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -104,25 +136,44 @@ def measured(objective: Objective) -> dict[str, ExampleFn]:
     return {LOSS: objective.loss, **objective.measures}
 
 
+def names(objective: Objective) -> tuple[str, ...]:
+    """Returns "loss", the names of the measures, and those of what is counted."""
+    return (*measured(objective), *objective.counted)
+
+
 def columns(objective: Objective) -> tuple[str, ...]:
     """Returns the names of what a point of a learning curve holds, in order.
 
     "train_loss", then "validation_loss" and "validation_<measure>" of each measure,
-    then the same of "test".
+    and of what is counted, then the same of "test".
     """
-    names = [f"{part}_{name}" for part in HELD_OUT for name in measured(objective)]
-    return ("train_loss", *names)
+    found = [f"{part}_{name}" for part in HELD_OUT for name in names(objective)]
+    return ("train_loss", *found)
 
 
-def finished(objective: Objective, means: list) -> tuple:
+def finished(objective: Objective, means: list, counts: tuple = ()) -> tuple:
     """Returns what is reported, from the means of the loss and the measures in order.
 
     Args:
       objective: Whose `finish` is called.
       means: One number each [].
+      counts: The sums of each of `counted`.
     """
     pairs = zip(measured(objective), means, strict=True)
-    return tuple(objective.finish.get(name, _same)(mean) for name, mean in pairs)
+    found = [objective.finish.get(name, _same)(mean) for name, mean in pairs]
+    rows = zip(objective.counted.values(), counts, strict=True)
+    return (*found, *(own.number(sums) for own, sums in rows))
+
+
+def averaged(objective: Objective, sums: tuple) -> tuple:
+    """Returns what is reported, from the sums that `training.counter` returns.
+
+    Args:
+      objective: Whose they are.
+      sums: Those of a set, added up.
+    """
+    (*found, total), counts = sums
+    return finished(objective, [x / total for x in found], counts)
 
 
 def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") -> None:
@@ -143,8 +194,14 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
     for what, fn in measured(objective).items():
         _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
     mean = jax.ShapeDtypeStruct((), jnp.float32)
+    if objective.of_set is not None:
+        _called(name, objective.of_set.read, *given)
     for what, finish in objective.finish.items():
         _check_floats(f"finish of {what}", name, _called(name, finish, mean), [])
+    weights = jax.ShapeDtypeStruct(outputs.shape[:1], jnp.float32)
+    for what, own in objective.counted.items():
+        sums = _called(name, own.sums, *given, weights)
+        _check_floats(what, name, jax.eval_shape(own.number, sums), [])
 
 
 def check_fields(objective: Any, *, name: str = "") -> None:
@@ -162,14 +219,16 @@ def check_fields(objective: Any, *, name: str = "") -> None:
             "an objective must be a training.objective.Objective(loss, measures, ...), "
             f"got objective = {name!r}, which is {type(objective).__name__}"
         )
-    odd = [m for m in objective.measures if not _is_plain(m)]
+    own = (*objective.measures, *objective.counted)
+    odd = [m for m in own if not _is_plain(m) or own.count(m) > 1]
     if odd:
         raise ValueError(
             "measures of an objective must be named as Python's variables are, and not "
             f"loss, which it has already, got measures = {odd} in objective = {name!r}"
         )
-    known = measured(objective)
-    for field in ("finish", "higher", "percent"):
+    _check_known("finish", objective.finish, tuple(measured(objective)), name)
+    known = names(objective)
+    for field in ("higher", "percent"):
         _check_known(field, getattr(objective, field), known, name)
     _check_known("best_by", [objective.best_by], known, name)
 
@@ -249,9 +308,42 @@ NEXT_TOKEN = Objective(
     distilled=_tokens_distilled,
     logits=True,
 )
+DETECTION = Objective(
+    loss=centre_points.box_loss,
+    higher=frozenset({"ap"}),
+    percent=frozenset({"ap"}),
+    best_by="ap",
+    of_set=OfSet(recognition.AP, recognition.read_boxes, recognition.box_precision),
+    counted={"ap": Counted(recognition.box_counts, precision_counts.average)},
+)
+KEYPOINTS = Objective(
+    loss=centre_points.point_loss,
+    higher=frozenset({"ap"}),
+    percent=frozenset({"ap"}),
+    best_by="ap",
+    of_set=OfSet(
+        (*recognition.AP, "pck"), recognition.read_points, recognition.point_precision
+    ),
+    counted={"ap": Counted(recognition.point_counts, precision_counts.average)},
+)
+SEGMENTATION = Objective(
+    loss=token_cross_entropy,
+    measures={"accuracy": tokens_correct},
+    higher=frozenset({"accuracy", "miou"}),
+    percent=frozenset({"accuracy", "miou"}),
+    best_by="miou",
+    smoothed=_tokens_smoothed,
+    distilled=_tokens_distilled,
+    logits=True,
+    counted={"miou": Counted(recognition.pixel_counts, recognition.overlap)},
+    of_set=OfSet(("miou",), recognition.confusions, recognition.mean_overlap),
+)
 
 OBJECTIVES = {
     "classification": CLASSIFICATION,
     "regression": REGRESSION,
     "next_token": NEXT_TOKEN,
+    "detection": DETECTION,
+    "keypoints": KEYPOINTS,
+    "segmentation": SEGMENTATION,
 }

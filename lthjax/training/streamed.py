@@ -25,8 +25,8 @@ from lthjax.callables import (
 from lthjax.data import read_ahead
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
+from lthjax.training import evaluate, steps
 from lthjax.training import objective as objective_lib
-from lthjax.training import steps
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 
@@ -141,6 +141,7 @@ def trainer(
     forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
     objective: Objective = CLASSIFICATION,
+    follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
 ) -> TrainFn:
     """Returns the training of a population, in the form of `compiled.trainer`.
 
@@ -158,16 +159,16 @@ def trainer(
       forward_fn: As for `training.step`.
       axis_name: The mesh axis that batches and chunks are split over.
       objective: What is measured.
+      follow_fn: (key, labels) -> labels, those of images that `prepare` has moved.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
     """
     step, count, prepare = functions
 
-    update = compile_fn(stepped(step, prepare), fed=True)
-    add = _added(count, axis_name)
-    when = {"every": every, "forward_fn": forward_fn}
-    validate = _validation(add, feed, compile_fn, objective, **when)
+    update = compile_fn(stepped(step, prepare, follow_fn), fed=True)
+    when = {"every": every, "forward_fn": forward_fn, "axis_name": axis_name}
+    validate = _validation(count, feed, compile_fn, objective, **when)
 
     def run(states, fixed, span, start, stop):
         masks, keys = fixed
@@ -183,7 +184,9 @@ def trainer(
 
 
 def stepped(
-    step: StepFn, prepare: Callable[[jax.Array, Any], Any]
+    step: StepFn,
+    prepare: Callable[[jax.Array, Any], Any],
+    follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
 ) -> Callable[[Any, Any, Any], Any]:
     """Returns (member, batch, at) -> state, one step on a batch that was brought.
 
@@ -192,13 +195,15 @@ def stepped(
     Args:
       step: A step as `training.runner` takes it.
       prepare: (key, inputs) -> inputs, augmented and normalised.
+      follow_fn: As for `trainer`.
     """
 
     def one(member, batch, at):
         state, masks, key, which = member
         _, augment_key = jax.random.split(key)  # as `training.runner`
         images, labels = (array[which] for array in batch)
-        images = prepare(jax.random.fold_in(augment_key, at), images)
+        key = jax.random.fold_in(augment_key, at)
+        images, labels = prepare(key, images), follow_fn(key, labels)
         return step(state, masks, images, labels, at)
 
     return one
@@ -217,9 +222,10 @@ def evaluation(
     add = jax.jit(_added(count), donate_argnums=0)
 
     def measure(params, model_state):
-        given = _zeros(objective), params, model_state
-        sums, *trees = meshes.copied(feed.mesh, given)
+        trees, sums = meshes.copied(feed.mesh, (params, model_state)), None
         for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            if sums is None:
+                sums = meshes.copied(feed.mesh, _nothing(count)(*trees, chunk))
             sums = add(sums, *trees, chunk, np.int32(index))
         rows = _means(objective, meshes.collected(sums))
         names = objective_lib.columns(objective)[1:]
@@ -228,8 +234,9 @@ def evaluation(
     return measure
 
 
-def _validation(add, feed, compile_fn, objective, *, every, forward_fn):
+def _validation(count, feed, compile_fn, objective, *, every, forward_fn, axis_name):
     """Returns (states, span, at) -> states, with a point of the learning curve."""
+    add = _added(count, axis_name)
     measured = steps.validation(
         lambda params, model_state, found: found, every=every, forward_fn=forward_fn
     )
@@ -243,10 +250,22 @@ def _validation(add, feed, compile_fn, objective, *, every, forward_fn):
         return measured(state, None, Point(span, *_means(objective, sums)), at)
 
     chunked, pointed = compile_fn(chunked, fed=True), compile_fn(pointed)
+    shapes: list = []  # of a member's sums, once a chunk is there
+
+    def begin(states, chunk):
+        if not shapes:
+            own = jax.tree.map(lambda x: jax.eval_shape(lambda y: y[0], x), states)
+            params = jax.eval_shape(forward_fn, own)
+            none = jax.eval_shape(_nothing(count), params, own.model_state, chunk)
+            shapes.append(none)
+        members = len(states.loss)
+        none = jax.tree.map(lambda x: jnp.zeros((members, *x.shape)), shapes[0])
+        return meshes.spread(feed.mesh, none)
 
     def validate(states, span, at):
-        sums = meshes.spread(feed.mesh, _zeros(objective, len(states.loss)))
+        sums = None
         for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            sums = begin(states, chunk) if sums is None else sums
             sums = chunked(sums, (states,), chunk, np.int32(index))
         return pointed(states, (sums,), span, np.int32(at))
 
@@ -254,26 +273,30 @@ def _validation(add, feed, compile_fn, objective, *, every, forward_fn):
 
 
 def _added(count, axis_name=None):
-    """Returns what adds a chunk to the sums [set, :] of the set it is of."""
+    """Returns what adds a chunk to the sums [set, ...] of the set it is of."""
 
     def add(sums, params, model_state, chunk, index):
         found = count(params, model_state, [array[0] for array in chunk])
         found = found if axis_name is None else lax.psum(found, axis_name)
-        return sums.at[index].add(found)
+        return jax.tree.map(lambda x, own: x.at[index].add(own), sums, found)
 
     return add
 
 
-def _zeros(objective, *members):
-    """Returns sums of nothing yet [members, set, :], each as `counter` has them."""
-    width = len(objective_lib.measured(objective)) + 1
-    return jnp.zeros((*members, len(objective_lib.HELD_OUT), width))
+def _nothing(count):
+    """Returns (params, model_state, chunk) -> sums of no example [set, ...]."""
+
+    def none(params, model_state, chunk):
+        chunk = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in chunk]
+        found = evaluate.nothing(count, params, model_state, chunk)
+        sets = len(objective_lib.HELD_OUT)
+        return jax.tree.map(lambda x: jnp.stack([x] * sets), found)
+
+    return none
 
 
 def _means(objective, sums):
     """Returns the loss and each measure, of each set."""
-    rows = [(row[:-1], row[-1]) for row in sums]
-    return tuple(
-        objective_lib.finished(objective, [x / total for x in found])
-        for found, total in rows
-    )
+    sets = range(len(objective_lib.HELD_OUT))
+    rows = [jax.tree.map(lambda x, i=i: x[i], sums) for i in sets]
+    return tuple(objective_lib.averaged(objective, row) for row in rows)

@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lthjax.data import splits
 from lthjax.tickets import Ticket
-from lthjax.training import optimizers, steps
+from lthjax.training import evaluate, optimizers, steps
 from lthjax.training.evaluate import evaluator
-from lthjax.training.objective import NEXT_TOKEN, REGRESSION
+from lthjax.training.objective import NEXT_TOKEN, REGRESSION, OfSet
 
 ONE = {"kernel": jnp.array(2.0)}
 TICKET = Ticket(0, 0, 4, ONE, {}, {"kernel": None})
@@ -52,3 +53,22 @@ def test_a_step_minimises_the_loss_of_the_objective_and_the_curve_has_its_column
     # w - 0.25 d/dw (w - 1)^2 at w = 2
     np.testing.assert_allclose(after.params["kernel"], 1.5, rtol=1e-6)
     assert after.loss == 1.0
+
+
+def test_a_measure_of_a_set_sees_every_example_once():
+    def apply_fn(params, model_state, inputs, train):
+        return inputs * params, model_state
+
+    of_set = OfSet(
+        ("median",),
+        lambda outputs, labels: outputs[:, 0] - labels,
+        lambda found: {"median": float(np.median(found))},
+    )
+    goal = REGRESSION._replace(of_set=of_set)
+    inputs = np.arange(7, dtype=np.float32)[:, None]
+    split = splits.Split(inputs, np.zeros(7, np.float32))
+    given = apply_fn, lambda x: x, {"test": split}
+    measure = evaluate.of_sets(*given, batch=3, objective=goal)
+    assert measure(jnp.float32(2), {}) == {"test_median": 6.0}  # 2 x 3; padding is none
+    nothing = evaluate.of_sets(*given, batch=3, objective=REGRESSION)
+    assert nothing(jnp.float32(2), {}) == {}

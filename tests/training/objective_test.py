@@ -94,6 +94,9 @@ def test_perplexity_is_the_exponential_of_a_mean_not_a_mean_of_exponentials():
         ("classification", LOGITS, CLASSES),
         ("regression", shape(4, 1), shape(4)),
         ("next_token", shape(4, 7, 11), shape(4, 7, dtype="int32")),
+        ("detection", shape(4, 8, 8, 7), shape(4, 5, 7)),
+        ("keypoints", shape(4, 8, 8, 15), shape(4, 5, 13)),
+        ("segmentation", shape(4, 8, 8, 3), shape(4, 8, 8, dtype="int32")),
     ],
 )
 def test_ours_are_sound(name, outputs, labels):

@@ -14,12 +14,16 @@ from lthjax.devices import meshes
 from lthjax.tickets import Ticket
 from lthjax.training import losses, optimizers, steps
 from lthjax.training import streamed as streamed_lib
-from lthjax.training.objective import Objective, columns
+from lthjax.training.objective import Counted, Objective, columns
 
 VALIDATION, CHUNK, EVERY, UNTIL = 6, 4, 4, 11
 OPTIONS = {"like": "mnist", "image_shape": (4, 4, 1), "train": 28, "test": 5}
 SIZES = {"size": OPTIONS["train"] - VALIDATION, "batch_size": 5, "every": EVERY}
 SEEDS = (3, 8, 3)
+CLASSES = Counted(  # how many classes there are in a set, no mean of what images have
+    lambda logits, labels, weights: weights @ jax.nn.one_hot(labels, 10),
+    lambda sums: (sums > 0).sum().astype(jnp.float32),
+)
 
 
 class Data(NamedTuple):
@@ -168,6 +172,7 @@ def test_another_objective_is_measured_as_it_says():
         losses.cross_entropy,
         {"perplexity": losses.cross_entropy},
         {"perplexity": jnp.exp},
+        counted={"classes": CLASSES},
     )
     count = steps.counter(apply_fn, normalised, own)
     params = steps.member(population()[0], 0).params
@@ -176,6 +181,24 @@ def test_another_objective_is_measured_as_it_says():
     for name in ("validation", "test"):
         loss = jnp.log(found[f"{name}_perplexity"])
         np.testing.assert_allclose(loss, found[f"{name}_loss"], rtol=1e-5)
+    source = in_memory.load("synthetic", validation=VALIDATION, **OPTIONS)
+    for name in ("validation", "test"):
+        labels = getattr(source, name).labels
+        assert found[f"{name}_classes"] == len(np.unique(labels))
+
+
+def test_what_is_counted_has_its_place_in_the_curve():
+    own = Objective(losses.cross_entropy, counted={"classes": CLASSES})
+    states, fixed = population()
+    shape = states.curve.shape[:2]
+    curve = jnp.full((*shape, len(columns(own))), jnp.nan)
+    given = STEP, steps.counter(apply_fn, normalised, own), prepare
+    how = {"every": EVERY, "objective": own}
+    run = streamed_lib.trainer(given, feed(), compiled, **how)
+    found = run(states._replace(curve=curve), fixed, (0, UNTIL), 0, UNTIL).curve
+    expected = len(np.unique(in_memory.load("synthetic", **OPTIONS).test.labels))
+    column = columns(own).index("test_classes")
+    np.testing.assert_array_equal(found[:, -1, column], expected)
 
 
 def test_a_feed_that_was_left_begins_again():

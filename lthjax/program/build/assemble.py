@@ -9,7 +9,7 @@ from lthjax import registry
 from lthjax.data import splits as splits_lib
 from lthjax.models import checks
 from lthjax.program.build import data as data_lib
-from lthjax.program.build import methods, rates, retraining, spans
+from lthjax.program.build import methods, rates, retraining, spans, whole_sets
 from lthjax.program.build import network as network_lib
 from lthjax.program.build import optimizer as optimizer_lib
 from lthjax.program.build import plan as plan_lib
@@ -76,6 +76,7 @@ def functions(ground: Ground) -> Parts:
         moving=method.carried is not None,
         objective=goal,
         describe=method.counts(ground),
+        of_sets=whole_sets.measures(ground, data),
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),
     )

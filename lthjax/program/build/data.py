@@ -143,6 +143,28 @@ def augmentation(
     return lambda key, images: normalise(augment.augment(key, images, **options))
 
 
+def following(
+    config, source, *, axis_name: str | None = None
+) -> Callable[[jax.Array, Any], Any]:
+    """Returns (key, labels) -> labels that lie on images as `augmentation` moves them.
+
+    Args:
+      config: A validated config.
+      source: The data set; of one whose `follow` is `None`, labels stay as they are.
+      axis_name: As for `augmentation`.
+    """
+    asked = {"padding": config.data.crop, "flip": config.data.flip}
+    if source.follow is None or not any(asked.values()):
+        return lambda key, labels: labels
+    side = splits_lib.image_shape(source.train)[:2]
+
+    def follow(key, labels):
+        moves = augment.moves(key, len(labels), **asked, axis_name=axis_name)
+        return source.follow(labels, moves, side)
+
+    return follow
+
+
 def forward(state: steps.State) -> Any:
     """Returns the weights of the forward pass, whatever method trains them."""
     return dynamic.forward(state.params, state.opt_state)
@@ -159,11 +181,12 @@ def _resident(config, source, objective):
 
     def fetching(axis_name):
         augmented = augmentation(config, source, axis_name=axis_name)
+        follow = following(config, source, axis_name=axis_name)
 
         def fetch(key, data, indices):
             rows = meshes.share(indices, axis_name)
             images, labels = batches.take(data.train, rows)
-            return augmented(key, images.reshape(-1, *shape)), labels
+            return augmented(key, images.reshape(-1, *shape)), follow(key, labels)
 
         return fetch
 
@@ -231,21 +254,24 @@ def _streamed(config, source, objective):
     )
     feed = streamed.feed(source, sizes, mesh(config), workers=config.data.workers)
     prepare, augmented = preparation(source), augmentation(config, source)
+    follow = following(config, source)
 
     def fetch(key, data, indices):
         del data
         images, labels = _called(source.train, indices)
-        return augmented(key, images), labels
+        return augmented(key, images), follow(key, labels)
 
     def trainer(step, apply_fn, every, shapes):
         count = steps.counter(apply_fn, prepare, objective)
         given = step, count, augmentation(config, source, **shared)
         options = {"every": every, "forward_fn": forward, "objective": objective}
+        options |= {"follow_fn": following(config, source, **shared)}
         compile_fn = functools.partial(_mapped, config, shapes)
         return streamed.trainer(given, feed, compile_fn, **options, **shared)
 
     def stepper(step, shapes):
-        one = streamed.stepped(step, augmentation(config, source, **shared))
+        moved = (f(config, source, **shared) for f in (augmentation, following))
+        one = streamed.stepped(step, *moved)
         return _mapped(config, shapes, one, fed=True)
 
     def evaluation(apply_fn):

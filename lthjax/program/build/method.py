@@ -12,7 +12,7 @@ from lthjax.tickets import Search
 from lthjax.training import optimizers
 
 # The sections of a config of which a method reads what it names, and nothing else.
-SECTIONS = ("search", "early_bird", "forward", "dynamic", "elastic")
+SECTIONS = ("search", "early_bird", "forward", "dynamic", "elastic", "transplant")
 
 
 def _nothing(*given: Any, **more: Any) -> None:

@@ -7,6 +7,7 @@ from lthjax.program.build import (
     by_dynamics,
     by_gates,
     by_score,
+    by_task,
     by_transfer,
     coefficients,
 )
@@ -25,6 +26,7 @@ METHODS: dict[str, Method] = {
     **by_channels.METHODS,
     **by_transfer.METHODS,
     **by_admm.METHODS,
+    **by_task.METHODS,
 }
 
 

@@ -16,7 +16,7 @@ def resolve(config) -> Objective:
     """
     found = registry.resolve(config.objective, OBJECTIVES, "objective")
     objective_lib.check_fields(found, name=config.objective)
-    known = objective_lib.measured(found)
+    known = objective_lib.names(found)
     if config.best_by and config.best_by not in known:
         raise ValueError(
             f"best_by must be one of {', '.join(known)}, which is what is measured, or "

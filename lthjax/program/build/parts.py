@@ -169,6 +169,7 @@ class Parts(NamedTuple):
         search adds, sentences on what makes it doubtful).
       arms: {(arm, level): the functions of what is retrained with tweaks}.
       objective: What is minimised and measured.
+      of_sets: trained -> what is measured of whole sets, columns of its record.
     """
 
     plan: Plan
@@ -192,6 +193,7 @@ class Parts(NamedTuple):
     examine: Callable[..., tuple[dict, list[str]]] | None = None
     arms: dict[tuple[str, int], Any] = {}  # noqa: RUF012
     objective: Objective = CLASSIFICATION
+    of_sets: Callable[[Any], dict] = lambda trained: {}
 
 
 def kind(source: in_memory.Source) -> Kind:

@@ -7,7 +7,7 @@ def default() -> ConfigDict:
     """Returns every key with its default; a config file changes some of them."""
     return ConfigDict(
         {
-            "objective": "classification",  # regression, next_token, or your own
+            "objective": "classification",  # regression, detection, ..., or your own
             "seeds": (0,),  # each a chain of tickets; they train as one population
             "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
@@ -137,6 +137,13 @@ def default() -> ConfigDict:
                 "levels": (),  # of the source, a level each; (): 1 to search.levels
                 "seed": -1,  # of the source's tickets; -1: each seed its own
                 "match": False,  # trim or refill to the source's sparsity
+            },
+            "transplant": {  # tickets of another task's network
+                "source": "",  # the workdir of the run that found them
+                "way": "ticket",  # mask, task: what is taken of it
+                "heads": ("^heads/",),  # of "task": expressions of what is not
+                "levels": (),  # of the source, a level each; (): 1 to search.levels
+                "seed": -1,  # of the source's networks; -1: each seed its own
             },
             "retraining": {  # of tickets, in other ways than the search's: see docs
                 "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...

@@ -79,6 +79,8 @@ RANGES = {
     "dynamic.fraction": SHARE,
     "elastic.levels": SIZE,
     "elastic.seed": Range(-1, 2**32),
+    "transplant.levels": SIZE,
+    "transplant.seed": Range(-1, 2**32),
     "retraining.levels": COUNT,
     "retraining.neurons.hold": SHARE,
     "retraining.neurons.end": SOME,
@@ -118,6 +120,8 @@ ELEMENTS = {
     "retraining.arms": "",
     "retraining.levels": 0,
     "elastic.levels": 0,
+    "transplant.levels": 0,
+    "transplant.heads": "",
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
@@ -127,8 +131,9 @@ EXPRESSIONS = (
     "search.basis",
     "search.exclude",
 )
+EXPRESSIONS += ("transplant.heads",)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
-DIFFERENT += ("elastic.levels",)
+DIFFERENT += ("elastic.levels", "transplant.levels")
 OPTIONS = ("data.options", "model.options", "search.options")
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")

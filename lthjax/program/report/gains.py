@@ -62,6 +62,7 @@ def gains(
       measures: What they are of.
     """
     value, scale = measures.value, measures.scale
+    rows = [row for row in rows if row[value] is not None]
     plain = {
         (row["seed"], row["level"]): row[value] for row in rows if row["arm"] == VANILLA
     }

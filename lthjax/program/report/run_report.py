@@ -148,6 +148,7 @@ def curve(
     value, scale = value or measures.value, measures.scale
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
+    rows = [row for row in rows if row[value] is not None]
     dense = [scale * row[value] for row in rows if row["level"] == 0]
     if dense:
         axes.axhline(
@@ -228,8 +229,12 @@ def _cells(group, measures):
     """Returns the cells of a table row for records of one level and arm."""
 
     def mean(name, form, scale=1.0):
-        spread = results.spread(scale * row[name] for row in group)
-        return results.shown(spread, form, ".2g" if form.endswith("g") else "")
+        known = [scale * row[name] for row in group if row[name] is not None]
+        if not known:
+            return ""
+        return results.shown(
+            results.spread(known), form, ".2g" if form.endswith("g") else ""
+        )
 
     kept = results.spread([row["kept"] for row in group]).mean
     share = 100 * kept / group[0]["prunable"]

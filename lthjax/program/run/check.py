@@ -14,6 +14,7 @@ from lthjax.gates import sigmoid
 from lthjax.program.build import (
     assemble,
     by_channels,
+    by_task,
     criterion,
     methods,
     network,
@@ -44,6 +45,7 @@ CHOICES = {
     "search.gates.output": ("threshold", "sample"),
     "early_bird.watch": by_channels.WATCHED,
     "elastic.order": block_maps.ORDERS,
+    "transplant.way": by_task.WAYS,
     "early_bird.rule": stability.RULES,
     "retraining.convention": losses.CONVENTIONS,
 }

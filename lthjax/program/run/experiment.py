@@ -300,6 +300,12 @@ def _record(this, parts, population):
             {} if job.ticket.searching else _described(this, parts, job, kept)
             for job, kept in zip(population.jobs, masks, strict=True)
         ]
+        if parts.objective.of_set is not None:
+            members = (population_lib.trained(population, i) for i in range(len(more)))
+            more = [
+                row | parts.of_sets(trained)
+                for row, trained in zip(more, members, strict=True)
+            ]
         rows = records.rows(population, masks, results.read(drawn), measures, more)
         rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
         missing.say_changes(this.root, rows, measures)

@@ -67,8 +67,9 @@ def draw(rows: list[dict]) -> Figure:
     style = {"label": "ticket", "color": COLOURS["ticket"], "marker": "o"}
     label, value = rows[0].get("label", LABEL), _measured(rows[0])
     scale = 100 if label.endswith("%") else 1
-    axes_lib.line(right, rows, value, by="flops_share", scale=scale, **style)
-    dense = [scale * row[value] for row in rows if row["level"] == 0]
+    known = [row for row in rows if row[value] is not None]
+    axes_lib.line(right, known, value, by="flops_share", scale=scale, **style)
+    dense = [scale * row[value] for row in known if row["level"] == 0]
     if dense:
         right.axhline(np.mean(dense), color="0.5", ls="--", lw=1, label="dense")
     axes_lib.kept_axis(right)

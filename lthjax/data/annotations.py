@@ -1,0 +1,152 @@
+"""What annotations in COCO's format say, or why they cannot be learnt from."""
+
+import functools
+import json
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+Folder = str | os.PathLike
+
+SLACK = 1.0  # pixels that a box may be beyond the image, by COCO's rounding
+
+
+class Annotated(NamedTuple):
+    """The images of a split and what lies on them, checked.
+
+    Attributes:
+      folder: Of the images.
+      images: (file name, height, width) of each.
+      rows: The annotations of each, in the order of the file.
+      classes: {id of a category: class from 0}.
+      points: Names of the points of an object.
+    """
+
+    folder: pathlib.Path
+    images: tuple[tuple[str, int, int], ...]
+    rows: tuple[tuple[dict, ...], ...]
+    classes: dict[int, int]
+    points: tuple[str, ...]
+
+
+def annotated(data_dir: Folder | None, kind: str, name: str) -> Annotated:
+    """Returns the images of a split and what lies on them.
+
+    Args:
+      data_dir: The folder that holds `annotations` and the images.
+      kind: How the name of the file begins.
+      name: Of the split.
+
+    Raises:
+      ValueError: A folder or a file is missing, an image is not in the folder, an
+        annotation is of no image or category, its box leaves the image or is empty, or
+        it has no area, or points that are not three numbers each.
+    """
+    root = pathlib.Path(data_dir or "")
+    path = root / "annotations" / f"{kind}_{name}.json"
+    if not path.is_file() or not (root / name).is_dir():
+        lacking = path if not path.is_file() else root / name
+        raise ValueError(
+            "data_dir must hold the annotations and a folder of the images, got "
+            f"data_dir = {str(root)!r}, which has no {lacking.relative_to(root)}; give "
+            "data.options.kind, train and test"
+        )
+    return _annotated(path, root / name, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _annotated(path, folder, changed):
+    del changed  # a file that was written again is read again
+    found = _parsed(path)
+    there = {entry.name for entry in os.scandir(folder)}
+    images = {}
+    for row in found["images"]:
+        images[row["id"]] = _image(row, path, there)
+    classes = {
+        row["id"]: i
+        for i, row in enumerate(sorted(found["categories"], key=lambda row: row["id"]))
+    }
+    points = next((r["keypoints"] for r in found["categories"] if "keypoints" in r), ())
+    own: dict[int, list] = {number: [] for number in images}
+    for row in found["annotations"]:
+        _check(row, path, (images, classes, len(points)))
+        own[row["image_id"]].append(row)
+    rows = tuple(tuple(own[number]) for number in images)
+    return Annotated(folder, tuple(images.values()), rows, classes, tuple(points))
+
+
+def _parsed(path):
+    try:
+        found = json.loads(path.read_text())
+        lists = [found[name] for name in ("images", "annotations", "categories")]
+        known = all(isinstance(x, list) for x in lists) and lists[0] and lists[2]
+        numbers = [row["id"] for x in (lists[0], lists[2]) for row in x]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            "annotations must be JSON with lists of images, annotations and "
+            f"categories, got {path}, where {type(error).__name__}: {error}"
+        ) from error
+    if not known or len(set(numbers[: len(lists[0])])) < len(lists[0]):
+        raise ValueError(
+            "annotations must name some images, each by a number of its own, and some "
+            f"categories, got {path}"
+        )
+    return found
+
+
+def _image(row, path, there):
+    """Returns (file name, height, width) of an image."""
+    name, sides = row.get("file_name"), (row.get("height"), row.get("width"))
+    if name not in there:
+        raise ValueError(
+            f"every image that is annotated must be in its folder, got {name!r} in "
+            f"{path}, which is not; fetch it, or take it from the file"
+        )
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(
+            f"every image must have a height and a width in pixels, got {sides} of "
+            f"{name!r} in {path}"
+        )
+    return name, *sides
+
+
+def _check(row, path, known):
+    """Refuses an annotation that cannot be learnt from."""
+    images, classes, points = known
+    name = f"annotation {row.get('id')} in {path}"
+    for key, ids in (("image_id", images), ("category_id", classes)):
+        if row.get(key) not in ids:
+            raise ValueError(
+                f"every annotation must be of an image and a category of its file, got "
+                f"{key} = {row.get(key)!r} of {name}"
+            )
+    file, height, width = images[row["image_id"]]
+    box = row.get("bbox")
+    if not _numbers(box, 4) or box[2] <= 0 or box[3] <= 0:
+        raise ValueError(
+            "a box must be x, y and a positive width and height, got bbox = "
+            f"{box} of {name}; correct it, or take it from the file"
+        )
+    x, y, w, h = box
+    if min(x, y) < -SLACK or x + w > width + SLACK or y + h > height + SLACK:
+        raise ValueError(
+            f"a box must lie in its image, got bbox = {box} of {name}, where {file!r} "
+            f"has {width} x {height} pixels; correct it, or take it from the file"
+        )
+    if not _numbers([row.get("area")], 1) or row["area"] <= 0:
+        raise ValueError(
+            f"an object must have an area above 0, got area = {row.get('area')} of "
+            f"{name}; correct it, or take it from the file"
+        )
+    if "keypoints" in row and not _numbers(row["keypoints"], 3 * points):
+        raise ValueError(
+            f"the points of an object must be x, y and visibility of {points} points, "
+            f"as its category names them, got keypoints = {row['keypoints']} of {name}"
+        )
+
+
+def _numbers(found, number):
+    given = isinstance(found, list) and len(found) == number
+    return given and all(isinstance(x, int | float) and np.isfinite(x) for x in found)

@@ -1,0 +1,219 @@
+"""Tickets that another task's run has found: its backbone, or all but heads."""
+
+import logging
+import pathlib
+
+import jax
+import numpy as np
+
+from lthjax.program.build.method import Method
+from lthjax.program.build.parts import Ground, Training, key
+from lthjax.program.workdir import layout, results
+from lthjax.pruning import choose, scores
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.targets import LEARNT
+from lthjax.saving.tickets import load_trained
+from lthjax.tickets import Search, Ticket, Trained, transplant
+from lthjax.tickets.outside import outside
+from lthjax.tickets.transplant import Rule
+
+log = logging.getLogger(__name__)
+
+WAYS = ("ticket", "mask", "task")
+BACKBONE = "^backbone/"
+
+
+def rules(way: str, heads: tuple[str, ...]) -> tuple[Rule, ...]:
+    """Returns what is taken of the source.
+
+    Args:
+      way: "ticket" or "mask": the backbone, of a network that is no more than it and
+        its head; "task": all but the heads, by their own names.
+      heads: Expressions of what is kept as it is, for "task".
+    """
+    if way == "task":
+        return (*(Rule(head, "keep") for head in heads), Rule(""))
+    return Rule(BACKBONE, "copy", ""), Rule("", "keep")
+
+
+def source_levels(ground: Ground) -> tuple[int, ...]:
+    """Returns the level of the source that each level of this run is made of."""
+    asked = ground.options
+    return tuple(asked.transplant.levels) or tuple(range(1, asked.search.levels + 1))
+
+
+def targets(ground: Ground) -> list:
+    """Returns a target without a number for each level: the source says how many.
+
+    Args:
+      ground: What the method is built on.
+    """
+    return [LEARNT] * len(source_levels(ground))
+
+
+def ticket(ground: Ground, seed: int, level: int) -> Ticket:
+    """Returns the ticket of a level: what the source gives in the network of a seed.
+
+        ticket, task   masks, trained weights, batch statistics of the source's ticket
+        mask           the trained weights of the source's dense network, and of them
+                       the largest, as many as the source's ticket keeps; batch
+                       statistics stay the network's own
+
+    References:
+      Girish et al., 2021, arXiv:2012.04643. Departure: the masks of "mask" keep the
+      largest of what is taken over, never of a threshold over the whole network.
+
+    Args:
+      ground: What the method is built on.
+      seed: Of this run.
+      level: Of this run.
+
+    Raises:
+      ValueError: The source has kept no such network, or it does not fit; or nothing
+        that is in scope comes from it.
+    """
+    asked = ground.options.transplant
+    sparse = _trained(ground, seed, source_levels(ground)[level - 1])
+    weights = _trained(ground, seed, 0) if asked.way == "mask" else sparse
+    params, state = ground.init_fn(key(seed, "init"))
+    full = ground.method.masks(ground)(params)
+    found = rules(asked.way, tuple(asked.heads))
+    params, report = transplant.transplant(weights.params, params, found)
+    _check(ground, report)
+    if asked.way != "mask":
+        state, moved = transplant.transplant(weights.model_state, state, _inside(found))
+        _check(ground, moved)
+    masks, _ = transplant.transplant(_in_scope(sparse.masks, full, found), full, found)
+    if asked.way == "mask":
+        masks = _largest(params, full, int(masks_lib.count(masks)[0]))
+    log.info("level %d, seed %d: %s", level, seed, transplant.text(report))
+    return Ticket(
+        level=level,
+        step=0,
+        until=ground.plan.steps,
+        params=masks_lib.apply(params, masks),
+        model_state=state,
+        masks=masks,
+    )
+
+
+def _largest(params, full, kept):
+    return choose.prune(full, scores.magnitude(params, full), kept=kept)
+
+
+def _inside(found):
+    """Returns the rules for model states, whose collections come first in a name."""
+    return tuple(
+        rule._replace(
+            expression=rule.expression.replace("^", "^batch_stats/"),
+            prefix=None if rule.prefix is None else f"batch_stats/{rule.prefix}",
+        )
+        for rule in found
+    )
+
+
+def _in_scope(masks, full, found):
+    """Returns the source's masks, `None` where the target has none."""
+    _, report = transplant.transplant(masks, full, found)
+    flat, own = (transplant.flat(tree) for tree in (masks, full))
+    for name, taken in report.copied.items():
+        if own[name] is None:
+            flat[taken] = None
+        elif flat[taken] is None:
+            flat[taken] = own[name]
+    return transplant.nested(flat)
+
+
+def _trained(ground, seed, level) -> Trained:
+    """Returns what the source's ticket of a level trained to."""
+    asked = ground.options.transplant
+    root = pathlib.Path(asked.source)
+    if not asked.source or not (root / results.RESULTS).exists():
+        raise ValueError(
+            "transplant.source must be the workdir of a run whose networks are taken "
+            f"over, got transplant.source = {asked.source!r}, which holds no "
+            f"{results.RESULTS}"
+        )
+    own = seed if asked.seed < 0 else asked.seed
+    path = layout.trained_path(root, "ticket", own, level)
+    if not path.is_dir():
+        raise ValueError(
+            "transplant.source must have kept its trained networks, got no level "
+            f"{level} of seed {own} in {str(root)!r}; run it with --config.studies="
+            "signs"
+        )
+    return load_trained(path)
+
+
+def _check(ground, report):
+    if report.missing or not report.copied:
+        raise ValueError(
+            "the source must have all that is taken over, got transplant.source = "
+            f"{ground.options.transplant.source!r}, which lacks "
+            f"{', '.join(report.missing) or 'everything'}; give its backbone, or keep "
+            "these by transplant.heads"
+        )
+
+
+def search(ground: Ground, optimizer, prune_fn) -> Search:
+    """Returns the search: the dense network, then what the source gives, by level.
+
+    Args:
+      ground: What the method is built on.
+      optimizer: Not used: every level begins with a fresh one.
+      prune_fn: Not used: nothing is pruned here.
+    """
+    del optimizer, prune_fn
+    seeds = {_bytes(key(seed, "search")): seed for seed in ground.options.seeds}
+
+    def ticket_fn(own, level):
+        return ticket(ground, seeds[_bytes(own)], level)
+
+    def describe(state, found):
+        del state
+        if not found.level:
+            return {}
+        return {"source_level": source_levels(ground)[found.level - 1]}
+
+    plan = ground.plan
+    found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
+    return found._replace(describe=describe)
+
+
+def spans(ground: Ground) -> list[Training]:
+    """Returns the dense training, and that of every level's ticket.
+
+    Args:
+      ground: What the method is built on.
+    """
+    steps = ground.plan.steps
+    return [Training("ticket", n, 0, steps) for n in range(len(targets(ground)) + 1)]
+
+
+def check(ground: Ground) -> None:
+    """Refuses a source that lacks a network, or whose networks do not fit.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: As `ticket`.
+    """
+    for seed in ground.options.seeds:
+        for level in range(1, len(source_levels(ground)) + 1):
+            ticket(ground, seed, level)
+
+
+def _bytes(own):
+    return np.asarray(jax.random.key_data(own)).tobytes()
+
+
+METHODS = {
+    "transplant": Method(
+        keys=("search.levels", "search.exclude", "transplant"),
+        targets=targets,
+        search=search,
+        spans=spans,
+        check=check,
+    )
+}

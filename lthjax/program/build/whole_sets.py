@@ -1,0 +1,51 @@
+"""What a record says of whole sets, beside means: precision, and sparsity of all."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lthjax.program.build import data as data_lib
+from lthjax.program.build.parts import Ground
+from lthjax.pruning import masks as masks_lib
+from lthjax.training import evaluate
+
+
+def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
+    """Returns trained -> columns of its record, {} where no set is measured whole.
+
+    They are "validation_<name>" and "test_<name>" of each name in `objective.of_set`,
+    `None` where nothing was there to be found, as small objects in a set of large ones;
+    and the share that is removed of all weights of the network, "sparsity_network", of
+    which "sparsity" counts those in scope; weights are what masks may have, biases and
+    norms are none.
+
+    Args:
+      ground: What the method is built on, its source too.
+      data: Of the run.
+    """
+    goal, source = ground.objective, ground.source
+    if goal.of_set is None or source is None:
+        return lambda trained: {}
+    sets = {"validation": source.validation, "test": source.test}
+    given = ground.apply_fn, data.prepare, sets
+    batch = data_lib.chunk(ground.options, source)
+    measured = evaluate.of_sets(*given, batch=batch, objective=goal)
+
+    def columns(trained):
+        found = measured(trained.params, trained.model_state)
+        rows = {k: None if math.isnan(v) else v for k, v in found.items()}
+        return rows | {"sparsity_network": of_network(trained.params, trained.masks)}
+
+    return columns
+
+
+def of_network(params: Any, masks: Any) -> float:
+    """Returns (prunable - kept) / all weights, those out of scope among them.
+
+    Args:
+      params: Of the network.
+      masks: `None` for what is out of scope.
+    """
+    kept, prunable = map(int, masks_lib.count(masks))
+    _, weights = map(int, masks_lib.count(masks_lib.full(params)))
+    return (prunable - kept) / weights

@@ -1,0 +1,111 @@
+"""Another task's ticket in the program, from a classifier to a detector."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lthjax.program.build import by_task, whole_sets
+from lthjax.pruning import choose, scores, sparsities
+from lthjax.pruning import masks as masks_lib
+from lthjax.tickets import transplant
+
+
+def classifier(value):
+    return {
+        "stem": {"kernel": jnp.full((2, 2), value)},
+        "head": {"kernel": jnp.ones(3)},
+    }
+
+
+def recogniser(value):
+    kernel = {"kernel": jnp.full((2, 2), value)}
+    return {
+        "backbone": {"stem": kernel},
+        "neck": {"mix": kernel},
+        "heads": {"a": kernel},
+    }
+
+
+MASK = jnp.array([[True, False], [True, True]])
+
+
+@pytest.mark.parametrize("way", ["ticket", "mask"])
+def test_of_a_classifier_the_backbone_is_taken(way):
+    found = by_task.rules(way, ())
+    tree, report = transplant.transplant(classifier(5.0), recogniser(1.0), found)
+    assert (tree["backbone"]["stem"]["kernel"] == 5).all()
+    assert (tree["neck"]["mix"]["kernel"] == 1).all()
+    assert (report.missing, report.unused) == ((), ("head/kernel",))
+
+
+def test_of_a_recogniser_all_but_the_heads():
+    found = by_task.rules("task", ("^heads/",))
+    tree, report = transplant.transplant(recogniser(5.0), recogniser(1.0), found)
+    assert (tree["neck"]["mix"]["kernel"] == 5).all()
+    assert (tree["heads"]["a"]["kernel"] == 1).all()
+    assert report.kept == ("heads/a/kernel",)
+
+
+@pytest.mark.parametrize("way", by_task.WAYS)
+def test_batch_statistics_go_by_the_same_rules(way):
+    source = recogniser if way == "task" else classifier
+    rules = by_task._inside(by_task.rules(way, ("^heads/",)))
+    states = (
+        {"batch_stats": make(x)} for make, x in ((source, 5.0), (recogniser, 1.0))
+    )
+    tree, report = transplant.transplant(*states, rules)
+    own = tree["batch_stats"]
+    assert (own["backbone"]["stem"]["kernel"] == 5).all()
+    assert (own["heads"]["a"]["kernel"] == 1).all()
+    assert not report.missing
+
+
+def test_masks_lie_in_the_scope_of_the_target():
+    source = {"stem": {"kernel": MASK}, "head": {"kernel": None}}
+    full = masks_lib.full(recogniser(1.0), ("^neck/", "^heads/"))
+    rules = by_task.rules("ticket", ())
+    scoped = by_task._in_scope(source, full, rules)
+    masks, _ = transplant.transplant(scoped, full, rules)
+    np.testing.assert_array_equal(masks["backbone"]["stem"]["kernel"], MASK)
+    assert masks["neck"]["mix"]["kernel"] is None
+    # Of 12 weights in all, four in scope, one is removed.
+    found = whole_sets.of_network(recogniser(1.0), masks)
+    np.testing.assert_allclose(found, 1 / 12)
+
+
+def test_heads_a_thousand_times_as_large_change_no_mask_of_the_backbone():
+    weights = jax.random.normal(jax.random.key(0), (3, 8, 8))
+    names = ("backbone", "neck", "heads")
+    tree = {name: {"kernel": w} for name, w in zip(names, weights, strict=True)}
+    full = masks_lib.full(tree, ("^neck/", "^heads/"))
+    large = tree | {"heads": jax.tree.map(lambda w: 1000 * w, tree["heads"])}
+    found = [
+        choose.prune(full, scores.magnitude(params, full), 0.75)
+        for params in (tree, large)
+    ]
+    np.testing.assert_array_equal(*(masks["backbone"]["kernel"] for masks in found))
+    assert int(masks_lib.count(found[0])[0]) == 64 // 4
+    # With the heads in scope they push the backbone out.
+    everywhere = masks_lib.full(large)
+    masks = choose.prune(everywhere, scores.magnitude(large, everywhere), 0.75)
+    assert masks["backbone"]["kernel"].sum() < 64 // 4
+
+
+def test_the_first_of_the_papers_rounds_is_dense_and_the_last_keeps_what_is_left():
+    # kappa^(i / (R - 1)), i = 0 .. R - 1: R - 1 prunings of ours, after the dense one.
+    assert sparsities.exponential(1000, 100, 1) == [100]  # R = 2
+    found = sparsities.exponential(1000, 100, 4)  # R = 5
+    assert found == [round(1000 * 0.1 ** (i / 4)) for i in range(1, 5)]
+    with pytest.raises(ValueError, match="rounds"):
+        sparsities.exponential(1000, 100, 0)  # R = 1: nothing is pruned, nor divided
+
+
+def test_what_the_source_never_prunes_is_kept_where_the_target_may():
+    source = {"stem": {"kernel": None}, "head": {"kernel": None}}
+    full = masks_lib.full(recogniser(1.0), ("^heads/",))
+    rules = by_task.rules("ticket", ())
+    masks, _ = transplant.transplant(
+        by_task._in_scope(source, full, rules), full, rules
+    )
+    assert jax.tree.map(jnp.all, masks)["backbone"]["stem"]["kernel"]
