@@ -21,8 +21,11 @@ ASK = "its neighbours were not tried: --config.studies=learning_rate"
 
 
 def rate(root: pathlib.Path) -> float | None:
-    """Returns the learning rate of a workdir's config; `None` where it has none."""
-    return origin.config(root).get("optimizer", {}).get("learning_rate")
+    """Returns the learning rate of a workdir's config; `None` where none is whole."""
+    try:
+        return origin.config(root).get("optimizer", {}).get("learning_rate")
+    except ValueError:  # records are shown all the same
+        return None
 
 
 def tolerance(spread: Spread, measures: Measures, match: float = MATCH) -> float:

@@ -106,10 +106,15 @@ def _start(pair, dense, measures, room, gap):
 
 def _ahead(own, fresh, measures, sign):
     """Returns the paired differences to fresh weights, if there are any."""
-    other = {row["seed"]: row[measures.value] for row in fresh}
-    pairs = [row for row in own if row["seed"] in other]
-    found = [r[measures.value] - other[r["seed"]] for r in pairs]
+    other = {_member(row): row[measures.value] for row in fresh}
+    pairs = [row for row in own if _member(row) in other]
+    found = [r[measures.value] - other[_member(r)] for r in pairs]
     return results.spread(sign * measures.scale * d for d in found) if found else None
+
+
+def _member(row):
+    """Returns what tells the chains of a run apart: seed, and first logit if any."""
+    return row["seed"], row.get(results.VARIANT)
 
 
 def _clear(ahead, room, gap):
