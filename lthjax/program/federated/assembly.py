@@ -138,13 +138,17 @@ def _model(config, source):
 def _params(model, key, source):
     shape = splits_lib.image_shape(source.train)
     dtype = splits_lib.input_dtype(source.train)
-    params, state = models.initialise(model, key, jnp.zeros((1, *shape), dtype))
+
+    def initialise(key):
+        return models.initialise(model, key, jnp.zeros((1, *shape), dtype))
+
+    _, state = jax.eval_shape(initialise, key)
     if state:
         raise ValueError(
             "rounds average weights, and the network must have nothing else, got a "
             f"network with {', '.join(state)}; take one without batch norm or dropout"
         )
-    return params
+    return initialise(key)[0]
 
 
 def _functions(config, model, source):
