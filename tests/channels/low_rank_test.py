@@ -64,6 +64,15 @@ def test_two_thin_layers_compute_what_one_did(train):
     )
 
 
+def test_a_speed_up_is_measured_a_round():
+    model = Net()
+    images, state, z, rest = drawn(model, 9)
+    pair = bases.materialize(z, *rest), low_rank.split(z, *rest)
+    given = {"rounds": 2, "seconds": 0.001}
+    ratios = low_rank.speed_up(model, pair, state, images, **given)
+    assert ratios.shape == (2,) and (ratios > 0).all()
+
+
 def test_a_kernel_of_too_many_rows_stays_one():
     _, _, z, rest = drawn(Net(), 20)
     thin, plain = low_rank.split(z, *rest), bases.materialize(z, *rest)
