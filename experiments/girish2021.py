@@ -7,12 +7,18 @@ the one trained on ImageNet. Four ways to a sparse recogniser, at 50, 80 and 90 
 
     direct   the recogniser itself pruned, all of it, level by level; and at one go
     ticket   the classifier's ticket as the backbone: masks, weights, batch statistics
-    mask     its masks on the dense classifier's weights; own batch statistics
+    mask     the dense classifier's weights, the largest of them; own batch statistics
     task     the ticket of another task's recogniser, all but the heads
 
 "ticket" and "mask" prune the backbone alone: of the whole network less is gone, which
 the table and the figure show beside. The published numbers are of ResNet-18 on COCO,
 with ImageNet's weights: their order may be compared with ours, not their height.
+"direct" begins with weights drawn at random, theirs with those of ImageNet.
+
+Of the first task there is more: rewinding to other steps, and how much the masks drawn
+there have in common with the final ones; and precision by the size of objects.
+`--smoke` prunes the backbone alone everywhere, so that its runs are one program, and
+takes the task's own ticket for another one's.
 """
 
 import pathlib
@@ -20,18 +26,19 @@ import subprocess
 import sys
 from typing import Any
 
+import jax
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+from lthjax.analysis import comparison
 from lthjax.data import augment, splits
 from lthjax.program import command_line
 from lthjax.program.build import plan, source
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import pictures, run_report
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import layout, results
+from lthjax.pruning import choose, scores
 from lthjax.saving.tickets import load_trained
-from lthjax.training import centre_points
 
 # {task: {sparsity of the backbone: (mean average precision, of the whole network)}}:
 # transfer of tickets, ResNet-18, COCO, tables 1 and 2; per cent.
@@ -63,19 +70,26 @@ TASKS = {
     "segmentation": ("segmenter", "classes", "test_miou", "detection"),
 }
 OUTSIDE = ("^neck/", "^heads/")
+POINTS = ("topmost", "bottommost", "leftmost", "rightmost", "centroid")
+NUMBERS = {"steps": 2000, "seeds": 3, "limit": 0, "validation": 500, "batch": 64}
+NUMBERS |= {"side": 64, "features": 64}
+SMOKE = {"steps": 4, "seeds": 1, "limit": 32, "validation": 20, "batch": 8}
+SMOKE |= {"side": 32, "features": 8, "width": 0.25}
+SMOKE |= {"backbone": "resnet8", "tasks": "detection"}
+RESETS = (0, 50)  # % of the training, beside 10
 
 
 def base(options) -> Any:
     """Returns what all runs have in common."""
     config = files.default()
     config.seeds = tuple(range(options.seeds))
-    config.optimizer.update(name="adam", learning_rate=1e-3)
+    config.optimizer.update(name="adam", learning_rate=2e-3)
     config.data.update(mean=(0.1307,), std=(0.3081,))
     config.studies = ("signs",)  # keeps the trained networks
     config.search.sparsities = SPARSITIES[:1] if options.smoke else SPARSITIES
-    config.train.update(steps=options.steps, batch_size=64)
+    config.train.update(steps=options.steps, batch_size=options.batch)
     config.eval_every = max(1, options.steps // 5)
-    config.search.rewind_to = options.steps // 10
+    config.search.rewind_to = max(1, options.steps // 10)
     return config
 
 
@@ -98,30 +112,37 @@ def recogniser(options, task: str) -> Any:
     config.objective = task
     config.data_dir = options.scenes
     given = {"labels": labels, "train": "train", "test": "test", "grey": True}
+    given["size"] = options.side
     config.data.update(name="coco", validation=options.validation)
     config.data.options.update(given)
     config.data.update(limit=options.limit, crop=4)
     config.eval_batch = 100
     config.model.update(name=model, width=options.width)
-    config.model.options.update({"backbone": options.backbone})
+    own = {"backbone": options.backbone, "features": options.features}
+    config.model.options.update(own)
+    config.search.exclude = OUTSIDE if options.smoke else ()
     return config
 
 
-def ways(options, task: str) -> dict:
+def ways(options, task: str, *, first: bool) -> dict:
     """Returns {name: config} of a task, its own pruning first."""
     found = {f"{task}_direct": recogniser(options, task)}
-    for share in SPARSITIES[1:] if not options.smoke else ():
+    for share in RESETS if first and not options.smoke else ():
+        config = recogniser(options, task)
+        config.search.rewind_to = options.steps * share // 100
+        found[f"{task}_reset_{share}"] = config
+    for share in SPARSITIES[1:] if first and not options.smoke else ():
         config = recogniser(options, task)
         config.search.sparsities = (share,)
         found[f"{task}_once_{round(100 * share)}"] = config
-    other = TASKS[task][3]
+    other = TASKS[task][3] if not options.smoke else task
     sources = {"ticket": "backbone", "mask": "backbone", "task": f"{other}_direct"}
     for way, run in sources.items():
         config, plain = recogniser(options, task), files.default().search
         levels = len(config.search.sparsities)
         config.search.update(method="transplant", sparsities=(), rewind_to=0)
         config.search.levels = plain.levels
-        config.search.exclude = OUTSIDE if way != "task" else OUTSIDE[1:]
+        config.search.exclude = OUTSIDE[way == "task" and not options.smoke :]
         own = {"source": str(options.workdir / run), "way": way}
         config.transplant.update(own, levels=tuple(range(1, levels + 1)))
         found[f"{task}_{way}"] = config
@@ -130,25 +151,80 @@ def ways(options, task: str) -> dict:
 
 def table(rows: list[dict], tasks: tuple[str, ...]) -> str:
     """Returns every way at every level, and the published numbers beneath."""
-    heads = ["task", "way", "in scope, %", "of the network, %", "ours", "n"]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines = _head("task", "way", "in scope, %", "of the network, %", "ours", "n")
     for task in tasks:
         for run, level, own in _groups(rows, task):
-            shown = results.shown(results.spread(_values(own, task)))
             way = "dense" if not level else run.removeprefix(f"{task}_")
-            scope, whole = (
-                f"{100 * own[0][name]:.1f}" for name in ("sparsity", "sparsity_network")
-            )
-            lines.append(
-                f"| {task} | {way} | {scope} | {whole} | {shown} | {len(own)} |"
-            )
+            cells = [task, way, *_shares(own), _shown(own, TASKS[task][2])]
+            lines.append(_line(*cells, str(len(own))))
     lines += ["", "Published, ResNet-18 on COCO, tickets of the backbone:", ""]
-    lines += ["| task | in scope, % | of the network, % | mAP |", "|---|---|---|---|"]
+    lines += _head("task", "in scope, %", "of the network, %", "mAP")
     for task in tasks:
         for share, (value, whole) in PUBLISHED[task].items():
-            shown = "not printed" if whole is None else whole
-            lines.append(f"| {task} | {share} | {shown} | {value} |")
+            shown = "not printed" if whole is None else str(whole)
+            lines.append(_line(task, str(share), shown, str(value)))
     return "\n".join(lines)
+
+
+def sizes(rows: list[dict], task: str) -> str:
+    """Returns precision by the size of objects, the terciles of the test set's."""
+    if task == "segmentation":
+        return ""
+    names = ("small", "medium", "large")
+    lines = _head("way", "in scope, %", "of the network, %", *names, "n")
+    for run, level, own in _groups(rows, task):
+        way = "dense" if not level else run.removeprefix(f"{task}_")
+        cells = [_shown(own, f"test_ap_{name}") for name in names]
+        lines.append(_line(way, *_shares(own), *cells, str(len(own))))
+    return "\n".join([f"{task}, test AP by size, %:", "", *lines])
+
+
+def early_masks(options, task: str) -> str:
+    """Returns how much masks drawn early have in common with those drawn at the end.
+
+    A ticket that is rewound to a step holds the dense network of that step.
+    """
+    config = recogniser(options, task)
+    first = round(100 * config.search.rewind_to / options.steps)
+    runs = {first: f"{task}_direct"}
+    runs |= {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
+    shares = config.search.sparsities
+    lines = _head("% of the training", *(f"{100 * s:.0f} % sparse" for s in shares))
+    for part, run in sorted(runs.items()):
+        own = [_in_common(options.workdir / run, n, shares) for n in config.seeds]
+        cells = [results.shown(results.spread(c)) for c in zip(*own, strict=True)]
+        lines.append(_line(str(part), *cells))
+    head = f"{task}, intersection over union with the masks of the end, one-shot:"
+    return "\n".join([head, "", *lines])
+
+
+def _in_common(root, seed, shares):
+    """Returns the overlap of early and final masks of the dense network, by share."""
+    early = layout.load_ticket(root, seed, 1)
+    end = load_trained(layout.trained_path(root, "ticket", seed, 0)).params
+    full = jax.tree.map(jax.numpy.ones_like, early.masks)
+    trees = [(full, scores.magnitude(w, full)) for w in (early.params, end)]
+    pairs = ([choose.prune(*tree, share) for tree in trees] for share in shares)
+    return [float(comparison.overlap(*pair)) for pair in pairs]
+
+
+def _head(*names):
+    return [_line(*names), "|" + "---|" * len(names)]
+
+
+def _line(*cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _shares(own):
+    """Returns the sparsity in scope, and that of the network, of records, in %."""
+    return [f"{100 * own[0][name]:.1f}" for name in ("sparsity", "sparsity_network")]
+
+
+def _shown(own, name):
+    """Returns mean and deviation of a column, in %; nothing where it is empty."""
+    values = [100 * row[name] for row in own if row[name] is not None]
+    return results.shown(results.spread(values)) if values else ""
 
 
 def _groups(rows, task):
@@ -159,10 +235,6 @@ def _groups(rows, task):
         if own and (row["level"] or row["run"].endswith("_direct")):
             groups.setdefault((row["run"], row["level"]), []).append(row)
     return [(*key, own) for key, own in sorted(groups.items())]
-
-
-def _values(own, task):
-    return [100 * r[TASKS[task][2]] for r in own]
 
 
 def figure(rows: list[dict], tasks: tuple[str, ...]) -> Figure:
@@ -183,64 +255,39 @@ def figure(rows: list[dict], tasks: tuple[str, ...]) -> Figure:
 def _draw(axes, rows, task, name):
     lines = {}
     for run, _, own in _groups(rows, task):
-        way = run.removeprefix(f"{task}_").partition("_")[0]
-        spread = results.spread(_values(own, task))
-        point = (100 * own[0][name], spread.mean, spread.std or 0.0)
-        lines.setdefault(way, []).append(point)
+        way = run.removeprefix(f"{task}_")
+        values = [100 * row[TASKS[task][2]] for row in own]
+        spread = results.spread(values)
+        point = (100 * own[0][name], spread.mean, spread.std)
+        line = way if way.startswith("reset") else way.partition("_")[0]
+        lines.setdefault(line, []).append(point)
+        if way == "direct" and not own[0]["level"]:
+            axes.axhline(spread.mean, color="0.5", ls="--", lw=1, label="dense")
     for way, points in lines.items():
-        axes.errorbar(*zip(*points, strict=True), marker="o", capsize=2, label=way)
+        style = {"marker": "o", "ms": 4, "capsize": 2, "label": way}
+        axes.errorbar(*zip(*sorted(points), strict=True), **style)
     axes.grid(alpha=0.3)
 
 
-def pictures(options, task: str, number: int = 4) -> Figure:
-    """Draws what the dense and the sparsest network of a task say of test images."""
+def drawn(options, task: str, number: int = 4) -> Figure:
+    """Draws what is in test images, and what the dense and the sparsest network say."""
     config = recogniser(options, task)
     found = source.load(config)
     ground = plan.of(config, found)
-    images = splits.take(found.test, range(number)).images
-    root, seed = options.workdir / f"{task}_direct", config.seeds[0]
-    levels = 0, len(config.search.sparsities)
-    shown = Figure(figsize=(2.2 * number, 4.8), layout="constrained")
-    for axes_row, level in zip(shown.subplots(2, number), levels, strict=True):
-        trained = load_trained(layout.trained_path(root, "ticket", seed, level))
-        inputs = augment.normalise(images, config.data.mean, config.data.std)
-        given = trained.params, trained.model_state, inputs
-        outputs, _ = ground.apply_fn(*given, False)
-        for axes, image, said in zip(
-            axes_row, images, said_of(task, outputs), strict=True
-        ):
-            axes.imshow(image[..., 0], cmap="gray")
-            said(axes, len(image))
-            axes.set_axis_off()
-        share = 0 if not level else config.search.sparsities[level - 1]
-        axes_row[0].set_title(f"{100 * share:.0f} % sparse", fontsize=9)
-    return shown
-
-
-def said_of(task: str, outputs: Any) -> list:
-    """Returns what draws the outputs of each image: (axes, side) -> None."""
-    if task == "segmentation":
-        classes = outputs.argmax(-1)
-        return [
-            lambda axes, side, own=own: axes.imshow(
-                own, cmap="tab20", alpha=0.5 * (own > 0)
-            )
-            for own in classes
-        ]
-    points = 5 if task == "keypoints" else 0
-    found = centre_points.decode(outputs, points=points)
-
-    def draw(axes, side, i):
-        for j, score in enumerate(found.scores[i]):
-            if score < 0.3:
-                continue
-            x0, y0, x1, y1 = (float(n) * side - 0.5 for n in found.boxes[i, j])
-            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="C1"))
-            axes.text(x0, y0, f"{int(found.classes[i, j])}", color="C1", fontsize=7)
-            for x, y in found.points[i, j] * side - 0.5:
-                axes.plot(x, y, ".", color="C0", markersize=3)
-
-    return [lambda axes, side, i=i: draw(axes, side, i) for i in range(len(outputs))]
+    apply_fn = jax.jit(ground.apply_fn, static_argnums=3)
+    images, labels = splits.take(found.test, range(number))
+    shares = (0, *config.search.sparsities)
+    columns = {"what is there": pictures.of_labels(labels)}
+    for level in (0, len(shares) - 1):
+        root, seed = options.workdir / f"{task}_direct", config.seeds[0]
+        own = load_trained(layout.trained_path(root, "ticket", seed, level))
+        mean, std = config.data.mean, config.data.std
+        given = own.params, own.model_state, augment.normalise(images, mean, std)
+        outputs, _ = apply_fn(*given, False)
+        points = len(POINTS) if task == "keypoints" else 0
+        title = f"{100 * shares[level]:.0f} % sparse" if level else "dense"
+        columns[title] = pictures.of_outputs(outputs, task, points=points)
+    return pictures.figure(images, columns)
 
 
 def write_scenes(options) -> None:
@@ -248,44 +295,59 @@ def write_scenes(options) -> None:
     if not (pathlib.Path(options.scenes) / "scenes.json").exists():
         script = str(pathlib.Path(__file__).with_name("scenes.py"))
         given = [f"--workdir={options.scenes}", f"--data_dir={options.data_dir}"]
+        given += [f"--side={options.side}", f"--largest={options.side * 7 // 16}"]
         given += ["--smoke"] * options.smoke
         subprocess.run([sys.executable, script, *given], check=True)
 
 
-def main() -> None:
-    """Runs what is missing, and writes the table, the curves and the pictures."""
+def options_of() -> Any:
+    """Returns the options of the command."""
     parser = command_line.arguments(__doc__)
     parser.add_argument("--scenes", default="", help="what scenes.py has written")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--backbone", default="resnet20")
-    numbers = {"steps": 2000, "seeds": 3, "limit": 0, "validation": 500}
-    for name, default in numbers.items():
+    for name, default in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
     options = parser.parse_args()
     if options.smoke:
-        options.steps, options.seeds, options.width = 10, 1, 0.25
-        options.limit, options.validation, options.backbone = 64, 20, "resnet8"
-        options.tasks = "detection"
+        vars(options).update(SMOKE)
     options.scenes = options.scenes or str(options.workdir / "scenes")
+    return options
+
+
+def trained(options, tasks: tuple[str, ...]) -> list[dict]:
+    """Runs what is missing, and returns the records of all."""
+    grid.run({"backbone": classifier(options)}, options.workdir)
+    configs = {
+        name: config
+        for i, task in enumerate(tasks)
+        for name, config in ways(options, task, first=not i).items()
+    }
+    direct = {n: c for n, c in configs.items() if n.endswith("_direct")}
+    for task in tasks if not options.smoke else ():
+        other = TASKS[task][3]
+        direct.setdefault(f"{other}_direct", recogniser(options, other))
+    return grid.run(direct | configs, options.workdir)
+
+
+def main() -> None:
+    """Runs what is missing, and writes the tables, the curves and the pictures."""
+    options = options_of()
     command_line.prepare()
     with command_line.plain_errors():
         write_scenes(options)
         tasks = tuple(task for task in TASKS if task in options.tasks.split(","))
-        grid.run({"backbone": classifier(options)}, options.workdir)
-        configs = {n: c for task in tasks for n, c in ways(options, task).items()}
-        direct = [n for n in configs if n.endswith("_direct")]
-        missing = {f"{TASKS[task][3]}_direct" for task in tasks} - set(direct)
-        more = {n: recogniser(options, n.removesuffix("_direct")) for n in missing}
-        ordered = {n: configs[n] for n in direct} | more
-        rows = grid.run(ordered | configs, options.workdir)
-        text = f"Command: `{command_line.typed()}`; %, last step.\n\n"
-        text += table(rows, tasks) + "\n"
-        results.write(options.workdir / "girish2021.md", text)
+        rows = trained(options, tasks)
+        text = f"Command: `{command_line.typed()}`; AP or mIoU, %, last step.\n\n"
+        text += "\n\n".join(
+            [table(rows, tasks), sizes(rows, tasks[0]), early_masks(options, tasks[0])]
+        )
+        results.write(options.workdir / "girish2021.md", text + "\n")
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
         for task in tasks:
-            path = options.workdir / f"girish2021_{task}.png"
-            run_report.save(pictures(options, task), path)
+            name = f"girish2021_{task}.png"
+            run_report.save(drawn(options, task), options.workdir / name)
         print(text)
 
 

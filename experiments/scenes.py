@@ -184,7 +184,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     if options.smoke:
-        options.train, options.test = 120, 30
+        options.train, options.test = 60, 20
     with command_line.plain_errors():
         write(options.workdir, options.data_dir, options)
     print(f"{options.workdir}: {options.train} and {options.test} scenes")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from paths import ROOT
 
+from lthjax.program.config import validate
+
 EXPERIMENTS = ROOT / "experiments"
 
 
@@ -128,3 +130,54 @@ def test_the_epochs_in_the_hull_are_told_with_what_they_say_of_the_network():
     assert "| 1 | -2e-05 | 75.0 |" in text
     none = experiment.memberships([(-1.0, 0.5)], options)[0]
     assert "at epochs: none of 0 to 0" in none
+
+
+def detections(*runs):
+    """Records of two seeds and levels, small objects lacking in one of them."""
+    return [
+        {
+            **{"run": run, "level": level, "seed": seed, "arm": "ticket"},
+            **{"sparsity": 0.8 * level, "sparsity_network": 0.1 * level},
+            **{"test_ap": 0.2 + 0.1 * seed, "test_ap_small": [None, 0.1][seed]},
+            **{"test_ap_medium": None, "test_ap_large": 0.3},
+        }
+        for run in runs
+        for level in (0, 1)
+        for seed in (0, 1)
+    ]
+
+
+def test_each_way_to_a_recogniser_has_its_sparsities_and_the_dense_network_is_one():
+    experiment = loaded("girish2021")
+    runs = ("detection_direct", "detection_mask", "detection_reset_0")
+    rows = detections(*runs, "backbone", "keypoints_direct")
+    own, _, published = experiment.table(rows, ("detection",)).partition("Published")
+    assert own.splitlines()[2:-1] == [
+        "| detection | dense | 0.0 | 0.0 | 25.00 ± 7.07 | 2 |",
+        "| detection | direct | 80.0 | 10.0 | 25.00 ± 7.07 | 2 |",
+        "| detection | mask | 80.0 | 10.0 | 25.00 ± 7.07 | 2 |",
+        "| detection | reset_0 | 80.0 | 10.0 | 25.00 ± 7.07 | 2 |",
+    ]
+    assert "| detection | 80 | 28.1 | 27.7 |" in published
+    by_size = experiment.sizes(rows, "detection").splitlines()
+    assert by_size[5] == "| direct | 80.0 | 10.0 | 10.00 |  | 30.00 ± 0.00 | 2 |"
+    (left, right) = experiment.figure(rows, ("detection",)).axes
+    labels = {text.get_text() for text in left.get_legend().get_texts()}
+    assert labels == {"dense", "direct", "mask", "reset_0"}
+    assert right.get_xlabel() == "sparsity of the whole network, %"
+
+
+def test_a_recognisers_runs_are_sound_configs_and_come_after_their_sources():
+    experiment = loaded("girish2021")
+    options = SimpleNamespace(smoke=False, workdir=EXPERIMENTS, data_dir="", scenes="")
+    vars(options).update(experiment.NUMBERS, backbone="resnet8", width=0.5)
+    found = experiment.ways(options, "detection", first=True)
+    names = ("direct", "reset_0", "reset_50", "once_80", "once_90")
+    assert list(found) == [f"detection_{n}" for n in (*names, "ticket", "mask", "task")]
+    assert found["detection_reset_50"].search.rewind_to == options.steps // 2
+    assert found["detection_mask"].search.exclude == experiment.OUTSIDE
+    task = found["detection_task"]
+    assert task.search.exclude == experiment.OUTSIDE[1:]
+    assert task.transplant.source == str(EXPERIMENTS / "keypoints_direct")
+    for config in (experiment.classifier(options), *found.values()):
+        validate.validate(config)

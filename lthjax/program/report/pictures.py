@@ -1,5 +1,6 @@
 """Images with what lies in them: boxes, points, or the class of each pixel."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +66,10 @@ def of_outputs(outputs: Any, objective: str, *, points: int = 0) -> Draw:
       points: Of an object, for "keypoints".
     """
     if objective == "segmentation":
-        classes = np.asarray(outputs.argmax(-1))
+        classes = np.asarray(outputs).argmax(-1)
         return lambda axes, i, side: _colour(axes, classes[i])
-    found = jax.device_get(centre_points.decode(outputs, points=points))
+    decode = jax.jit(functools.partial(centre_points.decode, points=points))
+    found = jax.device_get(decode(outputs))
 
     def draw(axes, i, side):
         for j in np.flatnonzero(found.scores[i] > SURE):
