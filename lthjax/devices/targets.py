@@ -250,7 +250,7 @@ def compile(  # noqa: A001
     traced = program.trace(*shapes)
     lowered = traced.lower()
     versions = [_version(name) for name in ("jax", "jaxlib", *_COMPILERS)]
-    told = sorted(compilers.ROOM.items())  # which is not in the text of a program
+    told = *sorted(compilers.ROOM.items()), compilers.SMALL  # not in a program's text
     key = f"{_READER} {target.name} {versions} {told} {lowered.as_text()}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = cache / f"{name}.json" if cache else None

@@ -1,12 +1,14 @@
 """What compilers are told: by backend, and by network."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from lthjax.devices import backend, compilers, cpu_convolutions
 
-DENSE = {"kernel": jnp.zeros((4, 3))}
-CONVOLUTION = {"kernel": jnp.zeros((3, 3, 8, 8))}
+SMALL = {"kernel": jnp.zeros((3, 3, 8, 8))}
+CONVOLUTION = {"kernel": jax.ShapeDtypeStruct((3, 3, 512, 512), "float32")}
+DENSE = {"kernel": jax.ShapeDtypeStruct((2048, 1000), "float32")}
 
 
 class Chip:
@@ -25,7 +27,7 @@ def test_on_a_tpu_convolutions_may_take_more_of_a_core_s_own_memory(kind, room):
     with backend.aimed("tpu", [Chip(kind)]):
         found = compilers.options(CONVOLUTION).get("xla_tpu_scoped_vmem_limit_kib")
         assert found == room
-        assert compilers.options(DENSE) == {}
+        assert compilers.options(DENSE) == compilers.options(SMALL) == {}
 
 
 def test_a_gpu_sums_in_one_order_where_it_is_asked_to():
