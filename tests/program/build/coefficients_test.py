@@ -1,7 +1,6 @@
 """Bases through the whole program: tickets of coefficients, records, refusals."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -9,7 +8,7 @@ from cases import rest_slow
 from safetensors.numpy import load_file
 
 from lthjax import export
-from lthjax.program.build import basis_rules, coefficients, plan, retraining
+from lthjax.program.build import coefficients, plan, retraining
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout
 from lthjax.pruning import bases
@@ -101,6 +100,15 @@ def test_a_longer_search_goes_on_from_a_shorter_one_with_the_same_bits(
     experiment.run(tiny.changed(config, {"search.levels": 1}), tmp_path)
     experiment.run(config, tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
+
+
+@pytest.mark.slow
+def test_the_dense_training_is_that_of_the_weights(learnt, tmp_path):
+    _, root = learnt
+    experiment.run(tiny.config({"seeds": (0,), "search.levels": 0}), tmp_path)
+    (plain,), found = tiny.records(tmp_path).values(), tiny.records(root)
+    for name in ("train_loss", "test_loss"):
+        assert found[0, 0, "ticket"][name] == pytest.approx(plain[name], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["identity", "groups"])
@@ -249,92 +257,6 @@ def test_records_count_what_a_basis_stores_and_its_operations(learnt):
     assert rows[1, 0, "reinit"]["basis_numbers"] == row["basis_numbers"]
 
 
-BASIS = "search.basis"
-BAD = [
-    ({BASIS: (("dense1", "dct"),)}, "one of dct_channel, .* got basis = 'dct'"),
-    ({BASIS: (("dens2", "hadamard"),)}, "prunable leaf, got 'dens2'"),
-    ({BASIS: ((".", "dct_spatial"),)}, "'dct_spatial' is of .* dense1/kernel of shape"),
-    ({BASIS: ((".", "dct_pixels"),)}, "'dct_pixels' is of .* got head/kernel"),
-    ({BASIS: (("head", "svd_rows"),)}, "search.pattern = 'channels', got .*'weights'"),
-    ({BASIS: (("head", "numpy:pi"),)}, "pruning.bases.Kind, got .*'numpy:pi', .*float"),
-    ({"search.basis_each_level": True}, "anew from what a level .* give False"),
-    (
-        {BASIS: (("head", "hadamard"),), "search.score": "synflow"},
-        "not of coefficients, got search.score = 'synflow'",
-    ),
-    (
-        {BASIS: (("head", "hadamard"),), "studies": ("flops",)},
-        "study 'flops' takes parameters for weights",
-    ),
-    (
-        {BASIS: (("head", "hadamard"),), "retraining.arms": ("smoothing",)},
-        "retraining.arms are of tickets of weights",
-    ),
-    (
-        {BASIS: (("head", "hadamard"),), "search.method": "rigl"},
-        "search.basis is not read by search.method = 'rigl'",
-    ),
-    (
-        {
-            BASIS: (("head", "svd_rows"),),
-            "search.pattern": "channels",
-            "search.method": "at_init",
-        },
-        "initialisation has none, got search.basis",
-    ),
-    (
-        {BASIS: (("head", "svd_rows"),), "search.method": "l0"},
-        "chooses by a pattern, got search.method = 'l0'",
-    ),
-    (
-        {BASIS: (("head", f"{__name__}:LONGER"),)},
-        r"of its shape and back, got \[9, 10\] for \[8, 10\] at head/kernel",
-    ),
-    ({BASIS: (("head", f"{__name__}:FAILS"),)}, "the basis must .* ZeroDivisionError"),
-]
-LONGER = bases.Kind(
-    lambda leaf: bases.IDENTITY._replace(
-        to_basis=lambda w, arrays: jnp.concatenate([w, w[:1]])
-    )
-)
-FAILS = bases.Kind(
-    lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: 1 / 0)
-)
-
-
-HALVES = bases.Kind(
-    lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: w / 2)
-)
-
-
-def test_a_basis_of_ones_own_that_does_not_give_back_is_refused():
-    with pytest.raises(
-        ValueError, match="come back 0.5 of their length .* head/kernel"
-    ):
-        built({BASIS: (("head", f"{__name__}:HALVES"),)})
-
-
-@pytest.mark.parametrize("changes, message", BAD)
-def test_what_does_not_go_with_a_basis_is_refused_before_anything(changes, message):
-    with pytest.raises(ValueError, match=message):
-        check.check(tiny.config(changes))
-
-
-def test_what_makes_it_another_training_is_said():
-    changes = {
-        BASIS: (("head", "hadamard"), ("dense1", "svd_rows")),
-        "search.pattern": "channels",
-        "optimizer.name": "adam",
-    }
-    texts = list(basis_rules.sentences(check.check(tiny.config(changes))[2]))
-    assert (
-        "the basis of head/kernel: inputs 8 by blocks of 8, outputs 10 by" in texts[0]
-    )
-    assert "'adam' goes by coordinates" in texts[1]
-    assert "'energy' ranks them by their singular values" in texts[2]
-    assert len(texts) == 3
-
-
 @pytest.mark.parametrize(
     "score", rest_slow(["snip", "grasp", "taylor", "iterative_snip", "force"], "snip")
 )
@@ -348,3 +270,15 @@ def test_scores_are_of_coefficients(score):
         jax.random.key(0), Trained(params, state, masks), ground.plan.targets[0]
     )
     assert int(masks_lib.count(found)[0]) == 474
+
+
+HALVES = bases.Kind(
+    lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: w / 2)
+)
+
+
+def test_a_basis_of_ones_own_that_does_not_give_back_is_refused():
+    with pytest.raises(
+        ValueError, match="come back 0.5 of their length .* head/kernel"
+    ):
+        built({"search.basis": (("head", f"{__name__}:HALVES"),)})

@@ -1,0 +1,82 @@
+"""What does not go with a basis is refused, and what a reader must know is said."""
+
+import jax.numpy as jnp
+import pytest
+import tiny
+
+from lthjax.program.build import basis_rules
+from lthjax.program.run import check
+from lthjax.pruning import bases
+
+BASIS = "search.basis"
+BAD = [
+    ({BASIS: (("dense1", "dct"),)}, "one of dct_channel, .* got basis = 'dct'"),
+    ({BASIS: (("dens2", "hadamard"),)}, "prunable leaf, got 'dens2'"),
+    ({BASIS: ((".", "dct_spatial"),)}, "'dct_spatial' is of .* dense1/kernel of shape"),
+    ({BASIS: ((".", "dct_pixels"),)}, "'dct_pixels' is of .* got head/kernel"),
+    ({BASIS: (("head", "svd_rows"),)}, "search.pattern = 'channels', got .*'weights'"),
+    ({BASIS: (("head", "numpy:pi"),)}, "pruning.bases.Kind, got .*'numpy:pi', .*float"),
+    ({"search.basis_each_level": True}, "anew from what a level .* give False"),
+    (
+        {BASIS: (("head", "hadamard"),), "search.score": "synflow"},
+        "not of coefficients, got search.score = 'synflow'",
+    ),
+    (
+        {BASIS: (("head", "hadamard"),), "studies": ("flops",)},
+        "study 'flops' takes parameters for weights",
+    ),
+    (
+        {BASIS: (("head", "hadamard"),), "retraining.arms": ("smoothing",)},
+        "retraining.arms are of tickets of weights",
+    ),
+    (
+        {BASIS: (("head", "hadamard"),), "search.method": "rigl"},
+        "search.basis is not read by search.method = 'rigl'",
+    ),
+    (
+        {
+            BASIS: (("head", "svd_rows"),),
+            "search.pattern": "channels",
+            "search.method": "at_init",
+        },
+        "initialisation has none, got search.basis",
+    ),
+    (
+        {BASIS: (("head", "svd_rows"),), "search.method": "l0"},
+        "chooses by a pattern, got search.method = 'l0'",
+    ),
+    (
+        {BASIS: (("head", f"{__name__}:LONGER"),)},
+        r"of its shape and back, got \[9, 10\] for \[8, 10\] at head/kernel",
+    ),
+    ({BASIS: (("head", f"{__name__}:FAILS"),)}, "the basis must .* ZeroDivisionError"),
+]
+LONGER = bases.Kind(
+    lambda leaf: bases.IDENTITY._replace(
+        to_basis=lambda w, arrays: jnp.concatenate([w, w[:1]])
+    )
+)
+FAILS = bases.Kind(
+    lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: 1 / 0)
+)
+
+
+@pytest.mark.parametrize("changes, message", BAD)
+def test_what_does_not_go_with_a_basis_is_refused_before_anything(changes, message):
+    with pytest.raises(ValueError, match=message):
+        check.check(tiny.config(changes))
+
+
+def test_what_makes_it_another_training_is_said():
+    changes = {
+        BASIS: (("head", "hadamard"), ("dense1", "svd_rows")),
+        "search.pattern": "channels",
+        "optimizer.name": "adam",
+    }
+    texts = list(basis_rules.sentences(check.check(tiny.config(changes))[2]))
+    assert (
+        "the basis of head/kernel: inputs 8 by blocks of 8, outputs 10 by" in texts[0]
+    )
+    assert "'adam' goes by coordinates" in texts[1]
+    assert "'energy' ranks them by their singular values" in texts[2]
+    assert len(texts) == 3
