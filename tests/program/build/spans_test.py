@@ -22,6 +22,7 @@ METHODS = {  # the span of a ticket of 12 steps, rewound to step 4 where it can 
     "continued": ({}, (0, 12)),
     "continuous": ({}, (0, 12)),
     "l0": ({"search.gates.start": "rewind_to"}, (4, 12)),
+    "admm": ({}, (4, 12)),
     "slimming": ({"search.restart": "learning_rate"}, (4, 12)),
     "soft_threshold": ({"search.restart": "fine_tune"}, (12, 20)),
     "forward": ({"forward.tune": 3, "search.rewind_to": 0}, (12, 15)),
