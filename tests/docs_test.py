@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import pkgutil
 import re
 import sys
@@ -15,7 +16,9 @@ from paths import ROOT
 
 import lthjax
 from lthjax import moved
+from lthjax.federated import partitions, policies
 from lthjax.program.config import defaults, entries, validate
+from lthjax.program.federated import settings
 from lthjax.program.run import experiment
 from lthjax.saving import safetensors
 from lthjax.tickets import Ticket
@@ -67,9 +70,15 @@ def test_every_config_key_says_what_it_is():
     assert not silent, "put a comment beside each in defaults.py"
 
 
+def federated_keys():
+    """Returns the keys of all methods and partitions of a federated run."""
+    pairs = itertools.product(policies.POLICIES, partitions.PARTITIONS)
+    return {key for pair in pairs for key in validate.flat(settings.default(*pair))}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_keys_that_a_page_sets_are_known(path):
-    known = validate.flat(defaults.default())
+    known = set(validate.flat(defaults.default())) | federated_keys()
     for key in re.findall(r"--config\.([\w.]+)=", path.read_text()):
         assert key == "key" or key == "a.b" or key in known, key
 
