@@ -68,7 +68,7 @@ def lowest_density(masks: Masks) -> jax.Array:
 
 
 def magnitude_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
-    """Returns Pearson's correlation of |a| and |b|, float32 [].
+    """Returns Pearson's correlation of magnitudes, `|a|` and `|b|`, float32 [].
 
         sum_l n_l r_l / sum_l n_l,  r_l = cov(|a_l|, |b_l|) / (std |a_l| std |b_l|)
 
@@ -87,7 +87,7 @@ def magnitude_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
 
 
 def rank_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
-    """Returns Spearman's correlation of |a| and |b|, float32 [].
+    """Returns Spearman's correlation of magnitudes, `|a|` and `|b|`, float32 [].
 
     That is `magnitude_correlation` of the ranks within what a layer keeps, equal ones
     sharing the mean of theirs: one number in place of R_p at all p.
