@@ -40,27 +40,13 @@ from lthjax.program.workdir import layout, results
 from lthjax.pruning import choose, scores
 from lthjax.saving.tickets import load_trained
 
-# {task: {sparsity of the backbone: (mean average precision, of the whole network)}}:
+SHARES = (0, 50, 80, 90)  # % of the backbone that is removed
+# {task: (mean average precision, sparsity of the whole network)} at each of SHARES:
 # transfer of tickets, ResNet-18, COCO, tables 1 and 2; per cent.
 PUBLISHED = {
-    "detection": {
-        0: (29.91, 0),
-        50: (28.52, 17.57),
-        80: (27.70, 28.10),
-        90: (25.59, 31.61),
-    },
-    "keypoints": {
-        0: (58.59, 0),
-        50: (56.96, 11.94),
-        80: (56.70, 19.09),
-        90: (55.30, 21.47),
-    },
-    "segmentation": {
-        0: (27.64, 0),
-        50: (26.60, None),
-        80: (25.90, None),
-        90: (24.03, None),
-    },
+    "detection": ((29.91, 0), (28.52, 17.57), (27.70, 28.10), (25.59, 31.61)),
+    "keypoints": ((58.59, 0), (56.96, 11.94), (56.70, 19.09), (55.30, 21.47)),
+    "segmentation": ((27.64, 0), (26.60, None), (25.90, None), (24.03, None)),
 }
 SPARSITIES = (0.5, 0.8, 0.9)
 # {task: (model, labels, what it is judged by, the task whose ticket is taken over)}
@@ -160,7 +146,7 @@ def table(rows: list[dict], tasks: tuple[str, ...]) -> str:
     lines += ["", "Published, ResNet-18 on COCO, tickets of the backbone:", ""]
     lines += _head("task", "in scope, %", "of the network, %", "mAP")
     for task in tasks:
-        for share, (value, whole) in PUBLISHED[task].items():
+        for share, (value, whole) in zip(SHARES, PUBLISHED[task], strict=True):
             shown = "not printed" if whole is None else str(whole)
             lines.append(_line(task, str(share), shown, str(value)))
     return "\n".join(lines)
