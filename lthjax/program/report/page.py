@@ -3,6 +3,7 @@
 import datetime
 import io
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -215,7 +216,8 @@ def _table(run):
         groups.setdefault((row["level"], row["arm"]), []).append(row)
     measures, found = run.measures, []
     for (level, arm), own in sorted(groups.items()):
-        spread = gains.interval([measures.scale * r[measures.value] for r in own])
+        values = [r[measures.value] for r in own if r[measures.value] is not None]
+        spread = gains.interval([measures.scale * v for v in values or [math.nan]])
         kept = results.spread(100 * (1 - r["sparsity"]) for r in own).mean
         found.append(
             {
@@ -223,14 +225,9 @@ def _table(run):
                 "arm": arm if level else "dense",
                 "kept": f"{results.spread(r['kept'] for r in own).mean:,.0f}",
                 "share": f"{kept:.2f}",
-                "value": f"{spread.mean:{measures.form}}",
+                "value": f"{spread.mean:{measures.form}}" if values else "",
                 "half": f"{spread.half:{measures.form}}" if spread.n > 1 else "",
-                "n": spread.n,
+                "n": len(values),
             }
         )
     return found
-
-
-def figures(run: Run) -> list[tuple[str, Any]]:
-    """Returns [(title, figure)] of a run, as its page has them."""
-    return list(page_figures.of(run))

@@ -27,7 +27,7 @@ def of(run: Any) -> Iterator[tuple[str, Figure]]:
     rows, measures = run.rows, run.measures
     share = run_report.majority(run.root)
     yield measures.title, run_report.curve(rows, majority=share, measures=measures)
-    if any(row["level"] for row in rows):
+    if paired(rows, measures.value):
         yield "less the dense network", against_dense(rows, measures)
     if any(curve["arm"] == TICKET for curve in run.curves):
         yield "learning curves of tickets", learning(run.curves, measures)
@@ -53,6 +53,7 @@ def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     shades = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", *OTHERS]
     for i, (name, run) in enumerate(runs.items()):
         tickets = [r for r in run.rows if r["arm"] == TICKET or not r["level"]]
+        tickets = [r for r in tickets if r[own.value] is not None and r["sparsity"] < 1]
         style = {"marker": MARKERS[i % len(MARKERS)], "color": shades[i % len(shades)]}
         axes_lib.line(
             axes,
@@ -70,6 +71,18 @@ def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     yield f"{own.title} of all", figure
 
 
+def paired(rows: list[dict], value: str) -> list[dict]:
+    """Returns the records that a dense one of their seed stands beside, both measured.
+
+    Args:
+      rows: Records; of those that keep no weight none is returned.
+      value: The column that is to be there.
+    """
+    known = [row for row in rows if row[value] is not None and row["sparsity"] < 1]
+    dense = {row["seed"] for row in known if not row["level"]}
+    return [row for row in known if row["level"] and row["seed"] in dense]
+
+
 def against_dense(rows: list[dict], measures: Any) -> Figure:
     """Draws a measure of each arm less that of the dense network of the same seed.
 
@@ -81,7 +94,7 @@ def against_dense(rows: list[dict], measures: Any) -> Figure:
     dense = {row["seed"]: row[value] for row in rows if not row["level"]}
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    own = [row for row in rows if row["level"] and row["seed"] in dense]
+    own = paired(rows, value)
     for i, (arm, colour) in enumerate(colours(r["arm"] for r in own).items()):
         groups = axes_lib.by_level([r for r in own if r["arm"] == arm])
         found = [
@@ -98,7 +111,7 @@ def against_dense(rows: list[dict], measures: Any) -> Figure:
     axes_lib.kept_axis(axes)
     unit = ", points" if scale == 100 else ""
     axes.set_ylabel(axes_lib.plain(f"{measures.title} less dense{unit}"))
-    n = len(dense)
+    n = len({row["seed"] for row in own})
     said = "paired by seed, 95 % interval" if n > 1 else "one seed"
     axes.set_title(f"{said}, n = {n}", fontsize=10)
     axes.legend()
@@ -134,5 +147,6 @@ def _by_step(curves, value):
     points: dict[int, list] = {}
     pairs = (zip(c["step"], c[value], strict=True) for c in curves)
     for step, found in itertools.chain.from_iterable(pairs):
-        points.setdefault(step, []).append(found)
+        if found is not None:
+            points.setdefault(step, []).append(found)
     return dict(sorted(points.items()))

@@ -182,7 +182,7 @@ def settled(changes):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"objective": "guess"}, "must be one of classification, next_token"),
+        ({"objective": "guess"}, "must be one of classification, detection"),
         (
             {"objective": f"{__name__}:settled"},
             "a training.objective.Objective",
