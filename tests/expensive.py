@@ -204,4 +204,44 @@ SLOW = {
         "test_each_point_holds_the_mean_loss_since_the_last_and_what_was_measured[2-10]",
         "test_whether_validation_is_due_stays_a_branch_for_a_population",
     ),
+    "channels/low_rank_test.py": ("test_two_thin_layers_compute_what_one_did[False]",),
+    "federated/rounds_test.py": (
+        "test_clients_at_once_equal_clients_one_by_one[cell]",
+        "test_clients_at_once_equal_clients_one_by_one[lottery_fl]",
+        "test_clients_at_once_equal_clients_one_by_one[standalone]",
+        "test_a_mesh_gives_the_numbers_of_one_device[lottery_fl]",
+        "test_one_client_that_never_prunes_trains_as_plain_sgd_does",
+        "test_who_is_lost_is_a_function_of_the_key_and_the_others_count_in_full",
+    ),
+    "program/federated/experiment_test.py": (
+        "test_a_run_that_is_killed_goes_on_with_the_same_bits[1000000000.0]",
+        "test_a_finished_run_is_not_trained_again_and_takes_more_rounds",
+        "test_accuracies_are_those_of_the_networks_there_are",
+    ),
+    "program/build/by_admm_test.py": (
+        "test_levels_do_not_build_on_one_another",
+        "test_cut_in_a_round_it_ends_with_the_same_bits",
+    ),
+    "program/build/coefficients_test.py": (
+        "test_a_longer_search_goes_on_from_a_shorter_one_with_the_same_bits",
+    ),
+    "program/run/neighbours_test.py": (
+        "test_rows_are_the_run_s_own_and_those_of_runs_inside_it",
+        "test_the_report_names_the_rate_and_a_neighbour_that_is_better",
+    ),
+    "program/run/starts_test.py": (
+        "test_without_rewinding_the_first_weights_are_the_tickets_bit_for_bit",
+    ),
+    "program/run/recognition_test.py": (
+        "test_each_way_takes_what_it_says_and_keeps_the_rest[mask-1]",
+        "test_each_way_takes_what_it_says_and_keeps_the_rest[mask-2]",
+        "test_each_way_takes_what_it_says_and_keeps_the_rest[task-1]",
+        "test_each_way_takes_what_it_says_and_keeps_the_rest[task-2]",
+        "test_masked_weights_stay_zero_and_heads_dense[mask]",
+        "test_masked_weights_stay_zero_and_heads_dense[task]",
+        "test_a_run_of_tickets_taken_over_goes_on_with_the_same_bits[ticket]",
+    ),
+    "program/run/every_program_test.py": (
+        "test_every_program_of_a_run_lowers_for_a_tpu_and_a_gpu[synflow]",
+    ),
 }
