@@ -25,9 +25,11 @@ def test_on_a_cpu_they_are_those_of_its_convolutions():
 @pytest.mark.parametrize("kind, room", [("TPU v5 lite", 32768), ("TPU v2", None)])
 def test_on_a_tpu_convolutions_may_take_more_of_a_core_s_own_memory(kind, room):
     with backend.aimed("tpu", [Chip(kind)]):
-        found = compilers.options(CONVOLUTION).get("xla_tpu_scoped_vmem_limit_kib")
-        assert found == room
-        assert compilers.options(DENSE) == compilers.options(SMALL) == {}
+        found = compilers.options(CONVOLUTION, dtype="bfloat16")
+        assert found.get("xla_tpu_scoped_vmem_limit_kib") == room
+        assert compilers.options(CONVOLUTION) == {}
+        for params in (DENSE, SMALL):
+            assert compilers.options(params, dtype="bfloat16") == {}
 
 
 def test_a_gpu_sums_in_one_order_where_it_is_asked_to():

@@ -303,7 +303,8 @@ def _called(split, indices):
 
 def _mapped(config, shapes, run_member, *, fed=False):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
-    options = compilers.options(shapes, deterministic=config.deterministic)
+    how = {"dtype": config.model.dtype, "deterministic": config.deterministic}
+    options = compilers.options(shapes, **how)
     run_all = steps.population(run_member, together=steps.together(shapes))
     return jax.jit(
         meshes.over(
