@@ -10,7 +10,8 @@ from lthjax.pruning import bases as bases_lib
 from lthjax.pruning import basis_names
 from lthjax.pruning.bases import Bases, Kind
 
-OF_WEIGHTS = ("flops", "signs", "barrier")  # studies that take parameters for weights
+# Studies that take parameters for weights.
+OF_WEIGHTS = ("flops", "signs", "barrier", "correlation")
 
 
 def rules(config: Any) -> list[tuple[str, Kind]]:

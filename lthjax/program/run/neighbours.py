@@ -21,6 +21,9 @@ def at(config: Any, rate: float) -> Any:
     sections = (*SECTIONS, "retraining")
     plain = {k: x for k, x in found.items() if k.partition(".")[0] in sections}
     alone = {**plain, **BESIDE, "logging.tensorboard": False}
+    if config.search.basis:  # the dense network trains in it
+        asked = ("basis", "pattern", "score")
+        alone |= {f"search.{key}": config.search[key] for key in asked}
     return shrink.changed(config, {**alone, "optimizer.learning_rate": rate})
 
 

@@ -36,6 +36,14 @@ def test_the_dense_network_alone_is_trained_at_another_rate():
     assert config.search.rate == 0.5
 
 
+def test_the_dense_network_keeps_the_basis_that_it_trains_in():
+    basis = {"search.basis": (("dense1", "svd_rows"),), "search.pattern": "channels"}
+    config = tiny.config(basis | {"search.score": "energy"})
+    found = neighbours.at(config, 0.3).search
+    assert found.basis == config.search.basis
+    assert (found.pattern, found.score) == ("channels", "energy")
+
+
 def test_rows_are_the_run_s_own_and_those_of_runs_inside_it(run):
     config, root = run
     rows = results.read(root / learning_rates.STUDY)
