@@ -233,6 +233,9 @@ SLOW = {
         "test_without_rewinding_the_first_weights_are_the_tickets_bit_for_bit",
     ),
     "program/run/recognition_test.py": (
+        "test_each_way_takes_what_it_says_and_keeps_the_rest[ticket-1]",
+        "test_each_way_takes_what_it_says_and_keeps_the_rest[ticket-2]",
+        "test_masked_weights_stay_zero_and_heads_dense[ticket]",
         "test_each_way_takes_what_it_says_and_keeps_the_rest[mask-1]",
         "test_each_way_takes_what_it_says_and_keeps_the_rest[mask-2]",
         "test_each_way_takes_what_it_says_and_keeps_the_rest[task-1]",
@@ -243,5 +246,10 @@ SLOW = {
     ),
     "program/run/every_program_test.py": (
         "test_every_program_of_a_run_lowers_for_a_tpu_and_a_gpu[synflow]",
+    ),
+    "program/build/by_transfer_test.py": (
+        "test_a_run_goes_on_where_it_stood",
+        "test_it_is_planned_without_numbers_that_only_the_tickets_know",
+        "test_levels_of_the_source_may_be_named",
     ),
 }
