@@ -15,7 +15,7 @@ from lthjax.program.build import retraining
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid, table
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import claim, layout, results
 from lthjax.pruning import masks
 from lthjax.saving import safetensors, tickets
 from lthjax.saving.tickets import load_trained, save_trained
@@ -107,7 +107,7 @@ def taught(folder):
 
 def continued(folder):
     refused = pytest.raises(ValueError, match="must stay what it was")
-    with refused, layout.claimed(folder, CONFIG):
+    with refused, claim.claimed(folder, CONFIG):
         pass
 
 

@@ -27,21 +27,16 @@ from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import page, run_report
 from lthjax.program.report.studies import study
-from lthjax.program.run import check, missing, neighbours, starts
+from lthjax.program.run import check, missing, neighbours, outcome, starts
 from lthjax.program.run import population as population_lib
-from lthjax.program.run import recording as records
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import claim, layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import steps as retraining_steps
-from lthjax.saving.tickets import save_trained
 from lthjax.tickets import controls
-from lthjax.training import steps as training_steps
 
 log = logging.getLogger(__name__)
-
-REPORT_SECONDS = 30  # a level that takes longer is worth new figures at once
 
 
 class Run(NamedTuple):
@@ -86,7 +81,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     """
     files.validate(config)
     root = pathlib.Path(root)
-    before, config = config.data.cut, layout.with_own_cut(root, config)
+    before, config = config.data.cut, claim.with_own_cut(root, config)
     if config.data.cut != before:
         log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)
     found = _checked(config)
@@ -98,7 +93,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     log.info("%s%s", text, meshes.idle(parts.data.mesh))
     counted = source.counted(config.data.name, found)
     marks = fingerprints.fingerprint(found), options.measures
-    claimed = layout.claimed(root, config, *marks)
+    claimed = claim.claimed(root, config, *marks)
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / run_report.CLASSES, counted)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
@@ -110,7 +105,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         layout.drop_stale(root, {level for level, _, _ in absent})
         if absent:
             needed = plan_lib.bytes_to_write(parts.plan, options)
-            layout.check_space(root, needed)
+            claim.check_space(root, needed)
         else:
             _check_left(this)
             layout.check_tickets(root, this.chains, len(parts.plan.targets))
@@ -257,81 +252,13 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     population = population_lib.train(
         root, parts, population, options, asked=asked, later=later
     )
-    _keep(this, population)
-    _record(this, parts, population)
+    outcome.keep(this, population)
+    outcome.record(this, parts, population)
     for i, job in enumerate(population.jobs):
         this.again.add((job.ticket.level, job.arm, job.member))
         if job.ticket is this.chains[job.member][1]:
             _move_on(this, job, population_lib.trained(population, i))
     layout.drop_training(root, population.ticket.level)
-
-
-def _keep(this, population):
-    """Saves what arms, and the tickets beside them, are deployed as.
-
-    And the dense network, where a control starts from what it is trained to.
-    """
-    level = population.ticket.level
-    own = this.parts.arms
-    wanted = {*own} | {("ticket", n) for _, n in own}
-    if own or "trained" in this.parts.options.controls:
-        wanted |= {("ticket", 0)}
-    for i, job in enumerate(population.jobs):
-        if (job.arm, level) in wanted:
-            path = layout.trained_path(this.root, job.arm, job.member, level)
-            state = training_steps.member(population.states, i)
-            found = arms.stripped(state, job)
-            save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
-
-
-def _record(this, parts, population):
-    """Appends the learning curves, and the records of what is trained to its end."""
-    span = population.ticket.step, population.ticket.until
-    steps = training_steps.points(*span, this.parts.plan.eval_every)
-    drawn, measures = this.root / results.CURVES, this.parts.options.measures
-    keys = (*results.IDENTITY, "start")
-    points = records.curves(population, steps, measures)
-    results.append(drawn, points, keys, this.run)
-    if population.ticket.until >= this.parts.plan.steps:
-        masks = [
-            population_lib.ended(population, i) for i in range(len(population.jobs))
-        ]
-        more = [
-            {} if job.ticket.searching else _described(this, parts, job, kept)
-            for job, kept in zip(population.jobs, masks, strict=True)
-        ]
-        if parts.objective.of_set is not None:
-            members = (population_lib.trained(population, i) for i in range(len(more)))
-            more = [
-                row | parts.of_sets(trained)
-                for row, trained in zip(more, members, strict=True)
-            ]
-        rows = records.rows(population, masks, results.read(drawn), measures, more)
-        rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
-        missing.say_changes(this.root, rows, measures)
-        results.append(this.root / results.RESULTS, rows, run=this.run)
-        if population.seconds > REPORT_SECONDS:
-            run_report.write(this.root)
-
-
-def _described(this, parts, job, kept):
-    """Returns what the search, of its own tickets, and an arm add to a record."""
-    own = job.arm == job.ticket.arm
-    found = this.chains[job.member][0], job.ticket
-    return parts.describe(job, kept) | (parts.search.describe(*found) if own else {})
-
-
-def _examined(this, population, index, row):
-    """Returns a record, of a round with what its masks are like."""
-    job = population.jobs[index]
-    if not job.ticket.searching:
-        return row
-    trained = population_lib.trained(population, index)
-    given = key(job.seed, "search"), trained, job.ticket.level, row
-    columns, doubts = this.parts.examine(*given)
-    for text in doubts:
-        log.warning("level %d, %s: %s", job.ticket.level, job.member.text, text)
-    return row | columns
 
 
 def _move_on(this, job, trained):

@@ -1,16 +1,13 @@
-"""The folder of a run: what is in it, who may write to it, where a run goes on."""
+"""The folder of a run: the tickets and networks in it, and where a run goes on."""
 
 import contextlib
-import copy
-import fcntl
-import json
 import logging
 import pathlib
 import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import jax
@@ -18,9 +15,7 @@ import jax.numpy as jnp
 
 from lthjax.devices import processes
 from lthjax.program import progress
-from lthjax.program.config import files
-from lthjax.program.workdir import origin, results
-from lthjax.program.workdir.measures import ACCURACY, Measures
+from lthjax.program.workdir import origin
 from lthjax.program.workdir.member import Member, member
 from lthjax.saving import checkpoints, tickets
 from lthjax.tickets import Ticket, Trained
@@ -28,117 +23,7 @@ from lthjax.tickets import Ticket, Trained
 log = logging.getLogger(__name__)
 
 CONFIG = origin.CONFIG
-TRAINED = ("tickets", "search", "training")
 NUMBERS = ("level", "step", "until", "searching")
-
-
-def with_own_cut(root: pathlib.Path, config) -> Any:
-    """Returns a config whose data are cut as a folder's run cut them before.
-
-    Where `data.cut` is left to the set, that is what `config.json` says of it; one
-    without that key is of a time when any set's first images were cut. Of a damaged
-    one nothing is taken: `claimed` says so.
-
-    Args:
-      root: The folder, which need not exist.
-      config: A config; it is not changed.
-    """
-    found = copy.deepcopy(config)
-    with contextlib.suppress(ValueError, TypeError, AttributeError):  # see `claimed`
-        held = {} if config.data.cut else origin.config(root)
-        found.data.cut = held["data"]["cut"] if held else config.data.cut
-    return found
-
-
-@contextlib.contextmanager
-def claimed(
-    root: pathlib.Path,
-    config,
-    data: dict | None = None,
-    measures: Measures = ACCURACY,
-) -> Iterator[str]:
-    """Creates the folder or checks that it belongs to this config, and locks it.
-
-    Damaged lines of its records and curves are taken out, and said.
-
-    Args:
-      root: The folder.
-      config: The config.
-      data: The fingerprint of the data, to be compared with what it was.
-      measures: What its records measure.
-
-    Yields:
-      The digest that records of the run are marked with.
-
-    Raises:
-      ValueError: The folder was made with another config (the differing keys are
-        listed) or with other data, its config is gone, another process is writing to
-        it, or nothing can be saved in a folder of its name.
-      OSError: Inside, something could not be written, on a full disk for instance.
-    """
-    checkpoints.check_path(root)
-    config = with_own_cut(root, config)
-    own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
-    with _writable(root), contextlib.ExitStack() as stack:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context(open(root / own, "wb"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"one process at a time may write to a workdir, got workdir = {root}, "
-                "which another one is writing to; stop it or take another workdir"
-            ) from error
-        yield _claim(root, config, data, measures)
-
-
-@contextlib.contextmanager
-def _writable(root):
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"the workdir must stay writable, got workdir = {root} ({error}); what "
-            "was saved before is whole"
-        ) from error
-
-
-def _claim(root, config, data, measures):
-    """Checks and writes what the folder is of, and takes damaged lines out of it."""
-    marks = {run for name in results.KEYS for run in results.scan(root / name).runs}
-    marks -= {""}
-    begun = any((root / name).exists() for name in (*results.KEYS, *TRAINED))
-    noted = {"begun": begun, "marks": marks, "measures": measures._asdict()}
-    text = origin.check(root, config, data, **noted)
-    processes.meet("the workdir is claimed")
-    results.write(root / origin.COPY, text)
-    results.write(root / CONFIG, files.to_json(config))
-    run = json.loads(text)["run"]
-    found = {name: results.mend(root / name, run) for name in results.KEYS}
-    old = {name: lines.unchecked for name, lines in found.items() if lines.unchecked}
-    if old:
-        rows = " and ".join(f"{n} lines of {name}" for name, n in old.items())
-        log.info("%s, of an earlier version, have no checksum; they are used", rows)
-    return run
-
-
-def check_space(root: pathlib.Path, total: int) -> None:
-    """Checks that there is room on the disk for what a run has still to write.
-
-    Args:
-      root: The workdir.
-      total: The bytes of a whole run; what lies there already counts.
-
-    Raises:
-      ValueError: There is not.
-    """
-    needed = total - sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise ValueError(
-            f"the disk of the workdir must have {needed / 1e6:.0f} MB free, got "
-            f"{free / 1e6:.0f} MB at {root}; make room or take another workdir"
-        )
 
 
 def ticket_path(root: pathlib.Path, seed: int | Member, level: int) -> pathlib.Path:

@@ -16,7 +16,7 @@ from lthjax.data import fingerprints
 from lthjax.data import on_disk as on_disk_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
-from lthjax.program.workdir import layout, origin, results
+from lthjax.program.workdir import claim, layout, origin, results
 from lthjax.saving import checkpoints
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -147,9 +147,9 @@ def test_a_config_that_is_damaged_is_written_again_and_still_checked(
     config, root, expected = copied
     damage(root / name)
     refused = pytest.raises(ValueError, match="config|records .* of another one")
-    with refused, layout.claimed(root, tiny.changed(config, OTHER)):
+    with refused, claim.claimed(root, tiny.changed(config, OTHER)):
         pass
-    with layout.claimed(root, config):
+    with claim.claimed(root, config):
         assert "not what the run wrote" in caplog.text or "not whole" in caplog.text
     for each in (layout.CONFIG, origin.COPY):
         now, before = (json.loads((r / each).read_text()) for r in (root, expected))
@@ -164,9 +164,9 @@ def test_a_config_that_is_gone_with_its_copy_is_known_by_the_records(copied, dam
     damage(root / origin.COPY)
     other = tiny.changed(config, OTHER)
     refused = pytest.raises(ValueError, match="records are of another one, and no who")
-    with refused, layout.claimed(root, other):
+    with refused, claim.claimed(root, other):
         pass
-    with layout.claimed(root, config):
+    with claim.claimed(root, config):
         pass
 
 
@@ -178,7 +178,7 @@ def test_a_config_of_which_nothing_is_left_is_asked_for(copied, damage):
         (root / name).unlink()
     damage(root / layout.CONFIG)
     refused = pytest.raises(ValueError, match="must hold its config.json, .* put it b")
-    with refused, layout.claimed(root, config):
+    with refused, claim.claimed(root, config):
         pass
 
 
@@ -237,14 +237,14 @@ def test_other_data_are_refused_by_name_and_unknown_ones_are_noted(copied):
     ):
         other = fingerprints.fingerprint(source._replace(**change))
         refused = pytest.raises(ValueError, match=f"data of an existing .* {names}")
-        with refused, layout.claimed(root, config, other):
+        with refused, claim.claimed(root, config, other):
             pass
     held = json.loads((root / origin.COPY).read_text())
     assert held["data"] == data
     (root / origin.COPY).unlink()
     for name in results.KEYS:
         (root / name).unlink()
-    with layout.claimed(root, config, data):
+    with claim.claimed(root, config, data):
         assert json.loads((root / origin.COPY).read_text())["data"] == data
 
 

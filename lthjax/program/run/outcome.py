@@ -1,0 +1,96 @@
+"""What a trained population leaves in the workdir: networks, curves, records."""
+
+import logging
+from typing import Any
+
+from lthjax.program.build import retraining as arms
+from lthjax.program.build.parts import Parts, key
+from lthjax.program.report import run_report
+from lthjax.program.run import missing, recording
+from lthjax.program.run import population as population_lib
+from lthjax.program.run.population import Population
+from lthjax.program.workdir import layout, results
+from lthjax.saving.tickets import save_trained
+from lthjax.training import steps as training_steps
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 30  # a level that takes longer is worth new figures at once
+
+
+def keep(this: Any, population: Population) -> None:
+    """Saves what arms, and the tickets beside them, are deployed as.
+
+    And the dense network, where a control starts from what it is trained to.
+
+    Args:
+      this: The `experiment.Run`.
+      population: What is trained.
+    """
+    level = population.ticket.level
+    own = this.parts.arms
+    wanted = {*own} | {("ticket", n) for _, n in own}
+    if own or "trained" in this.parts.options.controls:
+        wanted |= {("ticket", 0)}
+    for i, job in enumerate(population.jobs):
+        if (job.arm, level) in wanted:
+            path = layout.trained_path(this.root, job.arm, job.member, level)
+            state = training_steps.member(population.states, i)
+            found = arms.stripped(state, job)
+            save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
+
+
+def record(this: Any, parts: Parts, population: Population) -> None:
+    """Appends the learning curves, and the records of what is trained to its end.
+
+    Args:
+      this: The `experiment.Run`.
+      parts: The functions that the population was trained by.
+      population: What is trained.
+    """
+    span = population.ticket.step, population.ticket.until
+    steps = training_steps.points(*span, this.parts.plan.eval_every)
+    keys = (*results.IDENTITY, "start")
+    points = recording.curves(population, steps, this.parts.options.measures)
+    results.append(this.root / results.CURVES, points, keys, this.run)
+    if population.ticket.until >= this.parts.plan.steps:
+        _record_ends(this, parts, population)
+        if population.seconds > REPORT_SECONDS:
+            run_report.write(this.root)
+
+
+def _record_ends(this, parts, population):
+    measures, drawn = this.parts.options.measures, this.root / results.CURVES
+    count = range(len(population.jobs))
+    masks = [population_lib.ended(population, i) for i in count]
+    more = [
+        {} if job.ticket.searching else _described(this, parts, job, kept)
+        for job, kept in zip(population.jobs, masks, strict=True)
+    ]
+    if parts.objective.of_set is not None:
+        sets = (parts.of_sets(population_lib.trained(population, i)) for i in count)
+        more = [row | own for row, own in zip(more, sets, strict=True)]
+    rows = recording.rows(population, masks, results.read(drawn), measures, more)
+    rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
+    missing.say_changes(this.root, rows, measures)
+    results.append(this.root / results.RESULTS, rows, run=this.run)
+
+
+def _described(this, parts, job, kept):
+    """Returns what the search, of its own tickets, and an arm add to a record."""
+    own = job.arm == job.ticket.arm
+    found = this.chains[job.member][0], job.ticket
+    return parts.describe(job, kept) | (parts.search.describe(*found) if own else {})
+
+
+def _examined(this, population, index, row):
+    """Returns a record, of a round with what its masks are like."""
+    job = population.jobs[index]
+    if not job.ticket.searching:
+        return row
+    trained = population_lib.trained(population, index)
+    given = key(job.seed, "search"), trained, job.ticket.level, row
+    columns, doubts = this.parts.examine(*given)
+    for text in doubts:
+        log.warning("level %d, %s: %s", job.ticket.level, job.member.text, text)
+    return row | columns

@@ -1,0 +1,80 @@
+"""A workdir belongs to one config and one process at a time."""
+
+import json
+
+import pytest
+import tiny
+
+from lthjax.program.config import files
+from lthjax.program.workdir import claim, layout, origin
+
+# The data may move, what is shown may change, and there may be more to train.
+FREE = {"data_dir": "elsewhere", "logging.line_seconds": 1.0, "seeds": (0, 5)}
+
+
+def test_a_claimed_folder_holds_the_config(tmp_path):
+    config, root = tiny.config(), tmp_path / "a" / "b"
+    with claim.claimed(root, config):
+        saved = json.loads((root / layout.CONFIG).read_text())
+    assert files.changed(saved, config) == {}
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path):
+    config = tiny.config()
+    with (
+        claim.claimed(tmp_path, config),
+        pytest.raises(ValueError, match="one process at a time .* another one is"),
+        claim.claimed(tmp_path, config),
+    ):
+        pass
+    with claim.claimed(tmp_path, config):
+        pass
+
+
+def test_keys_that_are_new_and_at_their_default_are_no_change(tmp_path):
+    config = tiny.config()
+    with claim.claimed(tmp_path, config):
+        saved = json.loads((tmp_path / layout.CONFIG).read_text())
+    del saved["best_by"], saved["schedule"]
+    (tmp_path / layout.CONFIG).write_text(json.dumps(saved))
+    with claim.claimed(tmp_path, tiny.changed(config, FREE)):
+        now = json.loads((tmp_path / layout.CONFIG).read_text())
+    assert (now["best_by"], now["seeds"]) == ("", [0, 5])
+    with (
+        pytest.raises(ValueError, match="best_by: '' -> 'loss'; take another"),
+        claim.claimed(tmp_path, tiny.changed(config, {"best_by": "loss"})),
+    ):
+        pass
+
+
+def test_room_that_is_there_is_no_error(tmp_path):
+    claim.check_space(tmp_path, 1)
+
+
+def test_an_old_folder_keeps_the_cut_of_its_time(tmp_path):
+    config = tiny.config()
+    assert claim.with_own_cut(tmp_path, config).data.cut == ""
+    (tmp_path / layout.CONFIG).write_text('{"data": {"cu')
+    assert claim.with_own_cut(tmp_path, config).data.cut == ""
+    (tmp_path / layout.CONFIG).unlink()
+    with claim.claimed(tmp_path, config):
+        saved = json.loads((tmp_path / layout.CONFIG).read_text())
+    assert saved["data"]["cut"] == ""
+    del saved["data"]["cut"]
+    (tmp_path / layout.CONFIG).write_text(json.dumps(saved))
+    (tmp_path / origin.COPY).unlink()  # of this version
+    for _ in range(2):
+        assert claim.with_own_cut(tmp_path, config).data.cut == "first"
+        with claim.claimed(tmp_path, config):
+            now = json.loads((tmp_path / layout.CONFIG).read_text())
+        assert (now["data"]["cut"], config.data.cut) == ("first", "")
+    other = tiny.changed(config, {"data.cut": "stratified"})
+    with (
+        pytest.raises(
+            ValueError, match="data.cut: 'first' -> 'stratified'; take anoth"
+        ),
+        claim.claimed(tmp_path, other),
+    ):
+        pass
+    with claim.claimed(tmp_path, tiny.changed(config, {"data.cut": "first"})):
+        pass
