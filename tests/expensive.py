@@ -197,9 +197,11 @@ SLOW = {
         "test_pruned_weights_are_zero_from_the_first_step_also_when_masks_change[lbfgs]",
         "test_pruned_weights_are_zero_from_the_first_step_also_when_masks_change[sgd]",
     ),
-    "training/steps_test.py": (
+    "training/members_test.py": (
         "test_a_population_at_once_has_the_numbers_of_separate_runs[2]",
         "test_a_population_one_by_one_has_the_bits_of_separate_runs",
+    ),
+    "training/steps_test.py": (
         "test_each_point_holds_the_mean_loss_since_the_last_and_what_was_measured[0-8]",
         "test_each_point_holds_the_mean_loss_since_the_last_and_what_was_measured[2-10]",
         "test_whether_validation_is_due_stays_a_branch_for_a_population",

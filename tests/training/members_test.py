@@ -1,10 +1,24 @@
-"""How many members of a population are computed at once, by what they run on."""
+"""How many members are computed at once, and that they train as if alone."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from small_training import (
+    assert_same_bits,
+    data,
+    member,
+    network,
+    plain,
+    run_of,
+    ticket,
+)
 
 from lthjax.devices import backend
 from lthjax.training import members
+from lthjax.training import steps as steps_lib
 
 DENSE = {"kernel": jnp.zeros((3, 4))}
 CONVOLUTION = {"kernel": jnp.zeros((3, 3, 2, 2))}
@@ -32,3 +46,46 @@ def test_all_at_once_are_the_members_one_by_one(count):
         one = fn(members.member(stacked, i), shared)
         assert found["w"][i].tolist() == one["w"].tolist()
         assert int(found["n"][i]) == int(one["n"])
+
+
+@functools.cache
+def population(*, together):
+    """Fifty steps of three members, and each of them trained alone."""
+    members = [member(ticket(seed)) for seed in (0, 1, 2)]
+    run = jax.jit(steps_lib.population(run_of(), together=together))
+    found = run(steps_lib.stack(members), data(), 0, 50)
+    return found, [plain(one, data(), 0, 50) for one in members]
+
+
+def test_a_population_one_by_one_has_the_bits_of_separate_runs():
+    found, alone = population(together=1)
+    for i, state in enumerate(alone):
+        assert_same_bits(steps_lib.member(found, i), state)
+
+
+@pytest.mark.parametrize("together", [None, 2])
+def test_a_population_at_once_has_the_numbers_of_separate_runs(together):
+    found, alone = population(together=together)
+    for i, state in enumerate(alone):
+        jax.tree.map(
+            # Fifty steps of a small network: rounding has not had time to grow.
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            steps_lib.member(found, i),
+            state,
+        )
+
+
+def test_on_a_cpu_networks_with_convolutions_go_one_by_one_and_others_in_groups():
+    small, convolutional = (ticket(model=network(n)).params for n in (None, "one"))
+    assert steps_lib.together(convolutional) == 1
+    assert steps_lib.together(small) > 100
+    lenet = {"kernel": jax.ShapeDtypeStruct((266_610,), "float32")}
+    assert steps_lib.together(lenet) == 4
+    assert steps_lib.together({"kernel": jnp.zeros((2000, 1000))}) == 1
+
+
+def test_members_are_stacked_and_taken_out_again():
+    members = [member(ticket(seed)) for seed in (0, 1)]
+    stacked = steps_lib.stack(members)
+    for i, one in enumerate(members):
+        assert_same_bits(steps_lib.member(stacked, i)[:2], one[:2])
