@@ -45,50 +45,12 @@ COMPARED = {"fedavg": "global", "lottery_fl": "local", "cell": "local"}
 COMPARED |= {"standalone": "local"}
 OFFSET = 21.15  # MiB of FedAvg's printed traffic above the paper's own rule
 TUNED = ((0.1, 0.0), (0.01, 0.5), (0.01, 0.9))
-# Table I, accuracy in %, and Table II, MiB: {C: {samples: ...}}.
-ACCURACY = {
-    "fedavg": {
-        0: {20: 28.9, 50: 26.3, 100: 28.3},
-        0.1: {20: 39.6, 50: 41.8, 100: 44.5},
-        0.2: {20: 39.5, 50: 42.1, 100: 61.0},
-        0.5: {20: 38.6, 50: 69.7, 100: 70.8},
-        1: {20: 60.2, 50: 72.8, 100: 73.3},
-    },
-    "lottery_fl": {
-        0: {20: 40.4, 50: 41.6, 100: 45.7},
-        0.1: {20: 62.6, 50: 70.4, 100: 70.8},
-        0.2: {20: 60.9, 50: 71.6, 100: 71.0},
-        0.5: {20: 62.7, 50: 72.5, 100: 71.7},
-        1: {20: 64.6, 50: 72.6, 100: 70.8},
-    },
-    "cell": {
-        0: {20: 40.3, 50: 41.8, 100: 45.9},
-        0.1: {20: 64.1, 50: 72.5, 100: 71.3},
-        0.2: {20: 65.8, 50: 73.9, 100: 72.2},
-        0.5: {20: 65.7, 50: 74.3, 100: 73.0},
-        1: {20: 65.3, 50: 74.6, 100: 74.4},
-    },
-}
-TRAFFIC = {
-    "fedavg": {
-        c: dict.fromkeys((20, 50, 100), mib)
-        for c, mib in {0: 58.9, 0.1: 115.4, 0.2: 190.8, 0.5: 417.0, 1: 794.0}.items()
-    },
-    "lottery_fl": {
-        0: {20: 36.7, 50: 37.2, 100: 34.8},
-        0.1: {20: 146.7, 50: 147.6, 100: 147.4},
-        0.2: {20: 280.9, 50: 277.8, 100: 276.4},
-        0.5: {20: 656.9, 50: 609.1, 100: 603.9},
-        1: {20: 1312.0, 50: 1286.0, 100: 1195.9},
-    },
-    "cell": {
-        0: {20: 35.1, 50: 35.0, 100: 35.5},
-        0.1: {20: 81.2, 50: 84.3, 100: 81.5},
-        0.2: {20: 126.9, 50: 127.2, 100: 120.2},
-        0.5: {20: 206.6, 50: 204.0, 100: 196.2},
-        1: {20: 298.2, 50: 305.1, 100: 313.2},
-    },
-}
+HERE = pathlib.Path(__file__).parent
+TABLES = ("table_1", "table_2")
+# Table I, accuracy in %, and Table II, MiB: {method: {C: {samples: ...}}}, all texts.
+PUBLISHED = json.loads(
+    (HERE / "published" / "seo2021.json").read_text(encoding="utf-8")
+)
 
 
 class Cell(NamedTuple):
@@ -196,10 +158,15 @@ def table(found: dict, published: bool) -> str:
     groups = dict.fromkeys(cell[:3] for cell in found)
     for method, share, samples in groups:
         own = [v for c, v in found.items() if c[:3] == (method, share, samples)]
-        known = (ACCURACY, TRAFFIC) if published else ({}, {})
-        beside = [t.get(method, {}).get(share, {}).get(samples, "") for t in known]
+        at = method, f"{share:g}", str(samples)
+        beside = [_published(name, *at) if published else "" for name in TABLES]
         lines.append(_line((method, share, samples), beside, own))
     return "\n".join(lines) + "\n"
+
+
+def _published(name, method, share, samples):
+    """Returns what a cell of the paper says, "" where there is none."""
+    return PUBLISHED[name].get(method, {}).get(share, {}).get(samples, "")
 
 
 def _line(group, beside, own):
