@@ -30,6 +30,20 @@ class MLP(layers.Network):
         return self.classify(x)
 
 
+def _pooled(network, images, channels):
+    """Returns images through two 5x5 convolutions, each pooled, as a LeNet has them."""
+    if min(images.shape[1:3]) < 16:
+        raise ValueError(
+            "LeNet-5 and the tutorial's LeNet need images of at least 16x16, got shape "
+            f"= {images.shape}"
+        )
+    x = images
+    for name, count in zip(("conv1", "conv2"), channels, strict=True):
+        x = network.conv(x, name, network.scaled(count), size=5, padding=0)
+        x = layers.max_pool(x)
+    return layers.flatten(x)
+
+
 class LeNet5(layers.Network):
     """Two 5x5 convolutions without padding, each pooled, and a hidden layer of 500.
 
@@ -49,15 +63,8 @@ class LeNet5(layers.Network):
         Raises:
           ValueError: The images are smaller than 16x16.
         """
-        if min(images.shape[1:3]) < 16:
-            raise ValueError(
-                f"LeNet-5 needs images of at least 16x16, got shape = {images.shape}"
-            )
-        x = images
-        for name, channels in (("conv1", 20), ("conv2", 50)):
-            x = self.conv(x, name, self.scaled(channels), size=5, padding=0)
-            x = layers.max_pool(x)
-        return self.classify(self.dense(layers.flatten(x), "dense1", self.scaled(500)))
+        x = _pooled(self, images, (20, 50))
+        return self.classify(self.dense(x, "dense1", self.scaled(500)))
 
 
 class TutorialLeNet(layers.Network):
@@ -80,16 +87,7 @@ class TutorialLeNet(layers.Network):
         Raises:
           ValueError: The images are smaller than 16x16.
         """
-        if min(images.shape[1:3]) < 16:
-            raise ValueError(
-                "the tutorial's LeNet needs images of at least 16x16, got shape = "
-                f"{images.shape}"
-            )
-        x = images
-        for name, channels in (("conv1", 6), ("conv2", 16)):
-            x = self.conv(x, name, self.scaled(channels), size=5, padding=0)
-            x = layers.max_pool(x)
-        x = layers.flatten(x)
+        x = _pooled(self, images, (6, 16))
         for name, features in (("dense1", 120), ("dense2", 84)):
             x = self.dense(x, name, self.scaled(features))
         return self.classify(x)
