@@ -57,11 +57,9 @@ def sentence(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
       rows: Its records.
       measures: What they are of.
     """
-    own = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
-    at = rate(root)
-    if not own or at is None:
+    at, found = _dense(root, rows, measures)
+    if found is None:
         return ""
-    found = spread(own, measures)
     reached = f"{results.shown(found, measures.form)} (n = {found.n})"
     text = f"dense network: learning rate {at:g}, {measures.title} {reached}"
     if not (root / STUDY).exists():
@@ -80,11 +78,9 @@ def better(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
       rows: Its records.
       measures: What they are of.
     """
-    own = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
-    at = rate(root)
-    if not own or at is None:
+    at, dense = _dense(root, rows, measures)
+    if dense is None:
         return ""
-    dense = spread(own, measures)
     sign = 1 if measures.shown in measures.higher else -1
     found = _neighbours(root, at, measures)
     gains = {r: sign * (s.mean - dense.mean) for r, s in found.items()}
@@ -97,6 +93,14 @@ def better(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
         f"{gains[best]:{measures.form}} than {at:g}, which the tickets are trained at: "
         "what reaches the dense network here has reached an under-trained one"
     )
+
+
+def _dense(root, rows, measures):
+    """Returns the rate of the dense network and what it reached, `None` if unknown."""
+    own = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
+    at = rate(root)
+    known = own and at is not None
+    return at, spread(own, measures) if known else None
 
 
 def _beside(root, dense, at, measures):
