@@ -135,6 +135,8 @@ def learning(curves: list[dict], measures: Any) -> Figure:
         mean = [measures.scale * results.spread(points[s]).mean for s in points]
         label = f"level {level}" if level else "dense"
         axes.plot(list(points), mean, color=shade, lw=1.3, label=label)
+    seeds = len({curve["seed"] for curve in own})
+    axes.set_title(f"tickets, mean over seeds, n = {seeds}", fontsize=10)
     axes.set_xlabel("step")
     axes.set_ylabel(axes_lib.plain(measures.label))
     axes.grid(alpha=0.3)

@@ -138,6 +138,7 @@ def test_a_learning_curve_is_the_mean_of_its_level():
     (axes,) = page_figures.learning(CURVES, ACCURACY).axes
     labels = [line.get_label() for line in axes.lines]
     assert labels == ["dense", "level 1", "level 2"]
+    assert axes.get_title() == "tickets, mean over seeds, n = 2"
     assert axes.lines[0].get_ydata() == pytest.approx([40, 90.5])
 
 
