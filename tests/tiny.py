@@ -1,7 +1,9 @@
 """A run of seconds, and what it left, for the tests of the program."""
 
+import contextlib
 import copy
 import functools
+import itertools
 import json
 import pathlib
 
@@ -61,6 +63,33 @@ def uninterrupted(tmp_path_factory, changes):
         patch.setattr(assemble, "build", build)
         experiment.run(found, root)
     return found, root
+
+
+def interrupted(config, root, after=(1, 3)):
+    """Runs a config that is interrupted after so many writes of records, and goes on.
+
+    Args:
+      config: A config.
+      root: The workdir.
+      after: For each interruption, the write that is the last one.
+    """
+
+    def dying(append_fn, number):
+        left = itertools.count(number, -1)
+
+        def append(*args, **more):
+            append_fn(*args, **more)
+            if next(left) == 1:
+                raise KeyboardInterrupt
+
+        return append
+
+    for number in after:
+        patched, ended = pytest.MonkeyPatch.context(), KeyboardInterrupt
+        with patched as patch, contextlib.suppress(ended):
+            patch.setattr(results, "append", dying(results.append, number))
+            experiment.run(config, root)
+    experiment.run(config, root)
 
 
 class ConvNet(nn.Module):

@@ -1,8 +1,6 @@
 """A regression, a text and an objective of one's own go all the way that digits go."""
 
-import contextlib
 import importlib
-import itertools
 import re
 import sys
 
@@ -106,28 +104,12 @@ def test_perplexity_is_the_exponential_of_the_mean_loss(whole):
             assert 0 <= row["test_near"] <= 1 and row["test_distance"] > 0
 
 
-def dying(append_fn, number):
-    """Returns a function whose call of that number is the last one."""
-    left = itertools.count(number, -1)
-
-    def append(*args, **more):
-        append_fn(*args, **more)
-        if next(left) == 1:
-            raise KeyboardInterrupt
-
-    return append
-
-
 def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(
     whole, tmp_path, monkeypatch
 ):
     config, root = whole
     monkeypatch.setattr(experiment.assemble, "build", tiny.build)
-    for number in (1, 3):
-        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(results, "append", dying(results.append, number))
-            experiment.run(config, tmp_path)
-    experiment.run(config, tmp_path)
+    tiny.interrupted(config, tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 

@@ -1,7 +1,5 @@
 """A detector goes all the way that digits go, and takes over what others have found."""
 
-import contextlib
-import itertools
 import json
 
 import numpy as np
@@ -211,7 +209,7 @@ def test_a_run_of_tickets_taken_over_goes_on_with_the_same_bits(
 ):
     way, _, root, _ = taken
     monkeypatch.setattr(experiment.assemble, "build", tiny.build)
-    interrupted(taking(way, scenes, sources), tmp_path, monkeypatch)
+    tiny.interrupted(taking(way, scenes, sources), tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
@@ -233,28 +231,8 @@ def test_a_detector_that_is_interrupted_goes_on_with_the_same_bits(
     scenes, direct, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(experiment.assemble, "build", tiny.build)
-    interrupted(detector(scenes), tmp_path, monkeypatch)
+    tiny.interrupted(detector(scenes), tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(direct[0])
-
-
-def interrupted(config, root, monkeypatch):
-    for number in (1, 3):
-        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(results, "append", dying(results.append, number))
-            experiment.run(config, root)
-    experiment.run(config, root)
-
-
-def dying(append_fn, number):
-    """Returns a function whose call of that number is the last one."""
-    left = itertools.count(number, -1)
-
-    def append(*args, **more):
-        append_fn(*args, **more)
-        if next(left) == 1:
-            raise KeyboardInterrupt
-
-    return append
 
 
 @pytest.mark.parametrize(
