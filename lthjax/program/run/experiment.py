@@ -104,7 +104,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
         if absent:
-            needed = plan_lib.bytes_to_write(parts.plan, options)
+            needed = plan_lib.bytes_to_write(parts.plan, options, parts.held)
             claim.check_space(root, needed)
         else:
             _check_left(this)
