@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from lthjax.program.config import defaults, validate
 from lthjax.program.report import gains, page_figures
 from lthjax.program.workdir import measures as measures_lib
-from lthjax.program.workdir import origin, results
+from lthjax.program.workdir import origin, results, sittings
 from lthjax.program.workdir.measures import Measures
 
 PAGE = "report.html"
@@ -24,6 +24,7 @@ CLASSES = "classes.json"
 # Text stays text, and the same run gives the same file.
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "lthjax"}
 FILES = (results.RESULTS, "results.csv", results.CURVES, "config.json", "tickets")
+FILES += (sittings.SITTINGS, "studies", "deployed", "tensorboard")
 
 
 class Run(NamedTuple):
@@ -206,7 +207,21 @@ def _facts(run):
         ("seeds", ", ".join(str(s) for s in sorted({row["seed"] for row in rows}))),
         ("prunable weights", f"{rows[0]['prunable']:,}"),
         ("time in training", str(datetime.timedelta(seconds=round(seconds)))),
+        *_sittings(run.root),
     ]
+
+
+def _sittings(root):
+    """Returns [(what, value)] on the last sitting of a run, and how many there were."""
+    found = sittings.read(root)
+    if not found:
+        return []
+    last = found[-1]
+    begun = f"{last['began']}" + f", the last of {len(found)}" * (len(found) > 1)
+    devices = ", ".join(f"{n} x {kind}" for kind, n in last["devices"].items())
+    versions = ", ".join(f"{name} {text}" for name, text in last["versions"].items())
+    rows = {"command": last["command"], "begun": begun, "devices": devices}
+    return [*rows.items(), ("versions", versions)]
 
 
 def _table(run):

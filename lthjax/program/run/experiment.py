@@ -31,7 +31,7 @@ from lthjax.program.run import check, missing, neighbours, outcome, starts
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
-from lthjax.program.workdir import claim, layout, results
+from lthjax.program.workdir import claim, layout, results, sittings
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import steps as retraining_steps
 from lthjax.tickets import controls
@@ -103,13 +103,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         starts.check(this)
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
-        if absent:
-            needed = plan_lib.bytes_to_write(parts.plan, options, parts.held)
-            claim.check_space(root, needed)
-        else:
-            _check_left(this)
-            layout.check_tickets(root, this.chains, len(parts.plan.targets))
-            log.info("finished: %s has all that was asked for; nothing to do", root)
+        _sit_down(this, absent)
         while absent := missing.absent(this):
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
@@ -119,6 +113,19 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             study.write(root, options.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
+
+
+def _sit_down(this, absent):
+    """Notes a sitting where something is absent; else checks that all is whole."""
+    parts = this.parts
+    if absent:
+        needed = plan_lib.bytes_to_write(parts.plan, parts.options, parts.held)
+        claim.check_space(this.root, needed)
+        sittings.note(this.root, this.run)
+        return
+    _check_left(this)
+    layout.check_tickets(this.root, this.chains, len(parts.plan.targets))
+    log.info("finished: %s has all that was asked for; nothing to do", this.root)
 
 
 def _begin(this):
