@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lthjax.callables import Writer
 from lthjax.data import fingerprints
 from lthjax.devices import memory, meshes
 from lthjax.program import progress
@@ -27,7 +28,7 @@ from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import page, run_report
 from lthjax.program.report.studies import study
-from lthjax.program.run import check, missing, neighbours, outcome, starts
+from lthjax.program.run import check, missing, neighbours, outcome, starts, writers
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
@@ -51,6 +52,7 @@ class Run(NamedTuple):
       done: {member: the trainings that its search had done at the start}.
       behind: {member: how far its search is gone through again, for lost records}.
       again: (level, arm, member) of what was trained since the start.
+      writers: Who is told of what is measured, while the sitting lasts.
       together: Whether what a member trains to depends, in rounding, on the others.
     """
 
@@ -62,6 +64,7 @@ class Run(NamedTuple):
     done: dict
     behind: dict
     again: set
+    writers: list[Writer]
     together: bool
 
 
@@ -94,10 +97,12 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     counted = source.counted(config.data.name, found)
     marks = fingerprints.fingerprint(found), options.measures
     claimed = claim.claimed(root, config, *marks)
-    with claimed as run, _reported(root), progress.interruption() as asked:
+    told = writers.opened(root, options.logging)
+    listened = progress.interruption()
+    with claimed as run, _reported(root), told as telling, listened as asked:
         results.write(root / run_report.CLASSES, counted)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
-        known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
+        known = stay, run, {}, {}, set(), telling, missing.together(parts.init_fn)
         this = Run(root, parts, {}, *known)
         _begin(this)
         starts.check(this)
@@ -257,7 +262,13 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     plan, ticket = this.parts.plan, population.ticket
     later = plan_lib.steps_later(plan, ticket, share)
     population = population_lib.train(
-        root, parts, population, options, asked=asked, later=later
+        root,
+        parts,
+        population,
+        options,
+        asked=asked,
+        later=later,
+        writers=this.writers,
     )
     outcome.keep(this, population)
     outcome.record(this, parts, population)
