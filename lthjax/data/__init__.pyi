@@ -3,7 +3,9 @@ from . import augment as augment
 from . import balance as balance
 from . import batches as batches
 from . import checks as checks
+from . import class_folders as class_folders
 from . import coco as coco
+from . import encoded as encoded
 from . import facts as facts
 from . import files as files
 from . import fingerprints as fingerprints
@@ -11,6 +13,7 @@ from . import folders as folders
 from . import in_memory as in_memory
 from . import objects as objects
 from . import on_disk as on_disk
+from . import own_arrays as own_arrays
 from . import packed as packed
 from . import photographs as photographs
 from . import pixels as pixels

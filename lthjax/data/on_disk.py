@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import coco, files, folders, in_memory, photographs, pixels
+from lthjax.data import (
+    coco,
+    files,
+    folders,
+    in_memory,
+    photographs,
+    pixels,
+)
 from lthjax.data.facts import FACTS, Facts
 from lthjax.data.splits import PARTS, Source, Split, Stored, cut, of_facts, size
 
@@ -67,8 +74,10 @@ def facts(
       ValueError: The set is none that can be streamed, or does not take the options.
     """
     _check(name, side)
-    found = in_memory.facts(name, data_dir=data_dir, options=options)
-    return found._replace(image_shape=(side, side, 3)) if side else found
+    own = name in in_memory.STORED
+    given = _sized(options or {}, side) if own else options
+    found = in_memory.facts(name, data_dir=data_dir, options=given)
+    return found._replace(image_shape=(side, side, 3)) if side and not own else found
 
 
 def _check(name, side):
@@ -79,7 +88,7 @@ def _check(name, side):
             f"{registry.suggestion(name, LAZY)}; what is in memory anyway has "
             "data.stream = False"
         )
-    if side and name != "imagenet":
+    if side and name not in in_memory.SIZED:
         raise ValueError(
             f"data.size is the side of a photograph's crop, and {name!r} has images of "
             f"one size, got data.size = {side}; give 0"
@@ -166,6 +175,15 @@ def _coco(data_dir, crop, options) -> Source:
     return coco.load(data_dir=data_dir, **options)
 
 
+def _of_user(name, data_dir, crop, options) -> Source:
+    """Returns a set of `in_memory.STORED`, whose images are brought to one size."""
+    return in_memory.STORED[name](data_dir=data_dir, **_sized(options, crop[0]))
+
+
+def _sized(options, side):
+    return {**options, "size": side} if side else options
+
+
 def _own(name, data_dir, crop, options) -> Source:
     """Returns a set whose arrays, in memory or mapped into it, are read by example."""
     del crop
@@ -206,4 +224,5 @@ LAZY: dict[str, Callable[..., Source]] = {
     "imagenet": _imagenet,
     "synthetic": _synthetic,
     "coco": _coco,
+    **{name: functools.partial(_of_user, name) for name in in_memory.STORED},
 }

@@ -1,6 +1,7 @@
 """The data set of a config, in memory or to be streamed, and what is said of it."""
 
 import logging
+from typing import Any
 
 from lthjax.data import balance, in_memory, on_disk, splits
 from lthjax.data.facts import FACTS
@@ -10,13 +11,13 @@ log = logging.getLogger(__name__)
 
 def load(config) -> in_memory.Source:
     """Returns the data set of a config, in memory or to be streamed."""
-    data, options = config.data, config.data.options.to_dict()
+    data = config.data
     given = {
         "data_dir": config.data_dir or None,
         "validation": data.validation,
         "limit": data.limit or None,
         "how": data.cut,
-        "options": options,
+        "options": options(config),
     }
     if data.stream:
         crop = data.size, data.flip
@@ -24,6 +25,13 @@ def load(config) -> in_memory.Source:
     else:
         found = in_memory.load(data.name, **given)
     return splits.normalised(found, mean=data.mean, std=data.std)
+
+
+def options(config) -> dict[str, Any]:
+    """Returns what the set of a config takes: its options, and the size of images."""
+    given, size = config.data.options.to_dict(), config.data.size
+    sized = size and config.data.name in in_memory.STORED
+    return given | ({"size": size} if sized else {})
 
 
 def counted(name: str, source: in_memory.Source) -> str:
