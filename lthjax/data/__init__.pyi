@@ -1,4 +1,5 @@
 from . import annotations as annotations
+from . import array_files as array_files
 from . import augment as augment
 from . import balance as balance
 from . import batches as batches

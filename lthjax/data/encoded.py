@@ -79,7 +79,9 @@ def source(
         for y in [np.asarray(files.labels, np.int32)]
     }
     if "test" not in stored:
-        stored |= _divided(name, stored["train"], form.test)
+        own = divided(name, splits.labels(stored["train"]), form.test)
+        train = stored["train"]
+        stored |= {part: train._replace(records=rows) for part, rows in own.items()}
     stored.setdefault("validation", splits.part(stored["train"], 0, 0))
     mean, std = _scale(name, stored["train"])
     parts = [stored[part] for part in PARTS]
@@ -92,10 +94,19 @@ def _check_form(form):
             "channels must be 0, 1 or 3, and check one of whole, heads, got channels = "
             f"{form.channels!r}, check = {form.check!r}"
         )
-    if type(form.test) not in (int, float) or not 0 < form.test < 1:
+    check_share(form.test)
+
+
+def check_share(test: float) -> None:
+    """Checks the share of the images that becomes the test split.
+
+    Raises:
+      ValueError: It leaves none of train, or of test.
+    """
+    if type(test) not in (int, float) or not 0 < test < 1:
         raise ValueError(
             "test, the share of the images that becomes the test split, must be in "
-            f"(0, 1), got test = {form.test!r}"
+            f"(0, 1), got test = {test!r}"
         )
 
 
@@ -158,9 +169,19 @@ def _shape(name, heads, form):
     return h, w, colours
 
 
-def _divided(name, train, share):
-    """Returns {part: split} of images that came without a test split."""
-    labels = splits.labels(train)
+def divided(name: str, labels: np.ndarray, share: float) -> dict[str, np.ndarray]:
+    """Returns {part: which examples} of a set that came without a test split.
+
+    Each has every class's share, and is drawn once and for all (`splits.even`).
+
+    Args:
+      name: Of the set, for the error.
+      labels: Of the examples, from 0 [n].
+      share: Of the examples, that becomes the test split.
+
+    Raises:
+      ValueError: That is none of them, or all.
+    """
     number = round(share * len(labels))
     if not 0 < number < len(labels):
         raise ValueError(
@@ -168,8 +189,7 @@ def _divided(name, train, share):
             f"{len(labels)} images of {name!r} with test = {share}"
         )
     order = splits.even(labels)
-    parts = {"test": order[:number], "train": order[number:]}
-    return {part: train._replace(records=own) for part, own in parts.items()}
+    return {"test": order[:number], "train": order[number:]}
 
 
 def _scale(name, train):

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import checks, class_folders, coco, files, folders, own_arrays
+from lthjax.data import (
+    array_files,
+    checks,
+    class_folders,
+    coco,
+    files,
+    folders,
+    own_arrays,
+)
 from lthjax.data import packed as packed_lib
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
@@ -322,7 +330,10 @@ def _count_imagenet(data_dir: Folder | None) -> Facts:
 _KNOWN = {"coco": coco.facts, "packed": packed_lib.facts}
 STORED = {"folder": class_folders.stored}  # a user's own, which lie on the disk
 SIZED = ("imagenet", *STORED)  # whose images are brought to data.size
-BROUGHT = tuple(STORED)  # a user's own, of which nothing is known before they are read
+BROUGHT = (
+    *STORED,
+    "npz",
+)  # a user's own, of which nothing is known before they are read
 _COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
 
 SOURCES: dict[str, Callable[..., Source]] = {
@@ -337,4 +348,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "synthetic": synthetic,
     "coco": annotated,
     "folder": folder,
+    "npz": array_files.arrays,
 }

@@ -165,11 +165,6 @@ def _augmented(parts):
     return [split._replace(augmented=True) for split in parts]
 
 
-def _synthetic(data_dir, crop, options) -> Source:
-    """Returns the made-up set, from memory: for trying a streamed run out."""
-    return _own("synthetic", data_dir, crop, options)
-
-
 def _coco(data_dir, crop, options) -> Source:
     del crop
     return coco.load(data_dir=data_dir, **options)
@@ -222,7 +217,8 @@ LAZY: dict[str, Callable[..., Source]] = {
 } | {
     "tiny_imagenet": _tiny,
     "imagenet": _imagenet,
-    "synthetic": _synthetic,
+    "synthetic": functools.partial(_own, "synthetic"),  # for trying a run out
+    "npz": functools.partial(_own, "npz"),
     "coco": _coco,
     **{name: functools.partial(_of_user, name) for name in in_memory.STORED},
 }
