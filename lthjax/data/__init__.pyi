@@ -11,6 +11,7 @@ from . import facts as facts
 from . import files as files
 from . import fingerprints as fingerprints
 from . import folders as folders
+from . import hugging_face as hugging_face
 from . import in_memory as in_memory
 from . import objects as objects
 from . import on_disk as on_disk

@@ -20,6 +20,7 @@ from lthjax.data import (
     coco,
     files,
     folders,
+    hugging_face,
     own_arrays,
 )
 from lthjax.data import packed as packed_lib
@@ -221,6 +222,12 @@ def folder(**options: Any) -> Source:
     return _whole("folder", class_folders.stored(**options))
 
 
+@functools.wraps(hugging_face.stored)
+def huggingface(**options: Any) -> Source:
+    """Returns a saved set, all of its images read; see `hugging_face.stored`."""
+    return _whole("huggingface", hugging_face.stored(**options))
+
+
 def _whole(name, found):
     """Returns a set on the disk as arrays.
 
@@ -328,7 +335,8 @@ def _count_imagenet(data_dir: Folder | None) -> Facts:
 
 
 _KNOWN = {"coco": coco.facts, "packed": packed_lib.facts}
-STORED = {"folder": class_folders.stored}  # a user's own, which lie on the disk
+# A user's own, which lie on the disk.
+STORED = {"folder": class_folders.stored, "huggingface": hugging_face.stored}
 SIZED = ("imagenet", *STORED)  # whose images are brought to data.size
 BROUGHT = (
     *STORED,
@@ -348,5 +356,6 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "synthetic": synthetic,
     "coco": annotated,
     "folder": folder,
+    "huggingface": huggingface,
     "npz": array_files.arrays,
 }
