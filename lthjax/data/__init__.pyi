@@ -10,6 +10,7 @@ from . import encoded as encoded
 from . import facts as facts
 from . import files as files
 from . import fingerprints as fingerprints
+from . import folder_facts as folder_facts
 from . import folders as folders
 from . import hugging_face as hugging_face
 from . import in_memory as in_memory

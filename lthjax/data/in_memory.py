@@ -15,10 +15,12 @@ import numpy as np
 from lthjax import registry
 from lthjax.data import (
     array_files,
+    balance,
     checks,
     class_folders,
     coco,
     files,
+    folder_facts,
     folders,
     hugging_face,
     own_arrays,
@@ -30,7 +32,6 @@ from lthjax.data.splits import (
     Source,
     Split,
     Stored,
-    are_classes,
     cut,
     image_shape,
     input_dtype,
@@ -285,52 +286,11 @@ def _measure(source: Source) -> Facts:
         sizes["test"],
         source.mean,
         source.std,
-        majority=_majority(labels(source.test)),
+        majority=balance.share(labels(source.test)),
         validation=sizes["validation"],
         dtype=input_dtype(train),
         label_shape=shape,
         label_dtype=str(train.label_dtype if stored else train.labels.dtype),
-    )
-
-
-def _majority(labels) -> float | None:
-    if not len(labels) or not are_classes(np.asarray(labels)):
-        return None
-    return float(np.bincount(labels).max() / len(labels))
-
-
-def _count_tiny(data_dir: Folder | None) -> Facts:
-    """Returns the facts of Tiny-ImageNet, or of the part of it in `data_dir`."""
-    known = FACTS["tiny_imagenet"]
-    try:
-        folder = folders.tiny_folder(data_dir)
-    except ValueError:
-        return known
-    train, test = folders.tiny_train(folder), folders.tiny_val(folder)
-    return known._replace(
-        num_classes=len(folders.tiny_classes(folder)),
-        train=len(train),
-        test=len(test),
-        majority=_majority([label for _, label in test]),
-    )
-
-
-def _count_imagenet(data_dir: Folder | None) -> Facts:
-    """Returns the facts of ImageNet, or of the part of it in a folder of images."""
-    known = FACTS["imagenet"]
-    if files.is_prepared("imagenet2012", data_dir):
-        return known
-    try:
-        folder = folders.photo_folder(data_dir)
-    except ValueError:
-        return known
-    classes = folders.classes(folder / "train")
-    train, test = (folders.photos(folder / s, classes)[1] for s in ("train", "val"))
-    return known._replace(
-        num_classes=len(classes),
-        train=len(train),
-        test=len(test),
-        majority=_majority(test),
     )
 
 
@@ -342,7 +302,10 @@ BROUGHT = (
     *STORED,
     "npz",
 )  # a user's own, of which nothing is known before they are read
-_COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
+_COUNTED = {
+    "tiny_imagenet": folder_facts.tiny_imagenet,
+    "imagenet": folder_facts.imagenet,
+}
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits,
