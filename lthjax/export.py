@@ -26,7 +26,7 @@ from lthjax import registry
 from lthjax.data import in_memory
 from lthjax.program import command_line
 from lthjax.program.build import coefficients as coefficients_lib
-from lthjax.program.build import network
+from lthjax.program.build import network, source
 from lthjax.program.config import files
 from lthjax.program.workdir import layout, origin
 from lthjax.program.workdir.member import Member
@@ -157,9 +157,8 @@ def _of_weights(root, network, trust):
 
 
 def _facts(config):
-    data = config.data
-    where, options = config.data_dir or None, data.options.to_dict()
-    return in_memory.facts(data.name, data_dir=where, options=options)
+    where, options = config.data_dir or None, source.options(config)
+    return in_memory.facts(config.data.name, data_dir=where, options=options)
 
 
 def _kept(root):

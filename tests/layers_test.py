@@ -173,3 +173,17 @@ def show():
 
 if __name__ == "__main__":
     show()
+
+
+# What is heavy and read with by few runs, and what not every system has.
+ABSENT = {"array_record", "datasets", "grain", "pandas", "tensorflow_datasets"}
+ABSENT |= {"fcntl", "grp", "pwd", "resource", "termios"}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_nothing_that_may_be_absent_is_imported_at_the_top_of_a_module(name):
+    top = ast.parse(FILES[name].read_text()).body  # what is tried is no import there
+    plain = [node for node in top if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in plain:
+        found = {other.split(".")[0] for other in imports(ast.unparse(node))}
+        assert not found & ABSENT, ast.unparse(node)

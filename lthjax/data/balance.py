@@ -1,6 +1,7 @@
 """How the classes of a set are spread over its splits: counts, and what is amiss."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,6 +35,17 @@ def majority(found: dict[str, np.ndarray]) -> dict[str, float]:
     return {part: float(n.max() / n.sum()) for part, n in found.items() if n.sum()}
 
 
+def share(labels: np.ndarray) -> float | None:
+    """Returns the share of the largest class; `None` of none, and of other labels.
+
+    Args:
+      labels: Of the examples of a split [n, ...].
+    """
+    if not len(labels) or not are_classes(labels):
+        return None
+    return float(np.bincount(labels).max() / len(labels))
+
+
 def text(found: dict[str, np.ndarray]) -> str:
     """Returns the counts as one sentence, of many classes their range.
 
@@ -47,24 +59,45 @@ def text(found: dict[str, np.ndarray]) -> str:
     return f"images by class: {rows}; always saying the largest class: {worth}"
 
 
-def warnings(found: dict[str, np.ndarray]) -> list[str]:
+def warnings(found: dict[str, np.ndarray], names: Sequence[str] = ()) -> list[str]:
     """Returns a sentence for each split that lacks classes.
 
     Args:
       found: What `counts` returns.
+      names: Of the classes; by default their numbers.
     """
+    absent = {part: np.flatnonzero(n == 0) for part, n in found.items()}
     return [
-        f"the {part} split has no image of {_classes(np.flatnonzero(n == 0))} of "
+        f"the {part} split has no image of {_classes(absent[part], names)} of "
         f"{len(n):,}: nothing is {'learnt' if part == 'train' else 'measured'} of it"
         for part, n in found.items()
-        if n.sum() and (n == 0).any()
+        if n.sum() and len(absent[part])
     ]
 
 
-def to_json(found: dict[str, np.ndarray]) -> str:
-    """Returns the counts, and the shares of the largest classes, as JSON text."""
+def to_json(found: dict[str, np.ndarray], names: Sequence[str] = ()) -> str:
+    """Returns the counts, and the shares of the largest classes, as JSON text.
+
+    Args:
+      found: What `counts` returns.
+      names: Of the classes, where they have any.
+    """
     rows = {part: n.tolist() for part, n in found.items()}
-    return json.dumps({"images": rows, "majority": majority(found)}) + "\n"
+    named = {"classes": list(names)} if names else {}
+    return json.dumps({"images": rows, "majority": majority(found)} | named) + "\n"
+
+
+def from_json(text: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Returns the counts, and the names of the classes, of what `to_json` wrote.
+
+    Both are empty where it is damaged, or where nothing was counted.
+    """
+    try:
+        held = json.loads(text)
+        rows = {part: np.array(n, int) for part, n in held["images"].items()}
+        return rows, tuple(map(str, held.get("classes", ())))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, ()
 
 
 def known(share: float | None) -> str:
@@ -82,8 +115,9 @@ def _row(n):
     return f"{int(n.sum()):,} in {len(n):,} classes of {same}"
 
 
-def _classes(numbers):
-    """Returns "class 2", or "classes 2, 3, 4, 5, 6 and 93 more"."""
-    named = ", ".join(str(int(x)) for x in numbers[:NAMED])
+def _classes(numbers, names):
+    """Returns "class 2", or "classes 2, 3, 4, 5, 6 and 93 more"; or their names."""
+    shown = (repr(names[int(x)]) if names else str(int(x)) for x in numbers[:NAMED])
+    named = ", ".join(shown)
     more = f" and {len(numbers) - NAMED:,} more" if len(numbers) > NAMED else ""
     return f"class{'es' * (len(numbers) > 1)} {named}{more}"

@@ -54,12 +54,18 @@ def opened(name: str, split: str, top: str):
       top: The folder that TFDS prepared it in.
 
     Raises:
-      ValueError: As `prepared`.
+      ValueError: As `prepared`, or tensorflow-datasets is not installed.
     """
     version = _version(name, pathlib.Path(top))
     _check_features(pathlib.Path(top, name, version, "features.json"))
-    import tensorflow_datasets as tfds  # here: it takes half a second
-
+    try:
+        import tensorflow_datasets as tfds  # here: it takes half a second
+    except ImportError as error:
+        raise ValueError(
+            "a prepared set must be read with tensorflow-datasets, which is not "
+            f"installed here, got data.name = {name!r}; pip install "
+            "tensorflow-datasets array-record"
+        ) from error
     return tfds.data_source(
         f"{name}:{version}",  # unlike the bare name: as it lies, whatever is newest
         split=split,

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -12,25 +13,40 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import checks, coco, files, folders
+from lthjax.data import (
+    array_files,
+    balance,
+    checks,
+    class_folders,
+    coco,
+    files,
+    folder_facts,
+    folders,
+    hugging_face,
+    own_arrays,
+)
 from lthjax.data import packed as packed_lib
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
     PARTS,
     Source,
     Split,
-    are_classes,
+    Stored,
     cut,
     image_shape,
     input_dtype,
+    labels,
     of_facts,
     part,
+    size,
     take,
 )
+from lthjax.devices import memory
 
 log = logging.getLogger(__name__)
 
 Folder = str | os.PathLike
+LARGEST = 0.5  # of the memory of this machine, that images read at once may take
 
 
 def load(
@@ -100,6 +116,8 @@ def facts(
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
     if name in _KNOWN:
         return _KNOWN[name](**taken)
+    if name in STORED:
+        return _measure(STORED[name](**{"check": "heads"} | taken))
     if name in _COUNTED:
         found = _COUNTED[name](data_dir)
         check_classes(name, found.num_classes)
@@ -196,9 +214,35 @@ def synthetic(
 @functools.wraps(coco.load)
 def annotated(**options: Any) -> Source:
     """Returns a set in COCO's format, all of its images read; see `coco.load`."""
-    found = coco.load(**options)
+    return _whole("coco", coco.load(**options))
+
+
+@functools.wraps(class_folders.stored)
+def folder(**options: Any) -> Source:
+    """Returns a folder of images, all of them read; see `class_folders.stored`."""
+    return _whole("folder", class_folders.stored(**options))
+
+
+@functools.wraps(hugging_face.stored)
+def huggingface(**options: Any) -> Source:
+    """Returns a saved set, all of its images read; see `hugging_face.stored`."""
+    return _whole("huggingface", hugging_face.stored(**options))
+
+
+def _whole(name, found):
+    """Returns a set on the disk as arrays.
+
+    Raises:
+      ValueError: They would not fit into memory.
+    """
     parts = {name: getattr(found, name) for name in PARTS}
-    whole = {name: take(x, range(len(x.records))) for name, x in parts.items()}
+    needed = sum(map(size, parts.values())) * math.prod(image_shape(found.train))
+    if needed > LARGEST * memory.installed():
+        raise ValueError(
+            "a data set that is not streamed must fit into half of the memory, got "
+            f"{needed / 1e9:.1f} GB of {name!r}; give data.stream = True"
+        )
+    whole = {name: take(x, range(size(x))) for name, x in parts.items()}
     return found._replace(**whole)
 
 
@@ -211,23 +255,8 @@ def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source
     with contextlib.nullcontext() if name in SOURCES else own:
         found = loader(**taken)
     if not isinstance(found, Source):
-        found = _describe(name, *_pairs(name, found))
+        found = own_arrays.described(name, *own_arrays.pairs(name, found))
     return checks.sound(name, found)
-
-
-def _pairs(name, found):
-    """Returns the train and the test split in what a user's function returned."""
-    if not _is_pair(found) or not all(map(_is_pair, found)):
-        shown = [type(x).__name__ for x in found] if _is_pair(found) else ""
-        raise ValueError(
-            f"{name!r} must return a Source or two pairs of images and labels, (train, "
-            f"test), got {type(found).__name__}{f' of {shown}' if shown else ''}"
-        )
-    return [Split(*pair) for pair in found]
-
-
-def _is_pair(found):
-    return isinstance(found, tuple | list) and len(found) == 2
 
 
 def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
@@ -245,87 +274,38 @@ def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, An
     return options
 
 
-def _describe(name: str, train: Split, test: Split) -> Source:
-    """Returns the source of a user's arrays, with their classes, mean and std."""
-    train, test = checks.arrays(name, "train", train), checks.arrays(name, "test", test)
-    num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
-    checks.check_named(name, num_classes, len(train.labels) + len(test.labels))
-    channels = np.moveaxis(train.images, -1, 0)
-    mean, std = zip(*(_moments(x) for x in channels), strict=True)
-    if all(x.min() == x.max() for x in channels):
-        log.warning("all pixels of a channel are equal in %r: nothing to learn", name)
-    return Source(train, part(train, 0, 0), test, num_classes, mean, std)
-
-
-def _moments(values: np.ndarray) -> tuple[float, float]:
-    """Returns mean and deviation of uint8 `values` / 255, found from their counts."""
-    counts = np.bincount(values.reshape(-1), minlength=256)
-    levels = np.arange(256) / 255
-    mean = np.average(levels, weights=counts)
-    variance = np.average((levels - mean) ** 2, weights=counts)
-    return float(mean), float(variance**0.5) or 1.0
-
-
 def _measure(source: Source) -> Facts:
-    sizes = {name: len(getattr(source, name).labels) for name in PARTS}
+    sizes = {name: size(getattr(source, name)) for name in PARTS}
+    train = source.train
+    stored = isinstance(train, Stored)
+    shape = train.label_shape if stored else train.labels.shape[1:]
     return Facts(
-        image_shape(source.train),
+        image_shape(train),
         source.num_classes,
         sizes["train"],
         sizes["test"],
         source.mean,
         source.std,
-        majority=_majority(source.test.labels),
+        majority=balance.share(labels(source.test)),
         validation=sizes["validation"],
-        dtype=input_dtype(source.train),
-        label_shape=source.train.labels.shape[1:],
-        label_dtype=str(source.train.labels.dtype),
-    )
-
-
-def _majority(labels) -> float | None:
-    if not len(labels) or not are_classes(np.asarray(labels)):
-        return None
-    return float(np.bincount(labels).max() / len(labels))
-
-
-def _count_tiny(data_dir: Folder | None) -> Facts:
-    """Returns the facts of Tiny-ImageNet, or of the part of it in `data_dir`."""
-    known = FACTS["tiny_imagenet"]
-    try:
-        folder = folders.tiny_folder(data_dir)
-    except ValueError:
-        return known
-    train, test = folders.tiny_train(folder), folders.tiny_val(folder)
-    return known._replace(
-        num_classes=len(folders.tiny_classes(folder)),
-        train=len(train),
-        test=len(test),
-        majority=_majority([label for _, label in test]),
-    )
-
-
-def _count_imagenet(data_dir: Folder | None) -> Facts:
-    """Returns the facts of ImageNet, or of the part of it in a folder of images."""
-    known = FACTS["imagenet"]
-    if files.is_prepared("imagenet2012", data_dir):
-        return known
-    try:
-        folder = folders.photo_folder(data_dir)
-    except ValueError:
-        return known
-    classes = folders.classes(folder / "train")
-    train, test = (folders.photos(folder / s, classes)[1] for s in ("train", "val"))
-    return known._replace(
-        num_classes=len(classes),
-        train=len(train),
-        test=len(test),
-        majority=_majority(test),
+        dtype=input_dtype(train),
+        label_shape=shape,
+        label_dtype=str(train.label_dtype if stored else train.labels.dtype),
     )
 
 
 _KNOWN = {"coco": coco.facts, "packed": packed_lib.facts}
-_COUNTED = {"tiny_imagenet": _count_tiny, "imagenet": _count_imagenet}
+# A user's own, which lie on the disk.
+STORED = {"folder": class_folders.stored, "huggingface": hugging_face.stored}
+SIZED = ("imagenet", *STORED)  # whose images are brought to data.size
+BROUGHT = (
+    *STORED,
+    "npz",
+)  # a user's own, of which nothing is known before they are read
+_COUNTED = {
+    "tiny_imagenet": folder_facts.tiny_imagenet,
+    "imagenet": folder_facts.imagenet,
+}
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits,
@@ -338,4 +318,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "packed": packed_lib.packed,
     "synthetic": synthetic,
     "coco": annotated,
+    "folder": folder,
+    "huggingface": huggingface,
+    "npz": array_files.arrays,
 }

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import coco, files, folders, in_memory, photographs, pixels
+from lthjax.data import (
+    coco,
+    files,
+    folders,
+    in_memory,
+    photographs,
+    pixels,
+)
 from lthjax.data.facts import FACTS, Facts
 from lthjax.data.splits import PARTS, Source, Split, Stored, cut, of_facts, size
 
@@ -67,8 +74,10 @@ def facts(
       ValueError: The set is none that can be streamed, or does not take the options.
     """
     _check(name, side)
-    found = in_memory.facts(name, data_dir=data_dir, options=options)
-    return found._replace(image_shape=(side, side, 3)) if side else found
+    own = name in in_memory.STORED
+    given = _sized(options or {}, side) if own else options
+    found = in_memory.facts(name, data_dir=data_dir, options=given)
+    return found._replace(image_shape=(side, side, 3)) if side and not own else found
 
 
 def _check(name, side):
@@ -79,7 +88,7 @@ def _check(name, side):
             f"{registry.suggestion(name, LAZY)}; what is in memory anyway has "
             "data.stream = False"
         )
-    if side and name != "imagenet":
+    if side and name not in in_memory.SIZED:
         raise ValueError(
             f"data.size is the side of a photograph's crop, and {name!r} has images of "
             f"one size, got data.size = {side}; give 0"
@@ -156,14 +165,18 @@ def _augmented(parts):
     return [split._replace(augmented=True) for split in parts]
 
 
-def _synthetic(data_dir, crop, options) -> Source:
-    """Returns the made-up set, from memory: for trying a streamed run out."""
-    return _own("synthetic", data_dir, crop, options)
-
-
 def _coco(data_dir, crop, options) -> Source:
     del crop
     return coco.load(data_dir=data_dir, **options)
+
+
+def _of_user(name, data_dir, crop, options) -> Source:
+    """Returns a set of `in_memory.STORED`, whose images are brought to one size."""
+    return in_memory.STORED[name](data_dir=data_dir, **_sized(options, crop[0]))
+
+
+def _sized(options, side):
+    return {**options, "size": side} if side else options
 
 
 def _own(name, data_dir, crop, options) -> Source:
@@ -204,6 +217,8 @@ LAZY: dict[str, Callable[..., Source]] = {
 } | {
     "tiny_imagenet": _tiny,
     "imagenet": _imagenet,
-    "synthetic": _synthetic,
+    "synthetic": functools.partial(_own, "synthetic"),  # for trying a run out
+    "npz": functools.partial(_own, "npz"),
     "coco": _coco,
+    **{name: functools.partial(_of_user, name) for name in in_memory.STORED},
 }

@@ -63,6 +63,41 @@ def middle(photograph: "Image.Image", size: int) -> "Image.Image":
     return resized.crop((left, upper, left + size, upper + size))
 
 
+def fitted(
+    shape: tuple[int, int, int], data: bytes, where, draw: Sequence[int] | None = None
+) -> np.ndarray:
+    """Returns the pixels of an image of any size, brought to one size.
+
+    Its shorter side, by what is asked for, is resized (bilinear, over all the pixels
+    that become one), and the middle of the longer one is cut out. An image of that size
+    stays as it is, to the bit.
+
+    Args:
+      shape: (h, w, c) of what is returned; of one channel it is grey.
+      data: The bytes of its file.
+      where: Where it lies, for the error.
+      draw: Not used: nothing is drawn.
+
+    Returns:
+      uint8 [h, w, c].
+
+    Raises:
+      ValueError: As `pixels.image`.
+    """
+    from PIL import Image
+
+    del draw
+    h, w, c = shape
+    found = pixels.image(data, where, grey=c == 1)
+    if found.size != (w, h):
+        scale = max(w / found.width, h / found.height)
+        width, height = round(found.width * scale), round(found.height * scale)
+        found = found.resize((width, height), Image.Resampling.BILINEAR)
+        left, upper = (width - w) // 2, (height - h) // 2
+        found = found.crop((left, upper, left + w, upper + h))
+    return np.asarray(found).reshape(shape)
+
+
 def square(
     data: bytes, where, draw: Sequence[int] | None, *, size: int, flip: bool
 ) -> np.ndarray:

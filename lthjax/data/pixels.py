@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # else where it is used: data sets in memory need none
     from PIL import Image
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")  # MPO: a JPEG and previews
+_GREY = ("1", "L", "LA", "La", "I", "I;16")  # modes without colour
 _DEEP = "I;16"  # grey of 16 bits
 _CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")  # modes with transparency
 
@@ -31,12 +32,32 @@ def image(data: bytes, where, *, grey: bool = False) -> "Image.Image":
         if found.format in FORMATS:
             found.load()
     except Exception as error:  # Pillow raises nearly every kind
-        raise ValueError(
-            "an image must be a whole PNG or JPEG file (WebP and BMP will do), got a "
-            f"damaged one in {where} ({error})"
-        ) from error
+        raise _damaged(where, error) from error
     _check(found, where)
     return _plain(found).convert("L" if grey else "RGB")
+
+
+def head(data: bytes, where) -> tuple[bool, tuple[int, int]]:
+    """Returns whether an image is grey, and its (width, height), reading its head only.
+
+    Raises:
+      ValueError: As `image`, as far as the head tells.
+    """
+    from PIL import Image
+
+    try:
+        found = Image.open(io.BytesIO(data))
+    except Exception as error:  # Pillow raises nearly every kind
+        raise _damaged(where, error) from error
+    _check(found, where)
+    return found.mode in _GREY, found.size
+
+
+def _damaged(where, error):
+    return ValueError(
+        "an image must be a whole PNG or JPEG file (WebP and BMP will do), got a "
+        f"damaged one in {where} ({error})"
+    )
 
 
 def _check(found, where):

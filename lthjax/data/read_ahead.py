@@ -232,8 +232,14 @@ def _padded(split, wanted):
 
 def _read_ahead(read_fn, span, pieces, workers, place_fn):
     """Returns an iterator over read_fn(number) for the pieces of a span, joined."""
-    import grain  # here: it takes most of a second
-
+    try:
+        import grain  # here: it takes most of a second
+    except ImportError as error:
+        raise ValueError(
+            "what is streamed must be read ahead with grain, which is not installed "
+            "here, got data.stream = True; pip install grain, or give data.stream = "
+            "False"
+        ) from error
     numbers = grain.MapDataset.range(*(at * pieces for at in span)).map(read_fn)
     waiting = AHEAD * pieces
     threads = min(os.cpu_count() or 1, THREADS, waiting)

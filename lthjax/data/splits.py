@@ -58,7 +58,8 @@ class Source(NamedTuple):
     They are empty where the inputs are no images; where labels are floats, num_classes
     is the number of outputs. Its splits are all arrays, or all `Stored`: see
     `on_disk.load`. Labels that lie on the image go where the image goes, by `follow`:
-    (labels, `augment.Moves`, (h, w)) -> labels; `None`: they stay.
+    (labels, `augment.Moves`, (h, w)) -> labels; `None`: they stay. `classes` are the
+    names of the classes, where there are any.
     """
 
     train: Split | Stored
@@ -68,6 +69,7 @@ class Source(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     follow: Callable[[Any, Any, tuple[int, int]], Any] | None = None
+    classes: tuple[str, ...] = ()
 
 
 def size(split: Split | Stored) -> int:

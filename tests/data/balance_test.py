@@ -164,6 +164,12 @@ def test_many_classes_are_said_by_their_range_and_what_is_missing_is_named():
 def test_a_class_that_is_missing_in_training_is_said():
     (sentence,) = balance.warnings(balance.counts(load(train=(9, 0, 4))))
     assert sentence.startswith("the train split has no image of class 1 of 3: nothing")
+    found, names = balance.counts(load(train=(9, 0, 0))), ("cat", "dog", "eel")
+    assert "no image of classes 'dog', 'eel' of 3" in balance.warnings(found, names)[0]
+    assert not balance.from_json('{"images": {"train": "x"}}')[0]
+    read, known = balance.from_json(balance.to_json(found, names))
+    assert known == names and read.keys() == found.keys()
+    np.testing.assert_array_equal(read["train"], found["train"])
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lthjax.data import facts as facts_lib
-from lthjax.data import in_memory, splits
+from lthjax.data import files, in_memory, splits
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,15 @@ def test_a_prepared_set_is_read_as_it_was_written_without_tensorflow(fashion):
     assert [len(split.labels) for split in source[:3]] == [7, 3, 4]
     assert source.mean == facts_lib.FACTS["fashion_mnist"].mean
     assert "tensorflow" not in sys.modules
+
+
+def test_without_its_reader_a_prepared_set_is_refused_in_a_sentence(
+    fashion, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    files.opened.cache_clear()
+    with pytest.raises(ValueError, match="must be read with tensorflow-datasets, wh"):
+        in_memory.load("fashion_mnist", data_dir=fashion[0])
 
 
 def test_the_environment_says_where_prepared_sets_lie(fashion, monkeypatch):

@@ -1,14 +1,8 @@
-import subprocess
-import sys
-
 import numpy as np
 import on_disk
 import pytest
 
 from lthjax.data import in_memory, packed, splits
-
-HIDDEN = ("tensorflow_datasets", "grain", "array_record", "submitit", "safetensors")
-HIDDEN += ("tensorflow", "tensorboardX")
 
 
 def pack(name, folder, data_dir=None, **more):
@@ -91,30 +85,3 @@ def test_no_part_no_room_and_no_colour_are_refused(tmp_path):
     deep = in_memory.load("synthetic", image_shape=(8, 8, 2))
     with pytest.raises(ValueError, match="must be grey or RGB"):
         packed.write(tmp_path, "deep", deep, in_memory.FACTS["digits"])
-
-
-RUN = """
-import sys
-for name in {hidden}:
-    sys.modules[name] = None
-from lthjax.program.build import methods
-from lthjax.program.config import files
-from lthjax.program.run import experiment
-config = files.default()
-config.data.update(name="packed", validation=1400)
-config.data_dir = {folder!r}
-config.data.options.set = "digits"
-config.model.options.hidden = (3,)
-config.train.update(steps=2, batch_size=8)
-config.search.levels = 0
-config.logging.tensorboard = False
-print(len(experiment.run(config, {folder!r} + "/run")))
-"""
-
-
-@pytest.mark.slow
-def test_a_run_on_a_packed_set_needs_no_package_of_prepared_ones(tmp_path):
-    pack("digits", tmp_path)
-    code = RUN.format(hidden=HIDDEN, folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip().endswith("1"), done.stderr

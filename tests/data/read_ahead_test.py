@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import sys
 import threading
 import types
 
@@ -157,3 +158,9 @@ def test_placing_makes_global_arrays_of_the_rows_read():
     for array in next(live):
         assert array.sharding == sharding
     live.close()
+
+
+def test_without_what_reads_ahead_streams_are_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ValueError, match="with grain, which is not .*stream = False"):
+        taken(stream(0), 0, 1)

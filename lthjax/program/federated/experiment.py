@@ -1,7 +1,6 @@
 """A federated run: rounds, records, evaluations, checkpoints; it resumes by itself."""
 
 import contextlib
-import fcntl
 import json
 import logging
 import pathlib
@@ -20,7 +19,7 @@ from lthjax.program.config import checksums
 from lthjax.program.config.validate import flat
 from lthjax.program.federated import assembly, settings
 from lthjax.program.federated.assembly import Parts
-from lthjax.program.workdir import results
+from lthjax.program.workdir import claim, results
 from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
@@ -108,14 +107,7 @@ def claimed(root: pathlib.Path, config: ConfigDict) -> Iterator[str]:
     """
     checkpoints.check_path(root)
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                "one process at a time may write to a workdir, got workdir = "
-                f"{root}, which another one is writing to; take another workdir"
-            ) from error
+    with claim.locked(root / ".lock"):
         now = json.loads(json.dumps(config.to_dict()))
         _check_same(root, now)
         text = json.dumps(checksums.sealed(now), indent=1) + "\n"

@@ -22,6 +22,7 @@ from lthjax.program.build import (
     recipes,
 )
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import Ground, Kind, kind
 from lthjax.program.config import files
 from lthjax.program.report.studies import study
@@ -82,6 +83,7 @@ def check(
     files.validate(config)
     _check_choices(config)
     _check_events(config)
+    _check_size(config.data)
     study.check(config.studies)
     steps_lib.check_arms(config.retraining.arms)
     facts, train, held_out = _facts(config) if source is None else _measured(source)
@@ -121,18 +123,13 @@ def _check_choices(config):
 def _facts(config):
     """Returns the set's facts, what is left of train, and how much is held out."""
     data = config.data
-    where, options = config.data_dir or None, data.options.to_dict()
+    where, options = config.data_dir or None, source_lib.options(config)
     if data.stream:
         facts = on_disk.facts(
             data.name, data_dir=where, side=data.size, options=options
         )
     else:
         facts = in_memory.facts(data.name, data_dir=where, options=options)
-    if data.size and not data.stream:
-        raise ValueError(
-            "data.size is the side of a photograph's crop, and goes with data.stream "
-            f"= True, got data.size = {data.size}; give 0"
-        )
     own = facts.validation
     if own and data.validation not in (0, own):
         raise ValueError(
@@ -153,6 +150,17 @@ def _facts(config):
     train, held_out = data.limit or left, own or data.validation
     assemble.check_held_out(held_out, facts.test)
     return facts._replace(train=train), train, held_out + facts.test
+
+
+def _check_size(data):
+    """Refuses a size of images where nothing brings them to it."""
+    streamed = data.stream and data.name in in_memory.SIZED
+    if data.size and not streamed and data.name not in in_memory.STORED:
+        raise ValueError(
+            "data.size is what images of a user's own folder are brought to, and the "
+            "side of a photograph's crop, which goes with data.stream = True, got "
+            f"data.size = {data.size} with data.name = {data.name!r}; give 0"
+        )
 
 
 def _measured(source):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lthjax.callables import Writer
-from lthjax.data import fingerprints
+from lthjax.data import fingerprints, in_memory
 from lthjax.devices import memory, meshes
 from lthjax.program import progress
 from lthjax.program.build import assemble, source
@@ -169,7 +169,7 @@ def _checked(config):
 
     What depends on the size of a user's own set is checked after.
     """
-    own = ":" in config.data.name
+    own = ":" in config.data.name or config.data.name in in_memory.BROUGHT
     if not own:
         check.check(config)
     data_lib.mesh(config)

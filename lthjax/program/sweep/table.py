@@ -4,6 +4,7 @@ import json
 import pathlib
 from typing import Any
 
+from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
 from lthjax.program.sweep.grid import Cell
 from lthjax.program.workdir import measures, results
@@ -39,7 +40,7 @@ def write(root: str | pathlib.Path) -> str:
       root: The folder of the sweep.
     """
     root, found = pathlib.Path(root), rows(root)
-    text = markdown(found)
+    text = markdown(found) + _foot(root, found)
     results.write(root / MARKDOWN, text)
     results.write(root / CSV, results.to_csv(found))
     return text
@@ -58,6 +59,14 @@ def markdown(found: list[dict]) -> str:
         cells = [_plain(row.get(key)) for key in keys]
         lines.append(_line([*cells, *_measured(row, labels)]))
     return "\n".join(lines) + "\n"
+
+
+def _foot(root, found):
+    """Returns what always saying the largest class is worth, of each set once."""
+    folders = dict.fromkeys(row["folder"] for row in found if "of" not in row)
+    shares = dict.fromkeys(run_report.majority(root / folder) for folder in folders)
+    known = [f"{100 * share:.2f} %" for share in shares if share is not None]
+    return f"\n{run_report.MAJORITY}: {', '.join(known)}\n" if known else ""
 
 
 def _names(label):

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import fcntl
 import json
 import logging
 import pathlib
@@ -10,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import filelock
 import jax
 
 from lthjax.devices import processes
@@ -72,15 +72,33 @@ def claimed(
     own = ".lock" if processes.first() else f".lock.{jax.process_index()}"
     with _writable(root), contextlib.ExitStack() as stack:
         root.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context(open(root / own, "wb"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"one process at a time may write to a workdir, got workdir = {root}, "
-                "which another one is writing to; stop it or take another workdir"
-            ) from error
+        stack.enter_context(locked(root / own))
         yield _claim(root, config, data, measures)
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Keeps others out of a workdir while it lasts, or until this process ends.
+
+    Args:
+      path: Of the lock, a file in the workdir.
+
+    Raises:
+      ValueError: Another process has it.
+    """
+    lock = filelock.FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise ValueError(
+            "one process at a time may write to a workdir, got workdir = "
+            f"{path.parent}, which another one is writing to; stop it or take another "
+            "workdir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

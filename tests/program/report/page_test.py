@@ -4,10 +4,12 @@ import html.parser
 import re
 import time
 
+import numpy as np
 import pytest
 from rows import NAMES, ROWS, record
 
 from lthjax import compare, report
+from lthjax.data import balance
 from lthjax.program.config import files
 from lthjax.program.report import page, page_figures
 from lthjax.program.workdir import origin, results
@@ -86,12 +88,11 @@ def test_a_page_has_every_level_and_arm_and_what_the_config_has_otherwise(tmp_pa
 def test_what_makes_a_run_doubtful_comes_first(tmp_path):
     collapsed = {**record(3, 0), "collapsed": [NAMES[0]]}
     root = workdir(tmp_path / "run", [*ROWS, collapsed])
-    results.write(
-        root / page.CLASSES, '{"train": [3, 0, 5], "majority": {"test": 0.1}}'
-    )
+    counts = {"train": np.array([3, 0, 5])}
+    results.write(root / page.CLASSES, balance.to_json(counts))
     assert page.warnings(page.read(root)) == [
         f"level 3, ticket, seed 0: no weight is left in {NAMES[0]}",
-        "the train split has no image of class 1",
+        "the train split has no image of class 1 of 3: nothing is learnt of it",
     ]
 
 
@@ -157,3 +158,19 @@ def test_a_page_of_three_seeds_nine_levels_and_four_arms_takes_five_seconds(tmp_
     path = page.write(root)
     assert time.process_time() - began <= 5
     assert path.stat().st_size < 3e6
+
+
+def test_a_missing_class_and_the_share_of_the_largest_stand_on_the_page(tmp_path):
+    root = workdir(tmp_path / "run")
+    counts = {"train": [9, 1], "validation": [2, 1], "test": [3, 0]}
+    found = {part: np.array(n) for part, n in counts.items()}
+    results.write(root / page.CLASSES, balance.to_json(found, ("cat", "eel")))
+    row = page._facts(page.read(root))[-1]
+    assert row == (
+        "the accuracy of always saying the largest class",
+        "100.00 % of the test images",
+    )
+    (sentence,) = page.warnings(page.read(root))
+    assert sentence.startswith("the test split has no image of class 'eel' of 2")
+    results.write(root / page.CLASSES, '{"images": [3')
+    assert page.warnings(page.read(root)) == []

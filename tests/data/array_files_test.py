@@ -1,0 +1,142 @@
+"""Arrays in an `.npz` file: images, and inputs of any kind, with labels of any."""
+
+import numpy as np
+import pytest
+
+from lthjax.data import in_memory, splits
+from lthjax.data import on_disk as on_disk_lib
+
+LABELS = np.repeat([0, 1, 2], (30, 15, 5))
+RNG = np.random.default_rng(0)
+GREY = (60 * LABELS[:, None, None] + RNG.integers(0, 50, (50, 4, 5))).astype(np.uint8)
+
+
+@pytest.fixture
+def load(tmp_path):
+    def saved(options=(), validation=0, **arrays):
+        np.savez(tmp_path / "own.npz", **arrays)
+        given = {"data_dir": tmp_path / "own.npz", "validation": validation}
+        return in_memory.load("npz", **given | dict(options))
+
+    return saved
+
+
+def counted(split):
+    return np.bincount(splits.labels(split), minlength=3).tolist()
+
+
+def test_images_without_a_test_split_are_cut_into_every_class_s_share(load):
+    source = load(images=GREY, labels=LABELS[:, None], validation=10)
+    assert [counted(x) for x in source[:3]] == [[18, 9, 3], [6, 3, 1], [6, 3, 1]]
+    for images, labels in source[:3]:
+        assert images.shape[1:] == (4, 5, 1)
+        np.testing.assert_array_equal(images.max((1, 2, 3)) // 60, labels)
+    # Of the images that are no test ones, in [0, 1].
+    left = np.concatenate([source.train.images, source.validation.images]) / 255
+    np.testing.assert_allclose(source.mean, left.mean(), rtol=1e-6)
+    np.testing.assert_allclose(source.std, left.std(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["x_train y_train x_val y_val x_test y_test"]
+    + ["train_images train_labels val_images val_labels test_images test_labels"]
+    + ["images labels validation_images validation_labels test_images test_labels"],
+)
+def test_splits_that_a_file_brings_are_its_splits(load, names):
+    parts = {"train": 40, "validation": 6, "test": 4}
+    arrays, first = [], 0
+    for number in parts.values():
+        arrays += [GREY[first : first + number], LABELS[first : first + number]]
+        first += number
+    source = load(**dict(zip(names.split(), arrays, strict=True)))
+    assert [splits.size(x) for x in source[:3]] == list(parts.values())
+    for split, brought in zip(source[:3], arrays[::2], strict=True):
+        assert {x.tobytes() for x in split.images} == {x.tobytes() for x in brought}
+
+
+def test_names_of_classes_become_numbers(load):
+    named = np.array(["eel", "cat", "dog"])[LABELS]
+    source = load(images=GREY, labels=named)
+    assert source.classes == ("cat", "dog", "eel") and source.num_classes == 3
+    light = source.train.images.max((1, 2, 3)) // 60
+    np.testing.assert_array_equal(np.array([2, 0, 1])[light], source.train.labels)
+
+
+@pytest.mark.parametrize(
+    "inputs, dtype, shape",
+    [
+        (GREY / 255, "float32", (4, 5)),
+        (GREY[:, 0], "float32", (5,)),
+        (GREY[:, 0] > 99, "float32", (5,)),
+        (GREY[:, 0].astype(np.int64), "int32", (5,)),
+        (GREY[..., None].astype(np.float16), "float16", (4, 5, 1)),
+    ],
+)
+def test_what_is_no_image_goes_to_the_network_as_it_is(load, inputs, dtype, shape):
+    source = load(images=inputs, labels=LABELS)
+    assert source.mean == () and source.num_classes == 3
+    assert source.train.images.dtype == dtype
+    assert source.train.images.shape == (40, *shape)
+    total = sum(x.images.astype(float).sum() for x in (source.train, source.test))
+    np.testing.assert_allclose(total, inputs.astype(float).sum(), rtol=1e-3)
+
+
+def test_targets_are_no_classes(load):
+    source = load(x_train=GREY[:, 0] / 9, y_train=GREY[:, 0, :2] / 7)
+    assert source.num_classes == 2 and source.train.labels.dtype == np.float32
+    assert [splits.size(x) for x in source[:3]] == [40, 0, 10]
+
+
+def test_a_streamed_file_has_the_images_of_the_resident_one(load, tmp_path):
+    resident = load(images=GREY, labels=LABELS, validation=10)
+    given = {"data_dir": tmp_path, "validation": 10, "options": {"path": "own.npz"}}
+    stored = on_disk_lib.load("npz", **given)
+    for one, other in zip(stored[:3], resident[:3], strict=True):
+        found = splits.take(one, range(splits.size(one)))
+        np.testing.assert_array_equal(found.images, other.images)
+    facts = in_memory.facts("npz", data_dir=tmp_path / "own.npz")
+    assert facts[:4] == ((4, 5, 1), 3, 40, 10) and facts.majority == 0.6
+
+
+BAD = [
+    ({"images": GREY}, "must have arrays called images, labels, .* got images in"),
+    ({"images": GREY, "labels": LABELS, "test_images": GREY}, "arrays called images"),
+    ({"a": GREY}, "arrays called .*; or x_train, .* got a in"),
+    ({"images": GREY, "labels": LABELS[:9]}, r"inputs \[50, 4, 5\] and labels \[9\]"),
+    ({"images": GREY, "labels": LABELS - 1}, "from 0 to .* got labels from -1"),
+    ({"images": GREY, "labels": np.array([None] * 50)}, "must be whole, and hold"),
+    ({"images": np.moveaxis(GREY[..., None], -1, 1), "labels": LABELS}, "moveaxis"),
+    ({"images": GREY + np.inf, "labels": LABELS}, "must be finite"),
+]
+
+
+@pytest.mark.parametrize("arrays, message", BAD)
+def test_arrays_that_are_no_data_set_are_refused(load, arrays, message):
+    with pytest.raises(ValueError, match=message):
+        load(**arrays)
+
+
+def test_a_file_that_is_none_is_refused(load, tmp_path):
+    load(images=GREY, labels=LABELS)
+    path = tmp_path / "own.npz"
+    path.write_bytes(path.read_bytes()[:900])
+    for given, message in [
+        ({"data_dir": path}, "must be whole"),
+        ({"data_dir": tmp_path}, "must be an npz file, .* a folder with own.npz"),
+        ({"data_dir": tmp_path / "x"}, "x', which does not exist"),
+        ({}, "data_dir must be the npz file, where data.name = 'npz'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            in_memory.load("npz", **given)
+
+
+def test_arrays_that_are_not_read_are_said(load, caplog):
+    load(images=GREY, labels=LABELS, val_images=GREY)
+    assert "val_images of " in caplog.text and "not read" in caplog.text
+
+
+def test_texts_in_one_split_only_are_refused(load):
+    arrays = {"x_train": GREY, "y_train": LABELS.astype(str), "x_test": GREY}
+    with pytest.raises(ValueError, match="texts in all splits or in none"):
+        load(**arrays, y_test=LABELS)
