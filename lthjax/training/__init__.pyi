@@ -3,6 +3,7 @@ from . import evaluate as evaluate
 from . import losses as losses
 from . import members as members
 from . import objective as objective
+from . import optax_names as optax_names
 from . import optimizers as optimizers
 from . import precision_counts as precision_counts
 from . import recognition as recognition

@@ -128,7 +128,7 @@ def check(ground: Ground) -> Any:
     if config.optimizer.norm_l1 and not gated:
         jax.eval_shape(tx.init, ground.shapes)  # refuses a network without batch norm
     given = {config.optimizer.name, *(config.search.gates.optimizer,) * gated}
-    if given - optimizers.OPTIMIZERS.keys():
+    if given - optimizers.OPTIMIZERS.keys() or config.optimizer.options:
         again = gated and len(plan.targets) > 1
         optimizers.check(tx, ground.shapes, spans.starts(plan), again=again)
     return tx
