@@ -77,6 +77,7 @@ def functions(ground: Ground) -> Parts:
         objective=goal,
         describe=method.counts(ground),
         of_sets=whole_sets.measures(ground, data),
+        tables=whole_sets.tables(ground, data, network),
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),
     )

@@ -8,6 +8,8 @@ def default() -> ConfigDict:
     return ConfigDict(
         {
             "objective": "classification",  # regression, detection, ..., or your own
+            # Beside the objective's: top5, balanced_accuracy, calibration_error, ...
+            "measures": (),
             "seeds": (0,),  # each a chain of tickets; they train as one population
             "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
