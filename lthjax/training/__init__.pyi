@@ -1,8 +1,10 @@
 from . import centre_points as centre_points
 from . import evaluate as evaluate
 from . import losses as losses
+from . import measures as measures
 from . import members as members
 from . import objective as objective
+from . import optax_names as optax_names
 from . import optimizers as optimizers
 from . import precision_counts as precision_counts
 from . import recognition as recognition

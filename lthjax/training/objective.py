@@ -19,8 +19,7 @@ class OfSet(NamedTuple):
 
     Attributes:
       names: Of the numbers, which become columns of the records.
-      read: (outputs, labels) -> a tree of arrays [batch, ...]: all that is needed of
-        the examples of a batch; compiled.
+      read: (outputs, labels) -> a tree of arrays [batch, ...], all it needs; compiled.
       reduce: (that of all examples, numpy [n, ...]) -> {name: number}.
     """
 
@@ -45,8 +44,8 @@ class Counted(NamedTuple):
 class Objective(NamedTuple):
     """What a task is; classification is one of several.
 
-    Each function is given a batch of outputs [batch, ...] and the labels that belong
-    to it [batch, ...], and returns one float for each example.
+    Each function is given a batch of outputs [batch, ...] and its labels [batch, ...],
+    and returns one float for each example.
 
     Attributes:
       loss: (outputs, labels) -> losses [batch], whose mean is minimised.
@@ -62,6 +61,7 @@ class Objective(NamedTuple):
       logits: Whether outputs are logits, which may be divided by a temperature.
       of_set: What is measured of a whole set at the end of a training; or `None`.
       counted: {name: what is measured beside measures, and is no mean}.
+      tables: The same of arrays, which are measured at the end of a training.
     """
 
     loss: ExampleFn
@@ -75,6 +75,7 @@ class Objective(NamedTuple):
     logits: bool = False
     of_set: OfSet | None = None
     counted: dict[str, Counted] = {}  # noqa: RUF012
+    tables: dict[str, Counted] = {}  # noqa: RUF012
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """Optimizers that hold pruned weights at zero, and schedules that can be rewound."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import optax
 
 from lthjax import registry
 from lthjax.pruning import masks as masks_lib
+from lthjax.training import optax_names
 from lthjax.training.schedules import at_step as at_step
 from lthjax.training.zeros import keep as keep
 
@@ -115,7 +116,7 @@ def shrunk_norms(strength: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def sgd(learning_rate, *, momentum, nesterov, weight_decay):
+def sgd(learning_rate, *, momentum, nesterov, weight_decay, **options):
     """Returns SGD with momentum and coupled weight decay, as PyTorch's `SGD` has it.
 
     g = grad + weight_decay w;  v = momentum v + g;  w -= rate v, and with `nesterov`
@@ -123,22 +124,24 @@ def sgd(learning_rate, *, momentum, nesterov, weight_decay):
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
-        optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov),
+        optax.sgd(
+            learning_rate, momentum=momentum or None, nesterov=nesterov, **options
+        ),
     )
 
 
-def adam(learning_rate, *, momentum, nesterov, weight_decay):
+def adam(learning_rate, *, momentum, nesterov, weight_decay, **options):
     """Returns Adam with coupled weight decay; it has no `momentum`, no `nesterov`."""
     del momentum, nesterov
     return optax.chain(
-        optax.add_decayed_weights(weight_decay), optax.adam(learning_rate)
+        optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, **options)
     )
 
 
-def adamw(learning_rate, *, momentum, nesterov, weight_decay):
+def adamw(learning_rate, *, momentum, nesterov, weight_decay, **options):
     """Returns Adam with decoupled weight decay."""
     del momentum, nesterov
-    return optax.adamw(learning_rate, weight_decay=weight_decay)
+    return optax.adamw(learning_rate, weight_decay=weight_decay, **options)
 
 
 def build(
@@ -168,32 +171,37 @@ def unwrapped(
     weight_decay: float = 0.0,
     clip: float = 0.0,
     norm_l1: float = 0.0,
+    options: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
     """Returns the named optimizer, which knows no masks.
 
     Args:
-      name: "sgd", "adam", "adamw", or your own as "package.module:function", called
-        with the learning rate alone.
+      name: "sgd", "adam", "adamw"; the name of one of optax that takes a learning rate,
+        "lion" (see `optax_names.optimizer`); or your own as "package.module:function",
+        called with the learning rate and the options alone.
       learning_rate: A number or a schedule over optimizer steps.
       momentum: Of SGD.
       nesterov: Nesterov's form of it.
-      weight_decay: The coefficient, on every parameter.
+      weight_decay: The coefficient, on every parameter; not of your own.
       clip: The largest global norm of the gradients; 0 for none.
       norm_l1: The coefficient of the l1 norm of batch norm's scales, 0 for none.
+      options: More arguments of its factory, by name.
 
     Raises:
-      ValueError: The name is unknown.
+      ValueError: The name is unknown, or it takes no such option.
     """
-    factory = registry.resolve(name, OPTIMIZERS, "optimizer")
-    if name not in OPTIMIZERS:
-        factory = _alone(name, factory)
-    options = {
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "weight_decay": weight_decay,
-    }
-    with registry.calling("optimizer", name):
-        inner = factory(learning_rate, **(options if name in OPTIMIZERS else {}))
+    known = {**optax_names.optimizers(), **OPTIMIZERS}
+    factory, options = registry.resolve(name, known, "optimizer"), dict(options or {})
+    if name in OPTIMIZERS:
+        own = {"momentum": momentum, "nesterov": nesterov}
+        _check_options(name, options)
+        inner = factory(learning_rate, **own, weight_decay=weight_decay, **options)
+    elif name in known:
+        given = {"weight_decay": weight_decay, "options": options}
+        inner = optax_names.optimizer(name, learning_rate, **given)
+    else:
+        with registry.calling("optimizer", name):
+            inner = _alone(name, factory)(learning_rate, **options)
     if norm_l1:
         inner = optax.chain(shrunk_norms(norm_l1), inner)
     if clip:
@@ -201,16 +209,35 @@ def unwrapped(
     return inner
 
 
+def _check_options(name, options):
+    """Refuses options of ours that optax's does not take, or that are keys."""
+    keys = (
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        *("nesterov",) * (name == "sgd"),
+    )
+    for option in options:
+        if option in keys:
+            raise ValueError(
+                f"{option} is a key of its own, got optimizer.options = {options}; "
+                f"give optimizer.{option}"
+            )
+    factory = optax_names.optimizers()[name]
+    optax_names.check_options("optimizer", name, factory, options, keys)
+
+
 def _alone(name, factory):
     """Returns a factory that says what it is called with, where it cannot be."""
 
-    def made(learning_rate):
+    def made(learning_rate, **options):
         try:
-            found = factory(learning_rate)
+            found = factory(learning_rate, **options)
         except (TypeError, AttributeError) as error:
             raise ValueError(
                 "an optimizer of your own is called with the learning rate alone, a "
-                f"function of the step, got optimizer.name = {name!r}, which raises "
+                "function of the step, and optimizer.options, got optimizer.name = "
+                f"{name!r}, which raises "
                 f"{type(error).__name__}: {error}; give a function of one argument "
                 "that calls it"
             ) from error
@@ -251,7 +278,9 @@ def check(
 
     try:
         jax.eval_shape(updated, shapes)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ValueError) and registry.is_ours(error):
+            raise
         raise ValueError(
             "an optimizer must update from gradients, its state and the parameters "
             f"alone, got {type(error).__name__}: {error}; take another, or give it "

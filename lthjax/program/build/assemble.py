@@ -78,6 +78,7 @@ def functions(ground: Ground) -> Parts:
         objective=goal,
         describe=method.counts(ground),
         of_sets=whole_sets.measures(ground, data),
+        tables=whole_sets.tables(ground, data, network),
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),
     )
@@ -129,7 +130,7 @@ def check(ground: Ground) -> Any:
     if config.optimizer.norm_l1 and not gated:
         jax.eval_shape(tx.init, ground.shapes)  # refuses a network without batch norm
     given = {config.optimizer.name, *(config.search.gates.optimizer,) * gated}
-    if given - optimizers.OPTIMIZERS.keys():
+    if given - optimizers.OPTIMIZERS.keys() or config.optimizer.options:
         again = gated and len(plan.targets) > 1
         optimizers.check(tx, ground.shapes, spans.starts(plan), again=again)
     return tx

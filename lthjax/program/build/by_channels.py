@@ -19,7 +19,6 @@ from lthjax.tickets.early_bird import early_bird, saved
 from lthjax.tickets.forward_selection import forward
 from lthjax.tickets.stability import flatten
 from lthjax.training import optimizers
-from lthjax.training.objective import CLASSIFICATION
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ def _say(span, state, ticket):
 
 
 def _check_forward(ground):
-    if ground.objective is not CLASSIFICATION:
+    if ground.options.objective != "classification":
         raise ValueError(
             "greedy forward selection goes by the accuracy of a classifier, got "
             f"search.method = 'forward' with objective = {ground.options.objective!r}; "

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from lthjax import dynamic
-from lthjax.callables import ApplyFn, EvaluationFn, FetchFn, PrepareFn, TrainFn
+from lthjax.callables import EvaluationFn, FetchFn, PrepareFn, TrainFn
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import backend, compilers, meshes
@@ -44,8 +44,8 @@ class RunData(NamedTuple):
       stepper: (step, shapes) -> one step of a population, compiled where it is used:
         ((states, (masks, keys, indices), lying, at) -> states, or with a batch in the
         place of `lying`, of what is streamed, and the kind of key in that of indices.
-      evaluation: apply_fn -> ((params, model_state) -> {metric: value} of the held-out
-        sets, compiled).
+      evaluation: (apply_fn, objective) -> ((params, model_state) -> {metric: value} of
+        the held-out sets, compiled), of the run's objective unless another is given.
     """
 
     mesh: jax.sharding.Mesh
@@ -55,7 +55,7 @@ class RunData(NamedTuple):
     lying: Lying
     trainer: Callable[..., TrainFn]
     stepper: Callable[..., Any]
-    evaluation: Callable[[ApplyFn], EvaluationFn]
+    evaluation: Callable[..., EvaluationFn]
 
 
 def run_data(config, source, objective: Objective = CLASSIFICATION) -> RunData:
@@ -214,7 +214,7 @@ def _resident(config, source, objective):
 
         return _mapped(config, shapes, one)
 
-    def evaluation(apply_fn):
+    def evaluation(apply_fn, objective=objective):
         evaluate = steps.evaluator(apply_fn, prepare, objective=objective)
 
         @jax.jit
@@ -274,7 +274,7 @@ def _streamed(config, source, objective):
         one = streamed.stepped(step, *moved)
         return _mapped(config, shapes, one, fed=True)
 
-    def evaluation(apply_fn):
+    def evaluation(apply_fn, objective=objective):
         count = steps.counter(apply_fn, prepare, objective)
         return streamed.evaluation(count, feed, objective)
 

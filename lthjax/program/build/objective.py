@@ -4,17 +4,21 @@ import jax
 
 from lthjax import registry
 from lthjax.program.build import network
+from lthjax.training import measures
 from lthjax.training import objective as objective_lib
 from lthjax.training.objective import CLASSIFICATION, OBJECTIVES, Objective
 
 
 def resolve(config) -> Objective:
-    """Returns the objective of a config.
+    """Returns the objective of a config, with the measures that it asks for.
 
     Raises:
-      ValueError: Its name is unknown, or `best_by` is nothing that it measures.
+      ValueError: Its name is unknown, or `best_by` is nothing that it measures; or as
+        `training.measures.with_measures`.
     """
     found = registry.resolve(config.objective, OBJECTIVES, "objective")
+    objective_lib.check_fields(found, name=config.objective)
+    found = measures.with_measures(found, config.measures, name=config.objective)
     objective_lib.check_fields(found, name=config.objective)
     known = objective_lib.names(found)
     if config.best_by and config.best_by not in known:
@@ -48,6 +52,7 @@ def check(objective: Objective, config, facts, module) -> None:
         lambda w, s, x: apply_fn(w, s, x, False), *state, inputs
     )
     objective_lib.check(objective, outputs, labels, name=config.objective)
+    measures.check(objective, outputs, labels, name=config.objective)
 
 
 def is_of_classes(facts) -> bool:

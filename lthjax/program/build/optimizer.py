@@ -6,7 +6,7 @@ from lthjax import registry
 from lthjax.callables import Schedule
 from lthjax.program.build import rates
 from lthjax.program.build.parts import Ground
-from lthjax.training import optimizers
+from lthjax.training import optax_names, optimizers
 
 
 def schedule(ground: Ground) -> Schedule:
@@ -19,19 +19,36 @@ def schedule(ground: Ground) -> Schedule:
       ValueError: The schedule is unknown, or does not return one number for a step.
     """
     config, plan = ground.options, ground.plan
-    factory = registry.resolve(config.schedule.name, optimizers.SCHEDULES, "schedule")
-    epoch = plan.steps_per_epoch
-    with registry.calling("schedule", config.schedule.name):
-        rate = factory(
-            config.optimizer.learning_rate,
-            steps=plan.steps,
-            drops=[round(drop * epoch) for drop in config.schedule.drops],
-            factor=config.schedule.factor,
-        )
-        rates.check_schedule(rate, config.schedule.name)
+    epoch, name = plan.steps_per_epoch, config.schedule.name
+    with registry.calling("schedule", name):
+        rate = _rate(config, plan)
+        rates.check_schedule(rate, name)
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))
     found = optimizers.held(warm, plan.steps, config.schedule.tune)
     return ground.method.schedule(ground, found)
+
+
+def _rate(config, plan):
+    """Returns the learning rate without what comes before it and after it."""
+    asked, given = config.schedule, config.optimizer.learning_rate
+    known = {**optax_names.schedules(), **optimizers.SCHEDULES}
+    factory = registry.resolve(asked.name, known, "schedule")
+    options = asked.options.to_dict()
+    if asked.name in optax_names.schedules():
+        own = {"steps": plan.steps, "options": options}
+        return optax_names.schedule(asked.name, given, **own)
+    if options and asked.name in optimizers.SCHEDULES:
+        raise ValueError(
+            "schedule.options are of a schedule of optax, or your own, got "
+            f"schedule.options = {options} with schedule.name = {asked.name!r}"
+        )
+    return factory(
+        given,
+        steps=plan.steps,
+        drops=[round(drop * plan.steps_per_epoch) for drop in asked.drops],
+        factor=asked.factor,
+        **options,
+    )
 
 
 def optimizer(ground: Ground, exclude: tuple[str, ...] = ()) -> Any:

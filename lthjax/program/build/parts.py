@@ -171,6 +171,7 @@ class Parts(NamedTuple):
       arms: {(arm, level): the functions of what is retrained with tweaks}.
       objective: What is minimised and measured.
       of_sets: trained -> what is measured of whole sets, columns of its record.
+      tables: trained -> the same of arrays, as lists.
     """
 
     plan: Plan
@@ -196,6 +197,7 @@ class Parts(NamedTuple):
     arms: dict[tuple[str, int], Any] = {}  # noqa: RUF012
     objective: Objective = CLASSIFICATION
     of_sets: Callable[[Any], dict] = lambda trained: {}
+    tables: Callable[[Any], dict] = lambda trained: {}
 
 
 def kind(source: in_memory.Source) -> Kind:

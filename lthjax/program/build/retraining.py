@@ -17,7 +17,7 @@ from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import network as network_lib
-from lthjax.program.build import optimizer, recipes, spans
+from lthjax.program.build import optimizer, recipes, spans, whole_sets
 from lthjax.program.build.parts import STREAMS, Ground, Parts
 from lthjax.program.build.parts import key as key_of
 from lthjax.pruning import bases
@@ -151,15 +151,17 @@ def _group(ground, parts, form, chosen):
     step = retraining_steps.step(mapped, form, tx, **goal, **shared, **own)
     every = parts.plan.eval_every
     room = spans.longest(parts.plan) // every + 2
+    deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,
         begin=training_steps.starter(tx, points=room, objective=ground.objective),
-        run=parts.data.trainer(step, _deployed(ground.module, form), every, shapes),
+        run=parts.data.trainer(step, deployed, every, shapes),
         step=parts.data.stepper(step, shapes),
         control=_dresser(ground, init, tx),
         prepare=_preparer(ground, parts, form, chosen),
         handed=lambda job: _handed(ground, job),
         describe=_describer(ground, form, retrained=True),
+        tables=whole_sets.tables(ground, parts.data, deployed),
     )
 
 

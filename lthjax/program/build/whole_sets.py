@@ -1,13 +1,18 @@
-"""What a record says of whole sets, beside means: precision, and sparsity of all."""
+"""What a record says of whole sets, beside means: precision, tables, sparsity."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from lthjax.callables import ApplyFn
 from lthjax.program.build import data as data_lib
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import evaluate
+from lthjax.training import measures as measures_lib
+from lthjax.training.objective import HELD_OUT
 
 
 def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
@@ -37,6 +42,38 @@ def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
         return rows | {"sparsity_network": of_network(trained.params, trained.masks)}
 
     return columns
+
+
+def tables(ground: Ground, data: data_lib.RunData, apply_fn: ApplyFn) -> Callable:
+    """Returns trained -> columns of its record: the tables of the objective, as lists.
+
+    They are "validation_<name>" and "test_<name>"; what is NaN is `None` there, the
+    accuracy of a class that the set has no example of.
+
+    Args:
+      ground: What the method is built on.
+      data: Of the run.
+      apply_fn: (params, model_state, inputs, train) -> (outputs, model_state), of what
+        is trained.
+    """
+    goal = ground.objective
+    if not goal.tables:
+        return lambda trained: {}
+    measured = data.evaluation(apply_fn, measures_lib.tables(goal))
+    wanted = [f"{part}_{name}" for part in HELD_OUT for name in goal.tables]
+
+    def columns(trained):
+        found = measured(trained.params, trained.model_state)
+        return {name: _listed(np.asarray(found[name])) for name in wanted}
+
+    return columns
+
+
+def _listed(table):
+    """Returns an array as nested lists of six decimals."""
+    if table.ndim:
+        return [_listed(row) for row in table]
+    return None if math.isnan(table) else round(float(table), 6)
 
 
 def of_network(params: Any, masks: Any) -> float:

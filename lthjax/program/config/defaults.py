@@ -8,6 +8,8 @@ def default() -> ConfigDict:
     return ConfigDict(
         {
             "objective": "classification",  # regression, detection, ..., or your own
+            # Beside the objective's: top5, balanced_accuracy, calibration_error, ...
+            "measures": (),
             "seeds": (0,),  # each a chain of tickets; they train as one population
             "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
@@ -41,18 +43,22 @@ def default() -> ConfigDict:
                 "batch_size": 128,  # examples of a step
             },
             "optimizer": {
-                "name": "sgd",  # adam, adamw, or "package.module:function" of a rate
+                # adam, adamw, one of optax (lion), "package.module:function" of a rate.
+                "name": "sgd",
                 "learning_rate": 0.1,  # the first one, after the warm-up
                 "momentum": 0.9,  # of sgd
                 "nesterov": False,  # of sgd
                 "weight_decay": 0.0,  # of every parameter
                 "clip": 0.0,  # the largest global gradient norm; 0: none
                 "norm_l1": 0.0,  # l1 penalty on the scales of batch norm
+                "options": {},  # more arguments of the optimizer, such as b1
             },
             "schedule": {
-                "name": "constant",  # piecewise, cosine
-                "drops": (),  # epochs at whose start the rate is multiplied
+                # piecewise, cosine, one of optax (exponential_decay), or your own.
+                "name": "constant",
+                "drops": (),  # of piecewise: epochs at whose start the rate drops
                 "factor": 0.1,  # what a drop multiplies the rate by
+                "options": {},  # arguments of a schedule of optax or your own, in steps
                 "warmup": 0,  # epochs
                 "tune": 0.0,  # rate of search.restart = "fine_tune"; 0: the last one
             },

@@ -108,6 +108,7 @@ RANGES = {
 ELEMENTS = {
     "seeds": 0,
     "controls": "",
+    "measures": "",
     "data.mean": 0.0,
     "data.std": 0.0,
     "model.views": ("kernel$", "in out"),
@@ -133,8 +134,9 @@ EXPRESSIONS = (
 )
 EXPRESSIONS += ("transplant.heads",)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
-DIFFERENT += ("elastic.levels", "transplant.levels")
+DIFFERENT += ("elastic.levels", "transplant.levels", "measures")
 OPTIONS = ("data.options", "model.options", "search.options")
+OPTIONS += ("optimizer.options", "schedule.options")
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 

@@ -1,0 +1,123 @@
+"""Measures by name: against sums by hand, streamed or not, and refused in time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lthjax.training import evaluate, measures
+from lthjax.training import objective as objective_lib
+from lthjax.training.objective import CLASSIFICATION, NEXT_TOKEN, REGRESSION, Counted
+
+KEY = jax.random.key(0)
+LOGITS = 3 * jax.random.normal(KEY, (40, 7))
+# No example of class 6, and few of the others but 0.
+LABELS = jax.random.randint(jax.random.key(1), (40,), 0, 6) * (jnp.arange(40) % 3 > 0)
+ALL = ("top5", "balanced_accuracy", "calibration_error", "perplexity")
+TABLES = ("class_accuracy", "confusion")
+
+
+def measured(objective, *, batch):
+    """Returns what an objective measures in batches, the last of them padded."""
+    parts = -(-40 // batch)
+    filled = [
+        jnp.pad(x, [(0, parts * batch - 40)] + [(0, 0)] * (x.ndim - 1)).reshape(
+            parts, batch, *x.shape[1:]
+        )
+        for x in (LOGITS, LABELS, jnp.ones(40))
+    ]
+    apply_fn = lambda params, state, inputs, train: (inputs, state)  # noqa: E731
+    found = evaluate.evaluator(apply_fn, lambda x: x, objective=objective)
+    values = jax.jit(found)({}, {}, filled)
+    return dict(zip(objective_lib.names(objective), values, strict=True))
+
+
+@pytest.fixture(scope="module")
+def values():
+    asked = measures.with_measures(CLASSIFICATION, (*ALL, *TABLES))
+    return measured(asked, batch=16) | measured(measures.tables(asked), batch=16)
+
+
+def by_hand():
+    """Returns the same in numpy, from its definitions."""
+    logits, labels = np.float64(LOGITS), np.asarray(LABELS)
+    soft = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    said, counts = logits.argmax(1), np.zeros((7, 7))
+    np.add.at(counts, (labels, said), 1)
+    shares = [np.mean(said[labels == c] == c) for c in range(6)]
+    sure, error = soft.max(1), 0.0
+    for low in np.arange(15) / 15:
+        own = (sure > low) & (sure <= low + 1 / 15)
+        if own.any():
+            gap = np.mean(said[own] == labels[own]) - sure[own].mean()
+            error += own.mean() * abs(gap)
+    order = np.argsort(-logits, axis=1)[:, :5]
+    return {
+        "top5": np.mean((order == labels[:, None]).any(1)),
+        "balanced_accuracy": np.mean(shares),
+        "calibration_error": error,
+        "perplexity": np.exp(-np.log(soft[np.arange(40), labels]).mean()),
+        "class_accuracy": [*shares, np.nan],
+        "confusion": counts,
+    }
+
+
+@pytest.mark.parametrize("name", [*ALL, *TABLES])
+def test_a_measure_is_what_its_definition_says(values, name):
+    np.testing.assert_allclose(values[name], by_hand()[name], rtol=1e-5)
+
+
+def test_batches_and_padding_change_nothing(values):
+    asked = measures.with_measures(CLASSIFICATION, ALL)
+    whole = measured(asked, batch=40)
+    for name in ALL:
+        np.testing.assert_allclose(values[name], whole[name], rtol=1e-5)
+
+
+def test_what_is_measured_already_stays_and_what_is_asked_for_comes_after():
+    asked = measures.with_measures(CLASSIFICATION, ("accuracy", "top5", "confusion"))
+    assert objective_lib.names(asked) == ("loss", "accuracy", "top5")
+    assert asked.measures["accuracy"] is CLASSIFICATION.measures["accuracy"]
+    assert asked.higher == {"accuracy", "top5"} and list(asked.tables) == ["confusion"]
+    assert measures.with_measures(NEXT_TOKEN, ("perplexity",)) is NEXT_TOKEN
+
+
+def test_places_of_an_example_count_alike():
+    logits, tokens = LOGITS.reshape(8, 5, 7), LABELS.reshape(8, 5)
+    counts = measures.confusion(logits, tokens, jnp.ones(8))
+    np.testing.assert_array_equal(counts, by_hand()["confusion"])
+    alone = measures.confusion(logits, tokens, jnp.eye(8)[0])
+    assert alone.sum() == 5
+    share = measures.in_top(logits, tokens)
+    np.testing.assert_allclose(share.mean(), by_hand()["top5"], rtol=1e-5)
+
+
+FAR = measures.Measure(objective_lib.absolute_error)
+WORST = measures.Measure(Counted(lambda o, y, w: jnp.sum(w), lambda x: x), higher=True)
+
+
+def test_a_measure_of_ones_own_is_a_column_of_its_name():
+    asked = [f"{__name__}:FAR", f"{__name__}:WORST"]
+    found = measures.with_measures(REGRESSION, asked)
+    assert objective_lib.names(found) == ("loss", "absolute_error", "FAR", "WORST")
+    assert found.higher == {"WORST"}
+
+
+@pytest.mark.parametrize(
+    "objective, name, message",
+    [
+        (CLASSIFICATION, "top_5", "must be one of .*did you mean 'top5'"),
+        (CLASSIFICATION, "squared_error", "is of outputs that are numbers, no classes"),
+        (REGRESSION, "confusion", "is of outputs that are logits"),
+        (REGRESSION, f"{__name__}:KEY", "must be a training.measures.Measure, got"),
+    ],
+)
+def test_what_does_not_go_with_an_objective_is_refused(objective, name, message):
+    with pytest.raises(ValueError, match=message):
+        measures.with_measures(objective, (name,))
+
+
+def test_five_of_five_classes_are_no_measure():
+    asked = measures.with_measures(CLASSIFICATION, ("top5",))
+    with pytest.raises(ValueError, match="more than 5 classes, got 5"):
+        measures.check(asked, LOGITS[:, :5], LABELS)
