@@ -2,6 +2,7 @@ from . import annotations as annotations
 from . import augment as augment
 from . import balance as balance
 from . import batches as batches
+from . import characters as characters
 from . import checks as checks
 from . import coco as coco
 from . import facts as facts

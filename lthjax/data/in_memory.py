@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import checks, coco, files, folders
+from lthjax.data import characters, checks, coco, files, folders
 from lthjax.data import packed as packed_lib
 from lthjax.data.facts import FACTS, Facts, check_classes, shaped
 from lthjax.data.splits import (
@@ -338,4 +338,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "packed": packed_lib.packed,
     "synthetic": synthetic,
     "coco": annotated,
+    "characters": characters.load,
 }
