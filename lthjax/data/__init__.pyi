@@ -3,6 +3,7 @@ from . import array_files as array_files
 from . import augment as augment
 from . import balance as balance
 from . import batches as batches
+from . import characters as characters
 from . import checks as checks
 from . import class_folders as class_folders
 from . import coco as coco

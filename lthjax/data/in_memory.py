@@ -16,6 +16,7 @@ from lthjax import registry
 from lthjax.data import (
     array_files,
     balance,
+    characters,
     checks,
     class_folders,
     coco,
@@ -321,4 +322,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "folder": folder,
     "huggingface": huggingface,
     "npz": array_files.arrays,
+    "characters": characters.load,
 }

@@ -23,6 +23,7 @@ def gradual(
     initial: float = 0.0,
     scope: str = "global",
     exclude: Sequence[str] = (),
+    include: str = masks_lib.KERNELS,
 ) -> optax.GradientTransformationExtraArgs:
     """Prunes while it trains: gradual magnitude pruning on a cubic schedule.
 
@@ -48,6 +49,7 @@ def gradual(
       scope: "global" ranks all weights together, "layer" within each leaf; a sparsity
         for each layer implies it.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
+      include: One of the leaves that are, as there.
 
     Raises:
       ValueError: A number or the scope is out of its range; in `init`, nothing is
@@ -74,7 +76,7 @@ def gradual(
     amounts.check_steps(0, begin=begin)
     amounts.check_steps(begin + 1, end=end)
     amounts.check_steps(1, every=every)
-    init = _initialiser(inner, sparsity, initial, scope, exclude)
+    init = _initialiser(inner, sparsity, initial, scope, (exclude, include))
 
     def change(state, at, params, grads, stepped):
         del grads
@@ -99,6 +101,7 @@ def straight_through(
     initial: float = 0.0,
     scope: str = "global",
     exclude: Sequence[str] = (),
+    include: str = masks_lib.KERNELS,
 ) -> optax.GradientTransformationExtraArgs:
     """Trains dense weights by the gradient of the masked network: straight-through.
 
@@ -129,6 +132,7 @@ def straight_through(
       scope: "global" ranks all weights together, "layer" within each leaf; a sparsity
         for each layer implies it.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
+      include: One of the leaves that are, as there.
 
     Raises:
       ValueError: As `gradual`; `until` is not after `end`.
@@ -149,7 +153,7 @@ def straight_through(
     amounts.check_steps(1, every=every)
     if until is not None:
         amounts.check_steps(end + 1, until=until)
-    dense = _initialiser(inner, sparsity, initial, scope, exclude)
+    dense = _initialiser(inner, sparsity, initial, scope, (exclude, include))
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -182,6 +186,7 @@ def wirings(
     *,
     scope: str = "layer",
     exclude: Sequence[str] = (),
+    include: str = masks_lib.KERNELS,
 ) -> optax.GradientTransformationExtraArgs:
     """Discovers wirings: the largest weights of every step, the gradient for all.
 
@@ -193,6 +198,7 @@ def wirings(
       sparsity: As for `straight_through`.
       scope: As there.
       exclude: As there.
+      include: As there.
 
     Raises:
       ValueError: As `straight_through`.
@@ -208,8 +214,16 @@ def wirings(
       Wortsman et al., 2019, arXiv:1906.00586. Departure: the forward pass of the first
       step is that of the dense network.
     """
-    schedule = {"every": 1, "begin": 0, "end": 0}
-    return straight_through(inner, sparsity, scope=scope, exclude=exclude, **schedule)
+    return straight_through(
+        inner,
+        sparsity,
+        scope=scope,
+        exclude=exclude,
+        include=include,
+        every=1,
+        begin=0,
+        end=0,
+    )
 
 
 def cubic(
@@ -260,14 +274,15 @@ def _largest(masks, weights, kept):
     return choose.prune(masks, scores.magnitude(weights, masks), kept=kept)
 
 
-def _initialiser(inner, sparsity, initial, scope, exclude):
+def _initialiser(inner, sparsity, initial, scope, prunable):
     """Returns params -> the state of step 0, its masks full."""
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     amounts.check_sparsity(initial=initial, sparsity=sparsity)
+    exclude, include = prunable
 
     def init(params):
-        masks = masks_lib.full(params, exclude)
+        masks = masks_lib.full(params, exclude, include=include)
         kept = amounts.counts(masks, sparsity, scope)
         return carrying.begin(masks, kept, None, inner.init(params))
 

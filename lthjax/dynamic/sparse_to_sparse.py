@@ -25,6 +25,7 @@ def set_(
     fraction: float = 0.3,
     distribution: str = "erk",
     exclude: Sequence[str] = (),
+    include: str = masks_lib.KERNELS,
     views: Views | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Trains sparse from the start, connections growing at random: SET.
@@ -58,6 +59,7 @@ def set_(
       fraction: The share of a layer's weights that moves at first, in [0, 1].
       distribution: "erk", "er" or "uniform": what sparsity each layer has.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
+      include: One of the leaves that are, as there.
       views: Which axes of a leaf are what, from `views.of`, for "erk" and "er".
 
     Raises:
@@ -84,7 +86,9 @@ def set_(
         return scores.random(jax.random.fold_in(carried, at), grads, state.masks)
 
     schedule = {"every": every, "until": until, "fraction": fraction}
-    init = _initialiser(inner, sparsity, key, distribution, exclude, views=views)
+    init = _initialiser(
+        inner, sparsity, key, distribution, (exclude, include), views=views
+    )
     return _redistributing(inner, init, growth, schedule, replaces=False)
 
 
@@ -98,6 +102,7 @@ def rigl(
     fraction: float = 0.3,
     distribution: str = "erk",
     exclude: Sequence[str] = (),
+    include: str = masks_lib.KERNELS,
     views: Views | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Trains sparse from the start, connections growing where the gradient is large.
@@ -125,6 +130,7 @@ def rigl(
       fraction: The share of a layer's weights that moves at first, in [0, 1].
       distribution: "erk", "er" or "uniform": what sparsity each layer has.
       exclude: Regular expressions of leaves never pruned, as in `masks.full`.
+      include: One of the leaves that are, as there.
       views: Which axes of a leaf are what, from `views.of`, for "erk" and "er".
 
     Raises:
@@ -148,7 +154,9 @@ def rigl(
         return scores.magnitude(grads, state.masks)
 
     schedule = {"every": every, "until": until, "fraction": fraction}
-    init = _initialiser(inner, sparsity, key, distribution, exclude, views=views)
+    init = _initialiser(
+        inner, sparsity, key, distribution, (exclude, include), views=views
+    )
     return _redistributing(inner, init, growth, schedule, replaces=True)
 
 
@@ -201,7 +209,7 @@ def _redistributing(inner, init, growth, schedule, *, replaces):
     )
 
 
-def _initialiser(inner, sparsity, key, distribution, exclude, *, views):
+def _initialiser(inner, sparsity, key, distribution, prunable, *, views):
     """Returns params -> the state of step 0, its masks random."""
     amounts.check_sparsity(sparsity=sparsity)
     if distribution not in DISTRIBUTIONS:
@@ -210,9 +218,10 @@ def _initialiser(inner, sparsity, key, distribution, exclude, *, views):
             f"distribution = {distribution!r}"
         )
     drawing, growing = jax.random.split(key)
+    exclude, include = prunable
 
     def init(params):
-        full = masks_lib.full(params, exclude)
+        full = masks_lib.full(params, exclude, include=include)
         kept = _counts(full, sparsity, distribution, views)
         masks = choose.prune(full, scores.random(drawing, params, full), kept=kept)
         params = masks_lib.apply(params, masks)

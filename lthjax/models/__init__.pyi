@@ -7,6 +7,7 @@ from . import mobilenet as mobilenet
 from . import recognition as recognition
 from . import resnet as resnet
 from . import stages as stages
+from . import transformer as transformer
 from . import vgg as vgg
 from .by_name import build as build
 from .functions import apply as apply

@@ -14,6 +14,7 @@ from lthjax.models.mlp import MLP, ConvNet, LeNet5, TutorialLeNet
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.recognition import HEADS, Recogniser, check_stride, trunk
 from lthjax.models.resnet import ResNet
+from lthjax.models.transformer import GPT, ViT
 from lthjax.models.vgg import VGG
 
 STAGES = ("blocks", "depths")  # the numbers of them, a stage each
@@ -254,6 +255,8 @@ MODELS = {
     "mobilenet_v2": MobileNetV2,
     "mobilenet_v1_imagenet": partial(MobileNetV1, variant="imagenet"),
     "mobilenet_v2_imagenet": partial(MobileNetV2, variant="imagenet"),
+    "vit_tiny": ViT,
+    "gpt_tiny": GPT,
     "detector": partial(recogniser, "detector"),
     "keypoints": partial(recogniser, "keypoints"),
     "segmenter": partial(recogniser, "segmenter"),

@@ -6,7 +6,7 @@ config excludes). `jax.tree.leaves(masks)` is therefore exactly the prunable wei
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +29,10 @@ def names(tree) -> list[str]:
 
 
 def full(
-    params: Params, exclude: Sequence[str] = (), *, include: str = KERNELS
+    params: Params,
+    exclude: Sequence[str] = (),
+    *,
+    include: str | Callable[[str, Any], bool] = KERNELS,
 ) -> Masks:
     """Returns masks that keep every prunable weight, `None` at all other leaves.
 
@@ -37,7 +40,8 @@ def full(
       params: A tree of arrays.
       exclude: Regular expressions, searched in the name ("a/b/kernel") of each leaf; a
         prunable leaf that one of them finds is never pruned.
-      include: A regular expression that finds the prunable leaves.
+      include: Which leaves are prunable: a regular expression that finds them by their
+        names, or a function of name and leaf, such as `lambda name, w: w.ndim > 1`.
 
     Raises:
       ValueError: Nothing is prunable, or a pattern of `exclude` finds no prunable leaf.
@@ -49,7 +53,9 @@ def full(
       >>> lth.masks.names(lth.masks.full(params))
       ['dense/kernel']
     """
-    kernels = [name for name in names(params) if re.search(include, name)]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    rows = [(path_name(path), w) for path, w in leaves]
+    kernels = [name for name, w in rows if _included(include, name, w)]
     kept = without(kernels, exclude, "prunable leaf", "prunable leaves")
     if not kept:
         raise ValueError(
@@ -60,6 +66,11 @@ def full(
         lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in kept else None,
         params,
     )
+
+
+def _included(include, name, leaf):
+    found = include(name, leaf) if callable(include) else re.search(include, name)
+    return bool(found)
 
 
 def without(

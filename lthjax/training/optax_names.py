@@ -14,7 +14,7 @@ RATES = ("peak_value", "value", "init_value")
 LENGTHS = ("decay_steps", "transition_steps")
 # These take no function for a rate, or count moments and a schedule at once: the rate
 # is handed to them from outside, step by step.
-INJECTED = (
+INJECTED: tuple[str, ...] = (
     "ademamix",
     "dadapt_adamw",
     "madgrad",
@@ -121,7 +121,7 @@ def schedule(
             f"{own} of the schedule is optimizer.learning_rate, got schedule.options = "
             f"{options} with schedule.name = {name!r}; give the learning rate"
         )
-    given = {length: steps for length in LENGTHS if length in taken}
+    given: dict[str, Any] = {length: steps for length in LENGTHS if length in taken}
     check_options("schedule", name, factory, options, (own, *given))
     given |= {key: _counted(value) for key, value in options.items()}
     given |= {own: learning_rate} if own else _peaks(given, learning_rate)

@@ -149,9 +149,12 @@ def test_resnet20_without_shortcut_norms_is_the_one_of_continuous_sparsification
 # One of each family; the others differ in numbers that the counts above hold.
 ONE_EACH = ("mlp", "lenet5", "conv2", "vgg11", "resnet20", "resnet18", "mobilenet_v1")
 ONE_EACH += ("mobilenet_v2",)
+# Those that find objects, and transformers, have tests of their own.
+OTHERS = ("detector", "keypoints", "segmenter", "vit_tiny", "gpt_tiny")
+CLASSIFIERS = [name for name in by_name.MODELS if name not in OTHERS]
 
 
-@pytest.mark.parametrize("name", rest_slow(by_name.MODELS, *ONE_EACH))
+@pytest.mark.parametrize("name", rest_slow(CLASSIFIERS, *ONE_EACH))
 def test_every_network_keeps_the_contract(name):
     model, images, params, state = shapes(name, 7, width=0.5, dtype="bfloat16")
     leaves = paths(params)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from lthjax import dynamic
 from lthjax.callables import PruneFn, Schedule
 from lthjax.program.build import levels
-from lthjax.program.build.method import Method
+from lthjax.program.build.method import Method, include
 from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
@@ -109,14 +109,14 @@ def optimizer(
     given = config.optimizer.to_dict()
     del given["learning_rate"]
     excluded = (*config.search.exclude, *exclude)
-    options = {"every": config.dynamic.every, "exclude": excluded}
-    if name == "wirings":
-        del options["every"]
-    elif name in GROWING:
+    options = {"exclude": excluded, "include": include(ground)}
+    if name != "wirings":
+        options["every"] = config.dynamic.every
+    if name in GROWING:
         fraction = config.dynamic.fraction
         options |= {"until": end, "fraction": fraction, "key": jax.random.key(0)}
         options["distribution"] = "uniform"  # of a sparsity of 0.0: any keeps all
-    else:
+    elif name != "wirings":
         options |= {"begin": begin, "end": end}
     if name == "straight_through":
         options["until"] = end + 1

@@ -38,6 +38,7 @@ GATES = (
     "search.sparsities",
     "search.rate",
     "search.exclude",
+    "search.include",
     "search.gates.initial",
     "search.gates.penalty",
     "search.gates.optimizer",

@@ -210,7 +210,7 @@ def _bytes(own):
 
 METHODS = {
     "transplant": Method(
-        keys=("search.levels", "search.exclude", "transplant"),
+        keys=("search.levels", "search.exclude", "search.include", "transplant"),
         targets=targets,
         search=search,
         spans=spans,

@@ -279,7 +279,7 @@ def _say(ground, found, seed):
 
 METHODS = {
     "elastic": Method(
-        keys=("search.levels", "search.exclude", "elastic"),
+        keys=("search.levels", "search.exclude", "search.include", "elastic"),
         targets=targets,
         search=search,
         spans=spans,

@@ -14,6 +14,7 @@ KEYS = (
     "search.layer_rates",
     "search.scope",
     "search.exclude",
+    "search.include",
 )
 # The scopes in which layers share a total by their shapes: is it by whole kernels?
 SHARED = {"erdos_renyi": False, "erdos_renyi_kernel": True}

@@ -10,10 +10,20 @@ from flax import linen as nn
 from lthjax import models
 from lthjax.callables import ApplyFn
 from lthjax.models.layers import Network
+from lthjax.models.transformer import Transformer
 from lthjax.program.build import network
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import cuts, flows
 from lthjax.pruning import masks as masks_lib
+
+
+def is_known(module: nn.Module) -> bool:
+    """Returns whether a network is linear above zero without being tried: most of ours.
+
+    Args:
+      module: The network.
+    """
+    return models.is_ours(module) and not isinstance(module, Transformer)
 
 
 def checker(ground: Ground) -> Callable[[Any], None]:
@@ -23,9 +33,10 @@ def checker(ground: Ground) -> Callable[[Any], None]:
       ground: What the method is built on.
 
     Raises:
-      ValueError: In a call: a user's own network is not linear above zero.
+      ValueError: In a call: a transformer, or a user's own network, is not linear
+        above zero.
     """
-    if models.is_ours(ground.module):
+    if is_known(ground.module):
         return lambda trained: None
 
     @jax.jit
@@ -55,8 +66,7 @@ def judge(ground: Ground, trained: Any, cut: cuts.Cut) -> None:
     """
     names, inverted = masks_lib.names(trained.masks), ground.options.search.invert
     cuts.check_flow(names, cut, inverted=inverted)
-    ours = models.is_ours(ground.module)
-    if not ours and masks_lib.sparsity(trained.masks) == 0:
+    if not is_known(ground.module) and masks_lib.sparsity(trained.masks) == 0:
         cuts.check_dead(cut)
 
 

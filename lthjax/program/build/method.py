@@ -23,7 +23,12 @@ def _nothing(*given: Any, **more: Any) -> None:
 def kept_weights(ground: Ground) -> MasksFn:
     """Returns params -> full masks, single weights, but of layers never pruned."""
     exclude = tuple(ground.options.search.exclude)
-    return lambda params: masks_lib.full(params, exclude)
+    return lambda params: masks_lib.full(params, exclude, include=include(ground))
+
+
+def include(ground: Ground) -> str:
+    """Returns the regular expression of what is prunable, by default the kernels."""
+    return ground.options.search.include or masks_lib.KERNELS
 
 
 def held_at_zero(ground: Ground, schedule: Schedule, exclude: tuple[str, ...]) -> Any:

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from lthjax import models, registry
+from lthjax import registry
 from lthjax.callables import MasksFn, PruneFn
-from lthjax.program.build import criterion, network
+from lthjax.program.build import criterion, linear, network
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import cuts
 from lthjax.tickets import Trained
@@ -47,5 +47,5 @@ def score(ground: Ground, masks_fn: MasksFn, prune_fn: PruneFn) -> None:
             cuts.pairs(trained.masks, found)
 
         jax.eval_shape(tried, key)
-    if known.flows and not models.is_ours(ground.module) and targets:
+    if known.flows and not linear.is_known(ground.module) and targets:
         prune_fn(key, begin(key), targets[0])

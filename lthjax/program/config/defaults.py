@@ -82,6 +82,7 @@ def default() -> ConfigDict:
                 "levels": 5,  # how many prunings
                 "sparsities": (),  # in place of rate and levels
                 "exclude": (),  # regular expressions of layers never pruned
+                "include": "",  # one of the leaves that are; "": every kernel
                 "rewind_to": 0,  # step
                 # What a level begins with; learning_rate, fine_tune, continue.
                 "restart": "weights",

@@ -29,7 +29,8 @@ def shrunk(
 ) -> ConfigDict:
     """Returns a config that takes the same path in seconds: for tests and `--smoke`.
 
-    Made-up data of the set's shape (at most 32 pixels wide), a narrow network, one
+    Made-up data of the set's shape (at most 32 pixels wide; of `characters` the first
+    2,000 of the text that a grammar makes), a narrow network, one
     level, two seeds at most, a few steps.
 
     Args:
@@ -38,7 +39,9 @@ def shrunk(
       steps: Of the dense training.
     """
     small = copy.deepcopy(config)
-    if not small.data.name.startswith("synthetic"):
+    if small.data.name == "characters":
+        small.data.options = ConfigDict({"length": 8, "letters": 2000})
+    elif not small.data.name.startswith("synthetic"):
         like = small.data.options.get("set", small.data.name)  # of `packed`
         options = {"like": like, "train": 96, "test": 32}
         if small.data.name == "imagenet":

@@ -131,6 +131,7 @@ EXPRESSIONS = (
     "search.layer_rates",
     "search.basis",
     "search.exclude",
+    "search.include",
 )
 EXPRESSIONS += ("transplant.heads",)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
@@ -268,6 +269,7 @@ def _check_range(name, value, limits):
 
 def _check_expressions(name, found):
     """Checks that texts are regular expressions, and pairs have different ones."""
+    found = (found,) if isinstance(found, str) else found
     texts = [one if isinstance(one, str) else one[0] for one in found]
     for text in texts:
         try:

@@ -143,7 +143,7 @@ ELSEWHERE |= {"optimizer.name", "retraining.distillation.teacher", "schedule.nam
 ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")}
 ELSEWHERE |= {"search.scope", "search.score"}
 ELSEWHERE |= {f"elastic.{n}" for n in ("map", "source", "unit")}
-ELSEWHERE |= {"transplant.source", "logging.writer"}
+ELSEWHERE |= {"transplant.source", "logging.writer", "search.include"}
 
 
 def test_every_text_of_a_config_is_checked_somewhere():
