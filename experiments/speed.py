@@ -19,6 +19,7 @@ import sys
 import jax
 from matplotlib.figure import Figure
 from measures import (
+    bases,
     clients,
     feeding,
     gated,
@@ -47,6 +48,7 @@ PARTS = (
     | scaling.PARTS
     | feeding.PARTS
     | clients.PARTS
+    | bases.PARTS
 )
 VIRTUAL = {"devices": max(scaling.DEVICES), "clients": clients.DEVICES}
 # What --smoke takes: one part of every kind that compiles quickly.

@@ -65,6 +65,7 @@ def trainer(
     mesh=(1, 1),
     dtype="float32",
     batch_size=None,
+    basis=(),
 ) -> Callable:
     """Returns steps -> seconds for a population, compiled as the program compiles it.
 
@@ -74,6 +75,7 @@ def trainer(
     config.model.dtype = dtype
     config.train.batch_size = batch_size or config.train.batch_size
     config.mesh.ticket, config.mesh.data = mesh
+    config.search.basis = basis
     parts = assemble.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     full = parts.masks_fn(params)
