@@ -12,18 +12,22 @@ def default() -> ConfigDict:
             "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
             "data": {
-                "name": "digits",  # a set, or "package.module:function"
+                "name": "digits",  # a set; folder, npz; or "package.module:function"
                 "validation": 0,  # images cut from train; 0: the set brings its own
                 "limit": 0,  # training images used; 0: all
                 "cut": "",  # first, stratified: how both are chosen; "": by the set
                 "crop": 0,  # zero padding before a random crop
                 "flip": False,  # mirror half of the training images, at random
+                # What is done to a batch: mixup, cutout, cutout+mixup, or your own.
+                "augment": "",
+                "augment_options": {},  # of it: alpha of mixup, side of cutout
                 "stream": False,  # read from the disk on the way; imagenet must be
                 "workers": 0,  # processes that read in training; 0: threads
-                "size": 0,  # pixels a side of a photograph's crop; 0: 224
+                # Pixels a side that images become; 0: as they are, photographs 224.
+                "size": 0,
                 "mean": (),  # by channel, of images / 255; (): the set's, `data.facts`
                 "std": (),  # the same, deviations
-                "options": {},  # of your function, of `packed` or `synthetic`
+                "options": {},  # of your function, or of the set: path, test, channels
             },
             "model": {
                 "name": "mlp",  # a network, or "package.module:Net"

@@ -135,6 +135,7 @@ EXPRESSIONS += ("transplant.heads",)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 DIFFERENT += ("elastic.levels", "transplant.levels")
 OPTIONS = ("data.options", "model.options", "search.options")
+OPTIONS += ("data.augment_options",)
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 
