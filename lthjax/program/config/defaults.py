@@ -142,10 +142,10 @@ def default() -> ConfigDict:
                 "seed": -1,  # of the source's tickets; -1: each seed its own
                 "match": False,  # trim or refill to the source's sparsity
             },
-            "transplant": {  # tickets of another task's network
+            "transplant": {  # tickets of another task's, or of another set's network
                 "source": "",  # the workdir of the run that found them
-                "way": "ticket",  # mask, task: what is taken of it
-                "heads": ("^heads/",),  # of "task": expressions of what is not
+                "way": "ticket",  # mask, task, rewound: what is taken of it
+                "heads": ("^heads/",),  # of the last two: expressions of what is not
                 "levels": (),  # of the source, a level each; (): 1 to search.levels
                 "seed": -1,  # of the source's networks; -1: each seed its own
             },
