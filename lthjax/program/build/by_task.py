@@ -67,9 +67,8 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     References:
       Girish et al., 2021, arXiv:2012.04643. Departure: the masks of "mask" keep the
       largest of what is taken over, never of a threshold over the whole network.
-      Morcos et al., 2019, arXiv:1906.02773 ("rewound"). Departure: the head keeps all
-      of its weights, which are the seed's own, where there masks of other classes'
-      heads are drawn at random.
+      Morcos et al., 2019, arXiv:1906.02773 ("rewound"), whose abstract alone was at
+      hand; here the head is the seed's own, and keeps all of its weights.
 
     Args:
       ground: What the method is built on.
