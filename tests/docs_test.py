@@ -133,6 +133,7 @@ def test_examples_of_a_page(path, tmp_path, monkeypatch):
 OWN = {
     "own_network": {"model.name": "own_network:Net", "model.options": {"hidden": 4}},
     "own_data": {"data.name": "own_data:stripes", "data.options": {"size": 80}},
+    "own_augmentation": {"data.augment": "own_augmentation:noisy"},
     "own_score": {"search.score": "own_score:gradient"},
 }
 
@@ -147,7 +148,7 @@ def test_parts_of_your_own_make_a_run(tmp_path, monkeypatch):
     found = tiny.config({**changes, "seeds": (0,), "search.levels": 1})
     rows = experiment.run(found, tmp_path / "run")
     assert len(rows) == 2
-    assert {"own_score", "own_data", "own_network"} <= sys.modules.keys()
+    assert OWN.keys() <= sys.modules.keys()
 
 
 def test_pages_have_a_place_in_the_contents():

@@ -1,6 +1,7 @@
 from . import annotations as annotations
 from . import array_files as array_files
 from . import augment as augment
+from . import augmentations as augmentations
 from . import balance as balance
 from . import batches as batches
 from . import characters as characters

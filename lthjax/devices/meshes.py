@@ -166,6 +166,18 @@ def share(tree: Any, axis_name: str | None) -> Any:
     return jax.tree.map(rows, tree)
 
 
+def joined(tree: Any, axis_name: str | None) -> Any:
+    """Returns a whole batch, of which each device of a mesh axis has its `share`.
+
+    Args:
+      tree: Arrays [rows, ...], this device's.
+      axis_name: The axis; `None` returns them.
+    """
+    if axis_name is None:
+        return tree
+    return jax.tree.map(lambda x: lax.all_gather(x, axis_name, tiled=True), tree)
+
+
 def own_rows(mesh: Mesh, size: int) -> slice:
     """Returns the rows of a batch of some size that this process's devices share."""
     own = jax.process_index()

@@ -10,10 +10,14 @@ CONVENTIONS = ("others", "uniform")
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns `-log softmax(logits)[label]` of each example, in nats.
 
+    Against a distribution q it is `-sum_c q[c] log softmax(logits)[c]`.
+
     Args:
       logits: float32 [batch, classes].
-      labels: int32 [batch].
+      labels: int32 [batch]; or distributions, floats [batch, classes], as mixup gives.
     """
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        return optax.softmax_cross_entropy(logits, labels)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
@@ -53,7 +57,7 @@ def smoothed(
 
     Args:
       logits: float32 [batch, classes].
-      labels: int32 [batch].
+      labels: As for `cross_entropy`.
       smoothing: What the true class gives away, in [0, 1); it may be traced.
       convention: To whom: see `uniform`.
 

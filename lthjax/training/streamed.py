@@ -142,6 +142,7 @@ def trainer(
     axis_name: str | None = None,
     objective: Objective = CLASSIFICATION,
     follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
+    mix_fn: Callable[[jax.Array, Any], Any] = lambda key, batch: batch,
 ) -> TrainFn:
     """Returns the training of a population, in the form of `compiled.trainer`.
 
@@ -160,13 +161,14 @@ def trainer(
       axis_name: The mesh axis that batches and chunks are split over.
       objective: What is measured.
       follow_fn: (key, labels) -> labels, those of images that `prepare` has moved.
+      mix_fn: (key, (inputs, labels)) -> the same of a batch, done last.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
     """
     step, count, prepare = functions
 
-    update = compile_fn(stepped(step, prepare, follow_fn), fed=True)
+    update = compile_fn(stepped(step, prepare, follow_fn, mix_fn), fed=True)
     when = {"every": every, "forward_fn": forward_fn, "axis_name": axis_name}
     validate = _validation(count, feed, compile_fn, objective, **when)
 
@@ -187,6 +189,7 @@ def stepped(
     step: StepFn,
     prepare: Callable[[jax.Array, Any], Any],
     follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
+    mix_fn: Callable[[jax.Array, Any], Any] = lambda key, batch: batch,
 ) -> Callable[[Any, Any, Any], Any]:
     """Returns (member, batch, at) -> state, one step on a batch that was brought.
 
@@ -196,6 +199,7 @@ def stepped(
       step: A step as `training.runner` takes it.
       prepare: (key, inputs) -> inputs, augmented and normalised.
       follow_fn: As for `trainer`.
+      mix_fn: Likewise.
     """
 
     def one(member, batch, at):
@@ -203,8 +207,8 @@ def stepped(
         _, augment_key = jax.random.split(key)  # as `training.runner`
         images, labels = (array[which] for array in batch)
         key = jax.random.fold_in(augment_key, at)
-        images, labels = prepare(key, images), follow_fn(key, labels)
-        return step(state, masks, images, labels, at)
+        moved = prepare(key, images), follow_fn(key, labels)
+        return step(state, masks, *mix_fn(key, moved), at)
 
     return one
 

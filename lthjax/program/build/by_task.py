@@ -19,8 +19,9 @@ from lthjax.tickets.transplant import Rule
 
 log = logging.getLogger(__name__)
 
-WAYS = ("ticket", "mask", "task")
+WAYS = ("ticket", "mask", "task", "rewound")
 BACKBONE = "^backbone/"
+HEAD = "^head/"  # of a classifier: other classes, other outputs
 
 
 def rules(way: str, heads: tuple[str, ...]) -> tuple[Rule, ...]:
@@ -28,11 +29,13 @@ def rules(way: str, heads: tuple[str, ...]) -> tuple[Rule, ...]:
 
     Args:
       way: "ticket" or "mask": the backbone, of a network that is no more than it and
-        its head; "task": all but the heads, by their own names.
-      heads: Expressions of what is kept as it is, for "task".
+        its head; "task", "rewound": all but the heads, by their own names; of the
+        latter a classifier's head is one.
+      heads: Expressions of what is kept as it is, for these two.
     """
-    if way == "task":
-        return (*(Rule(head, "keep") for head in heads), Rule(""))
+    if way in ("task", "rewound"):
+        kept = (*heads, HEAD) if way == "rewound" else heads
+        return (*(Rule(head, "keep") for head in kept), Rule(""))
     return Rule(BACKBONE, "copy", ""), Rule("", "keep")
 
 
@@ -55,6 +58,8 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     """Returns the ticket of a level: what the source gives in the network of a seed.
 
         ticket, task   masks, trained weights, batch statistics of the source's ticket
+        rewound        the masks, and the weights and batch statistics that the source's
+                       ticket itself was rewound to: another set trains it
         mask           the trained weights of the source's dense network, and of them
                        the largest, as many as the source's ticket keeps; batch
                        statistics stay the network's own
@@ -62,6 +67,8 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     References:
       Girish et al., 2021, arXiv:2012.04643. Departure: the masks of "mask" keep the
       largest of what is taken over, never of a threshold over the whole network.
+      Morcos et al., 2019, arXiv:1906.02773 ("rewound"), whose abstract alone was at
+      hand; here the head is the seed's own, and keeps all of its weights.
 
     Args:
       ground: What the method is built on.
@@ -73,14 +80,16 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
         that is in scope comes from it.
     """
     asked = ground.options.transplant
-    sparse = _trained(ground, seed, source_levels(ground)[level - 1])
+    there = source_levels(ground)[level - 1]
+    read = _rewound if asked.way == "rewound" else _trained
+    sparse = read(ground, seed, there)
     weights = _trained(ground, seed, 0) if asked.way == "mask" else sparse
     params, state = ground.init_fn(key(seed, "init"))
     full = ground.method.masks(ground)(params)
     found = rules(asked.way, tuple(asked.heads))
     params, report = transplant.transplant(weights.params, params, found)
     _check(ground, report)
-    if asked.way != "mask":
+    if asked.way != "mask" and transplant.flat(state):
         state, moved = transplant.transplant(weights.model_state, state, _inside(found))
         _check(ground, moved)
     masks, _ = transplant.transplant(_in_scope(sparse.masks, full, found), full, found)
@@ -124,17 +133,21 @@ def _in_scope(masks, full, found):
     return transplant.nested(flat)
 
 
+def _rewound(ground, seed, level) -> Ticket:
+    """Returns the source's ticket of a level, as it was before it was trained."""
+    root, own = _root(ground, seed)
+    if not layout.ticket_path(root, own, level).is_dir():
+        raise ValueError(
+            f"transplant.source must have the tickets that are asked for, got no level "
+            f"{level} of seed {own} in {str(root)!r}; give transplant.levels, or fewer "
+            "search.levels"
+        )
+    return layout.load_ticket(root, own, level)
+
+
 def _trained(ground, seed, level) -> Trained:
     """Returns what the source's ticket of a level trained to."""
-    asked = ground.options.transplant
-    root = pathlib.Path(asked.source)
-    if not asked.source or not (root / results.RESULTS).exists():
-        raise ValueError(
-            "transplant.source must be the workdir of a run whose networks are taken "
-            f"over, got transplant.source = {asked.source!r}, which holds no "
-            f"{results.RESULTS}"
-        )
-    own = seed if asked.seed < 0 else asked.seed
+    root, own = _root(ground, seed)
     path = layout.trained_path(root, "ticket", own, level)
     if not path.is_dir():
         raise ValueError(
@@ -143,6 +156,19 @@ def _trained(ground, seed, level) -> Trained:
             "signs"
         )
     return load_trained(path)
+
+
+def _root(ground, seed):
+    """Returns the workdir of the source, and the member of it that a seed takes."""
+    asked = ground.options.transplant
+    root = pathlib.Path(asked.source)
+    if not asked.source or not (root / results.RESULTS).exists():
+        raise ValueError(
+            "transplant.source must be the workdir of a run whose networks are taken "
+            f"over, got transplant.source = {asked.source!r}, which holds no "
+            f"{results.RESULTS}"
+        )
+    return root, seed if asked.seed < 0 else asked.seed
 
 
 def _check(ground, report):

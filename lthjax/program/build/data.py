@@ -9,8 +9,9 @@ import numpy as np
 
 from lthjax import dynamic
 from lthjax.callables import EvaluationFn, FetchFn, PrepareFn, TrainFn
-from lthjax.data import augment, batches
+from lthjax.data import augment, augmentations, batches
 from lthjax.data import splits as splits_lib
+from lthjax.data.augmentations import AugmentFn
 from lthjax.devices import backend, compilers, meshes
 from lthjax.training import steps, streamed
 from lthjax.training.objective import CLASSIFICATION, Objective, columns
@@ -165,6 +166,23 @@ def following(
     return follow
 
 
+def mixing(config, source, *, axis_name: str | None = None) -> AugmentFn:
+    """Returns (key, batch) -> batch, what `data.augment` does to a batch as a whole.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: As for `augmentation`.
+
+    Raises:
+      ValueError: As `augmentations.chain`.
+    """
+    data = config.data
+    options = data.augment_options.to_dict()
+    functions = augmentations.chain(data.augment, options, source.num_classes)
+    return augmentations.applied(functions, axis_name=axis_name)
+
+
 def forward(state: steps.State) -> Any:
     """Returns the weights of the forward pass, whatever method trains them."""
     return dynamic.forward(state.params, state.opt_state)
@@ -182,11 +200,13 @@ def _resident(config, source, objective):
     def fetching(axis_name):
         augmented = augmentation(config, source, axis_name=axis_name)
         follow = following(config, source, axis_name=axis_name)
+        mix = mixing(config, source, axis_name=axis_name)
 
         def fetch(key, data, indices):
             rows = meshes.share(indices, axis_name)
             images, labels = batches.take(data.train, rows)
-            return augmented(key, images.reshape(-1, *shape)), follow(key, labels)
+            images = augmented(key, images.reshape(-1, *shape))
+            return mix(key, (images, follow(key, labels)))
 
         return fetch
 
@@ -254,24 +274,25 @@ def _streamed(config, source, objective):
     )
     feed = streamed.feed(source, sizes, mesh(config), workers=config.data.workers)
     prepare, augmented = preparation(source), augmentation(config, source)
-    follow = following(config, source)
+    follow, mix = following(config, source), mixing(config, source)
 
     def fetch(key, data, indices):
         del data
         images, labels = _called(source.train, indices)
-        return augmented(key, images), follow(key, labels)
+        return mix(key, (augmented(key, images), follow(key, labels)))
 
     def trainer(step, apply_fn, every, shapes):
         count = steps.counter(apply_fn, prepare, objective)
         given = step, count, augmentation(config, source, **shared)
         options = {"every": every, "forward_fn": forward, "objective": objective}
         options |= {"follow_fn": following(config, source, **shared)}
+        options |= {"mix_fn": mixing(config, source, **shared)}
         compile_fn = functools.partial(_mapped, config, shapes)
         return streamed.trainer(given, feed, compile_fn, **options, **shared)
 
     def stepper(step, shapes):
-        moved = (f(config, source, **shared) for f in (augmentation, following))
-        one = streamed.stepped(step, *moved)
+        done = augmentation, following, mixing
+        one = streamed.stepped(step, *(f(config, source, **shared) for f in done))
         return _mapped(config, shapes, one, fed=True)
 
     def evaluation(apply_fn, objective=objective):

@@ -3,6 +3,7 @@
 import jax
 
 from lthjax import registry
+from lthjax.data import augmentations
 from lthjax.program.build import network
 from lthjax.training import measures
 from lthjax.training import objective as objective_lib
@@ -53,6 +54,58 @@ def check(objective: Objective, config, facts, module) -> None:
     )
     objective_lib.check(objective, outputs, labels, name=config.objective)
     measures.check(objective, outputs, labels, name=config.objective)
+
+
+def check_augmented(objective: Objective, config, facts, module) -> None:
+    """Refuses an augmentation that gives no batch, or labels that the loss cannot take.
+
+    It is called once, on the shapes of a batch.
+
+    Args:
+      objective: The objective.
+      config: The config, whose data.augment it is.
+      facts: Of the data set.
+      module: The network.
+
+    Raises:
+      ValueError: As `augmentations.chain`; it raises something; what it returns is no
+        batch, has other inputs, or labels of which the loss is not one float a row.
+    """
+    data, batch = config.data, config.train.batch_size
+    options = data.augment_options.to_dict()
+    functions = augmentations.chain(data.augment, options, facts.num_classes)
+    if not functions:
+        return
+    inputs, key = network.inputs(facts, batch), jax.random.key(0)
+    labels = jax.ShapeDtypeStruct((batch, *facts.label_shape), facts.label_dtype)
+    found = jax.eval_shape(augmentations.applied(functions), key, (inputs, labels))
+    given = list(found) if isinstance(found, tuple | list) else [found]
+    same = len(given) == 2 and _form(given[0]) == _form(inputs)
+    name = f"data.augment = {data.augment!r}"
+    if not same:
+        shown = " and ".join(map(_form, given))
+        raise ValueError(
+            f"an augmentation must return (inputs, labels), inputs {_form(inputs)} as "
+            f"it was given, got {shown} with {name}"
+        )
+    state = jax.eval_shape(network.initialiser(config, facts), key)
+    outputs = jax.eval_shape(
+        lambda w, s, x: network.applied(module)(w, s, x, False)[0], *state, inputs
+    )
+    must = f"take the labels {_form(given[1])} that {name} gives"
+    with registry.calling("objective", config.objective, must):
+        loss = jax.eval_shape(objective.loss, outputs, given[1])
+    if list(loss.shape) != [batch]:
+        raise ValueError(
+            f"the loss of each of the {batch} examples of a batch must be one float, "
+            f"got {_form(loss)} of labels {_form(given[1])} with {name}"
+        )
+
+
+def _form(x):
+    """Returns "float32 [12, 8, 8, 1]", or the type of what is no array."""
+    array = hasattr(x, "shape") and hasattr(x, "dtype")
+    return f"{x.dtype} {list(x.shape)}" if array else type(x).__name__
 
 
 def is_of_classes(facts) -> bool:

@@ -34,7 +34,8 @@ def ground(
         sparsity or rate is out of range, a name is unknown, a key is set that the
         method does not read; a user's network cannot be trained (`checks.shapes`);
         nothing says what the axes of a layer are, and the config asks for something
-        that depends on them; or the objective is unknown or does not take the labels.
+        that depends on them; the objective is unknown or does not take the labels; or
+        an augmentation is or does.
     """
     batch = config.train.batch_size
     if batch > train:
@@ -50,6 +51,7 @@ def ground(
     checks.shapes(module, config.model.name, facts)
     goal = objective.resolve(config)
     objective.check(goal, config, facts, module)
+    objective.check_augmented(goal, config, facts, module)
     shapes, views = network.views(config, facts)
     count = sum(w.size for w in jax.tree.leaves(shapes))
     every = config.eval_every or epoch

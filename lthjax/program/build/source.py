@@ -56,8 +56,7 @@ def counted(name: str, source: in_memory.Source) -> str:
 
 def _drawn(found, names):
     """Returns the counts as the text of a table, a row a class."""
-    title = "images by class and split"
-    shown = rich.table.Table("class", title=title, title_justify="left")
+    shown = rich.table.Table("class")
     for part in found:
         shown.add_column(part, justify="right")
     shares = balance.majority(found)
@@ -70,4 +69,4 @@ def _drawn(found, names):
     shown.add_row("always the largest class", *worth)
     text = io.StringIO()
     rich.console.Console(file=text, width=100, markup=False, emoji=False).print(shown)
-    return text.getvalue().rstrip()
+    return f"images by class and split\n{text.getvalue().rstrip()}"

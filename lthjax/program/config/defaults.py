@@ -14,18 +14,22 @@ def default() -> ConfigDict:
             "controls": (),  # other arms: reinit, shuffle, random, init, trained, ...
             "data_dir": "",  # where prepared sets lie; "": the folder of TFDS
             "data": {
-                "name": "digits",  # a set, or "package.module:function"
+                "name": "digits",  # a set; folder, npz; or "package.module:function"
                 "validation": 0,  # images cut from train; 0: the set brings its own
                 "limit": 0,  # training images used; 0: all
                 "cut": "",  # first, stratified: how both are chosen; "": by the set
                 "crop": 0,  # zero padding before a random crop
                 "flip": False,  # mirror half of the training images, at random
+                # What is done to a batch: mixup, cutout, cutout+mixup, or your own.
+                "augment": "",
+                "augment_options": {},  # of it: alpha of mixup, side of cutout
                 "stream": False,  # read from the disk on the way; imagenet must be
                 "workers": 0,  # processes that read in training; 0: threads
-                "size": 0,  # pixels a side of a photograph's crop; 0: 224
+                # Pixels a side that images become; 0: as they are, photographs 224.
+                "size": 0,
                 "mean": (),  # by channel, of images / 255; (): the set's, `data.facts`
                 "std": (),  # the same, deviations
-                "options": {},  # of your function, of `packed` or `synthetic`
+                "options": {},  # of your function, or of the set: path, test, channels
             },
             "model": {
                 "name": "mlp",  # a network, or "package.module:Net"
@@ -145,10 +149,10 @@ def default() -> ConfigDict:
                 "seed": -1,  # of the source's tickets; -1: each seed its own
                 "match": False,  # trim or refill to the source's sparsity
             },
-            "transplant": {  # tickets of another task's network
+            "transplant": {  # tickets of another task's, or of another set's network
                 "source": "",  # the workdir of the run that found them
-                "way": "ticket",  # mask, task: what is taken of it
-                "heads": ("^heads/",),  # of "task": expressions of what is not
+                "way": "ticket",  # mask, task, rewound: what is taken of it
+                "heads": ("^heads/",),  # of the last two: expressions of what is not
                 "levels": (),  # of the source, a level each; (): 1 to search.levels
                 "seed": -1,  # of the source's networks; -1: each seed its own
             },

@@ -137,7 +137,7 @@ EXPRESSIONS += ("transplant.heads",)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 DIFFERENT += ("elastic.levels", "transplant.levels", "measures")
 OPTIONS = ("data.options", "model.options", "search.options")
-OPTIONS += ("optimizer.options", "schedule.options")
+OPTIONS += ("optimizer.options", "schedule.options", "data.augment_options")
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 

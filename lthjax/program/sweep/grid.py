@@ -22,7 +22,7 @@ SWEEP, FINISHED = "sweep.json", marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh")
-OPTIONS = ("data.options.", "model.options.")
+OPTIONS = ("data.options.", "model.options.", "data.augment_options.")
 
 
 class Cell(NamedTuple):

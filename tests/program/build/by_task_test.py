@@ -4,11 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from lthjax.program.build import by_task, whole_sets
+from lthjax.program.build import by_task, parts, whole_sets
+from lthjax.program.build import plan as plan_lib
+from lthjax.program.run import experiment
+from lthjax.program.workdir import layout, results
 from lthjax.pruning import choose, scores, sparsities
 from lthjax.pruning import masks as masks_lib
-from lthjax.tickets import transplant
+from lthjax.tickets import Ticket, transplant
 
 
 def classifier(value):
@@ -49,7 +53,7 @@ def test_of_a_recogniser_all_but_the_heads():
 
 @pytest.mark.parametrize("way", by_task.WAYS)
 def test_batch_statistics_go_by_the_same_rules(way):
-    source = recogniser if way == "task" else classifier
+    source = recogniser if way in ("task", "rewound") else classifier
     rules = by_task._inside(by_task.rules(way, ("^heads/",)))
     states = (
         {"batch_stats": make(x)} for make, x in ((source, 5.0), (recogniser, 1.0))
@@ -109,3 +113,55 @@ def test_what_the_source_never_prunes_is_kept_where_the_target_may():
         by_task._in_scope(source, full, rules), full, rules
     )
     assert jax.tree.map(jnp.all, masks)["backbone"]["stem"]["kernel"]
+
+
+def test_of_a_rewound_ticket_all_but_a_classifier_s_head_is_taken():
+    found = by_task.rules("rewound", ("^heads/",))
+    tree, report = transplant.transplant(classifier(5.0), classifier(1.0), found)
+    assert (tree["stem"]["kernel"] == 5).all()
+    assert report.kept == ("head/kernel",) and not report.missing
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A workdir with a ticket of ten classes, rewound to weights of three quarters."""
+    found = plan_lib.of(tiny.config(), experiment.load(tiny.config()))
+    params, state = found.init_fn(jax.random.key(7))
+    masks = jax.tree.map(lambda m: m.at[0].set(False), masks_lib.full(params))
+    ticket = Ticket(1, 2, 4, masks_lib.apply(params, masks), state, masks)
+    layout.save_ticket(tmp_path, 0, ticket)
+    results.append(
+        tmp_path / results.RESULTS, [{"level": 0, "seed": 0, "arm": "ticket"}]
+    )
+    return tmp_path, ticket
+
+
+def elsewhere(root, **changes):
+    """Returns what a ticket of another run is trained on: a set of four classes."""
+    given = {"search.method": "transplant", "transplant.way": "rewound", "seeds": (0,)}
+    given |= {"transplant.source": str(root), "search.levels": 1}
+    given["data.options"] = {"train": 48, "test": 16, "num_classes": 4}
+    config = tiny.config(given | changes)
+    return plan_lib.of(config, experiment.load(config))
+
+
+def test_a_ticket_is_retrained_on_another_set_from_what_it_was_rewound_to(searched):
+    root, source = searched
+    ground = elsewhere(root)
+    found = by_task.ticket(ground, 0, 1)
+    assert (found.level, found.step, found.until) == (1, 0, 4)
+    own = ground.init_fn(parts.key(0, "init"))[0]
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(
+            found.params["dense1"][name], source.params["dense1"][name]
+        )
+        np.testing.assert_array_equal(found.params["head"][name], own["head"][name])
+    np.testing.assert_array_equal(
+        found.masks["dense1"]["kernel"], source.masks["dense1"]["kernel"]
+    )
+    assert found.masks["head"]["kernel"].all()
+    assert found.params["head"]["kernel"].shape[-1] == 4
+    with pytest.raises(ValueError, match="must have the tickets .* no level 3 of seed"):
+        by_task.check(elsewhere(root, **{"transplant.levels": (3,)}))
+    with pytest.raises(ValueError, match="shape of what it replaces"):
+        by_task.check(elsewhere(root, **{"model.options": {"hidden": (9,)}}))

@@ -132,6 +132,7 @@ TEXTS = {name for name, v in files.flat(files.default()).items() if type(v) is s
 # Checked where they are used, and always used; or free.
 ELSEWHERE = {
     "best_by",
+    "data.augment",
     "data.cut",
     "data.name",
     "data_dir",

@@ -35,6 +35,7 @@ BASED = {
     "search.rate": 0.4,
     "controls": ("reinit",),
 }
+MIXED = {**MLP, "data.crop": 1, "data.augment": "cutout+mixup"}
 CHANNELS = {
     "seeds": (0,),
     "model.name": "vgg11",
@@ -114,12 +115,18 @@ def streamed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    return tiny.uninterrupted(tmp_path_factory, MIXED)
+
+
+@pytest.fixture(scope="module")
 def based(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, BASED)
 
 
 @pytest.mark.parametrize(
-    "whole", rest_slow(["mlp", "conv", "rigl", "admm", "streamed", "based"], "mlp")
+    "whole",
+    rest_slow(["mlp", "conv", "rigl", "admm", "streamed", "mixed", "based"], "mlp"),
 )
 def test_a_run_killed_after_whatever_it_writes_ends_the_same(
     whole, request, tmp_path, monkeypatch, caplog

@@ -39,6 +39,7 @@ def run(photographs, root, changes):
 
 CONV = {"model.name": "conv2", "model.options": {"hidden": (8,)}, "model.width": 0.1}
 CONV |= {"data.crop": 1, "data.flip": True, "search.levels": 1}
+CONV |= {"data.augment": "cutout+mixup"}
 
 
 @pytest.fixture(scope="module")
