@@ -10,6 +10,7 @@ from lthjax.data import splits as splits_lib
 from lthjax.models import checks
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import (
+    given_weights,
     methods,
     own_training,
     rates,
@@ -58,7 +59,8 @@ def functions(ground: Ground) -> Parts:
     data, every = data_lib.run_data(config, ground.source, goal), plan.eval_every
     module = network_lib.model(config, ground.facts, axis_name=data.axis)
     network = method.network(ground, network_lib.applied(module))
-    extras = own_training.extras(ground)
+    extras, given = own_training.extras(ground), given_weights.check(ground)
+    given_weights.say(given)
     objective = steps.supervised(network, own_training.goal(ground))
     objective = steps.penalised(objective, method.penalty(ground))
     how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
@@ -69,7 +71,8 @@ def functions(ground: Ground) -> Parts:
     return Parts(
         plan=plan,
         options=plan_lib.options(ground),
-        init_fn=ground.init_fn,
+        init_fn=given_weights.initialiser(ground.init_fn, given),
+        given=given_weights.fingerprint(given),
         apply_fn=ground.apply_fn,
         masks_fn=masks_fn,
         prune_fn=prune_fn,
@@ -127,6 +130,7 @@ def check(ground: Ground) -> Any:
     config, plan, method = ground.options, ground.plan, ground.method
     method.check(ground)
     own_training.check(ground)
+    given_weights.check(ground)
     network_lib.check_local(config, ground.init_fn)
     known = (*CONTROLS, *STARTS, *method.controls(ground))
     _check_controls(config.controls, known)

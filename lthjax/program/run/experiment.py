@@ -92,7 +92,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     text = plan_lib.summary(config.model.name, parts.plan)
     log.info("%s%s", text, meshes.idle(parts.data.mesh))
     counted = source.counted(config.data.name, found)
-    marks = fingerprints.fingerprint(found), options.measures
+    marks = fingerprints.fingerprint(found) | parts.given, options.measures
     claimed = claim.claimed(root, config, *marks)
     with claimed as run, _reported(root), progress.interruption() as asked:
         results.write(root / run_report.CLASSES, counted)
