@@ -274,7 +274,7 @@ def step(
     goal: Objective = CLASSIFICATION,
     forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
-    local: bool = False,
+    **more: Any,
 ) -> StepFn:
     """Returns (state, handed, images, labels, at) -> state, one step of retraining.
 
@@ -290,9 +290,9 @@ def step(
       goal: What is minimised.
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
-      local: Likewise.
+      **more: Likewise: local, parts, decay.
     """
-    options = {"forward_fn": forward_fn, "axis_name": axis_name, "local": local}
+    options = {"forward_fn": forward_fn, "axis_name": axis_name, **more}
 
     def update(network, state, handed, batch, at):
         loss_fn = objective(network, model, handed, at, goal)

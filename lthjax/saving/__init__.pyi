@@ -1,4 +1,5 @@
 from . import checkpoints as checkpoints
+from . import networks as networks
 from . import pytorch as pytorch
 from . import safetensors as safetensors
 from . import tickets as tickets

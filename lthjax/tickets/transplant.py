@@ -100,8 +100,13 @@ def text(report: Report) -> str:
     return "; ".join(parts)
 
 
+def finds(rule: Rule, name: str) -> bool:
+    """Says whether a rule's expression finds a leaf."""
+    return re.search(rule.expression, name) is not None
+
+
 def _rule(rules, name):
-    rule = next((rule for rule in rules if re.search(rule.expression, name)), None)
+    rule = next((rule for rule in rules if finds(rule, name)), None)
     if rule is None or rule.way == "error":
         why = "no rule finds" if rule is None else f"{rule.expression!r} refuses"
         raise ValueError(

@@ -1,5 +1,7 @@
 from . import centre_points as centre_points
+from . import class_weights as class_weights
 from . import evaluate as evaluate
+from . import extras as extras
 from . import losses as losses
 from . import measures as measures
 from . import members as members

@@ -26,10 +26,12 @@ from lthjax.callables import (
 from lthjax.data import batches
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
+from lthjax.training import extras as extras_lib
 from lthjax.training import objective as objective_lib
 from lthjax.training import optimizers
 from lthjax.training.evaluate import counter as counter
 from lthjax.training.evaluate import evaluator as evaluator
+from lthjax.training.extras import Extras, Rule
 from lthjax.training.members import CACHE as CACHE
 from lthjax.training.members import member as member
 from lthjax.training.members import population as population
@@ -46,7 +48,7 @@ class State(NamedTuple):
     Attributes:
       params: The parameters, pruned weights at zero.
       model_state: Batch statistics, {} if there are none.
-      opt_state: The state of the optimizer.
+      opt_state: The state of the optimizer, `extras.Carried` if more goes with it.
       loss: The training losses summed since the last validation, float32 [].
       curve: The learning curve, float32 [points, columns of the objective], METRICS by
         default; NaN where there is none yet.
@@ -65,6 +67,7 @@ def begin(
     *,
     points: int = 0,
     objective: Objective = CLASSIFICATION,
+    extras: Extras = extras_lib.NONE,
 ) -> State:
     """Returns the state that a ticket's training starts from.
 
@@ -76,12 +79,14 @@ def begin(
       ticket: A `tickets.Ticket`: params, model_state, masks, opt_state, step.
       points: Room for how many validations.
       objective: Whose columns these have.
+      extras: What is carried beside.
     """
     params = masks_lib.apply(ticket.params, ticket.masks)
     opt_state = ticket.opt_state
     if opt_state is None:
         given = {"tx": tx, "params": params}
         opt_state = optimizers.at_step(tx.init(params), ticket.step, **given)
+    opt_state = extras_lib.begin(extras, opt_state, params, ticket.model_state)
     width = len(objective_lib.columns(objective))
     curve = jnp.full((points, width), jnp.nan, jnp.float32)
     return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
@@ -92,6 +97,7 @@ def starter(
     *,
     points: int,
     objective: Objective = CLASSIFICATION,
+    extras: Extras = extras_lib.NONE,
 ) -> BeginFn:
     """Returns ticket -> State, `begin` compiled; what moves schedules is not.
 
@@ -102,19 +108,22 @@ def starter(
       tx: The optimizer.
       points: As for `begin`.
       objective: Likewise.
+      extras: Likewise.
     """
+    room = {"points": points, "objective": objective, "extras": extras}
 
     @jax.jit
     def compiled(ticket):
-        return begin(tx, ticket._replace(step=0), points=points, objective=objective)
+        return begin(tx, ticket._replace(step=0), **room)
 
     def start(ticket):
         state = compiled(ticket)
         if ticket.opt_state is not None:
             return state
         given = {"tx": tx, "params": ticket.params}
-        moved = optimizers.at_step(state.opt_state, ticket.step, **given)
-        return state._replace(opt_state=moved)
+        own = extras_lib.inner(state.opt_state)
+        moved = optimizers.at_step(own, ticket.step, **given)
+        return state._replace(opt_state=extras_lib.put(state.opt_state, moved))
 
     return start
 
@@ -166,6 +175,8 @@ def step(
     forward_fn: Callable[[State], Params] = plain,
     axis_name: str | None = None,
     local: bool = False,
+    parts: int = 1,
+    decay: float = 0.0,
 ) -> StepFn:
     """Returns (state, masks, images, labels, at) -> state, one masked update.
 
@@ -185,23 +196,47 @@ def step(
         are averaged over it. Map the step with `jax.shard_map(..., check_vma=False)`.
       local: Whether what the objective leaves of the model state is by a device's own
         rows; it is averaged over the axis too.
+      parts: Of a batch, which divide it: its gradient is the mean of theirs, one after
+        the other, for less memory. Batch norm is by a part, and moves with each.
+      decay: Of the average that the state carries, if it does (`extras`).
     """
+    gradients = _accumulated(jax.value_and_grad(objective, has_aux=True), parts)
 
     def update(state, masks, images, labels, at=None):
-        value_and_grad = jax.value_and_grad(objective, has_aux=True)
-        (loss, model_state), grads = value_and_grad(
+        (loss, model_state), grads = gradients(
             forward_fn(state), state.model_state, images, labels
         )
         if axis_name is not None:
             loss, grads = lax.pmean((loss, grads), axis_name)
             model_state = _averaged(model_state, axis_name) if local else model_state
-        updates, opt_state = tx.update(
-            grads, state.opt_state, state.params, masks=masks, step=at
-        )
+        own = extras_lib.inner(state.opt_state)
+        updates, own = tx.update(grads, own, state.params, masks=masks, step=at)
         params = optax.apply_updates(state.params, updates)
-        return State(params, model_state, opt_state, state.loss + loss, state.curve)
+        opt_state = extras_lib.put(state.opt_state, own)
+        after = State(params, model_state, opt_state, state.loss + loss, state.curve)
+        return extras_lib.averaged(after, masks, decay, forward_fn)
 
-    return update
+    return extras_lib.until_stopped(update)
+
+
+def _accumulated(value_and_grad, parts):
+    """Returns the value and the gradient of a batch, as the means of those of parts."""
+    if parts == 1:
+        return value_and_grad
+
+    def accumulated(params, model_state, *batch):
+        def add(carry, part):
+            sums, model_state = carry
+            (loss, model_state), grads = value_and_grad(params, model_state, *part)
+            return (jax.tree.map(jnp.add, sums, (loss, grads)), model_state), None
+
+        cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+        none = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        (sums, model_state), _ = lax.scan(add, (none, model_state), cut)
+        loss, grads = jax.tree.map(lambda x: x / parts, sums)
+        return (loss, model_state), grads
+
+    return accumulated
 
 
 def _averaged(tree, axis_name):
@@ -269,17 +304,20 @@ def validation(
     *,
     every: int,
     forward_fn: Callable[[State], Params] = plain,
+    rule: Rule | None = None,
 ) -> MeasureFn:
     """Returns a `measure_fn` that writes a point of the learning curve when it is due.
 
     It is due at multiples of `every` and at the end. Whether it is due is one scalar
-    for a whole population, so that under `vmap` it stays a branch.
+    for a whole population, so that under `vmap` it stays a branch. Where the state
+    carries an average of the weights, that is what is evaluated.
 
     Args:
       evaluate_fn: (params, model_state, examples) -> what `evaluator` reports, as many
         numbers as the curve has columns for each set.
       every: In steps.
       forward_fn: As for `step`.
+      rule: When a member stops, if it does.
 
     Returns:
       (state, masks, data, at) -> state, where `data` has the fields `span`, the (start,
@@ -292,17 +330,18 @@ def validation(
         before = (at - 1) // every
         length = at - jnp.maximum(start, before * every)
 
-        def write(curve, loss):
-            params = forward_fn(state)
-            row = [loss / length]
+        def write(curve, loss, stop):
+            network, row = extras_lib.weights(state, forward_fn), [loss / length]
             for examples in (data.validation, data.test):
-                row += evaluate_fn(params, state.model_state, examples)
+                row += evaluate_fn(*network, examples)
+            point, stop = extras_lib.judged(rule, stop, jnp.stack(row), at)
             index = before - start // every
-            return curve.at[index].set(jnp.stack(row)), jnp.zeros_like(loss)
+            return curve.at[index].set(point), jnp.zeros_like(loss), stop
 
         due = (at % every == 0) | (at == until)
-        pair = state.curve, state.loss
-        curve, loss = lax.cond(due, write, lambda *pair: pair, *pair)
-        return state._replace(curve=curve, loss=loss)
+        given = state.curve, state.loss, extras_lib.stop(state.opt_state)
+        curve, loss, stop = lax.cond(due, write, lambda *given: given, *given)
+        opt_state = extras_lib.put_stop(state.opt_state, stop)
+        return state._replace(curve=curve, loss=loss, opt_state=opt_state)
 
     return measure

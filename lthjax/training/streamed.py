@@ -4,6 +4,7 @@ The same step, the same order and the same validations as where the data lie on 
 device, in the same form: (states, (masks, keys), span, start, stop) -> states.
 """
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -25,8 +26,9 @@ from lthjax.callables import (
 from lthjax.data import read_ahead
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
-from lthjax.training import evaluate, steps
+from lthjax.training import evaluate, extras, steps
 from lthjax.training import objective as objective_lib
+from lthjax.training.extras import Rule
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 
@@ -143,6 +145,7 @@ def trainer(
     objective: Objective = CLASSIFICATION,
     follow_fn: Callable[[jax.Array, Any], Any] = lambda key, labels: labels,
     mix_fn: Callable[[jax.Array, Any], Any] = lambda key, batch: batch,
+    rule: Rule | None = None,
 ) -> TrainFn:
     """Returns the training of a population, in the form of `compiled.trainer`.
 
@@ -162,6 +165,7 @@ def trainer(
       objective: What is measured.
       follow_fn: (key, labels) -> labels, those of images that `prepare` has moved.
       mix_fn: (key, (inputs, labels)) -> the same of a batch, done last.
+      rule: As for `training.validation`.
 
     Returns:
       (states, (masks, keys), span, start, stop) -> states; `states` are given away.
@@ -170,6 +174,7 @@ def trainer(
 
     update = compile_fn(stepped(step, prepare, follow_fn, mix_fn), fed=True)
     when = {"every": every, "forward_fn": forward_fn, "axis_name": axis_name}
+    when |= {"rule": rule}
     validate = _validation(count, feed, compile_fn, objective, **when)
 
     def run(states, fixed, span, start, stop):
@@ -238,16 +243,15 @@ def evaluation(
     return measure
 
 
-def _validation(count, feed, compile_fn, objective, *, every, forward_fn, axis_name):
+def _validation(count, feed, compile_fn, objective, *, axis_name, **when):
     """Returns (states, span, at) -> states, with a point of the learning curve."""
     add = _added(count, axis_name)
-    measured = steps.validation(
-        lambda params, model_state, found: found, every=every, forward_fn=forward_fn
-    )
+    measured = steps.validation(lambda params, model_state, found: found, **when)
+    weights = functools.partial(extras.weights, forward_fn=when["forward_fn"])
 
     def chunked(member, chunk, index):
         sums, state = member
-        return add(sums, forward_fn(state), state.model_state, chunk, index)
+        return add(sums, *weights(state), chunk, index)
 
     def pointed(member, span, at):
         state, sums = member
@@ -259,8 +263,8 @@ def _validation(count, feed, compile_fn, objective, *, every, forward_fn, axis_n
     def begin(states, chunk):
         if not shapes:
             own = jax.tree.map(lambda x: jax.eval_shape(lambda y: y[0], x), states)
-            params = jax.eval_shape(forward_fn, own)
-            none = jax.eval_shape(_nothing(count), params, own.model_state, chunk)
+            network = jax.eval_shape(weights, own)
+            none = jax.eval_shape(_nothing(count), *network, chunk)
             shapes.append(none)
         members = len(states.loss)
         none = jax.tree.map(lambda x: jnp.zeros((members, *x.shape)), shapes[0])

@@ -9,7 +9,15 @@ from lthjax import registry
 from lthjax.data import splits as splits_lib
 from lthjax.models import checks
 from lthjax.program.build import data as data_lib
-from lthjax.program.build import methods, rates, retraining, spans, whole_sets
+from lthjax.program.build import (
+    given_weights,
+    methods,
+    own_training,
+    rates,
+    retraining,
+    spans,
+    whole_sets,
+)
 from lthjax.program.build import network as network_lib
 from lthjax.program.build import optimizer as optimizer_lib
 from lthjax.program.build import plan as plan_lib
@@ -51,24 +59,27 @@ def functions(ground: Ground) -> Parts:
     data, every = data_lib.run_data(config, ground.source, goal), plan.eval_every
     module = network_lib.model(config, ground.facts, axis_name=data.axis)
     network = method.network(ground, network_lib.applied(module))
-    objective = steps.supervised(network, goal)
+    extras, given = own_training.extras(ground), given_weights.check(ground)
+    given_weights.say(given)
+    objective = steps.supervised(network, own_training.goal(ground))
     objective = steps.penalised(objective, method.penalty(ground))
     how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
-    how["local"] = network_lib.local(config)
+    how |= {"local": network_lib.local(config), **own_training.step_options(ground)}
     points = spans.longest(plan) // every + 2
     step = steps.step(objective, tx, **how)
     examine = method.columns(ground, tx, prune_fn)
     return Parts(
         plan=plan,
         options=plan_lib.options(ground),
-        init_fn=ground.init_fn,
+        init_fn=given_weights.initialiser(ground.init_fn, given),
+        given=given_weights.fingerprint(given),
         apply_fn=ground.apply_fn,
         masks_fn=masks_fn,
         prune_fn=prune_fn,
         tx=tx,
         held=plan_lib.held(ground, tx),
-        begin=steps.starter(tx, points=points, objective=goal),
-        run=data.trainer(step, network, every, ground.shapes),
+        begin=steps.starter(tx, points=points, objective=goal, extras=extras),
+        run=data.trainer(step, network, every, ground.shapes, extras.rule),
         step=data.stepper(step, ground.shapes),
         search=method.search(ground, tx, prune_fn),
         control=_controller(ground.init_fn, {**CONTROLS, **method.controls(ground)}),
@@ -119,6 +130,8 @@ def check(ground: Ground) -> Any:
     """
     config, plan, method = ground.options, ground.plan, ground.method
     method.check(ground)
+    own_training.check(ground)
+    given_weights.check(ground)
     network_lib.check_local(config, ground.init_fn)
     known = (*CONTROLS, *STARTS, *method.controls(ground))
     _check_controls(config.controls, known)

@@ -13,7 +13,7 @@ from lthjax.data import augment, augmentations, batches
 from lthjax.data import splits as splits_lib
 from lthjax.data.augmentations import AugmentFn
 from lthjax.devices import backend, compilers, meshes
-from lthjax.training import steps, streamed
+from lthjax.training import extras, steps, streamed
 from lthjax.training.objective import CLASSIFICATION, Objective, columns
 
 AS_GIVEN = 500  # images
@@ -38,10 +38,11 @@ class RunData(NamedTuple):
       fetch: (key, lying, indices) -> (images, labels): training examples, augmented
         and normalised.
       lying: What lies on the device, for `fetch`: nothing of what is streamed.
-      trainer: (step, apply_fn, every, shapes) -> the compiled training of a population,
-        (states, (masks, keys), span, start, stop) -> states, which gives `states` away;
-        `step` as `training.runner` takes it, `apply_fn` what is evaluated, every so
-        many steps, and `shapes` those of one network's parameters.
+      trainer: (step, apply_fn, every, shapes, rule) -> the compiled training of a
+        population, (states, (masks, keys), span, start, stop) -> states, which gives
+        `states` away; `step` as `training.runner` takes it, `apply_fn` what is
+        evaluated, every so many steps, `shapes` those of one network's parameters, and
+        `rule` when a member stops, or `None`.
       stepper: (step, shapes) -> one step of a population, compiled where it is used:
         ((states, (masks, keys, indices), lying, at) -> states, or with a batch in the
         place of `lying`, of what is streamed, and the kind of key in that of indices.
@@ -185,7 +186,7 @@ def mixing(config, source, *, axis_name: str | None = None) -> AugmentFn:
 
 def forward(state: steps.State) -> Any:
     """Returns the weights of the forward pass, whatever method trains them."""
-    return dynamic.forward(state.params, state.opt_state)
+    return dynamic.forward(state.params, extras.inner(state.opt_state))
 
 
 def _resident(config, source, objective):
@@ -210,9 +211,10 @@ def _resident(config, source, objective):
 
         return fetch
 
-    def trainer(step, apply_fn, every, shapes):
+    def trainer(step, apply_fn, every, shapes, rule=None):
         evaluate = steps.evaluator(apply_fn, prepare, objective=objective, **shared)
-        measure = steps.validation(evaluate, every=every, forward_fn=forward)
+        when = {"every": every, "forward_fn": forward, "rule": rule}
+        measure = steps.validation(evaluate, **when)
         batch, size = config.train.batch_size, splits_lib.size(source.train)
         sizes = {"size": size, "batch_size": batch, "every": every}
         one = steps.runner(step, fetching(**shared), measure, **sizes)
@@ -281,10 +283,11 @@ def _streamed(config, source, objective):
         images, labels = _called(source.train, indices)
         return mix(key, (augmented(key, images), follow(key, labels)))
 
-    def trainer(step, apply_fn, every, shapes):
+    def trainer(step, apply_fn, every, shapes, rule=None):
         count = steps.counter(apply_fn, prepare, objective)
         given = step, count, augmentation(config, source, **shared)
         options = {"every": every, "forward_fn": forward, "objective": objective}
+        options |= {"rule": rule}
         options |= {"follow_fn": following(config, source, **shared)}
         options |= {"mix_fn": mixing(config, source, **shared)}
         compile_fn = functools.partial(_mapped, config, shapes)

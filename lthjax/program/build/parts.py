@@ -147,7 +147,7 @@ class Parts(NamedTuple):
     Attributes:
       plan: Its numbers.
       options: What is asked of the loop.
-      init_fn: key -> (params, model_state) of one network.
+      init_fn: key -> (params, model_state) that the chain of a seed begins with.
       apply_fn: (params, model_state, images, train) -> (logits, model_state).
       masks_fn: params -> full masks.
       prune_fn: What its search draws masks by, as `Method.prune` gives it.
@@ -172,6 +172,7 @@ class Parts(NamedTuple):
       objective: What is minimised and measured.
       of_sets: trained -> what is measured of whole sets, columns of its record.
       tables: trained -> the same of arrays, as lists.
+      given: The fingerprint of the weights that a run begins with, where it is given.
     """
 
     plan: Plan
@@ -198,6 +199,7 @@ class Parts(NamedTuple):
     objective: Objective = CLASSIFICATION
     of_sets: Callable[[Any], dict] = lambda trained: {}
     tables: Callable[[Any], dict] = lambda trained: {}
+    given: dict = {}  # noqa: RUF012
 
 
 def kind(source: in_memory.Source) -> Kind:

@@ -17,7 +17,7 @@ from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import network as network_lib
-from lthjax.program.build import optimizer, recipes, spans, whole_sets
+from lthjax.program.build import optimizer, own_training, recipes, spans, whole_sets
 from lthjax.program.build.parts import STREAMS, Ground, Parts
 from lthjax.program.build.parts import key as key_of
 from lthjax.pruning import bases
@@ -27,6 +27,7 @@ from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.steps import Handed, Recipe
 from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Trained
+from lthjax.training import extras
 from lthjax.training import steps as training_steps
 
 USES = ("ghosts", "search")  # of a seed's keys, in dressing a ticket
@@ -101,10 +102,9 @@ def _classes(params):
 
 def stripped(state: training_steps.State, job) -> Trained:
     """Returns what a job's network is deployed as: plain, but where ghosts are kept."""
-    carried = dynamic.masks(state.opt_state)
+    carried = dynamic.masks(extras.inner(state.opt_state))
     kept = job.ticket.masks if carried is None else carried
-    params = dynamic.forward(state.params, state.opt_state)
-    found = Trained(params, state.model_state, kept)
+    found = Trained(*extras.weights(state, data_lib.forward), kept)
     stays = job.arm != "ticket" and "kept" in retraining_steps.tweaks(job.arm)
     return found if stays else ghosts.strip(found)
 
@@ -145,17 +145,20 @@ def _group(ground, parts, form, chosen):
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
     shared = {"axis_name": parts.data.axis}
-    goal = {"goal": ground.objective, "forward_fn": data_lib.forward}
+    goal = {"goal": own_training.goal(ground), "forward_fn": data_lib.forward}
     mapped = network_lib.model(ground.options, ground.facts, **shared)
     own = {"local": network_lib.local(ground.options)}
+    own |= own_training.step_options(ground)
     step = retraining_steps.step(mapped, form, tx, **goal, **shared, **own)
     every = parts.plan.eval_every
     room = spans.longest(parts.plan) // every + 2
+    beside = own_training.extras(ground)
+    begun = {"points": room, "objective": ground.objective, "extras": beside}
     deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,
-        begin=training_steps.starter(tx, points=room, objective=ground.objective),
-        run=parts.data.trainer(step, deployed, every, shapes),
+        begin=training_steps.starter(tx, **begun),
+        run=parts.data.trainer(step, deployed, every, shapes, beside.rule),
         step=parts.data.stepper(step, shapes),
         control=_dresser(ground, init, tx),
         prepare=_preparer(ground, parts, form, chosen),
@@ -211,6 +214,7 @@ def _dresser(ground, init, tx):
 def _preparer(ground, parts, form, chosen):
     """Returns job -> ticket, with its weights re-scaled if its arm asks for that."""
     batch_fn, data = _batches(ground, parts.data.fetch), parts.data.lying
+    goal = own_training.goal(ground)
     options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
     asked = form._replace(rescaling=options)
     rescale = jax.jit(
@@ -219,7 +223,7 @@ def _preparer(ground, parts, form, chosen):
             retraining_steps.timed(asked, times),
             ticket,
             lambda i: batch_fn(key, data, i),
-            goal=ground.objective,
+            goal=goal,
         ),
         compiler_options=cpu_convolutions.compiler_options(ground.shapes) or None,
     )

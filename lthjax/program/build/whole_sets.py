@@ -44,7 +44,9 @@ def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
     return columns
 
 
-def tables(ground: Ground, data: data_lib.RunData, apply_fn: ApplyFn) -> Callable:
+def tables(
+    ground: Ground, data: data_lib.RunData, apply_fn: ApplyFn
+) -> Callable[[Any], dict]:
     """Returns trained -> columns of its record: the tables of the objective, as lists.
 
     They are "validation_<name>" and "test_<name>"; what is NaN is `None` there, the

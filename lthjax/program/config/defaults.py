@@ -38,6 +38,8 @@ def default() -> ConfigDict:
                 "views": (),  # ((regular expression, "in out"), ...): axes of leaves
                 "remat": False,  # compute the forward pass again, for less memory
                 "norms": "batch",  # what batch norm averages over; device: its own rows
+                "weights": "",  # given ones: a safetensors file, a workdir or a folder
+                "fresh": (),  # expressions of leaves that are not taken from there
                 "frozen_statistics": False,  # may batch statistics stay, in your own?
                 "options": {},  # of the network, such as hidden
             },
@@ -45,6 +47,17 @@ def default() -> ConfigDict:
                 "epochs": 0,  # of the dense training; this or the next
                 "steps": 0,  # the same in steps of the optimizer
                 "batch_size": 128,  # examples of a step
+                # Parts of a batch, whose gradients are taken one after the other.
+                "accumulate": 1,
+                # Of the loss, one a class, or ("balanced",): n / (classes n_class).
+                "class_weights": (),
+                # Decay of an average of the weights, which is measured and deployed.
+                "ema": 0.0,
+                "stop": {  # early, each member by itself
+                    "by": "",  # loss or a measure, on validation; "": at the end
+                    "patience": 5,  # validations in a row without a better one
+                    "delta": 0.0,  # what is better is so by more than this
+                },
             },
             "optimizer": {
                 # adam, adamw, one of optax (lion), "package.module:function" of a rate.

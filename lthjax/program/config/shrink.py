@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,9 @@ def shrunk(
         small.data.update(name="synthetic", options=ConfigDict(options))
     small.data.update(validation=32, limit=0, size=0)
     small.model.width = min(small.model.width, 0.25)
+    small.model.weights = ""  # they would not fit
     small.train.update(epochs=0, steps=steps, batch_size=16)
+    small.train.accumulate = math.gcd(small.train.accumulate, 16)
     small.search.levels = min(small.search.levels, 1)
     small.search.sparsities = tuple(small.search.sparsities)[:1]
     small.search.rewind_to = min(small.search.rewind_to, steps // 2)

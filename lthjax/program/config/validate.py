@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lthjax import moved, values
+from lthjax.program.config import training_ranges
 from lthjax.program.config.defaults import default
 from lthjax.registry import suggestion
 from lthjax.values import LARGEST, Range
@@ -23,6 +24,7 @@ DEVICES = Range(-1, LARGEST)
 
 # Every number of a config, and of its tuples; floats are finite, in float32.
 RANGES = {
+    **training_ranges.RANGES,
     "seeds": Range(0, 2**32),
     "data.validation": COUNT,
     "data.limit": COUNT,
@@ -106,9 +108,9 @@ RANGES = {
 }
 # What the tuples hold; a default that is empty does not say it.
 ELEMENTS = {
+    **training_ranges.ELEMENTS,
     "seeds": 0,
     "controls": "",
-    "measures": "",
     "data.mean": 0.0,
     "data.std": 0.0,
     "model.views": ("kernel$", "in out"),
@@ -133,11 +135,11 @@ EXPRESSIONS = (
     "search.exclude",
     "search.include",
 )
-EXPRESSIONS += ("transplant.heads",)
+EXPRESSIONS += ("transplant.heads", *training_ranges.EXPRESSIONS)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 DIFFERENT += ("elastic.levels", "transplant.levels", "measures")
 OPTIONS = ("data.options", "model.options", "search.options")
-OPTIONS += ("optimizer.options", "schedule.options", "data.augment_options")
+OPTIONS += ("data.augment_options", *training_ranges.OPTIONS)
 CUTS = ("", "first", "stratified")
 SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 
@@ -260,6 +262,8 @@ def _require(holds, sentence, name, value):
 def _check_range(name, value, limits):
     """Checks a number, or each of a tuple; of pairs, the second."""
     several = isinstance(value, tuple | list)
+    if several and tuple(value) == training_ranges.NAMED.get(name):
+        return
     for one in value if several else [value]:
         number = one[1] if isinstance(one, tuple | list) else one
         if not values.inside(number, limits):
@@ -338,7 +342,8 @@ def _check_type(name, value, example):
         right, kind = values.like(value, example), type(example).__name__
     else:
         element = ELEMENTS[name]
-        right = values.like(value, (element,))
+        named = training_ranges.NAMED.get(name, 0)
+        right = value == named or values.like(value, (element,))
         kind = WORDS.get(type(element), f"pairs such as {element!r}")
         kind = f"tuple of {kind}"
     if not right:

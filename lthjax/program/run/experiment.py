@@ -95,7 +95,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     text = plan_lib.summary(config.model.name, parts.plan)
     log.info("%s%s", text, meshes.idle(parts.data.mesh))
     counted = source.counted(config.data.name, found)
-    marks = fingerprints.fingerprint(found), options.measures
+    marks = fingerprints.fingerprint(found) | parts.given, options.measures
     claimed = claim.claimed(root, config, *marks)
     told = writers.opened(root, options.logging)
     listened = progress.interruption()
@@ -275,15 +275,21 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     for i, job in enumerate(population.jobs):
         this.again.add((job.ticket.level, job.arm, job.member))
         if job.ticket is this.chains[job.member][1]:
+            _keep_for_studies(this, job, population_lib.deployed(population, i))
             _move_on(this, job, population_lib.trained(population, i))
     layout.drop_training(root, population.ticket.level)
+
+
+def _keep_for_studies(this, job, deployed):
+    """Saves what studies need of a ticket's training, once that is over."""
+    if job.ticket.until >= this.parts.plan.steps and not job.ticket.searching:
+        own = this.parts.options.studies, job.seed, job.ticket
+        study.keep(this.root, *own, deployed)
 
 
 def _move_on(this, job, trained):
     """Saves what a ticket's training gave, and asks its search for the next one."""
     root, (state, ticket) = this.root, this.chains[job.member]
-    if ticket.until >= this.parts.plan.steps and not ticket.searching:
-        study.keep(root, this.parts.options.studies, job.seed, ticket, trained)
     one, stand = job.member, (state, ticket._replace(opt_state=None), trained)
     if one not in this.behind:
         layout.save_search(root, one, state, ticket, trained)

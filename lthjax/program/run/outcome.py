@@ -68,10 +68,10 @@ def _record_ends(this, parts, population):
         for job, kept in zip(population.jobs, masks, strict=True)
     ]
     if parts.objective.of_set is not None:
-        sets = (parts.of_sets(population_lib.trained(population, i)) for i in count)
+        sets = (parts.of_sets(population_lib.deployed(population, i)) for i in count)
         more = [row | own for row, own in zip(more, sets, strict=True)]
     if parts.objective.tables:
-        sets = (parts.tables(population_lib.trained(population, i)) for i in count)
+        sets = (parts.tables(population_lib.deployed(population, i)) for i in count)
         more = [row | own for row, own in zip(more, sets, strict=True)]
     rows = recording.rows(population, masks, results.read(drawn), measures, more)
     rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]

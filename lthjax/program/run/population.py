@@ -14,11 +14,14 @@ from lthjax import dynamic
 from lthjax.callables import Writer
 from lthjax.devices import meshes, processes
 from lthjax.program import progress
+from lthjax.program.build.data import forward
+from lthjax.program.build.own_training import stopped
 from lthjax.program.build.parts import Parts, key
 from lthjax.program.run import recording
 from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
 from lthjax.tickets import Ticket, Trained
+from lthjax.training import extras
 from lthjax.training import steps as steps_lib
 
 log = logging.getLogger(__name__)
@@ -131,14 +134,20 @@ def save(root: pathlib.Path, population: Population) -> None:
 def trained(population: Population, index: int) -> Trained:
     """Returns what a member gives back to its search."""
     state = steps_lib.member(population.states, index)
-    params = dynamic.forward(state.params, state.opt_state)
     masks = ended(population, index)
-    return Trained(params, state.model_state, masks, state.opt_state)
+    return Trained(forward(state), state.model_state, masks, state.opt_state)
+
+
+def deployed(population: Population, index: int) -> Trained:
+    """Returns what is measured and kept of a member: its average where it has one."""
+    state = steps_lib.member(population.states, index)
+    return Trained(*extras.weights(state, forward), ended(population, index))
 
 
 def ended(population: Population, index: int) -> Any:
     """Returns the masks of a member at the end: its optimizer's, or its ticket's."""
-    carried = dynamic.masks(steps_lib.member(population.states, index).opt_state)
+    own = steps_lib.member(population.states, index).opt_state
+    carried = dynamic.masks(extras.inner(own))
     return population.jobs[index].ticket.masks if carried is None else carried
 
 
@@ -227,16 +236,28 @@ def _dispatches(parts, population):
         began = time.monotonic()
         stop = _stop(population.at, chunk, steps, alone=slow > DISPATCH_SECONDS)
         states = parts.run(population.states, fixed, span, population.at, stop)
-        measured = meshes.collected((states.loss, states.curve), count)
-        losses, curve = jax.device_get(measured)
+        wanted = states.loss, states.curve, stopped(states)
+        losses, curve, ends = jax.device_get(meshes.collected(wanted, count))
         done = np.searchsorted(steps, [population.at, stop], side="right")
+        curve = curve if ends is None else _ended(curve, steps, ends)
         _check_finite(population, stop, losses, curve[:, : done[1]])
+        if ends is not None and (ends >= 0).all():
+            stop = ticket.until
         (took,) = processes.largest(time.monotonic() - began)
         slow = took if done[1] > done[0] else slow
         chunk = _next_chunk(stop - population.at, took)
         seconds = population.seconds + took
         population = population._replace(states=states, at=stop, seconds=seconds)
         yield population, curve, range(*done), slow
+
+
+def _ended(curve, steps, ends):
+    """Returns learning curves, those of members that stopped at their last point."""
+    found = np.array(curve)
+    for own, end in zip(found, ends, strict=True):
+        last = np.searchsorted(steps, end)
+        own[last + 1 :] = own[last] if end >= 0 else own[last + 1 :]
+    return found
 
 
 def _stop(at, chunk, steps, *, alone):

@@ -70,11 +70,12 @@ def curves(population: Any, steps: list[int], measures: Measures) -> list[dict]:
     measured = jax.device_get(population.states.curve)[:, : len(steps)]
     share = round(population.seconds / len(population.jobs), 3)
     found = []
-    for job, curve in zip(population.jobs, measured, strict=True):
+    for job, whole in zip(population.jobs, measured, strict=True):
+        curve = whole[~np.isnan(whole).all(axis=1)]  # up to where it stopped
         rounded = [[round(float(x), 6) for x in column] for column in curve.T]
         head = {**_identity(job), "start": job.ticket.step, "seconds": share}
         columns = dict(zip(measures.columns, rounded, strict=True))
-        found.append(head | {"step": steps} | columns)
+        found.append(head | {"step": steps[: len(curve)]} | columns)
     return found
 
 

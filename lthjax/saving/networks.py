@@ -1,0 +1,53 @@
+"""The weights of a network, wherever they were saved: a file, or a folder of ours."""
+
+import os
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import safetensors
+import safetensors.numpy
+
+from lthjax.saving import safetensors as travel
+from lthjax.saving import tickets
+from lthjax.saving.checkpoints import DamagedError
+from lthjax.tickets.transplant import nested
+
+
+def read(path: str | os.PathLike) -> tuple[Any, Any]:
+    """Returns the (params, model_state) of a saved network, {} where it has no state.
+
+    A safetensors file that another program wrote has tensors named and shaped as ours,
+    `conv1/kernel`, or `conv1.kernel`; those that begin with `batch_stats` are of the
+    model state.
+
+    Args:
+      path: A file of `saving.safetensors.write` or of another program, or a folder that
+        holds a ticket or a trained network.
+
+    Raises:
+      DamagedError: It is not there, or not what was saved.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        found = tickets.load_trained(path)
+        return found.params, found.model_state
+    if not path.is_file():
+        raise DamagedError(f"{path} cannot be read: there is no such file or folder")
+    return _of_file(path)
+
+
+def _of_file(path):
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            ours = travel.KEY in (file.metadata() or {})
+    except safetensors.SafetensorError as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if ours:
+        found, _ = travel.read(path)
+        return found.params, found.model_state
+    tensors = safetensors.numpy.load_file(path)
+    rows = {name.replace(".", "/"): jnp.asarray(x) for name, x in tensors.items()}
+    state = {n: x for n, x in rows.items() if n.startswith("batch_stats/")}
+    params = {n.removeprefix("params/"): rows[n] for n in rows if n not in state}
+    return nested(params), nested(state)

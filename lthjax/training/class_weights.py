@@ -1,0 +1,56 @@
+"""What the examples of a class count in the loss that is minimised."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from lthjax.training.objective import Objective
+
+
+def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
+    """Returns an objective whose loss is times the weight of an example's class.
+
+        loss = weights[label] loss(outputs, label)
+
+    So are smoothed labels; what is measured, and the distance to a teacher, are not.
+
+    Args:
+      objective: Of classes, its labels int32 [batch].
+      weights: One a class; their size counts, as they are not normalised.
+    """
+    own = np.asarray(weights, np.float32)
+
+    def loss(outputs, labels):
+        return jnp.asarray(own)[labels] * objective.loss(outputs, labels)
+
+    smoothed = objective.smoothed
+    if smoothed is not None:
+        plain = smoothed
+
+        def smoothed(outputs, labels, smoothing):
+            return jnp.asarray(own)[labels] * plain(outputs, labels, smoothing)
+
+    return objective._replace(loss=loss, smoothed=smoothed)
+
+
+def balanced(counts: Sequence[int]) -> tuple[float, ...]:
+    """Returns the weights by which every class counts alike: `n / (classes n_class)`.
+
+    Their mean over the examples is 1, so that a learning rate stays what it is.
+
+    Args:
+      counts: Examples of each class.
+
+    Raises:
+      ValueError: A class has none.
+    """
+    absent = [i for i, count in enumerate(counts) if not count]
+    if absent:
+        raise ValueError(
+            "balanced class weights need an example of every class in the training "
+            f"split, got none of {', '.join(map(str, absent[:5]))}; give the weights "
+            "as numbers"
+        )
+    total = sum(counts)
+    return tuple(float(total / (len(counts) * count)) for count in counts)

@@ -1,0 +1,49 @@
+"""A network's weights are read from files and folders, ours and others'."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from trees import assert_same
+
+from lthjax.saving import DamagedError, networks, safetensors, tickets
+from lthjax.tickets import Ticket, Trained
+
+PARAMS = {"conv1": {"kernel": jnp.arange(4.0).reshape(2, 2), "bias": jnp.ones(2)}}
+STATE = {"batch_stats": {"norm": {"mean": jnp.ones(2)}}}
+MASKS = {"conv1": {"kernel": jnp.eye(2, dtype=bool), "bias": None}}
+
+
+def saved(path, how):
+    if how == "ticket":
+        tickets.save(path, Ticket(1, 0, 4, PARAMS, STATE, MASKS))
+    elif how == "trained":
+        tickets.save_trained(path, Trained(PARAMS, STATE, MASKS))
+    elif how == "ours":
+        safetensors.write(path, Trained(PARAMS, STATE, MASKS))
+    else:
+        rows = {
+            "conv1.kernel": np.arange(4.0, dtype=np.float32).reshape(2, 2),
+            "conv1.bias": np.ones(2, np.float32),
+            "batch_stats.norm.mean": np.ones(2, np.float32),
+        }
+        prefix = "params." if how == "params" else ""
+        rows = {n if n[:5] == "batch" else prefix + n: x for n, x in rows.items()}
+        path.write_bytes(save(rows))
+
+
+@pytest.mark.parametrize("how", ["ticket", "trained", "ours", "others", "params"])
+def test_weights_and_statistics_are_read_as_they_were(how, tmp_path):
+    saved(tmp_path / "network", how)
+    params, model_state = networks.read(tmp_path / "network")
+    assert_same(params, PARAMS)
+    assert_same(model_state, STATE)
+
+
+@pytest.mark.parametrize("text", [None, b"no tensors"])
+def test_what_is_no_network_is_refused(text, tmp_path):
+    path = tmp_path / "network"
+    if text:
+        path.write_bytes(text)
+    with pytest.raises(DamagedError, match=f"{path} cannot be read"):
+        networks.read(path)
