@@ -6,10 +6,10 @@
 it (with `retraining.arms`, or with a study that reads weights), `--trained=ARM` one
 that was retrained. `lthjax.saving.safetensors.read` brings the file back.
 `--layout=torch` writes what PyTorch's `load_state_dict(strict=True)` takes, pruned
-weights at zero, and the masks, named alike, to `ticket.masks.safetensors` beside it. A
-run with a model or data of one's own needs `--flattened` for that, and `--trust`, which
-imports and calls what the workdir names and says so, unless its layers are dense or
-`--views` says them.
+weights at zero, and the masks, named alike, to `ticket.masks.safetensors` beside it; of
+a transformer of ours its module too, `ticket_network.py`. A run with a model or data of
+one's own needs `--flattened` for that, and `--trust`, which imports and calls what the
+workdir names and says so, unless its layers are dense or `--views` says them.
 
 A run in other bases (`search.basis`) is exported as the plain weights that its networks
 compute with, whose masks keep all; `--coefficients` writes coefficients as they are.
@@ -33,7 +33,7 @@ from lthjax.program.workdir.member import Member
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
-from lthjax.saving import pytorch, safetensors, tickets
+from lthjax.saving import pytorch, safetensors, tickets, torch_source
 from lthjax.saving.tickets import load_trained
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,10 @@ def export_torch(
     flattened: dict[str, int] | None = None,
     rules: Sequence[tuple[str, str]] = (),
     trust: bool = False,
-) -> None:
+) -> list[pathlib.Path]:
     """Writes a network of a run in PyTorch's layout, and its masks to a second file.
+
+    Of a transformer of ours the source of its PyTorch module is a third one.
 
     Args:
       root: The workdir.
@@ -95,6 +97,9 @@ def export_torch(
       rules: What the axes of leaves are, as for `views.of`; besides `model.views`.
       trust: Whether a model and data that are not built in may be imported.
 
+    Returns:
+      The files.
+
     Raises:
       ValueError: As for `export`; or the network is a user's own, and `flattened` is
         not given, or it has a layer that PyTorch has not the like of; or a part is
@@ -105,6 +110,7 @@ def export_torch(
     network = _of_weights(root, network, trust)
     with registry.read_in(root / layout.CONFIG, trust=trust):
         form = _layout(config, network.params, flattened, rules, trust=trust)
+        text = None if flattened is not None else _source(config, network.params, to)
     params = masks_lib.apply(network.params, network.masks)
     identity = {"arm": arm or "ticket", "level": level, **one.identity}
     identity |= {"config": config.to_dict(), "versions": safetensors.versions()}
@@ -112,6 +118,16 @@ def export_torch(
     weights = pytorch.state_dict(form, params, network.model_state)
     safetensors.put(masks_path(to), pytorch.masks_dict(form, network.masks), metadata)
     safetensors.put(to, weights, metadata)
+    if text is None:
+        return [pathlib.Path(to), masks_path(to)]
+    source_path(to).write_text(text, encoding="utf-8")
+    return [pathlib.Path(to), masks_path(to), source_path(to)]
+
+
+def source_path(path: str | pathlib.Path) -> pathlib.Path:
+    """Returns "a/b_network.py" for "a/b.safetensors"."""
+    path = pathlib.Path(path)
+    return path.with_name(f"{path.stem}_network.py")
 
 
 def masks_path(path: str | pathlib.Path) -> pathlib.Path:
@@ -182,12 +198,19 @@ def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
         _check_windows(said)
         return pytorch.Layout(flattened, views=pytorch.matrices(params) | said)
     facts = _facts(config)
+    views = views_lib.joined(network.views(config, facts)[1], said)
     if flattened is not None:
-        views = views_lib.joined(network.views(config, facts)[1], said)
         return pytorch.Layout(flattened, views=views)
     model = network.model(config, facts)
-    form = pytorch.layout(model, params, facts.image_shape[-1])
-    return form._replace(views=form.views | said)
+    return pytorch.layout(model, params, facts.image_shape[-1], views)
+
+
+def _source(config, params, to) -> str | None:
+    """Returns the source of a network of ours in PyTorch, where there is one."""
+    if ":" in config.model.name:
+        return None
+    model = network.model(config, _facts(config))
+    return torch_source.source(model, params, pathlib.Path(to).name)
 
 
 def _check_windows(said):
@@ -292,8 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _check_coefficients(options)
             own = {"flattened": _flattened(options.flattened), "trust": options.trust}
             own["rules"] = _rules(options.views)
-            export_torch(*where, options.to, arm=options.trained, **own)
-            written = [options.to, masks_path(options.to)]
+            written = export_torch(*where, options.to, arm=options.trained, **own)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"wrote {', '.join(map(str, written))}")

@@ -3,6 +3,7 @@ from . import basis_names as basis_names
 from . import choose as choose
 from . import cuts as cuts
 from . import flows as flows
+from . import heads as heads
 from . import layer_axes as layer_axes
 from . import masks as masks
 from . import overflow_free as overflow_free

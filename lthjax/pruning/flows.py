@@ -122,5 +122,5 @@ def _check_flow(scores):
 
 def _magnitude_but_of_bias(path, w):
     """Returns |w|, or zero for a leaf that is called `bias`."""
-    bias = masks_lib.path_name(path[-1:]) == "bias"
+    bias = masks_lib.path_name(path).rpartition("/")[2] == "bias"
     return jnp.zeros_like(w) if bias else jnp.abs(w)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import GetAttrKey
 
 Params = Any
 Masks = Any
@@ -19,8 +20,20 @@ KERNELS = r"(^|/)kernel$"
 
 
 def path_name(path) -> str:
-    """Returns the name "a/b/kernel" of a leaf from its JAX key path."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in path)
+    """Returns the name "a/b/kernel" of a leaf from its JAX key path.
+
+    Places in a list and integer keys are numbers, "layers/0/kernel". What a box in a
+    dict holds has the name of the box: a variable of flax's nnx is no "kernel/value".
+    """
+    *rest, last = path or ("",)
+    boxed = isinstance(last, GetAttrKey) and last.name == "value"
+    boxed = boxed and bool(rest) and not isinstance(rest[-1], GetAttrKey)
+    return "/".join(map(_key_name, rest if boxed else path))
+
+
+def _key_name(key):
+    found = (getattr(key, name, None) for name in ("key", "name", "idx"))
+    return str(next((x for x in found if x is not None), key))
 
 
 def names(tree) -> list[str]:

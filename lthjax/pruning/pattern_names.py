@@ -1,4 +1,4 @@
-"""The name of a pattern becomes a choice: "channels", "4x4", "2:4"."""
+"""The name of a pattern becomes a choice: "channels", "heads", "4x4", "2:4"."""
 
 import functools
 import math
@@ -10,6 +10,7 @@ import jax
 
 from lthjax.callables import ChooseFn
 from lthjax.pruning import choose, cuts, patterns, targets
+from lthjax.pruning import heads as heads_lib
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.cuts import Cut
@@ -30,7 +31,7 @@ def parse(name: str) -> tuple[str, tuple[Any, ...]]:
       >>> lth.pruning.pattern_names.parse("2:4")
       ('n_of_m', (2, 4))
     """
-    if name in ("weights", "channels"):
+    if name in ("weights", "channels", "heads"):
         return name, ()
     for kind, form in FORMS.items():
         if match := re.fullmatch(form, name):
@@ -38,8 +39,8 @@ def parse(name: str) -> tuple[str, tuple[Any, ...]]:
             _check_numbers(name, kind, *numbers)
             return kind, numbers
     raise ValueError(
-        "search.pattern must be 'weights', 'channels', blocks such as '4x4' (inputs "
-        f"and outputs), or n of every m inputs such as '2:4', got {name!r}"
+        "search.pattern must be 'weights', 'channels', 'heads', blocks such as '4x4' "
+        f"(inputs and outputs), or n of every m inputs such as '2:4', got {name!r}"
     )
 
 
@@ -63,6 +64,8 @@ def target(
       views: What the axes of the leaves are.
     """
     kind, numbers = parse(pattern)
+    if kind == "heads":
+        return _heads_target(masks, weights, views)
     leaves = jax.tree.leaves(masks)
     named = zip(masks_lib.names(masks), leaves, strict=True)
     if kind == "channels":
@@ -95,6 +98,7 @@ def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Choos
     selects: dict[str, Callable[..., Any]] = {
         "weights": choose.prune,
         "channels": functools.partial(patterns.channels, views=views),
+        "heads": functools.partial(heads_lib.heads, views=views),
         "blocks": functools.partial(patterns.blocks, shape=numbers, views=views),
     }
     select = selects[kind]
@@ -125,6 +129,10 @@ def cut(
     kind, numbers = parse(pattern)
     if kind in ("weights", "n_of_m"):
         return cuts.cut(masks, scores, chosen, by_layer=by_layer or kind == "n_of_m")
+    if kind == "heads":
+        alive, means = heads_lib.grouped(masks, scores, views)
+        left = jax.tree.map(lambda n: n > 0, heads_lib.counts(chosen, views))
+        return cuts.cut(alive, means, left, by_layer=by_layer)
     if kind == "blocks":
         groups = patterns.block_groups(numbers, views)
     else:
@@ -132,6 +140,32 @@ def cut(
     alive, means = patterns.grouped(masks, scores, groups)
     left = jax.tree.map(lambda count: count > 0, patterns.counts(chosen, groups))
     return cuts.cut(alive, means, left, by_layer=by_layer)
+
+
+def layers(pattern: str, masks: Masks, views: Views | None = None) -> list[str]:
+    """Returns the names of what `cut` has numbers of: leaves, or attentions.
+
+    Args:
+      pattern: A name, as `parse` takes it.
+      masks: The masks.
+      views: What the axes of the leaves are.
+    """
+    heads = parse(pattern)[0] == "heads"
+    return list(heads_lib.sizes(masks, views)) if heads else masks_lib.names(masks)
+
+
+def _heads_target(masks, weights, views):
+    """Returns a number of weights in heads, in all or of each attention."""
+    found, leaves = heads_lib.layers(masks, views), jax.tree.leaves(masks)
+    total = sum(leaf.size for leaf in leaves)
+    groups = heads_lib.sizes(masks, views)
+    if weights.layers is None:
+        return Target(round(sum(groups.values()) * weights.kept / total))
+    sizes, kept = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
+    for layer, leaf, own in zip(found, leaves, weights.layers, strict=True):
+        sizes[layer.attention] += leaf.size
+        kept[layer.attention] += own
+    return targets.target([round(n * kept[k] / sizes[k]) for k, n in groups.items()])
 
 
 def _channels(name, shape, views):

@@ -3,6 +3,7 @@ from . import networks as networks
 from . import pytorch as pytorch
 from . import safetensors as safetensors
 from . import tickets as tickets
+from . import torch_source as torch_source
 from .checkpoints import DamagedError as DamagedError
 from .tickets import load as load
 from .tickets import load_trained as load_trained

@@ -17,7 +17,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lthjax.devices import meshes, processes
-from lthjax.pruning.masks import path_name
 
 log = logging.getLogger(__name__)
 
@@ -223,12 +222,17 @@ def checksum(tree: Any, metadata: dict) -> str:
     digest = hashlib.blake2b(digest_size=16)
     plain = json.loads(json.dumps(metadata))
     digest.update(json.dumps(plain, sort_keys=True).encode())
-    rows = [(path_name(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
+    rows = [(_name(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
     for name, leaf in sorted(rows, key=lambda row: row[0]):
         array = np.asarray(leaf)
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _name(path):
+    """Returns the name of a leaf as all checksums so far have it."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in path)
 
 
 def roll(directory: str | pathlib.Path, tree: Any, metadata: dict | None = None):

@@ -12,6 +12,7 @@ from lthjax.models import functions
 from lthjax.models.mlp import MLP, ConvNet, LeNet5, TutorialLeNet
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
 from lthjax.models.resnet import ResNet
+from lthjax.models.transformer import GPT, ViT
 from lthjax.models.vgg import VGG
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.masks import path_name
@@ -61,7 +62,9 @@ class Layout(NamedTuple):
     views: Views | None = None
 
 
-def layout(model: nn.Module, params: Any, channels: int) -> Layout:
+def layout(
+    model: nn.Module, params: Any, channels: int, views: Views | None = None
+) -> Layout:
     """Returns the layout of one of our networks.
 
     A residual network gets the names of torchvision's; all others keep the paths of
@@ -71,6 +74,8 @@ def layout(model: nn.Module, params: Any, channels: int) -> Layout:
       model: The network.
       params: Its parameters.
       channels: Of its images.
+      views: Of its leaves, from `views.of`; `None` will do where all kernels are dense
+        ones or convolutions, not for transformers.
 
     Raises:
       ValueError: The network is a user's own: nothing says which of its dense layers
@@ -84,11 +89,13 @@ def layout(model: nn.Module, params: Any, channels: int) -> Layout:
             "Layout({'Dense_0': channels of that map}), or Layout({}) for none; as a "
             "command, --flattened Dense_0:channels, or none"
         )
+    if views is not None:
+        return found(params, channels)._replace(views=views)
     names = views_lib.USUAL
     kinds = {2: names[2]._replace(kind="Dense"), 4: names[4]._replace(kind="Conv")}
     rows = [(f"{layer}/{name}", x.ndim) for (layer, name), x in _rows(params)]
-    views = {name: kinds[ndim] for name, ndim in rows if ndim in kinds}
-    return found(params, channels)._replace(views=views)
+    usual = {name: kinds[ndim] for name, ndim in rows if ndim in kinds}
+    return found(params, channels)._replace(views=usual)
 
 
 def matrices(params: Any) -> dict[str, views_lib.View]:
@@ -281,4 +288,6 @@ LAYOUTS: dict[type, Callable[[Any, int], Layout]] = {
     ResNet: lambda params, channels: Layout({}, TORCHVISION),
     MobileNetV1: lambda params, channels: Layout({}),
     MobileNetV2: lambda params, channels: Layout({}),
+    ViT: lambda params, channels: Layout({}),
+    GPT: lambda params, channels: Layout({}),
 }

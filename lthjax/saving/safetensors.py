@@ -13,12 +13,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from lthjax.pruning.masks import path_name
 from lthjax.saving.checkpoints import DamagedError, checksum
 from lthjax.tickets.ticket import Ticket, Trained
 
 KEY = "lthjax"  # of the file's metadata; its value is JSON
 TREES = ("params", "model_state", "masks")
 NUMBERS = ("level", "step", "until", "searching")
+BOX = object()  # the key of what a box holds, a variable of flax's nnx for one
 PACKAGES = ("lthjax", "jax", "flax", "safetensors")
 
 
@@ -32,11 +34,13 @@ def write(path: str | os.PathLike, network: Ticket | Trained, **metadata) -> Non
 
     Args:
       path: The file; what stands there is replaced.
-      network: Its parameters, statistics and masks are nested dicts of arrays.
+      network: Its parameters, statistics and masks are trees of arrays. Lists, flax's
+        nnx states, equinox's modules and other nodes become dicts, whose keys are the
+        names and the places (whole numbers) of what they hold.
       **metadata: What JSON can hold: seed, arm, config.
 
     Raises:
-      ValueError: A tree has other nodes than dicts, or a leaf is no array of numbers.
+      ValueError: A leaf is no array, or two of a tree have one name.
     """
     kind = "ticket" if isinstance(network, Ticket) else "trained"
     numbers = {name: int(getattr(network, name, 0)) for name in NUMBERS}
@@ -48,11 +52,15 @@ def write(path: str | os.PathLike, network: Ticket | Trained, **metadata) -> Non
     put(path, tensors, {KEY: json.dumps(head)})
 
 
-def read(path: str | os.PathLike) -> tuple[Ticket | Trained, dict]:
+def read(
+    path: str | os.PathLike, like: Ticket | Trained | None = None
+) -> tuple[Ticket | Trained, dict]:
     """Returns what `write` wrote, bit for bit, and its metadata.
 
     Args:
       path: The file.
+      like: What has the nodes that the trees are to have, of the same names and shapes;
+        `None`: they are nested dicts.
 
     Returns:
       The ticket or the trained network, and the metadata, with `kind` ("ticket" or
@@ -61,7 +69,7 @@ def read(path: str | os.PathLike) -> tuple[Ticket | Trained, dict]:
 
     Raises:
       DamagedError: It is not there, or not what was written.
-      ValueError: It is another safetensors file.
+      ValueError: It is another safetensors file, or has other leaves than `like`.
     """
     tensors, head = _contents(pathlib.Path(path))
     try:
@@ -84,6 +92,9 @@ def read(path: str | os.PathLike) -> tuple[Ticket | Trained, dict]:
         raise DamagedError(
             f"the checksum of {path} must be {expected}, got checksum = {found}"
         )
+    if like is not None:
+        nodes = {name: _filled(like, network, name, path) for name in TREES}
+        network = network._replace(**nodes)
     return network, metadata
 
 
@@ -121,16 +132,51 @@ def _described(tree, name, tensors):
     """Returns the structure of a tree as JSON has it, and puts its leaves in a dict."""
     if tree is None:
         return None
-    if isinstance(tree, Mapping) and all(isinstance(key, str) for key in tree):
-        return {k: _described(v, f"{name}/{k}", tensors) for k, v in tree.items()}
-    if name in tensors or not isinstance(tree, jax.Array | np.ndarray | np.generic):
+    if name not in tensors and isinstance(tree, jax.Array | np.ndarray | np.generic):
+        tensors[name] = np.asarray(jax.device_get(tree))
+        return str(tensors[name].dtype)
+    found = dict(tree) if isinstance(tree, Mapping) else _children(tree)
+    if found is not None and BOX in found:
+        return _described(found[BOX], name, tensors)
+    if found is None or not all(isinstance(key, str | int) for key in found):
         raise ValueError(
-            "a network that travels must be nested dicts of arrays, each of its own "
-            f"name, got {name} = {type(tree).__name__}; "
-            "flax.serialization.to_state_dict makes dicts of other nodes"
+            "a network that travels must be a tree of arrays, each of its own name, "
+            f"got {name} = {type(tree).__name__}; leave out what is no array "
+            "(equinox.filter), or put it into dicts"
         )
-    tensors[name] = np.asarray(jax.device_get(tree))
-    return str(tensors[name].dtype)
+    rows = [(k, _described(v, f"{name}/{k}", tensors)) for k, v in found.items()]
+    return dict(rows) if all(isinstance(k, str) for k in found) else rows
+
+
+def _children(tree) -> dict[Any, Any] | None:
+    """Returns {name or place: child} of a node that is no dict, `None` of a leaf."""
+    below = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: x is not tree)
+    if any(not path for path, _ in below):
+        return None
+    box = [path[0] for path, _ in below] == [jax.tree_util.GetAttrKey("value")]
+    return {BOX: below[0][1]} if box else {_key(path[0]): x for path, x in below}
+
+
+def _key(entry):
+    """Returns the key of a dict, the name of a field or the place in a list."""
+    found = (getattr(entry, name, None) for name in ("key", "name", "idx"))
+    return next(x for x in found if x is not None)
+
+
+def _filled(like, network, name, path):
+    """Returns one of the trees with the nodes of another one."""
+    trees = [getattr(one, name) for one in (like, network)]
+    rows = [jax.tree_util.tree_leaves_with_path(tree) for tree in trees]
+    wanted, found = ({path_name(p): x for p, x in row} for row in rows)
+    shapes = [{n: np.shape(x) for n, x in leaves.items()} for leaves in (wanted, found)]
+    if shapes[0] != shapes[1]:
+        odd = sorted(n for n, _ in shapes[0].items() ^ shapes[1].items())
+        raise ValueError(
+            f"the {name} of {path} must have the leaves and shapes of like, got others "
+            f"at {', '.join(dict.fromkeys(odd))}"
+        )
+    structure = jax.tree.structure(trees[0])
+    return jax.tree.unflatten(structure, [found[n] for n in wanted])
 
 
 def _contents(path) -> tuple[dict, dict]:
@@ -170,18 +216,23 @@ def _arrays(path, tensors, tree) -> dict[str, np.ndarray]:
 
 def _leaves(tree, prefix):
     """Yields (name, dtype) of the leaves of a tree as JSON has it."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
+    for key, value in _items(tree):
+        if isinstance(value, dict | list):
             yield from _leaves(value, f"{prefix}{key}/")
         elif value is not None:
-            yield prefix + key, value
+            yield f"{prefix}{key}", value
+
+
+def _items(tree):
+    """Returns the (key, value) of a node as JSON has it: whole keys are in pairs."""
+    return tree.items() if isinstance(tree, dict) else [tuple(pair) for pair in tree]
 
 
 def _rebuilt(tree, name, arrays) -> Any:
     if tree is None:
         return None
-    if isinstance(tree, dict):
-        return {k: _rebuilt(v, f"{name}/{k}", arrays) for k, v in tree.items()}
+    if isinstance(tree, dict | list):
+        return {k: _rebuilt(v, f"{name}/{k}", arrays) for k, v in _items(tree)}
     array = arrays[name]
     kept = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
     return jnp.asarray(array) if kept else array

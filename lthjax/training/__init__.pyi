@@ -13,6 +13,7 @@ from . import recognition as recognition
 from . import schedules as schedules
 from . import steps as steps
 from . import streamed as streamed
+from . import train_state as train_state
 from . import zeros as zeros
 from .evaluate import counter as counter
 from .evaluate import evaluator as evaluator
@@ -31,4 +32,5 @@ from .steps import step as step
 from .steps import supervised as supervised
 from .steps import together as together
 from .steps import validation as validation
+from .train_state import TrainState as TrainState
 from .zeros import keep as keep

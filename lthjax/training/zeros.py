@@ -35,7 +35,7 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
     change. It goes outermost: inside another
     optimizer (`optax.partition`, `optax.masked`, `optax.lookahead`) nobody hands it the
     masks and it raises. flax's `TrainState.apply_gradients` does not pass `masks` on:
-    call `tx.update` yourself.
+    ours does (`train_state.TrainState`), or call `tx.update` yourself.
 
     Args:
       inner: Any optax optimizer, but one of pairs of parameters (`optax.lookahead`).
@@ -87,7 +87,17 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
         updates, state = stepped(inner, updates, state, params, masks, **extra)
         return cancelled(updates, params, masks), state
 
+    update.keeps = True  # type: ignore[attr-defined]
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def is_kept(tx: optax.GradientTransformation) -> bool:
+    """Returns whether an optimizer is what `keep` returned.
+
+    Args:
+      tx: An optax optimizer.
+    """
+    return getattr(tx.update, "keeps", False)
 
 
 _MISSING = object()

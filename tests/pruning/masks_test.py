@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from lthjax.pruning import masks, scores
 
@@ -194,3 +196,30 @@ def test_a_mask_of_another_shape_is_not_spread_over_its_parameter(params):
     tree["head"]["kernel"] = jnp.ones((4, 1), bool)
     with pytest.raises(ValueError, match=r"head/kernel = \(4, 1\) for \(4, 5\)"):
         masks.apply(params, tree)
+
+
+class Node(nnx.Module):
+    """A module of flax's nnx, whose leaves are boxes in dicts."""
+
+    def __init__(self):
+        self.layers = nnx.List([nnx.Param(jnp.ones((2, 2))) for _ in range(2)])
+        self.kernel = nnx.Param(jnp.ones(3))
+
+
+def test_names_have_places_and_keys_as_numbers_and_no_boxes():
+    state = nnx.state(Node())
+    expected = ["kernel", "layers/0", "layers/1"]
+    assert masks.names(state) == masks.names(nnx.to_pure_dict(state)) == expected
+    own = optax.TraceState(trace=[jnp.ones(1), {"value": jnp.ones(1)}])
+    assert masks.names(own) == ["trace/0", "trace/1/value"]
+    assert masks.names(jnp.ones(1)) == [""]
+
+
+def test_a_function_says_what_is_prunable():
+    params = {"a": {"weight": jnp.ones((2, 2))}, "b": {"weight": jnp.ones(2)}}
+    found = masks.full(params, include=lambda name, w: w.ndim > 1)
+    assert masks.names(found) == ["a/weight"]
+    found = masks.full(params, exclude=["^a"], include=lambda name, w: "weight" in name)
+    assert masks.names(found) == ["b/weight"]
+    with pytest.raises(ValueError, match="at least one leaf must be prunable"):
+        masks.full(params, include=lambda name, w: False)

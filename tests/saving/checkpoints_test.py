@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 import pytest
 from faulty_disk import files_of_at_most, flip
 
@@ -208,3 +209,11 @@ def test_what_others_raise_where_nobody_can_catch_it_is_still_said(monkeypatch):
     for text in ("Event loop is closed", "another"):
         hook(types.SimpleNamespace(exc_value=RuntimeError(text)))
     assert [str(found.exc_value) for found in said] == ["another"]
+
+
+def test_the_checksum_of_a_tree_is_the_one_that_it_ever_had():
+    states = (np.int32(1), [np.ones(2, bool), {"value": np.zeros(1)}])
+    tree = {"params": {"a": np.arange(3.0)}, "opt": states}
+    tree["state"] = optax.TraceState(trace={"k": np.ones(2)})
+    # Of what was written before names of leaves lost their brackets.
+    assert checkpoints.checksum(tree, {"x": 1}) == "44eba03a8aab18676b0f0ebc59c9e9a0"

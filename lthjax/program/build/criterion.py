@@ -229,7 +229,8 @@ def selector(ground: Ground) -> PruneFn:
             masks, cut = select(key, trained, counts, examples)
         if criterion.flows:
             linear.judge(ground, trained, cut)
-        said = cuts.judged(masks_lib.names(masks), cut, by_layer=by_layer)
+        names = pattern_names.layers(search.pattern, masks, views)
+        said = cuts.judged(names, cut, by_layer=by_layer)
         if said and pattern_names.parse(search.pattern)[0] != "n_of_m":
             log.warning("search.score = %r: %s", search.score, said)
         return masks

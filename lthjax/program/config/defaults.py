@@ -92,7 +92,7 @@ def default() -> ConfigDict:
                 # What is pruned: ((regular expression, dct_spatial), ...); (): weights.
                 "basis": (),
                 "basis_each_level": False,  # learn a learnt basis anew each level
-                "pattern": "weights",  # channels, 4x4 (blocks), 2:4 (2 of every 4)
+                "pattern": "weights",  # channels, heads, 4x4 (blocks), 2:4 (of every 4)
                 "minimum": 0,  # weights that every layer keeps
                 "rate": 0.2,  # of what is left, that a level prunes
                 "layer_rates": (),  # ((regular expression, rate), ...)
