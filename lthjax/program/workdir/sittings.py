@@ -37,7 +37,7 @@ def _now() -> dict:
     versions = {name: _version(name) for name in LIBRARIES}
     return {
         "began": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}",
-        "command": shlex.join(sys.argv),
+        "command": " ".join([sys.argv[0], *map(shlex.quote, sys.argv[1:])]),
         "versions": {"python": platform.python_version(), **versions},
         "devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
     }
