@@ -1,5 +1,7 @@
 """A user's own folder of images by class: of any sizes, kinds and depths."""
 
+import pickle
+
 import numpy as np
 import on_disk
 import pytest
@@ -64,6 +66,8 @@ def test_a_streamed_folder_has_the_images_of_the_resident_one(flat):
         np.testing.assert_array_equal(found.images, other.images)
         np.testing.assert_array_equal(found.labels, other.labels)
     assert stored[3:] == resident[3:]
+    sent = splits.take(pickle.loads(pickle.dumps(stored.test)), [3, 1])
+    np.testing.assert_array_equal(sent.images, resident.test.images[[3, 1]])
     facts = in_memory.facts("folder", data_dir=flat, size=8)
     assert facts == on_disk_lib.facts("folder", data_dir=flat, side=8)
     assert facts[:4] == ((8, 8, 3), 3, 40, 10) and facts.mean == resident.mean

@@ -5,10 +5,13 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 import tiny
 
+from lthjax.data import balance
 from lthjax.program.config import files
+from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, table
 from lthjax.program.sweep.grid import Cell
@@ -186,6 +189,16 @@ def test_the_table_of_a_half_finished_sweep_has_every_run_and_its_state(half):
         ["0.3", "", "", "", "", "", "", "not started"],
     ]
     assert (half / table.MARKDOWN).read_text() == text
+
+
+def test_what_the_largest_class_is_worth_stands_under_the_table(half):
+    plain = table.write(half)
+    for number, row in enumerate(table.rows(half)[2:4]):
+        counts = {"test": np.array([3, 1 + 2 * number])}
+        path = half / row["folder"] / run_report.CLASSES
+        results.write(path, balance.to_json(counts))
+    foot = "\nalways the largest class: 75.00 %, 50.00 %\n"
+    assert table.write(half) == plain + foot
 
 
 def test_the_table_is_a_csv_file_too(half):
