@@ -67,11 +67,14 @@ def compiler_options(params) -> dict[str, str]:
     Returns:
       On a CPU the fusions that YNNPACK shall run, if this version of XLA knows the
       option and the network has convolutions, none of them depthwise (at most one
-      kernel reads a single feature: of grey images). Others run faster without: {}.
+      kernel reads a single feature: of grey images), and no attention, whose kernels
+      have three axes. Others run faster without: {}.
     """
-    kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 4]
+    leaves = jax.tree.leaves(params)
+    kernels = [leaf.shape for leaf in leaves if leaf.ndim == 4]
     depthwise = sum(shape[2] == 1 for shape in kernels) > 1
-    if not kernels or depthwise or backend.platform() != "cpu":
+    attention = any(leaf.ndim == 3 for leaf in leaves)
+    if not kernels or depthwise or attention or backend.platform() != "cpu":
         return {}
     return dict(_accepted_options())
 

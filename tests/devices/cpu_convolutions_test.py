@@ -219,6 +219,8 @@ def test_options_compile_and_are_for_full_convolutions_only():
     assert jax.jit(jnp.sin, compiler_options=options)(0.0) == 0.0
     assert cpu_convolutions.compiler_options([dense]) == {}
     assert cpu_convolutions.compiler_options([grey, full, depthwise]) == {}
+    attention = jnp.zeros((48, 3, 16))
+    assert cpu_convolutions.compiler_options([full, attention]) == {}
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
