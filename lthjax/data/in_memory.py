@@ -19,6 +19,7 @@ from lthjax.data import (
     checks,
     class_folders,
     coco,
+    encoded,
     files,
     folder_facts,
     folders,
@@ -39,7 +40,6 @@ from lthjax.data.splits import (
     of_facts,
     part,
     size,
-    take,
 )
 from lthjax.devices import memory
 
@@ -242,8 +242,7 @@ def _whole(name, found):
             "a data set that is not streamed must fit into half of the memory, got "
             f"{needed / 1e9:.1f} GB of {name!r}; give data.stream = True"
         )
-    whole = {name: take(x, range(size(x))) for name, x in parts.items()}
-    return found._replace(**whole)
+    return found._replace(**{name: encoded.read(x) for name, x in parts.items()})
 
 
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
