@@ -66,6 +66,7 @@ def functions(ground: Ground) -> Parts:
         masks_fn=masks_fn,
         prune_fn=prune_fn,
         tx=tx,
+        held=plan_lib.held(ground, tx),
         begin=steps.starter(tx, points=points, objective=goal),
         run=data.trainer(step, network, every, ground.shapes),
         step=data.stepper(step, ground.shapes),
