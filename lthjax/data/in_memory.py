@@ -63,10 +63,9 @@ def load(
 
     The first `validation` train images are the validation split. Sets of ours come
     evenly: `digits`, `tiny_imagenet` and `synthetic` class by class in turn, a TFDS set
-    in the random order in which it was prepared. Your own function's arrays, and
-    folders whose classes differ in size, are first put into an even order
-    (`splits.even`), one for all runs: every class has its share of each split, and of
-    any first images of it.
+    in the random order in which it was prepared. What is your own, and folders whose
+    classes differ in size, are first put into an even order (`splits.even`), one for
+    all runs: every class has its share of each split, and of any first images of it.
 
     Args:
       name: A key of `SOURCES`, or "package.module:function" for a set of your own. The
@@ -103,8 +102,9 @@ def facts(
 ) -> Facts:
     """Returns what is known of the data set `name`, reading no image if it can.
 
-    The arguments are those of `load`. A set of your own is loaded for it, and
-    `tiny_imagenet` is counted where `data_dir` holds it.
+    The arguments are those of `load`. A set of your own is loaded for it; of those in
+    `STORED` the heads of all files are read, and the images that mean and deviation are
+    of; `tiny_imagenet` is counted where `data_dir` holds it.
 
     Raises:
       ValueError: The set is unknown, or does not take these options.
