@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from lthjax.data import own_arrays, photographs, pixels, splits
-from lthjax.data.splits import PARTS, Source, Stored
+from lthjax.data.splits import PARTS, Source, Split, Stored
 
 TEST = 0.2  # share of the images that a set without a test split sets aside
 SAMPLE = 2_048  # train images that mean and deviation are computed from
 NAMED = 5  # files that an error names
 CHECKS = ("whole", "heads")
 CHANNELS = (0, 1, 3)
-PIECE = 64  # files that a thread looks through at once
+PIECE = 64  # files that a thread looks through, or reads, at once
 
 
 class Files(NamedTuple):
@@ -86,6 +86,28 @@ def source(
     mean, std = _scale(name, stored["train"])
     parts = [stored[part] for part in PARTS]
     return Source(*parts, len(classes), mean, std, classes=tuple(classes))
+
+
+def read(split: Stored) -> Split:
+    """Returns all examples of a split as arrays, read by as many threads as cores.
+
+    Args:
+      split: What is read.
+
+    Raises:
+      ValueError: An image cannot be read; it is named.
+    """
+    total = splits.size(split)
+    images = np.empty((total, *split.image_shape), split.dtype)
+    labels = np.empty((total, *split.label_shape), split.label_dtype)
+
+    def fill(first):
+        rows = slice(first, first + PIECE)
+        images[rows], labels[rows] = splits.read(split, range(total)[rows])
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(fill, range(0, total, PIECE)))
+    return Split(images, labels)
 
 
 def _check_form(form):

@@ -20,6 +20,7 @@ from lthjax.data import (
     checks,
     class_folders,
     coco,
+    encoded,
     files,
     folder_facts,
     folders,
@@ -40,7 +41,6 @@ from lthjax.data.splits import (
     of_facts,
     part,
     size,
-    take,
 )
 from lthjax.devices import memory
 
@@ -64,10 +64,9 @@ def load(
 
     The first `validation` train images are the validation split. Sets of ours come
     evenly: `digits`, `tiny_imagenet` and `synthetic` class by class in turn, a TFDS set
-    in the random order in which it was prepared. Your own function's arrays, and
-    folders whose classes differ in size, are first put into an even order
-    (`splits.even`), one for all runs: every class has its share of each split, and of
-    any first images of it.
+    in the random order in which it was prepared. What is your own, and folders whose
+    classes differ in size, are first put into an even order (`splits.even`), one for
+    all runs: every class has its share of each split, and of any first images of it.
 
     Args:
       name: A key of `SOURCES`, or "package.module:function" for a set of your own. The
@@ -104,8 +103,9 @@ def facts(
 ) -> Facts:
     """Returns what is known of the data set `name`, reading no image if it can.
 
-    The arguments are those of `load`. A set of your own is loaded for it, and
-    `tiny_imagenet` is counted where `data_dir` holds it.
+    The arguments are those of `load`. A set of your own is loaded for it; of those in
+    `STORED` the heads of all files are read, and the images that mean and deviation are
+    of; `tiny_imagenet` is counted where `data_dir` holds it.
 
     Raises:
       ValueError: The set is unknown, or does not take these options.
@@ -243,8 +243,7 @@ def _whole(name, found):
             "a data set that is not streamed must fit into half of the memory, got "
             f"{needed / 1e9:.1f} GB of {name!r}; give data.stream = True"
         )
-    whole = {name: take(x, range(size(x))) for name, x in parts.items()}
-    return found._replace(**whole)
+    return found._replace(**{name: encoded.read(x) for name, x in parts.items()})
 
 
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:

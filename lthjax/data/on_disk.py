@@ -42,7 +42,9 @@ def load(
       limit: Number of train images kept of what is left; all by default.
       how: How both are chosen; as for `sources.load`.
       crop: Of photographs: the pixels a side of the squares that they become (0: those
-        of `known.FACTS`), and whether one in two is mirrored in training.
+        of `known.FACTS`), and whether one in two is mirrored in training. Of
+        `in_memory.STORED`: the same pixels (0: images stay as they are); nothing is
+        mirrored here.
       options: What the set itself takes.
 
     Raises:
@@ -62,7 +64,7 @@ def facts(
     side: int = 0,
     options: dict[str, Any] | None = None,
 ) -> Facts:
-    """Returns what is known of a streamed set, reading no image.
+    """Returns what is known of a streamed set, reading no image if it can.
 
     Args:
       name: As for `load`.

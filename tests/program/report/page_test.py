@@ -165,11 +165,7 @@ def test_a_missing_class_and_the_share_of_the_largest_stand_on_the_page(tmp_path
     counts = {"train": [9, 1], "validation": [2, 1], "test": [3, 0]}
     found = {part: np.array(n) for part, n in counts.items()}
     results.write(root / page.CLASSES, balance.to_json(found, ("cat", "eel")))
-    row = page._facts(page.read(root))[-1]
-    assert row == (
-        "the accuracy of always saying the largest class",
-        "100.00 % of the test images",
-    )
+    assert ("always the largest class", "100.00 %") in page._facts(page.read(root))
     (sentence,) = page.warnings(page.read(root))
     assert sentence.startswith("the test split has no image of class 'eel' of 2")
     results.write(root / page.CLASSES, '{"images": [3')
