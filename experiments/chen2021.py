@@ -13,12 +13,17 @@ here it is Adam at 1.2e-3, batch 60, `--steps` a training.
 
 `--part=cifar10`: ResNet-14 and ResNet-20 to ResNet-32, at `--width`, pruned by 43 % a
 level to 89.4 %, with native iterative pruning of ResNet-32 for the first seed.
+
+Both parts end with two more tables: what search and training cost, in dense trainings
+of the target, carried, native and by RigL; and how far the accuracy falls on the line
+between two trainings of one carried ticket that differ in the order of the data.
 """
 
 import itertools
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from measures import bills, lines
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -33,6 +38,8 @@ PUBLISHED = {
     3: {2: 97.91, 3: 97.83, 4: 97.83},
     4: {2: 97.88, 3: 97.91, 4: 98.03},
 }
+PUBLISHED_FALLS = {(14, 32): 69.72, (20, 32): 8.72}  # of the line, in points, 4.4
+COSTS = "Search and training, in dense trainings of the target; seed 0."
 CONTROLS = {
     "reinit": "fresh weights",
     "shuffle": "permuted masks",
@@ -75,6 +82,7 @@ def base(options, own: Part, depth: int):
     config.data.name = options.part
     config.data.update(validation=5000, limit=options.limit)
     config.eval_batch = 1000
+    config.studies = ("flops",)
     config.search.update(rate=own.rate, levels=max(own.levels))
     config.train.steps = options.steps
     with config.model.unlocked():
@@ -121,6 +129,29 @@ def carried(options, own: Part) -> dict:
     return found
 
 
+def dynamic(options, own: Part) -> dict:
+    """Returns {name: config} of RigL on every target, at the last level's sparsity."""
+    found = {}
+    for target in sorted({target for _, target in own.pairs}):
+        config = base(options, own, target)
+        share = (1 - own.rate) ** max(own.levels)
+        config.search.update(method="rigl", scope="erdos_renyi", rewind_to=0)
+        config.search.update(rate=files.default().search.rate, levels=1)
+        config.search.sparsities = (round(1 - share, 6),)
+        found[f"rigl_{target}"] = smoked(config, options)
+    return found
+
+
+def twice(options, own: Part) -> dict:
+    """Returns {name: config} of two trainings each of one carried ticket."""
+    found = {}
+    for name, config in carried(options, own).items():
+        config.elastic.update(seed=0, levels=config.elastic.levels[-1:])
+        config.update(seeds=(0, 1), controls=(), studies=(lines.STUDY,))
+        found[name.replace("elastic", "line")] = config
+    return found
+
+
 def smoked(config, options):
     """Returns a config, made small for `--smoke`."""
     return methods.shrunk(config) if options.smoke else config
@@ -139,17 +170,17 @@ def accuracies(rows: list[dict], run: str, arm: str, share: float) -> list[float
 def cells(rows: list[dict], own: Part) -> str:
     """Returns ours beside the published table, source by target."""
     share = (1 - own.rate) ** max(own.levels)
-    lines = ["| source | target | published, % | ours, % | % left | n |"]
-    lines += ["|---|---|---|---|---|---|"]
+    heads = ["source", "target", "published, %", "ours, %", "% left", "n"]
+    text = [_row(heads), "|" + "---|" * len(heads)]
     for source, target in itertools.product(own.native, repeat=2):
         run = _run(source, target)
         values = accuracies(rows, run, "ticket", share)
         if values:
             published = PUBLISHED.get(source, {}).get(target, "")
             left = [100 * (1 - r["sparsity"]) for r in rows if _ends(r, run)]
-            cell = f"{_shown(values)} | {min(left):.2f} | {len(values)}"
-            lines.append(f"| {source} | {target} | {published} | {cell} |")
-    return "\n".join(lines)
+            row = [source, target, published, _shown(values), f"{min(left):.2f}"]
+            text.append(_row([*row, len(values)]))
+    return "\n".join(text)
 
 
 def _ends(row, run):
@@ -164,11 +195,15 @@ def _shown(values):
     return results.shown(results.spread(values)) if values else ""
 
 
+def _row(cells):
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 def beside(rows: list[dict], own: Part) -> str:
     """Returns every carried ticket beside its controls and what was found natively."""
     heads = ["source", "target", "% left", "dense", "native", "carried"]
-    lines = [f"| {' | '.join([*heads, *CONTROLS.values()])} | n |"]
-    lines += ["|" + "---|" * (len(heads) + len(CONTROLS) + 1)]
+    heads += [*CONTROLS.values(), "n"]
+    text = [_row(heads), "|" + "---|" * len(heads)]
     for source, target in own.pairs:
         run = _run(source, target)
         mine = [r for r in rows if r["run"] == run]
@@ -176,19 +211,51 @@ def beside(rows: list[dict], own: Part) -> str:
         for level in sorted({r["level"] for r in mine} - {0}):
             at = [r for r in mine if r["level"] == level and r["arm"] == "ticket"]
             share = 1 - at[0]["sparsity"]
-            row = [_shown(dense)]
+            row = [source, target, f"{100 * share:.2f}", _shown(dense)]
             row.append(_shown(accuracies(rows, f"imp_{target}", "ticket", share)))
             row += [
                 _shown([100 * r["test_accuracy"] for r in mine if _is(r, level, arm)])
                 for arm in ("ticket", *CONTROLS)
             ]
-            head = [str(source), str(target), f"{100 * share:.2f}"]
-            lines.append(f"| {' | '.join([*head, *row])} | {len(at)} |")
-    return "\n".join(lines)
+            text.append(_row([*row, len(at)]))
+    return "\n".join(text)
 
 
 def _is(row, level, arm):
     return (row["level"], row["arm"]) == (level, arm)
+
+
+def bills_of(options, own: Part, source: int, target: int) -> dict:
+    """Returns {way: cost} to the last level's ticket of a target, of one seed."""
+    setting = base(options, own, target)
+    late = setting.search.rewind_to / options.steps
+    level = 1 if options.smoke else max(own.levels)
+    native, other, carried = (
+        bills.paid(options.workdir / _run(*pair), late)
+        for pair in ((target, target), (source, source), (source, target))
+    )
+    _, sparse = bills.paid(options.workdir / f"rigl_{target}")
+    return {
+        "carried": bills.found(other, level, carried[0], carried[-1]),
+        "native": bills.found(native, level, carried[0]),
+        "RigL": bills.rigl(sparse, carried[0], setting.dynamic.every),
+    }
+
+
+def costs(options, rows: list[dict], own: Part) -> str:
+    """Returns what is paid for a ticket, carried, found natively and by RigL."""
+    heads = ["source", "target", "way", "search", "training", "test accuracy, %", "n"]
+    text = [_row(heads), "|" + "---|" * len(heads)]
+    share = (1 - own.rate) ** max(own.levels)
+    for source, target in own.pairs:
+        runs = (_run(source, target), _run(target, target), f"rigl_{target}")
+        found = bills_of(options, own, source, target)
+        for run, (way, cost) in zip(runs, found.items(), strict=True):
+            values = accuracies(rows, run, "ticket", share)
+            row = [source, target, way, f"{cost.search:.2f}", f"{cost.training:.2f}"]
+            row += [_shown(values), len(values)]
+            text.append(_row(row))
+    return "\n".join(text)
 
 
 def figure(rows: list[dict], own: Part) -> Figure:
@@ -247,7 +314,12 @@ def main() -> None:
         rows = grid.run(native(options, own), options.workdir)
         rows += grid.run(carried(options, own), options.workdir)
         head = f"Command: `{command_line.typed()}`; test accuracy in %, last step."
-        text = "\n\n".join([head, cells(rows, own), beside(rows, own)]) + "\n"
+        rows += grid.run(dynamic(options, own), options.workdir)
+        grid.run(twice(options, own), options.workdir)
+        parts = [head, cells(rows, own), beside(rows, own)]
+        parts += [COSTS, costs(options, rows, own), lines.HEAD]
+        parts.append(lines.table(options.workdir, own.pairs, PUBLISHED_FALLS))
+        text = "\n\n".join(parts) + "\n"
         stem = f"chen2021_{options.part}"
         results.write(options.workdir / f"{stem}.md", text)
         run_report.save(figure(rows, own), options.workdir / f"{stem}.png")

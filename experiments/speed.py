@@ -19,6 +19,7 @@ import sys
 import jax
 from matplotlib.figure import Figure
 from measures import (
+    clients,
     feeding,
     gated,
     once,
@@ -45,7 +46,9 @@ PARTS = (
     | selection.PARTS
     | scaling.PARTS
     | feeding.PARTS
+    | clients.PARTS
 )
+VIRTUAL = {"devices": max(scaling.DEVICES), "clients": clients.DEVICES}
 # What --smoke takes: one part of every kind that compiles quickly.
 SMOKED = ("lenet", "prune", "start", "synflow", "select_neurons")
 
@@ -105,8 +108,8 @@ def main() -> None:
     wanted = options.only.split(",") if options.only else wanted
     options.rounds = options.rounds or (2 if options.smoke else 15)
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
-    if options.only == "devices":  # virtual ones, of a CPU; before any is asked for
-        jax.config.update("jax_num_cpu_devices", max(scaling.DEVICES))
+    if options.only in VIRTUAL:  # devices of a CPU; before any is asked for
+        jax.config.update("jax_num_cpu_devices", VIRTUAL[options.only])
     lthjax.devices.cpu_convolutions.lower_convolutions()
     options.workdir.mkdir(parents=True, exist_ok=True)
     path, facts = options.workdir / "speed.json", setup(options)

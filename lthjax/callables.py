@@ -219,3 +219,20 @@ class Activation(Protocol):
     """x of any shape -> the same shape."""
 
     def __call__(self, x: Any, /) -> Any: ...
+
+
+class Writer(Protocol):
+    """What is told of a run while it trains: for a service that draws experiments.
+
+    `where` names a training, "ticket/seed_0/level_03". After an interruption the points
+    since the last checkpoint come again.
+    """
+
+    def points(self, where: str, step: int, values: dict[str, float], /) -> None:
+        """Takes what was measured at a step: {"validation_accuracy": 0.9, ...}."""
+
+    def finished(self, where: str, record: dict[str, Any], /) -> None:
+        """Takes the record of a training that has ended, as `results.jsonl` has it."""
+
+    def close(self) -> None:
+        """Ends the sitting, however the run ends."""

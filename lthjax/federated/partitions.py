@@ -73,7 +73,13 @@ def _dealt(rng, rows, kinds, clients, each):
 
 
 def classes(
-    labels: np.ndarray, clients: int, seed: int, *, each: int = 2, samples: int = 20
+    labels: np.ndarray,
+    clients: int,
+    seed: int,
+    *,
+    each: int = 2,
+    samples: int = 20,
+    balance: float = 1.0,
 ) -> Parts:
     """Returns the examples of clients that each draw some classes, and some of each.
 
@@ -84,15 +90,23 @@ def classes(
       clients: How many there are.
       seed: Of all that is drawn.
       each: Classes a client.
-      samples: Examples of each class.
+      samples: Examples of the first class of a client.
+      balance: The others have `floor(balance samples)` each, in (0, 1].
 
     Raises:
-      ValueError: There are too few classes, or too few examples of one.
+      ValueError: There are too few classes, or too few examples of one; or the others
+        would have none.
 
     References:
-      Li et al., 2020, arXiv:2008.03371, 5.1; its unbalanced clients are not here.
+      Li et al., 2020, arXiv:2008.03371, 5.1. Departure: a client's classes differ; the
+      released code draws shards, two of which may be of one class.
     """
     _check(clients=clients, each=each, samples=samples)
+    if not (0 < balance <= 1 and int(balance * samples)):
+        raise ValueError(
+            "balance must be in (0, 1] and leave an example of each class, got balance "
+            f"= {balance} of samples = {samples}"
+        )
     rng, kinds = np.random.default_rng(seed), np.unique(labels)
     if each > len(kinds):
         raise ValueError(
@@ -109,8 +123,10 @@ def classes(
                 f"got none for client {client} of {clients}; ask for fewer"
             )
         own = rng.choice(rich, each, replace=False)
-        found.append(rng.permutation(np.concatenate([left[k][:samples] for k in own])))
-        left |= {kind: left[kind][samples:] for kind in own}
+        sizes = dict.fromkeys(own, int(balance * samples)) | {own[0]: samples}
+        taken = [left[kind][:size] for kind, size in sizes.items()]
+        found.append(rng.permutation(np.concatenate(taken)))
+        left |= {kind: left[kind][size:] for kind, size in sizes.items()}
     return found
 
 

@@ -56,47 +56,85 @@ def reporter(
       later: How many steps come after this training, for the time left in all.
       every: Seconds between two lines in a log.
     """
-    if sys.stderr.isatty() and processes.first():
-        with _bar(title, start, stop) as report:
+    if _drawn() and processes.first():
+        with _bars(title, start, stop, later) as report:
             yield report
         return
     yield _lines(title, start, stop, later=later, every=every)
 
 
+def _drawn():
+    """Returns whether bars can be drawn: on a terminal, or in a notebook."""
+    if sys.stderr.isatty():
+        return True
+    shell = sys.modules.get("IPython")
+    running = shell and shell.get_ipython()
+    return bool(running) and "IPKernelApp" in running.config
+
+
+def _clock(start):
+    """Returns step -> steps a second since the first report, which had to compile.
+
+    At the first report they are those since the start.
+    """
+    first = []
+    began = time.monotonic()
+
+    def speed(step):
+        now = time.monotonic()
+        then, clock = first[0] if first else (start, began)
+        if not first:
+            first.append((step, now))
+        return (step - then) / max(now - clock, 1e-9)
+
+    return speed
+
+
 @contextlib.contextmanager
-def _bar(title, start, stop):
-    from rich import progress as rich_progress  # here: a command's --help needs none
+def _bars(title, start, stop, later):
+    """Draws a bar of this training, one of all, and a line of what was measured."""
+    from rich import live, text  # here: a command's --help needs none
+    from rich import progress as rich_progress
 
     columns = (
-        "{task.description}",
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.description}", markup=False),
+        "{task.completed}/{task.total}",
+        rich_progress.BarColumn(bar_width=20),
         "{task.fields[speed]}",
         rich_progress.TimeRemainingColumn(),
-        "{task.fields[text]}",
     )
-    began = time.monotonic()
-    console = rich_progress.Console(stderr=True)
-    with rich_progress.Progress(*columns, console=console) as bars:
-        task = bars.add_task(title, total=stop, completed=start, speed="", text="")
+    console = rich_progress.Console(stderr=not _notebook())
+    bars, clock = rich_progress.Progress(*columns), _clock(start)
+    own = bars.add_task(title, total=stop, completed=start, speed="compiling")
+    every = bars.add_task("all that is left", total=stop - start + later, speed="")
+    said = text.Text()
+    shown = rich_progress.Group(bars, said)
+    with live.Live(shown, console=console, refresh_per_second=4) as drawn:
 
-        def report(step, text=""):
-            speed = (step - start) / max(time.monotonic() - began, 1e-9)
-            bars.update(task, completed=step, speed=f"{speed:.0f} steps/s", text=text)
+        def report(step, words=""):
+            speed = clock(step)
+            bars.update(own, completed=step, speed=f"{speed:.0f} steps/s")
+            bars.update(every, completed=step - start)
+            if words:
+                said.plain = words
+            drawn.refresh()
 
         yield report
 
 
+def _notebook():
+    return not sys.stderr.isatty()
+
+
 def _lines(title, start, stop, *, later, every):
-    began = last = time.monotonic()
+    last, clock = time.monotonic(), _clock(start)
 
     def report(step, text=""):
         nonlocal last
-        now = time.monotonic()
+        now, speed = time.monotonic(), clock(step)
         if now - last < every and step < stop:
             return
         last = now
-        speed = (step - start) / max(now - began, 1e-9)
         left = duration((stop - step + later) / max(speed, 1e-9))
         log.info(
             "%s, step %d of %d, %.4g steps/s, %s%s left in all",

@@ -25,6 +25,14 @@ def test_all_examples_are_dealt_where_no_number_is_given():
     assert disjoint(parts) and sum(map(len, parts)) == 600
 
 
+def test_an_unbalanced_client_has_all_of_its_first_class_and_a_share_of_the_others():
+    parts = partitions.classes(LABELS, 10, 1, each=3, samples=10, balance=0.25)
+    assert len(np.unique(np.concatenate(parts))) == 10 * (10 + 2 + 2)
+    for part in parts:
+        counts = np.bincount(LABELS[part])
+        assert sorted(counts[counts > 0]) == [2, 2, 10]
+
+
 def test_a_client_of_classes_has_those_and_as_many_of_each():
     parts = partitions.classes(LABELS, 30, 1, each=2, samples=10)
     assert disjoint(parts)
@@ -59,6 +67,8 @@ def test_a_seed_gives_the_same_parts_and_another_one_others(make):
         (lambda: partitions.shards(LABELS, 0, 0), "clients must be at least 1"),
         (lambda: partitions.classes(LABELS, 4, 0, each=11), "at most the 10 classes"),
         (lambda: partitions.classes(LABELS, 99, 0, samples=30), "for every client"),
+        (lambda: partitions.classes(LABELS, 4, 0, samples=3, balance=0.3), "balance"),
+        (lambda: partitions.classes(LABELS, 4, 0, balance=1.5), "balance must be in"),
         (lambda: partitions.dirichlet(LABELS, 4, 0, alpha=0.0), "alpha must be pos"),
         (lambda: partitions.dirichlet(LABELS, 40, 0, least=16), "larger alpha"),
     ],

@@ -36,13 +36,27 @@ def test_a_log_has_a_line_now_and_then_and_at_the_end(caplog):
     assert re.fullmatch(expected, line)
 
 
-def test_a_terminal_has_a_bar(monkeypatch, capsys):
+def test_the_speed_in_a_log_leaves_compiling_out(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    clock = iter((0.0, 0.0, 100.0, 100.0, 102.0, 102.0))  # a hundred seconds to compile
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.reporter("level 1", 0, 30, later=0, every=0) as report:
+        report(10)
+        report(30)
+    assert "step 30 of 30, 10 steps/s" in caplog.messages[-1]
+
+
+def test_a_terminal_has_a_bar_of_this_training_and_one_of_all(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress.reporter("level 1", 10, 30, later=0, every=0) as report:
-        report(30, "accuracy 9 %")
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress.reporter("level 1", 10, 30, later=60, every=0) as report:
+        report(30, "validation accuracy: dense 90.12 %, reinit 71.00 %")
     shown = capsys.readouterr().err
-    for text in ("level 1", "30/30", "steps/s", "accuracy 9 %"):
-        assert text in shown
+    assert "compiling" in shown
+    own, every, said = shown.rsplit("level 1", 1)[1].splitlines()[:3]
+    assert "30/30" in own and "steps/s" in own
+    assert every.startswith("all that is left") and "20/80" in every
+    assert said.startswith("validation accuracy: dense 90.12 %, reinit 71.00 %")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

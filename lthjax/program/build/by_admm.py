@@ -144,6 +144,7 @@ METHODS = {
         search=search,
         spans=spans,
         optimizer=optimizer,
+        held=2,  # the copy and the dual variable
         columns=columns,
         shrink=_shrink,
     )

@@ -263,6 +263,7 @@ def _gated(name):
         network=own(network, name),
         penalty=own(penalty, name),
         optimizer=own(optimizer, name),
+        held=2,  # gates, and their momentum
         members=members,
         columns=own(_columns, rounds, **how),
         shrink=own(_shrink, name),

@@ -67,6 +67,7 @@ class Method(NamedTuple):
         masks; `exclude` are layers never pruned beside those of the config.
       carried: (ground, optimizer, ticket, key) -> the optimizer's state that a ticket
         begins with, or `None` for a fresh one; given where masks move in training.
+      held: Trees of weights that the state of a round holds beside the optimizer's.
       members: ground -> {label: first state of a search -> that of the variant}, what
         is trained as one population; the label is a first logit, or `None`.
       columns: (ground, optimizer, prune) -> ((evaluate, key, trained, level, record) ->
@@ -92,6 +93,7 @@ class Method(NamedTuple):
     schedule: Callable[[Ground, Schedule], Schedule] = lambda ground, schedule: schedule
     optimizer: Callable[[Ground, Schedule, tuple[str, ...]], Any] = held_at_zero
     carried: Callable[[Ground, Any, Any, jax.Array], Any] | None = None
+    held: int = 0
     members: Callable[[Ground], dict] = one
     columns: Callable[[Ground, Any, Any], Any] = _nothing
     shrink: Callable[[Any], None] = _nothing

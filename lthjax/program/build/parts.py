@@ -152,6 +152,7 @@ class Parts(NamedTuple):
       masks_fn: params -> full masks.
       prune_fn: What its search draws masks by, as `Method.prune` gives it.
       tx: The optimizer.
+      held: What a training's state holds beside the weights, in trees of them.
       begin: ticket -> training.State.
       run: (states, (masks, keys), span, start, stop) -> states, of a population whose
         tickets train over the steps `span`; `states` are given away.
@@ -181,6 +182,7 @@ class Parts(NamedTuple):
     masks_fn: MasksFn
     prune_fn: Any
     tx: Any
+    held: float
     begin: BeginFn
     run: TrainFn
     step: Any

@@ -1,5 +1,6 @@
 """The numbers of a run, known before data are read; what a method is built on."""
 
+import math
 from typing import Any
 
 import jax
@@ -99,18 +100,38 @@ def options(found: Ground) -> Options:
     )
 
 
-def bytes_to_write(plan: Plan, asked: Options) -> int:
+def held(ground: Ground, tx: Any) -> float:
+    """Returns what a training's state holds beside the weights, in trees of them.
+
+    Momentum is one, Adam's moments are two; rounds of ADMM or of gates hold more.
+
+    Args:
+      ground: What the method is built on.
+      tx: The optimizer.
+    """
+    state = jax.tree.leaves(jax.eval_shape(tx.init, ground.shapes))
+    weights = jax.tree.leaves(ground.shapes)
+    return (
+        sum(x.size for x in state) / sum(x.size for x in weights) + ground.method.held
+    )
+
+
+def bytes_to_write(plan: Plan, asked: Options, held: float) -> int:
     """Returns a bound of what a run keeps on the disk: tickets and checkpoints.
+
+    Of a training two checkpoints may lie there at once.
 
     Args:
       plan: The numbers of the run.
       asked: What the loop is asked for.
+      held: What a training's state holds beside the weights, in trees of them.
     """
     kept = 2 if asked.studies else 1
     arms = {row.arm for row in plan.trainings} - {"search", "ticket", *asked.controls}
-    per_member = (kept + len(arms)) * len(plan.targets) + 12
-    per_member += 6 * (len(asked.controls) + len(arms))
-    return 4 * (plan.params + plan.beside) * per_member * len(asked.members) + 10**7
+    per_member = (kept + len(arms)) * len(plan.targets) + 10 + 2 * held
+    per_member += (4 + 2 * held) * (len(asked.controls) + len(arms))
+    one = 4 * (plan.params + plan.beside)
+    return math.ceil(one * per_member * len(asked.members)) + 10**7
 
 
 def steps_later(plan: Plan, ticket: Any, share: float) -> int:

@@ -207,6 +207,7 @@ def default() -> ConfigDict:
             "deterministic": False,  # on a GPU: equal bits from run to run, slower
             "logging": {
                 "tensorboard": True,  # write scalars, beside the records
+                "writer": "",  # "package.module:function" of the workdir: told of all
                 "line_seconds": 10.0,  # between two lines of progress in a log
                 "checkpoint_seconds": 30.0,  # between two checkpoints
             },

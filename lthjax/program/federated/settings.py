@@ -23,6 +23,7 @@ RANGES = {
     "clients.count": SIZE,
     "clients.each": SIZE,
     "clients.samples": COUNT,
+    "clients.balance": Range(0, 1, "(]"),
     "clients.alpha": POSITIVE,
     "local.epochs": SIZE,
     "local.batch_size": SIZE,
@@ -42,7 +43,7 @@ RANGES = {
 FREE = ("rounds", "data.dir", "eval_batch", "mesh.ticket")
 PARTITION_KEYS = {
     "shards": ("each", "samples"),
-    "classes": ("each", "samples"),
+    "classes": ("each", "samples", "balance"),
     "dirichlet": ("alpha",),
 }
 RATES = {"lottery_fl": (0.2, 0.7), "cell": (0.2, 0.8)}
@@ -62,7 +63,7 @@ def default(method: str = "cell", partition: str = "shards") -> ConfigDict:
     """
     registry.resolve(method, policies.POLICIES, "method")
     registry.resolve(partition, partitions.PARTITIONS, "partition")
-    own = {"each": 3, "samples": 20, "alpha": 0.5}
+    own = {"each": 3, "samples": 20, "balance": 1.0, "alpha": 0.5}
     dealt = {key: own[key] for key in PARTITION_KEYS[partition]}
     return ConfigDict(
         {

@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from lthjax.devices import processes
 from lthjax.program.workdir import results
 
 KEPT = "weights kept, % of the prunable ones"
+APART = 0.07  # of the axis: the least distance of two ticks
 MANY = 6  # layers: more have no colours of their own
 
 
@@ -91,12 +92,39 @@ def size(rows: list[dict], what: str) -> str:
 
 
 def kept_axis(axes: Axes) -> None:
-    """Makes the x axis one of percent kept, from all to ever less."""
+    """Makes the x axis one of percent kept, from all to ever less.
+
+    Its ticks are where the lines that are drawn have their points, as far as there is
+    room for their numbers.
+    """
     axes.set_xscale("log")
-    plain_ticks(axes.xaxis)
+    points = _points(axes)
+    if len(points) > 1:
+        axes.xaxis.set_major_locator(FixedLocator(_apart(points)))
+        axes.xaxis.set_major_formatter("{x:.3g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        plain_ticks(axes.xaxis)
     axes.invert_xaxis()
     axes.set_xlabel(KEPT)
     axes.grid(alpha=0.3)
+
+
+def _points(axes):
+    """Returns where the lines of an axes have points, from the largest to the least."""
+    own = [line for line in axes.lines if line.get_transform() == axes.transData]
+    found = {float(x) for line in own for x in np.asarray(line.get_xdata(), float)}
+    return sorted((x for x in found if np.isfinite(x) and x > 0), reverse=True)
+
+
+def _apart(points):
+    """Returns those that are far enough from the one before on a logarithmic axis."""
+    least = APART * np.log(points[0] / points[-1])
+    kept = points[:1]
+    for x in points[1:]:
+        if np.log(kept[-1] / x) >= least:
+            kept.append(x)
+    return kept
 
 
 def plain_ticks(axis) -> None:

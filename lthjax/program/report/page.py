@@ -13,9 +13,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lthjax.program.config import defaults, validate
-from lthjax.program.report import gains, page_figures
+from lthjax.program.report import gains, page_figures, run_report
 from lthjax.program.workdir import measures as measures_lib
-from lthjax.program.workdir import origin, results
+from lthjax.program.workdir import origin, results, sittings
 from lthjax.program.workdir.measures import Measures
 
 PAGE = "report.html"
@@ -24,6 +24,7 @@ CLASSES = "classes.json"
 # Text stays text, and the same run gives the same file.
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "lthjax"}
 FILES = (results.RESULTS, "results.csv", results.CURVES, "config.json", "tickets")
+FILES += (sittings.SITTINGS, "studies", "deployed", "tensorboard")
 
 
 class Run(NamedTuple):
@@ -206,7 +207,27 @@ def _facts(run):
         ("seeds", ", ".join(str(s) for s in sorted({row["seed"] for row in rows}))),
         ("prunable weights", f"{rows[0]['prunable']:,}"),
         ("time in training", str(datetime.timedelta(seconds=round(seconds)))),
+        *_majority(run.root),
+        *_sittings(run.root),
     ]
+
+
+def _majority(root):
+    share = run_report.majority(root)
+    return [] if share is None else [(run_report.MAJORITY, f"{100 * share:.2f} %")]
+
+
+def _sittings(root):
+    """Returns [(what, value)] on the last sitting of a run, and how many there were."""
+    found = sittings.read(root)
+    if not found:
+        return []
+    last = found[-1]
+    begun = f"{last['began']}" + f", the last of {len(found)}" * (len(found) > 1)
+    devices = ", ".join(f"{n} x {kind}" for kind, n in last["devices"].items())
+    versions = ", ".join(f"{name} {text}" for name, text in last["versions"].items())
+    rows = {"command": last["command"], "begun": begun, "devices": devices}
+    return [*rows.items(), ("versions", versions)]
 
 
 def _table(run):
@@ -215,7 +236,10 @@ def _table(run):
     for row in run.rows:
         groups.setdefault((row["level"], row["arm"]), []).append(row)
     measures, found = run.measures, []
-    for (level, arm), own in sorted(groups.items()):
+    order = {arm: i for i, arm in enumerate(run_report.ARMS)}
+    last = len(order)
+    for level, arm in sorted(groups, key=lambda g: (g[0], order.get(g[1], last), g[1])):
+        own = groups[level, arm]
         values = [r[measures.value] for r in own if r[measures.value] is not None]
         spread = gains.interval([measures.scale * v for v in values or [math.nan]])
         kept = results.spread(100 * (1 - r["sparsity"]) for r in own).mean

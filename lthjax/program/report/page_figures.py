@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.report import gains, run_report
-from lthjax.program.report.palette import OTHERS, colours
+from lthjax.program.report import gains, page_tickets, run_report
+from lthjax.program.report.palette import MARKERS, OTHERS, colours
+from lthjax.program.report.studies import study
 from lthjax.program.workdir import results
 
-MARKERS = "osv^Dp*XP<>"
 TICKET = "ticket"
 DPI = 100
 
@@ -35,6 +35,17 @@ def of(run: Any) -> Iterator[tuple[str, Figure]]:
         yield "gain of retraining", gains.figure(rows, measures)
     if any(row["arm"] == TICKET for row in rows):
         yield "kept by layer", run_report.layers(rows)
+    yield from page_tickets.of(run.root, rows)
+    yield from _studies(run.root)
+
+
+def _studies(root):
+    """Yields (title, figure) of the studies that a run has made."""
+    for name, found in study.STUDIES.items():
+        path = root / study.FOLDER / f"{name}.jsonl"
+        rows = results.read(path) if path.exists() else []
+        if rows and name != "overlap":  # of two seeds it is there without a study
+            yield f"study: {name.replace('_', ' ')}", found.draw(rows)
 
 
 def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+MARKERS = "os^vDpX*P<>"  # of the arms of a run, in their order
 # Far apart for the eye, none of them the grey of "dense".
 COLOURS = {
     "ticket": "#1f77b4",

@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import rich.console
 import rich.table
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from lthjax.devices import processes
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains, learning_rates, start_points
 from lthjax.program.report.axes import save as save
-from lthjax.program.report.palette import colours
+from lthjax.program.report.palette import MARKERS, colours
 from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir import origin, results
 from lthjax.program.workdir.measures import ACCURACY, Measures
@@ -43,9 +44,10 @@ def write(root: str | pathlib.Path) -> list[dict]:
     if not rows:
         return rows
     found = of(root, rows)
-    shown = curve(rows, majority=majority(root), measures=found)
+    named = {"name": root.absolute().name}
+    shown = curve(rows, majority=majority(root), measures=found, **named)
     save(shown, root / CURVE)
-    save(layers(rows), root / LAYERS)
+    save(layers(rows, **named), root / LAYERS)
     if gains.gains(rows, found):
         save(gains.figure(rows, found), root / GAIN)
     results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
@@ -136,6 +138,7 @@ def curve(
     *,
     majority: float | None = None,
     measures: Measures = ACCURACY,
+    name: str = "",
 ) -> Figure:
     """Draws a measure against the weights kept: mean and spread, controls, dense line.
 
@@ -144,6 +147,7 @@ def curve(
       value: Which of its columns; by default that of the measure on the test set.
       majority: The share of the largest class, which becomes a line where it is near.
       measures: What the records are of.
+      name: Of the run, for the title.
     """
     value, scale = value or measures.value, measures.scale
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -154,24 +158,39 @@ def curve(
         axes.axhline(
             np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
         )
-    for arm, colour in colours(row["arm"] for row in rows).items():
+    for i, (arm, colour) in enumerate(colours(row["arm"] for row in rows).items()):
         own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
-        _line(axes, own, value, scale, label=axes_lib.plain(arm), color=colour)
+        style = {"label": axes_lib.plain(arm), "color": colour}
+        _line(axes, own, value, scale, marker=MARKERS[i % len(MARKERS)], **style)
     if majority is not None and measures.shown == ACCURACY.shown:
         _draw_majority(axes, 100 * majority)
     axes_lib.kept_axis(axes)
     unit = ", %" * (scale == 100)
     axes.set_ylabel(axes_lib.plain(value.replace("_", " ") + unit))
-    axes.set_title(f"mean and standard deviation, {_numbers(rows)}", fontsize=10)
+    axes.set_title(_titled(name, _said(rows)), fontsize=10)
     axes.legend()
     return figure
 
 
-def layers(rows: list[dict]) -> Figure:
+def _titled(name, text):
+    """Returns a title with the name of a run before it, where it has one."""
+    return f"{axes_lib.plain(name)}: {text}" if name else text
+
+
+def _said(rows):
+    """Returns what points are: of one seed there is no deviation."""
+    number = _numbers(rows)
+    return "one seed" if number == "n = 1" else f"mean and standard deviation, {number}"
+
+
+def layers(rows: list[dict], *, name: str = "") -> Figure:
     """Draws the kept fraction of each layer at each level, the tickets' mean.
+
+    Colours go by its logarithm; a layer of which nothing is left is white.
 
     Args:
       rows: Records.
+      name: Of the run, for the title.
     """
     own = [row for row in rows if row["arm"] == "ticket"]
     names = list(own[0]["layers"])
@@ -188,14 +207,23 @@ def layers(rows: list[dict]) -> Figure:
     size = (2.5 + 0.55 * len(levels), 1.5 + 0.28 * len(names))
     figure = Figure(figsize=(max(6, size[0]), max(2.6, size[1])), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(100 * kept, aspect="auto", cmap="viridis", vmin=0, vmax=100)
+    least = min(kept[kept > 0].min(initial=0.01), 0.1)
+    image = axes.imshow(
+        np.ma.masked_equal(100 * kept, 0),
+        aspect="auto",
+        cmap="viridis",
+        norm=LogNorm(100 * least, 100),
+    )
     axes.set_xticks(range(len(levels)), levels)
     axes.set_yticks(range(len(names)), map(axes_lib.plain, names), fontsize=7)
     axes.set_xlabel("level")
-    axes.set_title(f"tickets, mean over seeds, {_numbers(own)}", fontsize=10)
-    figure.colorbar(image, label="weights kept, %")
+    text = f"tickets, mean over seeds, {_numbers(own)}"
+    axes.set_title(_titled(name, text), fontsize=10)
+    bar = figure.colorbar(image, label="weights kept, %")
+    axes_lib.plain_ticks(bar.ax.yaxis)
     for (i, j), value in np.ndenumerate(100 * kept):
-        colour = "black" if value > 60 else "white"
+        bright = not value or np.log(value / 100) > 0.3 * np.log(least)
+        colour = "black" if bright else "white"
         axes.text(
             j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=6
         )
@@ -214,7 +242,7 @@ def _line(axes, rows, value, scale, **style):
     x = np.array([100 * (1 - kept[level].mean) for level in groups])
     mean = np.array([scale * spread.mean for spread in groups.values()])
     std = np.array([scale * spread.std for spread in groups.values()])
-    axes.plot(x, mean, marker="o", ms=3, **style)
+    axes.plot(x, mean, ms=4, **style)
     axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.2, lw=0)
 
 

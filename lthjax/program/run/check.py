@@ -25,6 +25,7 @@ from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import Ground, Kind, kind
 from lthjax.program.config import files
 from lthjax.program.report.studies import study
+from lthjax.program.run import writers
 from lthjax.pruning import pattern_names
 from lthjax.pruning.targets import Target
 from lthjax.retraining import ghosts
@@ -102,6 +103,7 @@ def _check_events(config):
             "logging.tensorboard must be False where tensorboardX is not installed, "
             "got logging.tensorboard = True; give False, or pip install tensorboardX"
         )
+    writers.check(config.logging.writer)
 
 
 def _check_choices(config):

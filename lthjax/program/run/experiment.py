@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lthjax.callables import Writer
 from lthjax.data import fingerprints
 from lthjax.devices import memory, meshes
 from lthjax.program import progress
@@ -27,11 +28,11 @@ from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import page, run_report
 from lthjax.program.report.studies import study
-from lthjax.program.run import check, missing, neighbours, outcome, starts
+from lthjax.program.run import check, missing, neighbours, outcome, starts, writers
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
-from lthjax.program.workdir import claim, layout, results
+from lthjax.program.workdir import claim, layout, results, sittings
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import steps as retraining_steps
 from lthjax.tickets import controls
@@ -51,6 +52,7 @@ class Run(NamedTuple):
       done: {member: the trainings that its search had done at the start}.
       behind: {member: how far its search is gone through again, for lost records}.
       again: (level, arm, member) of what was trained since the start.
+      writers: Who is told of what is measured, while the sitting lasts.
       together: Whether what a member trains to depends, in rounding, on the others.
     """
 
@@ -62,6 +64,7 @@ class Run(NamedTuple):
     done: dict
     behind: dict
     again: set
+    writers: list[Writer]
     together: bool
 
 
@@ -94,22 +97,18 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     counted = source.counted(config.data.name, found)
     marks = fingerprints.fingerprint(found) | parts.given, options.measures
     claimed = claim.claimed(root, config, *marks)
-    with claimed as run, _reported(root), progress.interruption() as asked:
+    told = writers.opened(root, options.logging)
+    listened = progress.interruption()
+    with claimed as run, _reported(root), told as telling, listened as asked:
         results.write(root / run_report.CLASSES, counted)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
-        known = stay, run, {}, {}, set(), missing.together(parts.init_fn)
+        known = stay, run, {}, {}, set(), telling, missing.together(parts.init_fn)
         this = Run(root, parts, {}, *known)
         _begin(this)
         starts.check(this)
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
-        if absent:
-            needed = plan_lib.bytes_to_write(parts.plan, options)
-            claim.check_space(root, needed)
-        else:
-            _check_left(this)
-            layout.check_tickets(root, this.chains, len(parts.plan.targets))
-            log.info("finished: %s has all that was asked for; nothing to do", root)
+        _sit_down(this, absent)
         while absent := missing.absent(this):
             _train(this, _lowest(this, absent), asked)
         _check_left(this)
@@ -119,6 +118,19 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
             study.write(root, options.studies, network, asked=asked)
         log.info("%s", memory.text())
     return results.read(root / results.RESULTS)
+
+
+def _sit_down(this, absent):
+    """Notes a sitting where something is absent; else checks that all is whole."""
+    parts = this.parts
+    if absent:
+        needed = plan_lib.bytes_to_write(parts.plan, parts.options, parts.held)
+        claim.check_space(this.root, needed)
+        sittings.note(this.root, this.run)
+        return
+    _check_left(this)
+    layout.check_tickets(this.root, this.chains, len(parts.plan.targets))
+    log.info("finished: %s has all that was asked for; nothing to do", this.root)
 
 
 def _begin(this):
@@ -250,7 +262,13 @@ def _train(this: Run, jobs: list[Job], asked) -> None:
     plan, ticket = this.parts.plan, population.ticket
     later = plan_lib.steps_later(plan, ticket, share)
     population = population_lib.train(
-        root, parts, population, options, asked=asked, later=later
+        root,
+        parts,
+        population,
+        options,
+        asked=asked,
+        later=later,
+        writers=this.writers,
     )
     outcome.keep(this, population)
     outcome.record(this, parts, population)

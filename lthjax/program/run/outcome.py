@@ -77,6 +77,9 @@ def _record_ends(this, parts, population):
     rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
     missing.say_changes(this.root, rows, measures)
     results.append(this.root / results.RESULTS, rows, run=this.run)
+    for job, row in zip(population.jobs, rows, strict=True):
+        for writer in this.writers:
+            writer.finished(recording.where(job), row)
 
 
 def _described(this, parts, job, kept):

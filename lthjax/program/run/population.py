@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax import dynamic
+from lthjax.callables import Writer
 from lthjax.devices import meshes, processes
 from lthjax.program import progress
 from lthjax.program.build.data import forward
@@ -157,6 +159,7 @@ def train(
     *,
     asked: Any,
     later: int,
+    writers: Sequence[Writer] = (),
 ) -> Population:
     """Trains a population to its end, validating, saving and reporting on the way.
 
@@ -171,6 +174,7 @@ def train(
       options: `config.logging`.
       asked: An event; once it is set, the population is saved.
       later: Steps that come after this training, for the time left.
+      writers: Who is told of every point.
 
     Raises:
       FloatingPointError: The loss of a member is not finite.
@@ -180,13 +184,14 @@ def train(
     title = f"level {population.ticket.level}, {count} members"
     span = population.at, population.ticket.until
     steps = steps_lib.points(*_span(population.ticket)[1:3], parts.plan.eval_every)
-    wanted = options.tensorboard and processes.first()
-    measures = parts.options.measures
-    write = recording.scalars(root, steps, measures, wanted=wanted)
+    known = writers, parts.options.measures
     bar = progress.reporter(title, *span, later=later, every=options.line_seconds)
     guard = _guard(root, options.checkpoint_seconds, asked)
-    with write as add, bar as report:
-        for population, text, ahead in _dispatches(parts, population, add):  # noqa: B020
+    with bar as report:
+        found = _dispatches(parts, population)
+        for population, curve, new, ahead in found:  # noqa: B020
+            told = {index: steps[index] for index in new}
+            text = recording.tell(known[0], population, curve, told, known[1])
             report(population.at, text)
             guard(population, ahead)
     if population.at > span[0]:
@@ -217,8 +222,8 @@ def _guard(root, seconds, asked):
     return guard
 
 
-def _dispatches(parts, population, add):
-    """Yields (population, text, seconds of the next dispatch) until the end.
+def _dispatches(parts, population):
+    """Yields (population, curve, new points, seconds of the next dispatch) to the end.
 
     Its states are then over the mesh, with padding for members.
     """
@@ -234,8 +239,8 @@ def _dispatches(parts, population, add):
         wanted = states.loss, states.curve, stopped(states)
         losses, curve, ends = jax.device_get(meshes.collected(wanted, count))
         done = np.searchsorted(steps, [population.at, stop], side="right")
-        curve = curve if ends is None else _ended(curve, steps, ends)
-        _check_finite(population, stop, losses, curve[:, : done[1]])
+        whole = curve if ends is None else _ended(curve, steps, ends)
+        _check_finite(population, stop, losses, whole[:, : done[1]])
         if ends is not None and (ends >= 0).all():
             stop = ticket.until
         (took,) = processes.largest(time.monotonic() - began)
@@ -243,7 +248,7 @@ def _dispatches(parts, population, add):
         chunk = _next_chunk(stop - population.at, took)
         seconds = population.seconds + took
         population = population._replace(states=states, at=stop, seconds=seconds)
-        yield population, add(population, curve, range(*done)), slow
+        yield population, curve, range(*done), slow
 
 
 def _ended(curve, steps, ends):

@@ -1,58 +1,47 @@
-"""What a population measured, as records, learning curves and TensorBoard scalars."""
+"""What a population measured, as records and learning curves, and who is told of it."""
 
-import contextlib
 import itertools
-import pathlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from lthjax.callables import Writer
 from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
 
 
-@contextlib.contextmanager
-def scalars(
-    root: pathlib.Path, steps: list[int], measures: Measures, *, wanted: bool
-) -> Iterator[Callable[[Any, Any, Any], str]]:
-    """Yields add(population, curve, indices), which writes new points of every curve.
-
-    `add` returns a text on the last of them.
+def tell(
+    writers: Sequence[Writer],
+    population: Any,
+    curve: np.ndarray,
+    steps: Mapping[int, int],
+    measures: Measures,
+) -> str:
+    """Tells writers of new points of every member's curve; returns a text on the last.
 
     Args:
-      root: The workdir; the events go to its folder `tensorboard`.
-      steps: The steps of the points.
+      writers: Who is told.
+      population: A `population.Population`.
+      curve: All points so far [members, points, columns]; NaN where a member had
+        stopped.
+      steps: {index of a new point: its step}.
       measures: What the points are of.
-      wanted: Whether to write events at all.
     """
-    with contextlib.ExitStack() as stack:
-        # Without a suffix the files of two trainings in one second are the same one.
-        suffix = f".{time.time_ns()}"
-        folder = str(root / "tensorboard")
-        writer = wanted and stack.enter_context(_writer(folder, suffix))
-
-        def add(population, curve, indices):
-            columns = list(enumerate(measures.columns))
-            triples = itertools.product(indices, columns, range(len(curve)))
-            for index, (metric, name), i in triples if wanted else ():
-                tag = f"{_tag(population.jobs[i])}/{name}"
-                writer.add_scalar(tag, curve[i, index, metric], steps[index])
-            return _text(population.jobs, curve, indices, measures)
-
-        yield add
+    for writer, (i, job) in itertools.product(writers, enumerate(population.jobs)):
+        own = {n: at for n, at in steps.items() if not np.isnan(curve[i, n]).all()}
+        for index, step in own.items():
+            values = dict(
+                zip(measures.columns, map(float, curve[i, index]), strict=True)
+            )
+            writer.points(where(job), step, values)
+    return _text(population.jobs, curve, list(steps), measures)
 
 
-def _writer(folder, suffix):
-    import tensorboardX  # here: a run that writes no events needs none
-
-    return tensorboardX.SummaryWriter(folder, filename_suffix=suffix)
-
-
-def _tag(job):
-    return f"{job.arm}/{job.member.folder}/level_{job.ticket.level}"
+def where(job: Any) -> str:
+    """Returns the name of a training: "ticket/seed_0/level_03"."""
+    return f"{job.arm}/{job.member.folder}/level_{job.ticket.level:02d}"
 
 
 def _text(jobs, curve, indices, measures):
@@ -60,7 +49,8 @@ def _text(jobs, curve, indices, measures):
     if not indices:
         return ""
     column = measures.columns.index(f"validation_{measures.shown}")
-    last = measures.scale * curve[:, indices[-1], column]
+    shown = curve[:, : indices[-1] + 1, column]  # NaN where a member had stopped
+    last = [measures.scale * own[~np.isnan(own)][-1] for own in shown]
     groups = {}
     for job, value in zip(jobs, last, strict=True):
         dense = job.arm == "ticket" and not job.ticket.level

@@ -103,13 +103,13 @@ def test_the_curve_ends_in_the_record_and_its_best_is_there_too(full):
         assert row["best_test_accuracy"] == curve["test_accuracy"][best]
 
 
-def test_there_are_scalars_of_every_member(full):
+def test_each_training_is_a_sub_run_of_tensorboard_with_its_hyperparameters(full):
     _, root = full
-    files = list((root / "tensorboard").iterdir())
-    data = b"".join(path.read_bytes() for path in files)
     for level, seed, arm in tiny.records(root):
-        tag = f"{arm}/seed_{seed}/level_{level}/test_accuracy"
-        assert tag.encode() in data
+        folder = root / "tensorboard" / arm / f"seed_{seed}" / f"level_{level:02d}"
+        data = b"".join(path.read_bytes() for path in folder.iterdir())
+        for tag in (b"validation_accuracy", b"end/test_accuracy", b"hparams"):
+            assert tag in data
 
 
 def test_a_finished_run_leaves_nothing_half_written(full):
@@ -118,7 +118,7 @@ def test_a_finished_run_leaves_nothing_half_written(full):
     assert names == {
         *("config.json", "results.jsonl", "curves.jsonl", "results.csv", "curve.png"),
         *("layers.png", "tickets", "search", "tensorboard", "classes.json", "run.json"),
-        "report.html",
+        *("report.html", "sittings.jsonl"),
     }
     # Classes in turn: 48 images less 16, and 16 each for validation and test.
     counted = json.loads((root / "classes.json").read_text())

@@ -20,8 +20,14 @@ ERROR, LOSS = "error", "loss"
 STABLE = 2.0  # % of error: Frankle et al., 2019, arXiv:1912.05671
 
 
-def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
-    """Yields the error barriers between networks at the end of their training."""
+def jobs(root: pathlib.Path, network: Any, *, points: int = POINTS) -> ticket_rows.Jobs:
+    """Yields the error barriers between networks at the end of their training.
+
+    Args:
+      root: The workdir.
+      network: What the run trains.
+      points: Of a line, its ends among them.
+    """
 
     @functools.lru_cache(maxsize=2)
     def load(member):
@@ -29,7 +35,7 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
 
     kind = ERROR if network.measures.shown == ACCURACY.shown else LOSS
     functions = network.apply, network.evaluate
-    along = jax.jit(functools.partial(_along, *functions, kind))
+    along = jax.jit(functools.partial(_along, *functions, (kind, points)))
     data = network.examples, network.training
 
     def measure(one, other):
@@ -47,19 +53,19 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
     return ticket_rows.of_pairs(ticket_rows.kept_trained(root), measure)
 
 
-def _along(apply_fn, evaluate_fn, kind, ends, data):
+def _along(apply_fn, evaluate_fn, asked, ends, data):
     """Returns the barrier between two networks as a fraction, and the errors.
 
     Of other tasks than classification it is that of the loss, and the losses.
     """
-    examples, images = data
+    (kind, points), (examples, images) = asked, data
 
     def error(params, model_state):
         loss, *measures = evaluate_fn(params, model_state, examples)
         return 1 - measures[0] if kind == ERROR else loss
 
     recompute = None if images is None else _recomputed(apply_fn, images)
-    found = barriers.barrier(error, *ends, points=POINTS, recompute_fn=recompute)
+    found = barriers.barrier(error, *ends, points=points, recompute_fn=recompute)
     return found.height, found.errors
 
 

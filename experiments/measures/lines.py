@@ -1,0 +1,54 @@
+"""The line between two trainings of one carried ticket, and how far it falls."""
+
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lthjax.program.report.studies import study
+from lthjax.program.workdir import results
+
+STUDY = "measures.lines:PATH"
+PATH = study.STUDIES["barrier"]._replace(  # of 21 points, as in the released code
+    jobs=functools.partial(study.STUDIES["barrier"].jobs, points=21)
+)
+HEAD = (
+    "Test accuracy on the line between two trainings of one carried ticket (seed 0's), "
+    "which differ in the order of the data: 21 points, on the first 1,000 images."
+)
+COLUMNS = ("source", "target", "ends, %", "lowest, %", "falls by", "published")
+
+
+def along(run: pathlib.Path) -> np.ndarray:
+    """Returns the accuracies in % along the line of a run's two seeds, [21].
+
+    Args:
+      run: The workdir of a run of two seeds whose last level is one ticket.
+    """
+    rows = results.read(run / "studies" / "measures.lines.PATH.jsonl")
+    row = next(r for r in rows if r["level"] and r["other"].startswith("seed"))
+    return 100 * (1 - np.array(row["errors"]))
+
+
+def table(
+    root: pathlib.Path, pairs: Sequence[tuple[int, int]], published: Mapping
+) -> str:
+    """Returns how far the accuracy falls below the worse end, beside the paper's.
+
+    Args:
+      root: The folder of the runs `line_SOURCE_TARGET`.
+      pairs: (source, target) of each.
+      published: {pair: what the paper says, in points}.
+    """
+    rows = [COLUMNS, ["---"] * len(COLUMNS)]
+    for source, target in pairs:
+        line = along(root / f"line_{source}_{target}")
+        ends, low = (line[0], line[-1]), line.min()
+        row = [source, target, f"{ends[0]:.2f}, {ends[1]:.2f}", f"{low:.2f}"]
+        rows.append([*row, f"{min(ends) - low:.2f}", published.get((source, target))])
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
+
+
+def _cell(value):
+    return "" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""Under what a run was trained: command, versions and devices of each sitting."""
+
+import datetime
+import importlib.metadata
+import pathlib
+import platform
+import shlex
+import sys
+
+import jax
+
+from lthjax.program.workdir import results
+
+SITTINGS = "sittings.jsonl"
+KEY = ("began",)
+LIBRARIES = ("lthjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def note(root: pathlib.Path, run: str) -> None:
+    """Adds the sitting that begins: `began`, `command`, `versions`, `devices`.
+
+    Args:
+      root: The workdir.
+      run: The digest of its run.
+    """
+    results.append(root / SITTINGS, [_now()], KEY, run)
+
+
+def read(root: pathlib.Path) -> list[dict]:
+    """Returns the sittings of a workdir, none where it is of a version without them."""
+    path = root / SITTINGS
+    return results.read(path) if path.exists() else []
+
+
+def _now() -> dict:
+    kinds = [device.device_kind for device in jax.devices()]
+    versions = {name: _version(name) for name in LIBRARIES}
+    return {
+        "began": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}",
+        "command": shlex.join(sys.argv),
+        "versions": {"python": platform.python_version(), **versions},
+        "devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+    }
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
