@@ -3,12 +3,14 @@ from . import basis_names as basis_names
 from . import choose as choose
 from . import cuts as cuts
 from . import flows as flows
+from . import gradients as gradients
 from . import heads as heads
 from . import layer_axes as layer_axes
 from . import masks as masks
 from . import overflow_free as overflow_free
 from . import pattern_names as pattern_names
 from . import patterns as patterns
+from . import programs as programs
 from . import rotations as rotations
 from . import scores as scores
 from . import sparsities as sparsities

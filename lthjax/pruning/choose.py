@@ -1,5 +1,6 @@
 """Which weights go: scores and an amount become masks with exactly the kept count."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,16 +70,12 @@ def prune(
     """
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
-    leaves, treedef = jax.tree.flatten(masks)
-    ranks = [ranked(mask, s).ravel() for mask, s in pairs(masks, scores)]
+    rows = cuts.pairs(masks, scores)
     counts = _counts(masks, sparsity, scope, kept)
     _check_minimum(masks, counts, minimum)
-    if isinstance(counts, list):
-        chosen = [_highest([r], k)[0] for r, k in zip(ranks, counts, strict=True)]
-    else:
-        chosen = _highest(_reserved(ranks, minimum), counts)
-    shaped = [c.reshape(mask.shape) for c, mask in zip(chosen, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, shaped)
+    chosen, finite = _chosen(rows, counts, minimum=minimum)
+    _check_finite(masks, finite)
+    return jax.tree.unflatten(jax.tree.structure(masks), chosen)
 
 
 def kept_count(total: int, sparsity: float) -> int:
@@ -299,6 +296,18 @@ def _reserved(ranks, minimum):
         return ranks
     top = jnp.uint32(2**_BITS - 1)
     return [jnp.where(_highest([r], minimum)[0], top, r) for r in ranks]
+
+
+@functools.partial(jax.jit, static_argnames="minimum")
+def _chosen(rows, counts, *, minimum):
+    """Returns the masks, and whether the scores of each layer are finite [layers]."""
+    ranks = [ranked(mask, score).ravel() for mask, score in rows]
+    if isinstance(counts, list):
+        chosen = [_highest([r], k)[0] for r, k in zip(ranks, counts, strict=True)]
+    else:
+        chosen = _highest(_reserved(ranks, minimum), counts)
+    shaped = [c.reshape(m.shape) for c, (m, _) in zip(chosen, rows, strict=True)]
+    return shaped, cuts.numbers(rows)
 
 
 @jax.jit

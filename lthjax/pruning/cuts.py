@@ -199,7 +199,11 @@ def finite(scores: Any, masks: Masks) -> jax.Array:
     Raises:
       ValueError: The trees or the shapes differ.
     """
-    rows = pairs(masks, scores)
+    return numbers(pairs(masks, scores))
+
+
+def numbers(rows: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    """Returns the same of the (mask, scores) of each layer."""
     return jnp.stack([jnp.all(jnp.isfinite(score) | ~mask) for mask, score in rows])
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.callables import LogitsFn
-from lthjax.pruning import cuts, overflow_free
+from lthjax.pruning import cuts, overflow_free, programs
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -52,6 +52,14 @@ def synflow(
       Tanaka et al., 2020, arXiv:2006.05467. Departures: divided by R, which changes no
       rank; their code takes magnitudes of biases and running statistics too.
     """
+    masks_lib.compatible(params, masks)
+    fixed = apply_fn, tuple(input_shape)
+    found = programs.called(_synflow, fixed, params, masks)
+    _check_flow(found)
+    return found
+
+
+def _synflow(apply_fn, input_shape, params, masks):
     positive = _positive(params, masks)
 
     def flow(params):
@@ -65,9 +73,7 @@ def synflow(
             return None
         return jnp.where(w > 0, w * g / share.astype(w.dtype), 0).astype(jnp.float32)
 
-    found = jax.tree.map(score, positive, masks, grads)
-    _check_flow(found)
-    return found
+    return jax.tree.map(score, positive, masks, grads)
 
 
 def degree(

@@ -3,8 +3,8 @@
 `snip`, `taylor` and `grasp` take `loss_fn(params) -> scalar`, closed over its examples
 and over the mode of the network (batch statistics of the examples, or running ones:
 published codes differ). Several batches are one loss by `over_batches`, or several
-scores by `average`. Call them within `jax.jit`: outside, the first call compiles
-operation by operation, for 10 to 80 s of a deep network.
+scores by `average`. Outside of `jax.jit` each compiles its loss once: hand the same
+function again, not another of the same lines.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,11 @@ from jax import lax
 
 from lthjax.callables import BatchLossFn
 from lthjax.callables import LossFn as LossFn
-from lthjax.pruning import cuts
+from lthjax.pruning import cuts, gradients
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.flows import degree as degree
 from lthjax.pruning.flows import synflow as synflow
+from lthjax.pruning.gradients import graded, where_masked
 from lthjax.pruning.masks import Masks, Params
 
 
@@ -43,7 +44,7 @@ def magnitude(params: Params, masks: Masks) -> Params:
     References:
       Han et al., 2015, arXiv:1506.02626; Frankle and Carbin, 2019, arXiv:1803.03635.
     """
-    return _where_masked(jnp.abs, masks, params)
+    return where_masked(jnp.abs, masks, params)
 
 
 def energy(params: Params, masks: Masks) -> Params:
@@ -64,7 +65,7 @@ def energy(params: Params, masks: Masks) -> Params:
       >>> lth.scores.energy({"kernel": jnp.array([-3.0, 2.0])}, masks)
       {'kernel': Array([9., 4.], dtype=float32)}
     """
-    return _where_masked(jnp.square, masks, params)
+    return where_masked(jnp.square, masks, params)
 
 
 def random(key: jax.Array, params: Params, masks: Masks) -> Params:
@@ -130,8 +131,7 @@ def snip(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
       arXiv:2006.09081, whose code takes 10 rounds and a new batch for each; the
       program's take 100 of one batch (`search.rounds` changes their number).
     """
-    grads = _gradient(loss_fn, masks_lib.apply(params, masks), masks)
-    return _where_masked(lambda w, g: jnp.abs(w * g), masks, params, grads)
+    return graded(gradients.snip, loss_fn, params, masks)
 
 
 def taylor(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
@@ -162,9 +162,7 @@ def taylor(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
       Molchanov et al., 2017, arXiv:1611.06440. Departure: they score feature maps, this
       scores weights (`patterns.channels` ranks channels by their mean).
     """
-    params = masks_lib.apply(params, masks)
-    grads = _gradient(loss_fn, params, masks)
-    return _where_masked(lambda w, g: jnp.abs(w * g), masks, params, grads)
+    return graded(gradients.taylor, loss_fn, params, masks)
 
 
 def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
@@ -201,15 +199,7 @@ def grasp(loss_fn: LossFn, params: Params, masks: Masks) -> Params:
       it draws new weights for dense layers before scoring, and reads 10 examples a
       class (the program: `search.examples`, drawn at random).
     """
-    params = masks_lib.apply(params, masks)
-    grads = _gradient(loss_fn, params, masks)
-    direction = jax.tree.map(
-        lambda g, mask: jnp.zeros_like(g) if mask is None else jnp.where(mask, g, 0),
-        grads,
-        masks,
-    )
-    _, curvature = jax.jvp(jax.grad(loss_fn), (params,), (direction,))
-    return _where_masked(jnp.multiply, masks, params, curvature)
+    return graded(gradients.grasp, loss_fn, params, masks)
 
 
 def inverted(scores: Params) -> Params:
@@ -308,29 +298,6 @@ def check(scores: Params, masks: Masks) -> None:
             "scores must tell weights apart, got zero for all: take other examples or "
             "weights, or see whether the network is connected"
         )
-
-
-def _where_masked(fn, masks, tree, *others):
-    """Returns fn of the leaves, in float32, where there is a mask; None elsewhere."""
-
-    def score(w, mask, *rest):
-        return None if mask is None else fn(w, *rest).astype(jnp.float32)
-
-    masks_lib.compatible(tree, masks)
-    return jax.tree.map(score, tree, masks, *others)
-
-
-def _gradient(loss_fn, params, masks):
-    """Returns dL/dw, refused where it is known to be zero at all prunable weights."""
-    grads = jax.grad(loss_fn)(params)
-    prunable = jax.tree.leaves(_where_masked(lambda g: g, masks, grads))
-    none = jnp.stack([jnp.all(g == 0) for g in prunable]).all()
-    if not isinstance(none, jax.core.Tracer) and none:
-        raise ValueError(
-            "the loss must have a gradient by the prunable weights, got zero for all: "
-            "take other examples or weights, or see whether the network is connected"
-        )
-    return grads
 
 
 def _length(batches) -> int:

@@ -77,7 +77,7 @@ def functions(ground: Ground) -> Parts:
         masks_fn=masks_fn,
         prune_fn=prune_fn,
         tx=tx,
-        held=plan_lib.held(ground, tx),
+        held=plan_lib.held(ground, tx) + (extras.decay > 0),
         begin=steps.starter(tx, points=points, objective=goal, extras=extras),
         run=data.trainer(step, network, every, ground.shapes, extras.rule),
         step=data.stepper(step, ground.shapes),

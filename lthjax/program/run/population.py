@@ -239,8 +239,8 @@ def _dispatches(parts, population):
         wanted = states.loss, states.curve, stopped(states)
         losses, curve, ends = jax.device_get(meshes.collected(wanted, count))
         done = np.searchsorted(steps, [population.at, stop], side="right")
-        curve = curve if ends is None else _ended(curve, steps, ends)
-        _check_finite(population, stop, losses, curve[:, : done[1]])
+        whole = curve if ends is None else _ended(curve, steps, ends)
+        _check_finite(population, stop, losses, whole[:, : done[1]])
         if ends is not None and (ends >= 0).all():
             stop = ticket.until
         (took,) = processes.largest(time.monotonic() - began)

@@ -24,12 +24,14 @@ def tell(
     Args:
       writers: Who is told.
       population: A `population.Population`.
-      curve: All points so far [members, points, columns].
+      curve: All points so far [members, points, columns]; NaN where a member had
+        stopped.
       steps: {index of a new point: its step}.
       measures: What the points are of.
     """
     for writer, (i, job) in itertools.product(writers, enumerate(population.jobs)):
-        for index, step in steps.items():
+        own = {n: at for n, at in steps.items() if not np.isnan(curve[i, n]).all()}
+        for index, step in own.items():
             values = dict(
                 zip(measures.columns, map(float, curve[i, index]), strict=True)
             )
@@ -47,7 +49,8 @@ def _text(jobs, curve, indices, measures):
     if not indices:
         return ""
     column = measures.columns.index(f"validation_{measures.shown}")
-    last = measures.scale * curve[:, indices[-1], column]
+    shown = curve[:, : indices[-1] + 1, column]  # NaN where a member had stopped
+    last = [measures.scale * own[~np.isnan(own)][-1] for own in shown]
     groups = {}
     for job, value in zip(jobs, last, strict=True):
         dense = job.arm == "ticket" and not job.ticket.level
