@@ -65,14 +65,15 @@ def without_heads(params, kept):
 
 images, labels = jnp.asarray(images), jnp.asarray(labels)
 key = jax.random.key(1)
-dense = train(first, lth.masks.full(first), key)
+full = lth.masks.full(first, include=r"kernel$|embedding$")  # tables of positions too
+dense = train(first, full, key)
 print(f"dense: {accuracy(dense):.1%}")
 
 kept = without_heads(dense, lth.masks.full(first, include=ATTENTION))
 for block, count in heads.counts(kept, axes).items():
     print(f"{block}: {int((count > 0).sum())} of {OPTIONS['heads']} heads are left")
+kept = jax.tree.map(lambda all, own: all if own is None else own, full, kept)
 print(f"half of the heads: {accuracy(train(first, kept, key)):.1%}")
 
-kept = lth.masks.full(first, include=r"kernel$|embedding$")  # tables of positions too
-kept = jax.jit(lambda p, m: lth.prune(m, lth.scores.magnitude(p, m), 0.8))(dense, kept)
+kept = jax.jit(lambda p, m: lth.prune(m, lth.scores.magnitude(p, m), 0.8))(dense, full)
 print(f"a fifth of the weights: {accuracy(train(first, kept, key)):.1%}")
