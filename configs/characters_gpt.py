@@ -3,8 +3,8 @@
     python -m lthjax.main --config=configs/characters_gpt.py --workdir=runs/characters
 
 The text is made by the grammar in `lthjax/data/characters.py`; one of your own is
-`--config.data.options.path=FILE`. Every kernel is prunable, tables of tokens and
-positions are not (`search.include`).
+`--config.data.options="{'path': 'FILE'}"`. Every kernel is prunable, tables of tokens
+and positions are not (`search.include`).
 """
 
 from lthjax.program.config import files as lthjax_config

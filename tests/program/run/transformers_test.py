@@ -66,6 +66,7 @@ def test_whole_heads_are_gone_and_the_ticket_trains(run):
     assert all(1 < r["test_perplexity"] < 29 for r in rows)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_ends_with_the_same_bits(run, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.assemble, "build", tiny.build)
     config, root = run
@@ -112,11 +113,11 @@ def test_what_does_not_go_together_is_refused_before_anything_is_trained(
 @pytest.mark.parametrize(
     "changes, prunable",
     [
-        ({"search.pattern": "channels"}, 7),  # six of the block, and the head
+        ({"search.pattern": "channels"}, 8),  # six of the block, patches, head
         ({"search.include": "(kernel|embedding)$"}, 9),
         ({"search.exclude": ("^patches",), "search.pattern": "2x2"}, 7),
     ],
 )
 def test_channels_blocks_and_tables_are_pruned_on_demand(changes, prunable):
-    ground = check.check(tiny.config(VISION | changes))
+    *_, ground = check.check(tiny.config(VISION | changes))
     assert len(ground.plan.sizes) == prunable
