@@ -128,14 +128,8 @@ ELEMENTS = {
     "studies": "",
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
-EXPRESSIONS = (
-    "model.views",
-    "search.layer_rates",
-    "search.basis",
-    "search.exclude",
-    "search.include",
-)
-EXPRESSIONS += ("transplant.heads", *training_ranges.EXPRESSIONS)
+EXPRESSIONS = ("model.views", "search.layer_rates", "search.basis", "search.exclude")
+EXPRESSIONS += ("search.include", "transplant.heads", *training_ranges.EXPRESSIONS)
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 DIFFERENT += ("elastic.levels", "transplant.levels", "measures")
 OPTIONS = ("data.options", "model.options", "search.options")
