@@ -121,7 +121,7 @@ def schedule(
             f"{own} of the schedule is optimizer.learning_rate, got schedule.options = "
             f"{options} with schedule.name = {name!r}; give the learning rate"
         )
-    given = {length: steps for length in LENGTHS if length in taken}
+    given: dict[str, Any] = {one: steps for one in LENGTHS if one in taken}
     check_options("schedule", name, factory, options, (own, *given))
     given |= {key: _counted(value) for key, value in options.items()}
     given |= {own: learning_rate} if own else _peaks(given, learning_rate)

@@ -197,8 +197,9 @@ def unwrapped(
         _check_options(name, options)
         inner = factory(learning_rate, **own, weight_decay=weight_decay, **options)
     elif name in known:
-        given = {"weight_decay": weight_decay, "options": options}
-        inner = optax_names.optimizer(name, learning_rate, **given)
+        inner = optax_names.optimizer(
+            name, learning_rate, weight_decay=weight_decay, options=options
+        )
     else:
         with registry.calling("optimizer", name):
             inner = _alone(name, factory)(learning_rate, **options)
