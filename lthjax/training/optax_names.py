@@ -21,8 +21,11 @@ INJECTED = (
     "optimistic_adam",
     "prodigy",
     "rprop",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "simplified_ademamix",
+    "sm3",
 )
-INJECTED += ("schedule_free_adamw", "schedule_free_sgd", "simplified_ademamix", "sm3")
 
 
 @functools.cache
