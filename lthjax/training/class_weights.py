@@ -13,23 +13,28 @@ def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
 
         loss = weights[label] loss(outputs, label)
 
-    So are smoothed labels; what is measured, and the distance to a teacher, are not.
+    So are smoothed labels; what is measured, and the distance to a teacher, are not. An
+    example of mixed classes has the mean of their weights, by its shares of them.
 
     Args:
-      objective: Of classes, its labels int32 [batch].
+      objective: Of classes, its labels int32 [batch], or shares [batch, classes].
       weights: One a class; their size counts, as they are not normalised.
     """
     own = np.asarray(weights, np.float32)
 
+    def weight(labels):
+        mixed = jnp.issubdtype(labels.dtype, jnp.floating)
+        return labels @ jnp.asarray(own) if mixed else jnp.asarray(own)[labels]
+
     def loss(outputs, labels):
-        return jnp.asarray(own)[labels] * objective.loss(outputs, labels)
+        return weight(labels) * objective.loss(outputs, labels)
 
     smoothed = objective.smoothed
     if smoothed is not None:
         plain = smoothed
 
         def smoothed(outputs, labels, smoothing):
-            return jnp.asarray(own)[labels] * plain(outputs, labels, smoothing)
+            return weight(labels) * plain(outputs, labels, smoothing)
 
     return objective._replace(loss=loss, smoothed=smoothed)
 

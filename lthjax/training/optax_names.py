@@ -14,15 +14,18 @@ RATES = ("peak_value", "value", "init_value")
 LENGTHS = ("decay_steps", "transition_steps")
 # These take no function for a rate, or count moments and a schedule at once: the rate
 # is handed to them from outside, step by step.
-INJECTED: tuple[str, ...] = (
+INJECTED = (
     "ademamix",
     "dadapt_adamw",
     "madgrad",
     "optimistic_adam",
     "prodigy",
     "rprop",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "simplified_ademamix",
+    "sm3",
 )
-INJECTED += ("schedule_free_adamw", "schedule_free_sgd", "simplified_ademamix", "sm3")
 
 
 @functools.cache
@@ -121,7 +124,7 @@ def schedule(
             f"{own} of the schedule is optimizer.learning_rate, got schedule.options = "
             f"{options} with schedule.name = {name!r}; give the learning rate"
         )
-    given: dict[str, Any] = {length: steps for length in LENGTHS if length in taken}
+    given: dict[str, Any] = {one: steps for one in LENGTHS if one in taken}
     check_options("schedule", name, factory, options, (own, *given))
     given |= {key: _counted(value) for key, value in options.items()}
     given |= {own: learning_rate} if own else _peaks(given, learning_rate)

@@ -197,9 +197,8 @@ def unwrapped(
         _check_options(name, options)
         inner = factory(learning_rate, **own, weight_decay=weight_decay, **options)
     elif name in known:
-        given = name, learning_rate
         inner = optax_names.optimizer(
-            *given, weight_decay=weight_decay, options=options
+            name, learning_rate, weight_decay=weight_decay, options=options
         )
     else:
         with registry.calling("optimizer", name):

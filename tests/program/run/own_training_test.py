@@ -165,3 +165,18 @@ def test_a_streamed_run_stops_and_averages_alike(whole, tmp_path_factory):
     for name, row in own.items():
         assert row["kept"] == found[name]["kept"]
         assert row["test_loss"] == pytest.approx(found[name]["test_loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rigl", "straight_through"])
+def test_an_average_has_the_zeros_of_masks_that_moved(method, tmp_path):
+    moving = {"search.method": method, "dynamic.every": 1, "studies": ("signs",)}
+    moving |= {"search.scope": "erdos_renyi"} if method == "rigl" else {}
+    asked = {**moving, "train.ema": 0.5, "train.steps": 8}
+    config = tiny.config({**asked, "seeds": (0,), "search.levels": 1})
+    experiment.run(config, tmp_path)
+    found = load_trained(layout.trained_path(tmp_path, "ticket", 0, 1))
+    for name in ("dense1", "head"):
+        off = ~np.asarray(found.masks[name]["kernel"])
+        weights = np.asarray(found.params[name]["kernel"])
+        assert off.any() and (weights[off] == 0.0).all() and weights[~off].any()
