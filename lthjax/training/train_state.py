@@ -21,7 +21,9 @@ class TrainState(train_state.TrainState):
     them. The optimizer is any of optax, wrapped by `keep` where it is not yet.
     """
 
-    def apply_gradients(self, *, grads: Any, masks: Masks, **changes: Any):
+    def apply_gradients(  # type: ignore[override]
+        self, *, grads: Any, masks: Masks, **changes: Any
+    ):
         """Returns the state after a step of the optimizer, as `keep` takes it.
 
         Args:
