@@ -214,16 +214,8 @@ def wirings(
       Wortsman et al., 2019, arXiv:1906.00586. Departure: the forward pass of the first
       step is that of the dense network.
     """
-    return straight_through(
-        inner,
-        sparsity,
-        scope=scope,
-        exclude=exclude,
-        include=include,
-        every=1,
-        begin=0,
-        end=0,
-    )
+    given: dict[str, Any] = {"exclude": exclude, "include": include, "scope": scope}
+    return straight_through(inner, sparsity, every=1, begin=0, end=0, **given)
 
 
 def cubic(

@@ -300,3 +300,10 @@ def test_layers_that_are_not_there_are_refused_when_it_begins(method):
         message = "one for each prunable layer.* layers first/kernel, second/kernel"
         with pytest.raises(ValueError, match=message):
             made(method, "adam", sparsity).init(toy.PARAMS)
+
+
+@pytest.mark.parametrize("method", OFTEN)
+def test_what_is_prunable_is_said_by_an_expression(method):
+    tx = made(method, "nesterov", include="bias$|second", exclude=("second",))
+    state = jax.eval_shape(tx.init, toy.PARAMS)
+    assert masks_lib.names(dynamic.masks(state)) == ["first/bias"]

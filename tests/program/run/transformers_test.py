@@ -121,3 +121,11 @@ def test_what_does_not_go_together_is_refused_before_anything_is_trained(
 def test_channels_blocks_and_tables_are_pruned_on_demand(changes, prunable):
     *_, ground = check.check(tiny.config(VISION | changes))
     assert len(ground.plan.sizes) == prunable
+
+
+@pytest.mark.slow
+def test_a_transformer_is_not_linear_above_zero_and_synflow_says_so(tmp_path):
+    scored = {"search.method": "at_init", "search.score": "synflow"}
+    with pytest.raises(ValueError, match="no softmax, LayerNorm, attention"):
+        experiment.run(tiny.config(VISION | scored | {"seeds": (0,)}), tmp_path)
+    assert not (tmp_path / results.RESULTS).exists()
