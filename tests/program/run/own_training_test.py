@@ -179,4 +179,5 @@ def test_an_average_has_the_zeros_of_masks_that_moved(method, tmp_path):
     for name in ("dense1", "head"):
         off = ~np.asarray(found.masks[name]["kernel"])
         weights = np.asarray(found.params[name]["kernel"])
-        assert off.any() and (weights[off] == 0.0).all() and weights[~off].any()
+        assert (weights[off] == 0.0).all() and weights[~off].any()
+        assert off.any() or name == "head"  # Erdos-Renyi leaves that dense
