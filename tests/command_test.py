@@ -74,7 +74,7 @@ def test_configs_go_by_their_names_with_a_variant(tmp_path, monkeypatch):
     [
         (("rum",), "got 'rum', did you mean 'run'?"),
         (("run", "digit"), "got 'digit', did you mean 'digits'?"),
-        (("run",), "run needs a config: a file, or one of cifar10"),
+        (("run",), "run needs a config: a file, or one of characters_gpt"),
         (("keys", "momentom"), "no key of a config has 'momentom' in it; near it are"),
     ],
 )

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 BAD = [
     ({"model.name": "mpl"}, "one of conv2, .* got model = 'mpl', did you mean 'mlp'"),
-    ({"data.name": "mnits"}, "one of cifar10, .* 'mnits', did you mean 'mnist'"),
+    ({"data.name": "mnits"}, "one of characters, .* 'mnits', did you mean 'mnist'"),
     (
         {"search.method": "itertive"},
         "iterative, .*one_shot, .* did you mean 'iterative'",
