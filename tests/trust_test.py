@@ -158,7 +158,8 @@ def test_what_needs_a_part_that_is_not_built_in_refuses_it_by_its_name(
 def test_options_of_a_built_in_network_are_not_imported_either(folder):
     for option in OPTIONS:
         put(folder, {"model.name": "resnet20", "model.options": {option: TRAP}})
-        exported(folder, "--layout=torch")
+        with pytest.raises(SystemExit, match="built-in parts only"):
+            exported(folder, "--layout=torch")
         assert "trap" not in sys.modules
 
 

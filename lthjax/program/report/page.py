@@ -194,17 +194,16 @@ def _facts(run):
         ("seeds", ", ".join(str(s) for s in sorted({row["seed"] for row in rows}))),
         ("prunable weights", f"{rows[0]['prunable']:,}"),
         ("time in training", str(datetime.timedelta(seconds=round(seconds)))),
-        *_largest(run),
+        *_majority(run),
         *_sittings(run.root),
     ]
 
 
-def _largest(run):
+def _majority(run):
     """Returns what always saying the largest class is worth, where it is known."""
     share = run_report.majority(run.root)
     known = share is not None and run.measures.shown == ACCURACY.shown
-    text = "the accuracy of always saying the largest class"
-    return [(text, f"{100 * share:.2f} % of the test images")] if known else []
+    return [(run_report.MAJORITY, f"{100 * share:.2f} %")] if known else []
 
 
 def _sittings(root):
