@@ -21,6 +21,7 @@ import expensive  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 import quick  # noqa: E402
+import thorough  # noqa: E402
 from jax.extend.core.primitives import conv_general_dilated_p  # noqa: E402
 from jax.interpreters import mlir  # noqa: E402
 
@@ -32,12 +33,19 @@ TESTS = pathlib.Path(__file__).parent
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Marks what is slow, and what is quick."""
+def pytest_collection_modifyitems(config, items):
+    """Marks what is slow, thorough or quick."""
+    # A file that is named on the command line is meant, whatever the suite leaves out.
+    own = "not thorough" in config.option.markexpr
+    asked = {
+        pathlib.Path(arg.partition("::")[0]).resolve() for arg in config.args if own
+    }
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
         if item.nodeid.partition("::")[2] in expensive.SLOW.get(place, ()):
             item.add_marker("slow")
+        if place in thorough.FILES and item.path not in asked:
+            item.add_marker("thorough")
         if place in quick.FILES and not item.get_closest_marker("slow"):
             item.add_marker("quick")
 

@@ -6,6 +6,7 @@ import re
 import expensive
 import pytest
 import quick
+import thorough
 from paths import ROOT
 
 
@@ -20,8 +21,9 @@ def test_no_folder_of_tests_is_passed_by(pytestconfig):
     assert files and not left_out
 
 
-def test_what_is_quick_is_there():
-    assert [name for name in quick.FILES if not (ROOT / "tests" / name).exists()] == []
+@pytest.mark.parametrize("name", [*quick.FILES, *thorough.FILES])
+def test_what_is_quick_or_thorough_is_there(name):
+    assert (ROOT / "tests" / name).exists()
 
 
 @pytest.mark.parametrize("name", expensive.SLOW)
