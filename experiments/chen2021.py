@@ -294,7 +294,7 @@ def figure(rows: list[dict], own: Part) -> Figure:
     n = len({r["seed"] for r in rows})
     axes.set_title(f"mean and standard deviation, n = {n}", fontsize=10)
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(fontsize=8)
+    shown.legend(fontsize=8, loc="outside lower center", ncols=len(arms) + 1)
     return shown
 
 
