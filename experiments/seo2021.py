@@ -95,7 +95,7 @@ def config(options, cell: Cell):
     found.clients.count = options.users
     found.local.update(learning_rate=options.learning_rate, momentum=options.momentum)
     found.mesh.ticket = options.devices
-    found.eval_every = 5
+    found.eval_every = 5 if cell.seed == 0 else found.rounds  # the figure is of one
     if cell.method == "lottery_fl":
         found.policy.limit = round(1 - options.left, 6)
     return smoked(found) if options.smoke else found
