@@ -170,7 +170,7 @@ def _group(ground, parts, form, chosen):
     deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,
-        held=max(parts.held, plan_lib.held(ground, tx)),
+        held=max(parts.held, plan_lib.held(ground._replace(shapes=shapes), tx)),
         begin=training_steps.starter(tx, **begun),
         run=parts.data.trainer(step, deployed, every, shapes, beside.rule),
         step=parts.data.stepper(step, shapes),
