@@ -167,6 +167,17 @@ def test_an_evaluation_is_that_of_data_on_the_device():
             np.testing.assert_array_equal(found[f"{name}_accuracy"], accuracy)
 
 
+def test_validation_alone_is_the_first_part_of_that():
+    params, given = steps.member(population()[0], 0).params, feed()
+    whole = streamed_lib.evaluation(COUNT, given)(params, {})
+    measure = streamed_lib.evaluation(COUNT, given, sets=1)
+    for _ in range(2):
+        found = measure(params, {})
+        assert found == {"validation_loss": whole["validation_loss"]} | {
+            "validation_accuracy": whole["validation_accuracy"]
+        }
+
+
 def test_another_objective_is_measured_as_it_says():
     own = Objective(
         losses.cross_entropy,

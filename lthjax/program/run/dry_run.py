@@ -124,10 +124,11 @@ def _seconds(config, facts, ground, held_out):
     plan, chains = ground.plan, len(plan_lib.options(ground).members)
     steps = spans.steps(plan)
     points = sum(-(-n // plan.eval_every) for n in steps)
-    points += pools.evaluations(config, plan)
+    chosen = pools.evaluations(config, plan) * (held_out - getattr(facts, "test", 0))
     trained, validated = _seconds_per_image(config, facts, plan)
     images = sum(steps) * config.train.batch_size
-    return chains * (images * trained + points * held_out * validated)
+    measured = points * held_out + chosen
+    return chains * (images * trained + measured * validated)
 
 
 def _seconds_per_image(config, facts, plan):

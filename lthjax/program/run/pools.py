@@ -44,13 +44,13 @@ def absent(this: Any) -> list[tuple[int, Member]]:
     Args:
       this: An `experiment.Run`.
     """
+    pooled, chains = this.parts.options.pooled, this.chains.items()
+    if not pooled:
+        return []
+    ended = [one for one, (_, ticket) in chains if ticket is None]
+    known = {one: _levels(this, one) for one in ended if one not in this.behind}
+    rows = [(level, one) for one in known for level in pooled if level in known[one]]
     there = missing.recorded(this.root).whole
-    rows = [
-        (level, one)
-        for one, (_, ticket) in this.chains.items()
-        for level in this.parts.options.pooled
-        if ticket is None and one not in this.behind and level in _levels(this, one)
-    ]
     return [row for row in rows if _identity(*row) not in there]
 
 

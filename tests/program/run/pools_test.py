@@ -192,11 +192,14 @@ def test_a_start_at_step_zero_is_warned_of(caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("how", ["averaged", "recomputed"])
-def test_networks_with_batch_norm_are_pooled_with_their_statistics(how, tmp_path):
+def test_networks_with_batch_norm_are_pooled_with_their_statistics(
+    how, stream, tmp_path
+):
     changes = {**WHOLE, **tiny.CONV, "seeds": (0,), "search.levels": 1}
     changes |= {"retraining.pools.statistics": how, "search.scope": "layer"}
-    changes |= {"retraining.levels": (0, 1), "best_by": "loss"}
+    changes |= {"retraining.levels": (0, 1), "best_by": "loss", "data.stream": stream}
     experiment.run(tiny.config(changes), tmp_path)
     rows = tiny.records(tmp_path)
     for level in (0, 1):
