@@ -29,7 +29,7 @@ import reference  # noqa: E402
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs" / "guides").glob("*.md")]
 PAGES = sorted(path for path in PAGES if path.name != "keys.md")  # that is made
 EXAMPLES = [path for path in PAGES if "```python\n" in path.read_text()]
-CHAPTERS = ("pruning", "dynamic", "gates", "channels")
+CHAPTERS = ("pruning", "dynamic", "gates", "channels", "retraining")
 ALONE = ("training.zeros", "forward_selection.neurons")
 QUICK = ("masks", "pattern_names", "sparsities", "views", "kinds", "carrying", "zeros")
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
+from lthjax.training import zeros
 
 
 class SignIn(NamedTuple):
@@ -123,7 +124,8 @@ def sign_in(
       include: One of the leaves that are, as there.
 
     Raises:
-      ValueError: beta or `every` is not positive; in `init`, no leaf is prunable.
+      ValueError: beta or `every` is not positive, or `inner` takes no masks; in `init`,
+        no leaf is prunable.
 
     References:
       Gadhikar et al., 2025, arXiv:2504.12801 (its equations, derived anew from notes on
@@ -135,6 +137,12 @@ def sign_in(
         raise ValueError(f"beta must be positive, got beta = {beta}")
     if every < 1:
         raise ValueError(f"every must be a step at least, got every = {every}")
+
+    if not zeros.is_kept(inner):
+        raise ValueError(
+            "sign_in(inner) needs an optimizer that holds pruned weights at zero, got "
+            f"inner = {type(inner).__name__}; give training.keep(inner)"
+        )
 
     def init(params):
         marks = masks_lib.full(params, exclude, include=include)
@@ -164,6 +172,7 @@ def sign_in(
         pair = lax.cond(due, lambda: _rebalanced(pair, kept.m, beta), lambda: pair)
         return change, State(pair, optax.ScaleByScheduleState(at + 1), own)
 
+    update.keeps = True  # type: ignore[attr-defined]
     return optax.GradientTransformationExtraArgs(init, update)
 
 

@@ -92,7 +92,7 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
 
 
 def is_kept(tx: optax.GradientTransformation) -> bool:
-    """Returns whether an optimizer is what `keep` returned.
+    """Returns whether an optimizer is what `keep` returned, or takes masks likewise.
 
     Args:
       tx: An optax optimizer.

@@ -144,6 +144,21 @@ def test_numbers_out_of_range_are_refused(given, message):
         factors.sign_in(lth.keep(optax.sgd(0.1)), **given)
 
 
+def test_an_optimizer_that_knows_no_masks_is_refused():
+    with pytest.raises(ValueError, match="holds pruned weights at zero, got inner ="):
+        factors.sign_in(optax.sgd(0.1), every=1)
+
+
+def test_a_train_state_hands_it_the_masks():
+    tx = factors.sign_in(lth.keep(optax.sgd(0.1)), every=1)
+    given = {"apply_fn": None, "params": PARAMS, "tx": tx}
+    state = lth.training.TrainState.create(**given).pruned(MASKS)
+    state = state.apply_gradients(grads=GRADS, masks=MASKS)
+    params, opt_state = stepped(tx, 1)
+    jax.tree.map(np.testing.assert_array_equal, state.params, params)
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state, opt_state)
+
+
 def test_parameters_and_masks_must_be_given():
     tx = factors.sign_in(lth.keep(optax.sgd(0.1)), every=1)
     with pytest.raises(ValueError, match="got no masks; call update"):
