@@ -55,8 +55,9 @@ def gains(
     That is the difference of the measure on the test set, in points where it is shown
     in percent; of a measure of which less is better, a gain is negative.
 
-    A pair is of one seed and level: the same masks, weights and data order; an arm that
-    retrains a control, "random+sign_in", is paired with that control. Arms are those
+    A pair is of one seed and level: the same masks, weights and data order (averages of
+    tickets have as many weights, at other places too); an arm that retrains a control,
+    "random+sign_in", is paired with that control. Arms are those
     that say what they deploy; a control has other masks, and is none.
 
     Args:
@@ -152,7 +153,7 @@ def figure(rows: list[dict], measures: Measures = ACCURACY) -> Figure:
     sizes = sorted({gain.n for gain in found.values()})
     number = " to ".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
     axes.set_title(
-        f"paired by seed and masks, 95 % interval, n = {number}", fontsize=10
+        f"paired by seed and level, 95 % interval, n = {number}", fontsize=10
     )
     axes.grid(alpha=0.3, axis="y")
     axes.legend()
