@@ -7,6 +7,7 @@ from typing import Any
 from lthjax.devices import processes
 from lthjax.program import progress
 from lthjax.program.build import pools as pools_lib
+from lthjax.program.build import spans
 from lthjax.program.run import missing, outcome, recording, search_progress
 from lthjax.program.run.population import Job, Population
 from lthjax.program.workdir import layout, results
@@ -119,7 +120,8 @@ def _record(this, row, made, seconds):
     (level, one), (levels, found) = row, made
     root, parts, measures = this.root, this.parts, this.parts.options.measures
     ticket = layout.load_ticket(root, one, level)._replace(masks=found.trained.masks)
-    job = Job(POOLS, one, ticket._replace(step=ticket.until))
+    end = spans.span(parts.plan, level)[1]  # of a dense ticket its beginning is saved
+    job = Job(POOLS, one, ticket._replace(step=end, until=end))
     path = layout.trained_path(root, POOLS, one, level)
     save_trained(path, found.trained, level=level, seed=one.seed, arm=POOLS)
     curve = _point(parts, job, found, seconds)
@@ -133,7 +135,7 @@ def _record(this, row, made, seconds):
     results.append(root / results.RESULTS, rows, run=this.run)
     for writer in this.writers:
         values = {name: rows[0][name] for name in measures.columns[1:]}
-        writer.points(recording.where(job), ticket.until, values)
+        writer.points(recording.where(job), end, values)
         writer.finished(recording.where(job), rows[0])
     log.info("%s", _text(level, one, found, (levels, measures)))
 

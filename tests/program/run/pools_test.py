@@ -204,5 +204,5 @@ def test_networks_with_batch_norm_are_pooled_with_their_statistics(
     rows = tiny.records(tmp_path)
     for level in (0, 1):
         row, ticket = rows[level, 0, "pools"], rows[level, 0, "ticket"]
-        assert row["layers"] == ticket["layers"]
+        assert row["layers"] == ticket["layers"] and row["best_step"] == 4
         assert row["validation_loss"] <= ticket["validation_loss"] + 1e-6
