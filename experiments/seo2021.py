@@ -23,6 +23,7 @@ rule, unexplained. Ours: 4 bytes a value, and a bit a weight for masks.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import pathlib
@@ -33,7 +34,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from lthjax.program import command_line
-from lthjax.program.federated import experiment, report, settings
+from lthjax.program.federated import assembly, experiment, report, settings
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import results
 
@@ -109,13 +110,22 @@ def smoked(config):
     return small
 
 
+@functools.lru_cache(1)
+def data(name: str, folder: str):
+    """Returns the data set of all cells."""
+    found = settings.default()
+    found.data.update(name=name, dir=folder)
+    return assembly.load(found)
+
+
 def run(options, cell: Cell) -> tuple[list[dict], dict]:
     """Returns the records of a cell and its end, from its folder if it is finished."""
     root = options.workdir / cell.folder
     own, path = config(options, cell), root / experiment.FINAL
     final = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if final.get("round") != own.rounds:
-        return experiment.run(own, root)
+        source = None if options.smoke else data(own.data.name, own.data.dir)
+        return experiment.run(own, root, source)
     with experiment.claimed(root, own) as mark:
         return experiment.records(root, mark), final
 
