@@ -10,8 +10,8 @@ the one trained on ImageNet. Four ways to a sparse recogniser, at 50, 80 and 90 
     mask     the dense classifier's weights, the largest of them; own batch statistics
     task     the ticket of another task's recogniser, all but the heads
 
-"ticket" and "mask" prune the backbone alone: of the whole network less is gone, which
-the table and the figure show beside. The published numbers are of ResNet-18 on COCO,
+"ticket" and "mask" prune the backbone alone: the table and the figure show what is gone
+of the whole network. The published numbers are of ResNet-18 on COCO,
 with ImageNet's weights: their order may be compared with ours, not their height.
 "direct" begins with weights drawn at random, theirs with those of ImageNet.
 
@@ -28,8 +28,9 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
+from measures import claims, overlaps, paper_rows, work
+from measures import sizes as named
 
-from lthjax.analysis import comparison
 from lthjax.data import augment, splits
 from lthjax.program import command_line
 from lthjax.program.build import plan, source
@@ -37,7 +38,6 @@ from lthjax.program.config import files
 from lthjax.program.report import pictures, run_report
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import layout, results
-from lthjax.pruning import choose, scores
 from lthjax.saving.tickets import load_trained
 
 SHARES = (0, 50, 80, 90)  # % of the backbone that is removed
@@ -152,6 +152,16 @@ def table(rows: list[dict], tasks: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def claimed(rows: list[dict]) -> list:
+    """Returns [(claim, ours by seed)], and no ours where there are no records."""
+    groups = {
+        (run, level): [100 * r[TASKS[task][2]] for r in own]
+        for task in TASKS
+        for run, level, own in _groups(rows, task)
+    }
+    return paper_rows.recognisers(PUBLISHED, SHARES, groups)
+
+
 def sizes(rows: list[dict], task: str) -> str:
     """Returns precision by the size of objects, the terciles of the test set's."""
     if task == "segmentation":
@@ -177,21 +187,13 @@ def early_masks(options, task: str) -> str:
     shares = config.search.sparsities
     lines = _head("% of the training", *(f"{100 * s:.0f} % sparse" for s in shares))
     for part, run in sorted(runs.items()):
-        own = [_in_common(options.workdir / run, n, shares) for n in config.seeds]
+        own = [
+            overlaps.in_common(options.workdir / run, n, shares) for n in config.seeds
+        ]
         cells = [results.shown(results.spread(c)) for c in zip(*own, strict=True)]
         lines.append(_line(str(part), *cells))
     head = f"{task}, intersection over union with the masks of the end, one-shot:"
     return "\n".join([head, "", *lines])
-
-
-def _in_common(root, seed, shares):
-    """Returns the overlap of early and final masks of the dense network, by share."""
-    early = layout.load_ticket(root, seed, 1)
-    end = load_trained(layout.trained_path(root, "ticket", seed, 0)).params
-    full = jax.tree.map(jax.numpy.ones_like, early.masks)
-    trees = [(full, scores.magnitude(w, full)) for w in (early.params, end)]
-    pairs = ([choose.prune(*tree, share) for tree in trees] for share in shares)
-    return [float(comparison.overlap(*pair)) for pair in pairs]
 
 
 def _head(*names):
@@ -295,7 +297,7 @@ def options_of() -> Any:
     for name, default in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
-    options = parser.parse_args()
+    options = named.parse(parser, "girish2021")
     if options.smoke:
         vars(options).update(SMOKE)
     options.scenes = options.scenes or str(options.workdir / "scenes")
@@ -305,6 +307,11 @@ def options_of() -> Any:
 def trained(options, tasks: tuple[str, ...]) -> list[dict]:
     """Runs what is missing, and returns the records of all."""
     grid.run({"backbone": classifier(options)}, options.workdir)
+    return grid.run(runs(options, tasks), options.workdir)
+
+
+def runs(options, tasks: tuple[str, ...]) -> dict:
+    """Returns {folder: config} of all recognisers, those pruned themselves first."""
     configs = {
         name: config
         for i, task in enumerate(tasks)
@@ -314,7 +321,7 @@ def trained(options, tasks: tuple[str, ...]) -> list[dict]:
     for task in tasks if not options.smoke else ():
         other = TASKS[task][3]
         direct.setdefault(f"{other}_direct", recogniser(options, other))
-    return grid.run(direct | configs, options.workdir)
+    return direct | configs
 
 
 def main() -> None:
@@ -324,12 +331,17 @@ def main() -> None:
     with command_line.plain_errors():
         write_scenes(options)
         tasks = tuple(task for task in TASKS if task in options.tasks.split(","))
+        if options.cost:
+            every = {"backbone": classifier(options)} | runs(options, tasks)
+            work.show(options, every, {"girish2021": claimed([])})
+            return
         rows = trained(options, tasks)
         text = f"Command: `{command_line.typed()}`; AP or mIoU, %, last step.\n\n"
         text += "\n\n".join(
             [table(rows, tasks), sizes(rows, tasks[0]), early_masks(options, tasks[0])]
         )
         results.write(options.workdir / "girish2021.md", text + "\n")
+        claims.write(options, "girish2021", claimed(rows))
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
         for task in tasks:
             name = f"girish2021_{task}.png"

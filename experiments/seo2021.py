@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from measures import claims, paper_rows, sizes, work
 from ml_collections import ConfigDict
 
 from lthjax.program import command_line
@@ -198,6 +199,12 @@ def _cell(values, form=".1f"):
     return results.shown(results.spread(values), form)
 
 
+def claimed(found: dict) -> list:
+    """Returns [(claim, ours by seed)] of both tables, of {Cell: (records, end)}."""
+    named = {method: (NAMES[method], COMPARED[method]) for method in METHODS}
+    return paper_rows.federated(PUBLISHED, named, OFFSET, found)
+
+
 def figure(found: dict) -> Figure:
     """Draws accuracy by round and by traffic, of the first seed: Figure 2.
 
@@ -282,17 +289,27 @@ def write(options, found: dict) -> str:
     same = (own.data.name, own.clients.count, own.rounds) == ("cifar10", 40, 40)
     text += table(found, same)
     results.write(options.workdir / "seo2021.md", text)
+    claims.write(options, "seo2021", claimed(found if same else {}))
     axes_lib.save(figure(found), pathlib.Path(options.workdir) / "seo2021.png")
     return text
 
 
 def main() -> None:
     """Runs what is missing, and writes `seo2021.md` and `seo2021.png` after each."""
-    options = arguments().parse_args()
+    options = sizes.parse(arguments(), "seo2021")
     command_line.prepare()
     if options.smoke:
         options.participation, options.samples, options.seeds = (0.5,), (20,), 1
     with command_line.plain_errors():
+        if options.cost:
+            runs = {
+                c.folder: paper_rows.visits(
+                    config(options, c), options.workdir / c.folder
+                )
+                for c in cells(options)
+            }
+            work.show(options, runs, {"seo2021": claimed({})})
+            return
         options.workdir.mkdir(parents=True, exist_ok=True)
         if options.tune:
             text = tuned(options)
