@@ -28,8 +28,7 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from measures import claims, overlaps, paper_rows, work
-from measures import sizes as named
+from measures import claims, overlaps, paper_rows, sizes, work
 
 from lthjax.data import augment, splits
 from lthjax.program import command_line
@@ -162,7 +161,7 @@ def claimed(rows: list[dict]) -> list:
     return paper_rows.recognisers(PUBLISHED, SHARES, groups)
 
 
-def sizes(rows: list[dict], task: str) -> str:
+def by_size(rows: list[dict], task: str) -> str:
     """Returns precision by the size of objects, the terciles of the test set's."""
     if task == "segmentation":
         return ""
@@ -182,8 +181,8 @@ def early_masks(options, task: str) -> str:
     """
     config = recogniser(options, task)
     first = round(100 * config.search.rewind_to / options.steps)
-    runs = {first: f"{task}_direct"}
-    runs |= {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
+    later = {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
+    runs = {first: f"{task}_direct", **later}
     shares = config.search.sparsities
     lines = _head("% of the training", *(f"{100 * s:.0f} % sparse" for s in shares))
     for part, run in sorted(runs.items()):
@@ -297,7 +296,7 @@ def options_of() -> Any:
     for name, default in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
-    options = named.parse(parser, "girish2021")
+    options = sizes.parse(parser, "girish2021")
     if options.smoke:
         vars(options).update(SMOKE)
     options.scenes = options.scenes or str(options.workdir / "scenes")
@@ -335,17 +334,16 @@ def main() -> None:
             every = {"backbone": classifier(options)} | runs(options, tasks)
             work.show(options, every, {"girish2021": claimed([])})
             return
-        rows = trained(options, tasks)
-        text = f"Command: `{command_line.typed()}`; AP or mIoU, %, last step.\n\n"
-        text += "\n\n".join(
-            [table(rows, tasks), sizes(rows, tasks[0]), early_masks(options, tasks[0])]
-        )
+        rows, first = trained(options, tasks), tasks[0]
+        head = f"Command: `{command_line.typed()}`; AP or mIoU, %, last step."
+        parts = [head, table(rows, tasks), by_size(rows, first)]
+        text = "\n\n".join([*parts, early_masks(options, first)])
         results.write(options.workdir / "girish2021.md", text + "\n")
         claims.write(options, "girish2021", claimed(rows))
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
         for task in tasks:
-            name = f"girish2021_{task}.png"
-            run_report.save(drawn(options, task), options.workdir / name)
+            path = options.workdir / f"girish2021_{task}.png"
+            run_report.save(drawn(options, task), path)
         print(text)
 
 

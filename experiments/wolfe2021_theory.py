@@ -230,7 +230,7 @@ def claimed(margins, options):
     inside = [epoch for epoch, (margin, _) in enumerate(margins) if margin > 0]
     return [
         (
-            claims.Claim(f"first epoch in the hull, m = {int(m):,}", epoch, "epochs"),
+            claims.Claim(f"first epoch in the hull, m = {int(m):,}", epoch, "", 0),
             inside[:1] if int(m) == options.examples else (),
         )
         for m, epoch in PUBLISHED["hull"]["mnist"].items()

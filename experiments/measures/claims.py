@@ -13,9 +13,11 @@ from lthjax.program.workdir import results
 RULE = (
     "*Within*: ours lies from the published number by no more than half the width of "
     "Student's 95 % interval over the seeds, or than the band that stands with the "
-    "row, whichever is more; of a number that is published as a bound, on the wrong "
-    'side of it. A row of size "toy" or "shortened" is of another protocol than the '
-    "paper's, and its verdict says what it is of."
+    "row, whichever is more; of a number that is published as a lower bound, ours may "
+    'lie above it by any amount. A row of size "toy" or "shortened" is of a smaller '
+    "protocol than the paper's, and its verdict says so; one of a single seed has no "
+    "interval. *Other data*: ours is of another data set, and only the order of rows "
+    "can be compared."
 )
 EQUAL, ABOVE, ORDER = "equal", "above", "order"
 WITHIN, OUTSIDE, NOT_RUN, OTHER = "within", "outside", "not run", "other data"
