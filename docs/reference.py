@@ -111,9 +111,10 @@ def results() -> dict[str, str]:
         if figure.exists() and f"({figure.name})" not in text:
             text += f"\n![{path.stem}]({figure.name})\n"
         pages[f"results/{path.name}"] = text
-        names.append(path.stem)
+        names += [path.stem] * (path.stem != "index")
     listed = "\n".join(["```{toctree}", ":maxdepth: 1", "", *names, "```"])
-    return pages | {"results/index.md": f"# Tables and figures\n\n{listed}\n"}
+    pages["results/index.md"] += f"\n## Tables and figures\n\n{listed}\n"
+    return pages
 
 
 def project(name: str) -> str:

@@ -40,8 +40,7 @@ from lthjax.program.workdir import layout, results
 from lthjax.saving.tickets import load_trained
 
 SHARES = (0, 50, 80, 90)  # % of the backbone that is removed
-# {task: (mean average precision, sparsity of the whole network)} at each of SHARES:
-# transfer of tickets, ResNet-18, COCO, tables 1 and 2; per cent.
+# {task: (precision, sparsity of the whole network)} at each of SHARES, %: tables 1, 2.
 PUBLISHED = {
     "detection": ((29.91, 0), (28.52, 17.57), (27.70, 28.10), (25.59, 31.61)),
     "keypoints": ((58.59, 0), (56.96, 11.94), (56.70, 19.09), (55.30, 21.47)),
@@ -120,16 +119,16 @@ def ways(options, task: str, *, first: bool) -> dict:
         config = recogniser(options, task)
         config.search.sparsities = (share,)
         found[f"{task}_once_{round(100 * share)}"] = config
-    other = TASKS[task][3] if not options.smoke else task
+    other = task if options.smoke else TASKS[task][3]
     sources = {"ticket": "backbone", "mask": "backbone", "task": f"{other}_direct"}
+    levels = (1,) if options.smoke else tuple(range(1, len(SPARSITIES) + 1))
     for way, run in sources.items():
         config, plain = recogniser(options, task), files.default().search
-        levels = len(config.search.sparsities)
         config.search.update(method="transplant", sparsities=(), rewind_to=0)
         config.search.levels = plain.levels
         config.search.exclude = OUTSIDE[way == "task" and not options.smoke :]
         own = {"source": str(options.workdir / run), "way": way}
-        config.transplant.update(own, levels=tuple(range(1, levels + 1)))
+        config.transplant.update(own, levels=levels)
         found[f"{task}_{way}"] = config
     return found
 
@@ -182,7 +181,7 @@ def early_masks(options, task: str) -> str:
     config = recogniser(options, task)
     first = round(100 * config.search.rewind_to / options.steps)
     later = {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
-    runs = {first: f"{task}_direct", **later}
+    runs = {first: f"{task}_direct"} | later
     shares = config.search.sparsities
     lines = _head("% of the training", *(f"{100 * s:.0f} % sparse" for s in shares))
     for part, run in sorted(runs.items()):
@@ -195,12 +194,12 @@ def early_masks(options, task: str) -> str:
     return "\n".join([head, "", *lines])
 
 
-def _head(*names):
-    return [_line(*names), "|" + "---|" * len(names)]
-
-
 def _line(*cells):
     return f"| {' | '.join(cells)} |"
+
+
+def _head(*names):
+    return [_line(*names), "|" + "---|" * len(names)]
 
 
 def _shares(own):
@@ -331,19 +330,19 @@ def main() -> None:
         write_scenes(options)
         tasks = tuple(task for task in TASKS if task in options.tasks.split(","))
         if options.cost:
-            every = {"backbone": classifier(options)} | runs(options, tasks)
+            every = {"backbone": classifier(options), **runs(options, tasks)}
             work.show(options, every, {"girish2021": claimed([])})
             return
         rows, first = trained(options, tasks), tasks[0]
-        head = f"Command: `{command_line.typed()}`; AP or mIoU, %, last step."
-        parts = [head, table(rows, tasks), by_size(rows, first)]
-        text = "\n\n".join([*parts, early_masks(options, first)])
-        results.write(options.workdir / "girish2021.md", text + "\n")
+        parts = [f"Command: `{command_line.typed()}`; AP or mIoU, %, last step."]
+        parts += [table(rows, tasks), by_size(rows, first)]
+        text = "\n\n".join([*parts, early_masks(options, first)]) + "\n"
+        results.write(options.workdir / "girish2021.md", text)
         claims.write(options, "girish2021", claimed(rows))
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
-        for task in tasks:
-            path = options.workdir / f"girish2021_{task}.png"
-            run_report.save(drawn(options, task), path)
+        for one in tasks:
+            path = options.workdir / f"girish2021_{one}.png"
+            run_report.save(drawn(options, one), path)
         print(text)
 
 

@@ -99,7 +99,7 @@ def figure(found: Mapping[str, Sequence[claims.Row]]) -> Figure:
     axes = drawn.subplots()
     for number, (name, rows) in enumerate(found.items()):
         _marks(axes, name, rows, f"C{number % 10}")
-    axes.axline((50, 50), slope=1, color="0.6", lw=1, zorder=0)
+    axes.axline((90, 90), slope=1, color="0.6", lw=1, zorder=0)
     axes.set_xlabel("published, %")
     axes.set_ylabel("ours, %")
     axes.set_title("on the line they agree; markers by size", fontsize=10)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,16 @@ from paths import ROOT
 from lthjax.program.config import validate
 
 EXPERIMENTS = ROOT / "experiments"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def beside():
+    """Lets the experiments import what lies beside them, as their commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        yield
+    for name in [n for n in sys.modules if n.split(".")[0] == "measures"]:
+        del sys.modules[name]
 
 
 def loaded(name):
