@@ -18,14 +18,17 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
 
     Raises:
       ValueError: As `recipe` and `spans.levels`; or a tweak is of a loss that the
-        objective has not.
+        objective has not, or of masks that stay.
     """
     _check_losses(ground)
+    _check_masks(ground)
     config, plan, classes = ground.options, ground.plan, ground.facts.num_classes
     asked = config.retraining
     levels = spans.levels(asked.levels, plan) if asked.arms else ()
     return {
-        (arm, level): recipe(config, spans.span(plan, level), classes, arm)
+        (arm, level): recipe(
+            config, spans.span(plan, level), classes, arm, epoch=plan.steps_per_epoch
+        )
         for arm in asked.arms
         for level in levels
     }
@@ -45,7 +48,20 @@ def _check_losses(ground):
             )
 
 
-def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
+def _check_masks(ground):
+    """Refuses factors where masks move while a ticket is trained."""
+    own = [a for a in ground.options.retraining.arms if "sign_in" in steps.tweaks(a)]
+    if own and ground.method.carried:
+        raise ValueError(
+            "the tweak 'sign_in' is of tickets whose masks stay, got retraining.arms = "
+            f"{own[0]!r} with search.method = {ground.options.search.method!r}, whose "
+            "masks move while a ticket is trained; leave it out"
+        )
+
+
+def recipe(
+    config, span: tuple[int, int], num_classes: int, arm: str, *, epoch: int
+) -> Recipe:
     """Returns the tweaks of an arm, parts of the training turned into steps.
 
     Args:
@@ -53,6 +69,7 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
       span: The (first step, step after the last) of its ticket's training.
       num_classes: Of the data set.
       arm: Its name.
+      epoch: Steps of one.
 
     Raises:
       ValueError: As `retraining.tweaks` and `retraining.check`.
@@ -83,5 +100,8 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     if "distillation" in chosen:
         weights = taught.coefficient, taught.hard, taught.temperature
         found = found._replace(distillation=weights, taught_until=step(taught.until))
+    if "sign_in" in chosen:
+        often = max(1, round(given.sign_in.every * epoch))
+        found = found._replace(sign_in=(given.sign_in.beta, often))
     steps.check(found, start, until)
     return found
