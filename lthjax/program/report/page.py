@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pathlib
+import warnings as python_warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -121,9 +122,11 @@ def short(roots: Sequence[pathlib.Path]) -> list[str]:
 
 
 def svg(figure: Figure) -> str:
-    """Returns a figure as an element of HTML."""
+    """Returns a figure as an element of HTML, its texts drawn by the browser."""
     text = io.StringIO()
-    with rc_context(SVG):
+    with rc_context(SVG), python_warnings.catch_warnings():
+        # A browser has other fonts: those of here need not know a class's name.
+        python_warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(text, format="svg", metadata={"Date": None})
     found = text.getvalue()
     return found[found.index("<svg") :]

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rows import NAMES, ROWS, record
 
 from lthjax import compare, report
@@ -37,6 +38,12 @@ def workdir(root, rows=ROWS):
     config.search.exclude = ("<b>",)
     results.write(root / origin.CONFIG, files.to_json(config))
     return root
+
+
+def test_a_class_of_another_script_is_left_to_the_browser():
+    figure = Figure()
+    figure.text(0.5, 0.5, "日本")
+    assert "日本" in page.svg(figure)  # a warning would be an error
 
 
 class Whole(html.parser.HTMLParser):
