@@ -112,15 +112,18 @@ def of(runs: Sequence[Run]) -> str:
 def apart(runs: Sequence[Run]) -> list[str]:
     """Returns sentences on what several runs have not in common: measures, data."""
     measured = sorted({run.measures.label for run in runs})
-    sets = [json.dumps(run.config.get("data", {}).get("name")) for run in runs]
-    placed = [json.dumps(run.config.get("data_dir")) for run in runs]
-    pairs = sorted({f"{a} {b}" for a, b in zip(sets, placed, strict=True)})
+    pairs = sorted({_data(run.config) for run in runs})
     found = []
     if len(measured) > 1:
         found += [f"No figure of all: the runs measure {' and '.join(measured)}."]
     if len(pairs) > 1:
         found += [f"The runs are of different data: {', '.join(pairs)}."]
     return found
+
+
+def _data(config):
+    name, place = config.get("data", {}).get("name"), config.get("data_dir")
+    return f"{name} in {place}" if place else f"{name}"
 
 
 def short(roots: Sequence[pathlib.Path]) -> list[str]:

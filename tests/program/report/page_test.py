@@ -146,6 +146,7 @@ def test_a_page_says_what_its_runs_have_not_in_common(tmp_path):
     (measured,) = page.apart([run, lost])
     assert measured.startswith("No figure of all: the runs measure ")
     (placed,) = page.apart([run, other := run._replace(config=elsewhere)])
+    assert placed == "The runs are of different data: digits, digits in mine."
     assert placed in html.unescape(page.of([run, other]))
 
 
