@@ -85,17 +85,23 @@ def keys() -> str:
     from lthjax.program.config import entries
 
     rows = [
-        f"| `{key}` | `{value}` | {_plain(said)} |"
-        for key, value, said in entries.entries()
+        f"| `{e.key}` | {e.kind} | `{e.default}` | {_plain(e.said)}{_choices(e)} |"
+        for e in entries.entries()
     ]
     head = [
         "# All keys of a config",
         "From `lthjax/program/config/defaults.py`, where each has its default and a "
-        "word on what it is; [What can be chosen](choose.md) says more of those that "
-        "are names, and `lthjax/program/config/validate.py` has the range of each.",
+        "word on what it is, and `choices.py` beside it, which has the names that are "
+        "ours; [What can be chosen](choose.md) says more of those, and "
+        "`lthjax/program/config/validate.py` has the range of each.",
     ]
-    table = "\n".join(["| key | default | |", "|---|---|---|", *rows])
+    table = "\n".join(["| key | type | default | |", "|---|---|---|---|", *rows])
     return "\n\n".join([*head, table]) + "\n"
+
+
+def _choices(entry):
+    names = ", ".join(f"`{name}`" for name in entry.choices)
+    return f" ({names})" if names else ""
 
 
 def _plain(said):
