@@ -151,8 +151,8 @@ def residual(params: Params, state: Split) -> jax.Array:
       params: The weights.
       state: With the copy.
     """
-    weights, treedef = jax.tree.flatten(params)
-    copies = treedef.flatten_up_to(state.copy)
+    treedef: Any = jax.tree.structure(params)
+    weights, copies = jax.tree.leaves(params), treedef.flatten_up_to(state.copy)
     pairs = [(w, z) for w, z in zip(weights, copies, strict=True) if z is not None]
     apart = sum(jnp.sum((w - z) ** 2) for w, z in pairs)
     return jnp.sqrt(apart) / jnp.sqrt(sum(jnp.sum(w**2) for w, _ in pairs))

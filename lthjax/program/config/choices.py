@@ -46,11 +46,12 @@ CHOICES = {
         "elastic.order": "append interpolate interval drop_tail drop_head",
         "transplant.way": "ticket mask task rewound",
         "retraining.arms": "vanilla tost_paper all_tweaks tost_code neurons skips"
-        " rescaling smoothing distillation",
+        " rescaling smoothing distillation sign_in",
         "retraining.law": "linear cosine switch",
         "retraining.neurons.kind": "swish mish parametric_swish sharpening_swish",
         "retraining.skips.start": "constant zero_norm he",
         "retraining.convention": "others uniform",
-        "studies": "overlap densities flops signs barrier learning_rate correlation",
+        "studies": "overlap densities flops signs barrier learning_rate pools"
+        " correlation",
     }.items()
 }
