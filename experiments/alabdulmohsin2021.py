@@ -309,7 +309,9 @@ def main():
     with command_line.plain_errors():
         everything, used = run(options)
         text = table(everything, f"Command: `{command_line.typed()}`; {used}.")
-        results.write(options.workdir / "alabdulmohsin2021.md", text)
+        results.write(
+            options.workdir / "alabdulmohsin2021.md", sizes.titled(options, text)
+        )
         drawn = options.workdir / "alabdulmohsin2021.png"
         run_report.save(figure(everything), drawn)
         print(text, f"figure: {drawn}", sep="\n")

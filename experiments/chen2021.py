@@ -340,7 +340,7 @@ def main() -> None:
         parts.append(lines.table(options.workdir, own.pairs, PUBLISHED_FALLS))
         text = "\n\n".join(parts) + "\n"
         stem = f"chen2021_{options.part}"
-        results.write(options.workdir / f"{stem}.md", text)
+        results.write(options.workdir / f"{stem}.md", sizes.titled(options, text))
         claims.write(options, "chen2021_mnist", claimed(rows, own))
         run_report.save(figure(rows, own), options.workdir / f"{stem}.png")
         print(text, f"figure: {options.workdir / f'{stem}.png'}", sep="\n")

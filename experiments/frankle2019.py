@@ -224,7 +224,7 @@ def main():
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )
         text = table(rows, f"Command: `{command_line.typed()}`; {used}.")
-        results.write(options.workdir / "frankle2019.md", text)
+        results.write(options.workdir / "frankle2019.md", sizes.titled(options, text))
         claims.write(options, "frankle2019", claimed(rows))
         run_report.save(figure(rows), options.workdir / "frankle2019.png")
         print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")

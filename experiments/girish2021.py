@@ -337,7 +337,7 @@ def main() -> None:
         parts = [f"Command: `{command_line.typed()}`; AP or mIoU, %, last step."]
         parts += [table(rows, tasks), by_size(rows, first)]
         text = "\n\n".join([*parts, early_masks(options, first)]) + "\n"
-        results.write(options.workdir / "girish2021.md", text)
+        results.write(options.workdir / "girish2021.md", sizes.titled(options, text))
         claims.write(options, "girish2021", claimed(rows))
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
         for one in tasks:

@@ -327,7 +327,7 @@ def _run(asked, options):
             measured += analyses(cell, settings, root, examples)
             run_report.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
             text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
-        results.write(options.workdir / "jaiswal2021.md", text)
+        results.write(options.workdir / "jaiswal2021.md", sizes.titled(options, text))
         claims.write(options, "jaiswal2021", claimed(found))
     return text
 

@@ -323,7 +323,7 @@ def main() -> None:
         rows = grid.run(found, options.workdir)
         studied = overlaps(options.workdir, found)
         shown = text(rows, found, studied)
-        results.write(options.workdir / "liu2021.md", shown)
+        results.write(options.workdir / "liu2021.md", sizes.titled(options, shown))
         claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows))
         drawn = options.workdir / "liu2021.png"
         run_report.save(figure(rows, found, studied), drawn)

@@ -150,7 +150,7 @@ def main() -> None:
         text = table(
             rows, f"Command: `{command_line.typed()}`; test accuracy in %, last step."
         )
-        results.write(options.workdir / "renda2020.md", text)
+        results.write(options.workdir / "renda2020.md", sizes.titled(options, text))
         claims.write(options, "renda2020", claimed(rows))
         run_report.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")

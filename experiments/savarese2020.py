@@ -239,7 +239,7 @@ def write(options, found, everything):
     parts += [efforts.table(name, methods) for name, methods in everything.items()]
     parts += [f"## Gates ({n})\n\n{efforts.gates(m)}" for n, m in everything.items()]
     text = "\n".join(parts)
-    results.write(options.workdir / "savarese2020.md", text)
+    results.write(options.workdir / "savarese2020.md", sizes.titled(options, text))
     title = f"{found.model.name} on {found.data.name}, mean and standard deviation"
     length = f"{found.train.steps} steps" * bool(found.train.steps)
     length = length or f"{found.train.epochs} epochs"

@@ -288,7 +288,7 @@ def write(options, found: dict) -> str:
     own = config(options, next(iter(found)))
     same = (own.data.name, own.clients.count, own.rounds) == ("cifar10", 40, 40)
     text += table(found, same)
-    results.write(options.workdir / "seo2021.md", text)
+    results.write(options.workdir / "seo2021.md", sizes.titled(options, text))
     claims.write(options, "seo2021", claimed(found if same else {}))
     axes_lib.save(figure(found), pathlib.Path(options.workdir) / "seo2021.png")
     return text

@@ -282,7 +282,7 @@ def main() -> None:
         text = f"Command: `{command_line.typed()}` ({run}); "
         text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
-        results.write(options.workdir / "tanaka2020.md", text)
+        results.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
         claims.write(options, "tanaka2020", claimed(rows if same else []))
         run_report.save(figure(rows), options.workdir / "tanaka2020.png")
         print(text, f"figure: {options.workdir / 'tanaka2020.png'}", sep="\n")

@@ -337,7 +337,7 @@ def main():
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
         text = table(rows, command_line.typed())
-        results.write(options.workdir / "wolfe2021.md", text)
+        results.write(options.workdir / "wolfe2021.md", named.titled(options, text))
         claims.write(options, "wolfe2021", two_layers.heat(PUBLISHED, rows))
         run_report.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)

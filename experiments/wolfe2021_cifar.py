@@ -254,7 +254,7 @@ def main():
             results.append(path, [cell(options, *name)], KEYS)
         rows = results.read(path)
         text = table(rows, options)
-        results.write(options.workdir / "cifar.md", text)
+        results.write(options.workdir / "cifar.md", named.titled(options, text))
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))
         run_report.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)

@@ -297,7 +297,7 @@ def main():
         found |= {"setting": setting(options, x)._asdict()}
         results.write(options.workdir / "run.json", json.dumps(found, indent=1))
         text = table(found, masks, margins, options)
-        results.write(options.workdir / "theory.md", text)
+        results.write(options.workdir / "theory.md", sizes.titled(options, text))
         claims.write(options, "wolfe2021_theory", claimed(margins, options))
         run_report.save(figure(found, options), options.workdir / "theory.png")
         print(text)

@@ -249,7 +249,7 @@ def main():
             return
         rows, seen = run(settings, options)
         text = table(rows, seen, settings)
-        results.write(options.workdir / "you2020.md", text)
+        results.write(options.workdir / "you2020.md", sizes.titled(options, text))
         claims.write(options, "you2020", claimed(rows, seen, settings))
         run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)

@@ -132,6 +132,12 @@ def parse(
     return options
 
 
+def titled(options: argparse.Namespace, text: str) -> str:
+    """Returns the text of a table, under a title that says so where it is of a toy."""
+    toy = options.size == "toy" and not options.smoke
+    return "# A toy: the path alone, at `--size=toy`\n\n" * toy + text
+
+
 def checked(parser: argparse.ArgumentParser, name: str, size: str) -> dict[str, Any]:
     """Returns what a size sets, all of which are options of the experiment."""
     known = {action.dest for action in parser._actions}

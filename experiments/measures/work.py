@@ -95,7 +95,8 @@ def show(options, works: Mapping[str, Any], known: Mapping[str, Sequence]) -> No
         name: [claims.row(claim, [])._asdict() for claim, _ in own]
         for name, own in known.items()
     }
-    left = seconds(found, pathlib.Path(options.cost))
+    # A smoke run is over before its network is timed.
+    left = 0.0 if options.smoke else seconds(found, pathlib.Path(options.cost))
     flops = sum(work.flops for work in found)
     done = sum(work.flops * work.done for work in found) / flops
     line = {"flops": flops, "seconds": left, "done": done, "rows": rows}
