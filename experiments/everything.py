@@ -27,6 +27,7 @@ RESULTS = HERE / "results"
 ORDER = (
     "frankle2019",
     "jaiswal2021",
+    "jaiswal2021_fit",
     "renda2020",
     "tanaka2020",
     "wolfe2021",

@@ -23,6 +23,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
+from measures import sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -238,16 +239,21 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--ablation", action="store_true")
-    options = parser.parse_args()
+    options = sizes.parse(parser, "jaiswal2021_fit")
     if options.smoke:
         options.images, options.seeds, options.steps = "500", 1, 100
     command_line.prepare()
     with command_line.plain_errors():
         cells = configs(options)
+        if options.cost:
+            work.show(options, cells, {})
+            return
         print(EXPECTED)
         found = points(grid.run(cells, options.workdir))
         shown = text(options, found)
-        results.write(options.workdir / "jaiswal2021_fit.md", shown)
+        results.write(
+            options.workdir / "jaiswal2021_fit.md", sizes.titled(options, shown)
+        )
         drawn = options.workdir / "jaiswal2021_fit.png"
         axes_lib.save(figure(found), drawn)
         print(shown, f"figure: {drawn}", sep="\n")

@@ -76,9 +76,15 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "gpu": {"cells": "cifar100-resnet18-magnitude"},
         "paper": {"seeds": 3},
     },
+    "jaiswal2021_fit": {
+        "toy": {"width": 0.25, "images": "500,2000", "steps": 300, "seeds": 1},
+        "cpu": {"width": 0.5, "images": "500,1000,2500,5000,10000", "steps": 1500},
+        "gpu": {"networks": "resnet8,vgg11", "steps": 20_000, "ablation": True},
+        "paper": {"networks": "resnet8,vgg11", "steps": 64_000, "ablation": True},
+    },
     "chen2021": {
         "toy": {"part": "mnist", "steps": 500, "seeds": 1},
-        "cpu": {"part": "mnist", "steps": 6000, "seeds": 3},
+        "cpu": {"part": "mnist", "steps": 2000, "seeds": 3},
         "gpu": {"part": "cifar10", "width": 0.5, "steps": 20_000},
         "paper": {"part": "cifar10", "width": 1.0, "steps": 64_000},
     },
@@ -102,7 +108,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "seo2021": {
         "toy": {"participation": (0.5,), "samples": (20,), "seeds": 1, "rounds": 5},
-        "cpu": {"participation": (0.0, 0.1, 0.2, 0.5), "samples": (20, 50)},
+        "cpu": {"participation": (0.0, 0.1, 0.2), "seeds": 3},
         "gpu": {"seeds": 3},
         "paper": {"seeds": 3, "rounds": 40, "users": 40},
     },
