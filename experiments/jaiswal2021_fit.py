@@ -10,7 +10,8 @@ tickets that know their images by heart, and the gain of all tweaks over plain
 retraining (paired by seed and masks) is drawn against the training loss that the plain
 ticket ends with. ResNet-8 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks or
 by late-rewound iterative ones (`--masks`); the dense network is retrained with tweaks
-too. `--ablation` adds each tweak alone. Each cell is a run of its own below the
+too. `--ablation` adds each tweak alone, branches that are random and not trained (a
+control), and Sign-In. Each cell is a run of its own below the
 workdir, and goes on where it stopped.
 
 Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
@@ -35,7 +36,7 @@ from lthjax.program.sweep import grid
 from lthjax.program.workdir import results
 
 ALL = "tost_paper"
-ALONE = ("neurons", "skips", "rescaling", "smoothing")
+ALONE = ("neurons", "skips", "frozen_skips", "rescaling", "smoothing", "sign_in")
 SPARSITIES = (0.9, 0.95, 0.98)
 NETWORKS = {"resnet8": 1.0, "vgg11": 0.25}  # the width at --width=1
 MASKS = ("one_shot", "iterative")

@@ -31,6 +31,7 @@ PRESETS = {
     "tost_paper": _FOUR,
     "all_tweaks": _FOUR,
     "tost_code": ("neurons", "skips", "smoothing", "kept"),
+    "frozen_skips": ("skips", "frozen"),
     **{tweak: (tweak,) for tweak in TWEAKS},
 }
 
@@ -49,6 +50,7 @@ class Recipe(NamedTuple):
       taught_until: The step from which there is no teacher.
       sign_in: (beta, updates between two times that factors are re-balanced), `None`
         where weights are trained as they are: see `sign_in.keep`.
+      frozen: Whether the ghosts stay as they were drawn, and are not trained.
     """
 
     neurons: str = ""
@@ -60,6 +62,7 @@ class Recipe(NamedTuple):
     distillation: tuple[float, float, float] | None = None
     taught_until: int = 0
     sign_in: tuple[float, int] | None = None
+    frozen: bool = False
 
 
 class Numbers(NamedTuple):
@@ -94,6 +97,9 @@ class Handed(NamedTuple):
 
 def tweaks(arm: str) -> frozenset[str]:
     """Returns the tweaks of an arm, "kept" among them where its ghosts never go.
+
+    "frozen" is among them where its branches keep the weights that they were drawn
+    with: the control that asks whether a gain needs branches that are trained.
 
     Args:
       arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing".
@@ -241,6 +247,8 @@ def objective(
     handed: Handed,
     step: jax.Array,
     goal: Objective = CLASSIFICATION,
+    *,
+    frozen: bool = False,
 ) -> ObjectiveFn:
     """Returns (params, model_state, images, labels) -> (loss, model_state) at a step.
 
@@ -254,6 +262,7 @@ def objective(
       handed: The loss's numbers, and the teacher.
       step: The optimizer step.
       goal: What is minimised.
+      frozen: Whether the ghosts have no gradient.
     """
     given = handed.numbers
     weights = losses.distillation_weights(
@@ -261,6 +270,7 @@ def objective(
     )
 
     def loss_fn(params, model_state, images, labels):
+        params = ghosts.held(params, lax.stop_gradient(params)) if frozen else params
         logits, state = models.apply(model, params, model_state, images, train=True)
         if goal.smoothed is None:
             loss = goal.loss(logits, labels)
@@ -304,12 +314,16 @@ def step(
     options = {"forward_fn": forward_fn, "axis_name": axis_name, **more}
 
     def update(network, state, handed, batch, at):
-        loss_fn = objective(network, model, handed, at, goal)
+        loss_fn = objective(network, model, handed, at, goal, frozen=recipe.frozen)
         return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 
     def live(state, handed, batch, at):
         own = timed(recipe, handed.times)
-        return update(haunted(model, own, at), state, handed, batch, at)
+        after = update(haunted(model, own, at), state, handed, batch, at)
+        if recipe.frozen:
+            kept = ghosts.held(after.params, state.params)
+            after = after._replace(params=kept)
+        return after
 
     def bare(state, handed, batch, at):
         left = handed._replace(masks=ghosts.strip(handed.masks))

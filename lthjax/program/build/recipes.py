@@ -59,6 +59,13 @@ def _check_masks(ground):
         )
 
 
+def _start(given, chosen):
+    """Returns what branches are drawn by: at random, where they stay as they are."""
+    if "skips" not in chosen:
+        return ""
+    return "he" if "frozen" in chosen else given.skips.start
+
+
 def recipe(
     config, span: tuple[int, int], num_classes: int, arm: str, *, epoch: int
 ) -> Recipe:
@@ -91,7 +98,7 @@ def recipe(
         share = losses.uniform(given.smoothing, num_classes, given.convention)
     found = Recipe(
         given.neurons.kind if "neurons" in chosen else "",
-        given.skips.start if "skips" in chosen else "",
+        _start(given, chosen),
         faded(given.neurons),
         faded(given.skips),
         Options(**options) if "rescaling" in chosen else None,
@@ -100,6 +107,7 @@ def recipe(
     if "distillation" in chosen:
         weights = taught.coefficient, taught.hard, taught.temperature
         found = found._replace(distillation=weights, taught_until=step(taught.until))
+    found = found._replace(frozen="frozen" in chosen)
     if "sign_in" in chosen:
         often = max(1, round(given.sign_in.every * epoch))
         found = found._replace(sign_in=(given.sign_in.beta, often))

@@ -45,7 +45,8 @@ CHOICES = {
         "forward.objective": "cross_entropy imitation local",
         "elastic.order": "append interpolate interval drop_tail drop_head",
         "transplant.way": "ticket mask task rewound",
-        "retraining.arms": "vanilla tost_paper all_tweaks tost_code neurons skips"
+        "retraining.arms": "vanilla tost_paper all_tweaks tost_code frozen_skips"
+        " neurons skips"
         " rescaling smoothing distillation sign_in",
         "retraining.law": "linear cosine switch",
         "retraining.neurons.kind": "swish mish parametric_swish sharpening_swish",

@@ -82,11 +82,13 @@ def test_factors_go_with_ghosts_of_a_network(tmp_path):
     changes = {
         "model.name": "resnet20",
         "model.options": {"blocks": (1,), "channels": (4,)},
-        "retraining.arms": ("sign_in+neurons+skips",),
+        "retraining.arms": ("sign_in+neurons+skips", "frozen_skips"),
         "seeds": (0,),
     }
     experiment.run(tiny.config(CONFIG | changes), tmp_path)
-    assert (1, 0, "sign_in+neurons+skips") in tiny.records(tmp_path)
+    rows = tiny.records(tmp_path)
+    assert {"sign_in+neurons+skips", "frozen_skips"} <= {arm for _, _, arm in rows}
+    assert rows[1, 0, "frozen_skips"]["ghost_steps"] > 0
 
 
 def test_masks_that_move_are_refused_before_anything_is_trained(tmp_path):
