@@ -1,6 +1,5 @@
 from . import fades as fades
 from . import ghosts as ghosts
-from . import pools as pools
 from . import rescaling as rescaling
 from . import sign_in as sign_in
 from . import steps as steps

@@ -32,16 +32,16 @@ class SignIn(NamedTuple):
     Attributes:
       m: The first factors, as in `Factored`.
       w: The second ones.
-      done: Updates so far, int32 [].
+      count: Updates so far, int32 [].
       inner: The state of the inner optimizer, of a `Factored`.
     """
 
     m: Params
     w: Params
-    done: jax.Array
+    count: jax.Array
     inner: Any
 
-    schedule_counts = ()  # type: ignore[misc]  # `done` is of no schedule
+    schedule_counts = ()  # type: ignore[misc]  # `count` is of no schedule
 
 
 def balanced(weights: jax.Array, beta: float = 1.0) -> tuple[jax.Array, jax.Array]:
@@ -123,15 +123,15 @@ def keep(
         moved, after = kept.update(given, state.inner, own, masks=on, **extra)
         new = optax.apply_updates(own, moved)
         weights = jax.tree.map(jnp.multiply, new.m, new.w)
-        done = state.done + 1
-        due = done % every == 0
+        count = state.count + 1
+        due = count % every == 0
         m, w = _balanced(weights, beta)
         m, w = (
             jax.tree.map(lambda a, b: jnp.where(due, a, b), *pair)
             for pair in ((m, new.m), (w, new.w))
         )
         found = _updates(moved.plain, weights, params, state)
-        return zeros.cancelled(found, params, masks), SignIn(m, w, done, after)
+        return zeros.cancelled(found, params, masks), SignIn(m, w, count, after)
 
     update.keeps = True  # type: ignore[attr-defined]
     return optax.GradientTransformationExtraArgs(init, update)
@@ -139,8 +139,7 @@ def keep(
 
 def _factored(params, beta, leaves) -> Factored:
     """Returns parameters with the balanced factors of those that have any."""
-    treedef: Any = jax.tree.structure(params)
-    rows = jax.tree.leaves(params)
+    rows, treedef = jax.tree.flatten(params)
     names = masks_lib.names(params)
     chosen = [leaves(name, leaf) for name, leaf in zip(names, rows, strict=True)]
     if not any(chosen):
@@ -165,7 +164,7 @@ def _balanced(weights, beta):
 
 def _rows(params, state, *trees):
     """Returns how to build a tree of parameters, and rows of (m, w, leaf of each)."""
-    treedef: Any = jax.tree.structure(params)
+    treedef = jax.tree.structure(params)
     columns = (treedef.flatten_up_to(t) for t in (state.m, state.w, *trees))
     return treedef.unflatten, list(zip(*columns, strict=True))
 

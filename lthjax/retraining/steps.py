@@ -116,11 +116,6 @@ def tweaks(arm: str) -> frozenset[str]:
       2025, arXiv:2504.12801).
     """
     parts = arm.split("+")
-    if "pools" in parts:
-        raise ValueError(
-            "an arm is a training, and pools of tickets that are trained are a study, "
-            f"got {arm!r}; give --config.studies=pools"
-        )
     for part in parts:
         if part not in PRESETS:
             raise ValueError(

@@ -61,7 +61,7 @@ def test_pruned_weights_are_zero_and_the_state_has_the_factors(name, every):
     np.testing.assert_allclose(
         state.m["kernel"] * state.w["kernel"], found["kernel"], atol=1e-6
     )
-    assert state.m["bias"] is None and int(state.done) == 7
+    assert state.m["bias"] is None and int(state.count) == 7
 
 
 def test_a_sign_flips_where_the_balance_leaves_speed_at_zero():

@@ -52,7 +52,6 @@ CHOICES = {
         "retraining.neurons.kind": "swish mish parametric_swish sharpening_swish",
         "retraining.skips.start": "constant zero_norm he",
         "retraining.convention": "others uniform",
-        "studies": "overlap densities flops signs barrier learning_rate pools"
-        " correlation",
+        "studies": "overlap densities flops signs barrier learning_rate correlation",
     }.items()
 }

@@ -64,12 +64,12 @@ def _along(apply_fn, evaluate_fn, asked, ends, data):
         loss, *measures = evaluate_fn(params, model_state, examples)
         return 1 - measures[0] if kind == ERROR else loss
 
-    recompute = None if images is None else recomputed(apply_fn, images)
+    recompute = None if images is None else _recomputed(apply_fn, images)
     found = barriers.barrier(error, *ends, points=points, recompute_fn=recompute)
     return found.height, found.errors
 
 
-def recomputed(apply_fn, images):
+def _recomputed(apply_fn, images):
     """Returns `analysis.recomputed`, which leaves what the network draws from."""
 
     def recompute(params, model_state):

@@ -29,7 +29,6 @@ from lthjax.program.report.studies import (
     flops,
     learning_rate,
     overlap,
-    pools,
     signs,
     ticket_rows,
 )
@@ -63,7 +62,6 @@ class Network(NamedTuple):
         batch statistics; `None` where it has none.
       measures: What its records are of.
       rate: The learning rate that it is trained at.
-      chunks: The name of a split -> all of it in chunks, for `evaluate`.
       dense_at: rate -> the records of the dense network trained at another one; `None`
         where nobody can train it.
     """
@@ -77,7 +75,6 @@ class Network(NamedTuple):
     training: Any
     measures: Measures = ACCURACY
     rate: float = 0.0
-    chunks: Callable[[str], tuple] | None = None
     dense_at: Callable[[float], list[dict]] | None = None
 
 
@@ -132,7 +129,6 @@ def network(
         if jax.tree.leaves(models.statistics(model_state))
         else None,
         measures_lib.of(objective),
-        chunks=lambda name: _chunks(getattr(source, name), chunk),
     )
 
 
@@ -161,11 +157,6 @@ def uses(
 def _first(split, images):
     """Returns the first images of a split as arrays, all where there are fewer."""
     return splits_lib.take(split, range(min(images, splits_lib.size(split))))
-
-
-def _chunks(split, chunk):
-    """Returns a whole split in chunks, read where it lies on the disk."""
-    return batches.chunks(_first(split, splits_lib.size(split)), chunk)
 
 
 def _batches(prepare_fn, images, size):
@@ -301,6 +292,5 @@ STUDIES = {
     "signs": Study(signs.jobs, signs.draw, needs_trained=True),
     "barrier": Study(barrier.jobs, barrier.draw, needs_trained=True),
     "learning_rate": Study(learning_rate.jobs, learning_rate.draw),
-    "pools": Study(pools.jobs, pools.draw, needs_trained=True),
     "correlation": Study(correlation.jobs, correlation.draw, needs_trained=True),
 }

@@ -11,7 +11,6 @@ from lthjax.program.report.studies import (
     flops,
     learning_rate,
     overlap,
-    pools,
     signs,
 )
 
@@ -45,7 +44,6 @@ COSTS = {"flops": 30, "dense_flops": 60, "parameters": 2, "dense_parameters": 8}
 DENSITIES = {"layers": {LAYERS[0]: 0.5, LAYERS[1]: 1.0}}
 POINTS = {"overlap": {"0.1": 0.7}, "overlap_all": {"0.1": 0.8}, "distance": 0.3}
 CORRELATION = dict.fromkeys(correlation.PAIRS, POINTS)
-POOL = {"alone": 0.88, "taken": [[1, 0.5], [3, 0.95]]}
 SIGNS = {"agreement": 0.9, "layers": dict.fromkeys(LAYERS, 0.8)}
 
 
@@ -69,9 +67,6 @@ DRAWN = {
     "correlation": lambda seeds=(0, 1): correlation.draw(singles(seeds, **CORRELATION)),
     "learning_rate": lambda seeds=(0, 1): learning_rate.draw(rates(seeds)),
     "signs": lambda seeds=(0, 1): signs.draw(singles(seeds, **SIGNS)),
-    "pools": lambda seeds=(0, 1): pools.draw(
-        singles(seeds, **POOL, test_accuracy=0.9, label="test accuracy, %")
-    ),
 }
 
 
@@ -88,7 +83,7 @@ def test_every_axis_says_what_it_shows_and_every_title_of_how_many(name, seeds):
     assert panels
     for axes in panels:
         assert axes.get_xlabel() and axes.get_ylabel()
-        assert "%" in axes.get_ylabel() or "points of" in axes.get_ylabel()
+        assert "%" in axes.get_ylabel() or "points of error" in axes.get_ylabel()
     titles = " ".join(axes.get_title() for axes in panels)
     pairs = name in ("overlap", "barrier")
     number = "1 pair" if pairs and len(seeds) == 1 else f"{len(seeds)} "

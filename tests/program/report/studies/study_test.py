@@ -117,8 +117,6 @@ def test_every_study_leaves_its_rows_a_table_and_a_figure(run):
         expected = pairs if name in ("overlap", "barrier") else singles
         if name == "learning_rate":
             expected = {(0, s, f"rate {r}") for r in (0.1, 0.3, 0.9) for s in SEEDS}
-        if name == "pools":
-            expected = {one for one in singles if one[0]}
         assert set(rows(run, name)) == expected
 
 
