@@ -1,7 +1,6 @@
 from . import fades as fades
 from . import ghosts as ghosts
 from . import rescaling as rescaling
-from . import sign_in as sign_in
 from . import steps as steps
 from .fades import Fade as Fade
 from .fades import fade as fade

@@ -24,7 +24,7 @@ from lthjax.retraining.rescaling import Options, Report, rescale
 from lthjax.training import losses, steps
 from lthjax.training.objective import CLASSIFICATION, Objective
 
-TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation", "sign_in")
+TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation")
 _FOUR = TWEAKS[:4]
 PRESETS = {
     "vanilla": (),
@@ -48,8 +48,6 @@ class Recipe(NamedTuple):
       smoothing: Of the labels, in the "uniform" convention.
       distillation: (coefficient, hard, temperature) of a teacher, `None` without one.
       taught_until: The step from which there is no teacher.
-      sign_in: (beta, updates between two times that factors are re-balanced), `None`
-        where weights are trained as they are: see `sign_in.keep`.
       frozen: Whether the ghosts stay as they were drawn, and are not trained.
     """
 
@@ -61,7 +59,6 @@ class Recipe(NamedTuple):
     smoothing: float = 0.0
     distillation: tuple[float, float, float] | None = None
     taught_until: int = 0
-    sign_in: tuple[float, int] | None = None
     frozen: bool = False
 
 
@@ -112,8 +109,7 @@ def tweaks(arm: str) -> frozenset[str]:
       four. "tost_code" is its released code, whose soft neurons are static and whose
       branches stay; no script of the release combines all four, and the one that
       combines most has no re-scaled initialisation. Distillation (Ma et al., 2021,
-      arXiv:2101.03255v2) is an arm of its own, and so is Sign-In (Gadhikar et al.,
-      2025, arXiv:2504.12801).
+      arXiv:2101.03255v2) is an arm of its own.
     """
     parts = arm.split("+")
     for part in parts:

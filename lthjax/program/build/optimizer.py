@@ -6,7 +6,6 @@ from lthjax import registry
 from lthjax.callables import Schedule
 from lthjax.program.build import rates
 from lthjax.program.build.parts import Ground
-from lthjax.retraining import sign_in
 from lthjax.training import optax_names, optimizers
 
 
@@ -63,21 +62,3 @@ def optimizer(ground: Ground, exclude: tuple[str, ...] = ()) -> Any:
       ValueError: As `schedule` and the method's.
     """
     return ground.method.optimizer(ground, schedule(ground), exclude)
-
-
-def factored(ground: Ground, beta: float, every: int) -> Any:
-    """Returns the config's optimizer, of the factors of all that may be pruned.
-
-    Args:
-      ground: What the method is built on.
-      beta: As for `sign_in.keep`.
-      every: Likewise.
-    """
-    options = ground.options.optimizer.to_dict()
-    del options["learning_rate"]
-
-    def wrap(inner):
-        own = {"leaves": lambda name, _: name in ground.plan.sizes}
-        return sign_in.keep(inner, beta=beta, every=every, **own)
-
-    return optimizers.build(options.pop("name"), schedule(ground), wrap=wrap, **options)

@@ -18,17 +18,14 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
 
     Raises:
       ValueError: As `recipe` and `spans.levels`; or a tweak is of a loss that the
-        objective has not, or of masks that stay.
+        objective has not.
     """
     _check_losses(ground)
-    _check_masks(ground)
     config, plan, classes = ground.options, ground.plan, ground.facts.num_classes
     asked = config.retraining
     levels = spans.levels(asked.levels, plan) if asked.arms else ()
     return {
-        (arm, level): recipe(
-            config, spans.span(plan, level), classes, arm, epoch=plan.steps_per_epoch
-        )
+        (arm, level): recipe(config, spans.span(plan, level), classes, arm)
         for arm in asked.arms
         for level in levels
     }
@@ -48,17 +45,6 @@ def _check_losses(ground):
             )
 
 
-def _check_masks(ground):
-    """Refuses factors where masks move while a ticket is trained."""
-    own = [a for a in ground.options.retraining.arms if "sign_in" in steps.tweaks(a)]
-    if own and ground.method.carried:
-        raise ValueError(
-            "the tweak 'sign_in' is of tickets whose masks stay, got retraining.arms = "
-            f"{own[0]!r} with search.method = {ground.options.search.method!r}, whose "
-            "masks move while a ticket is trained; leave it out"
-        )
-
-
 def _start(given, chosen):
     """Returns what branches are drawn by: at random, where they stay as they are."""
     if "skips" not in chosen:
@@ -66,9 +52,7 @@ def _start(given, chosen):
     return "he" if "frozen" in chosen else given.skips.start
 
 
-def recipe(
-    config, span: tuple[int, int], num_classes: int, arm: str, *, epoch: int
-) -> Recipe:
+def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     """Returns the tweaks of an arm, parts of the training turned into steps.
 
     Args:
@@ -76,7 +60,6 @@ def recipe(
       span: The (first step, step after the last) of its ticket's training.
       num_classes: Of the data set.
       arm: Its name.
-      epoch: Steps of one.
 
     Raises:
       ValueError: As `retraining.tweaks` and `retraining.check`.
@@ -108,8 +91,5 @@ def recipe(
         weights = taught.coefficient, taught.hard, taught.temperature
         found = found._replace(distillation=weights, taught_until=step(taught.until))
     found = found._replace(frozen="frozen" in chosen)
-    if "sign_in" in chosen:
-        often = max(1, round(given.sign_in.every * epoch))
-        found = found._replace(sign_in=(given.sign_in.beta, often))
     steps.check(found, start, until)
     return found

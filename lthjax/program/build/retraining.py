@@ -140,8 +140,6 @@ def _group(ground, parts, form, chosen):
     """Returns the functions of all arms of one form."""
     branches = (f"{ghosts.SUFFIX}/kernel$",) if form.skips else ()  # never pruned
     tx = optimizer.optimizer(ground, branches)
-    if form.sign_in:
-        tx = optimizer.factored(ground, *form.sign_in)
     haunted = retraining_steps.haunted(ground.module, form, 0)
     images = network_lib.blank(ground.facts, 1)
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
@@ -268,10 +266,7 @@ def _handed(ground, job):
 def _recipe(ground, job):
     """Returns the recipe of a job, in the steps of its ticket."""
     span = job.ticket.step, job.ticket.until
-    epoch = ground.plan.steps_per_epoch
-    return recipes.recipe(
-        ground.options, span, ground.facts.num_classes, job.arm, epoch=epoch
-    )
+    return recipes.recipe(ground.options, span, ground.facts.num_classes, job.arm)
 
 
 def _times(ground, job):

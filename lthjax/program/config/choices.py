@@ -47,7 +47,7 @@ CHOICES = {
         "transplant.way": "ticket mask task rewound",
         "retraining.arms": "vanilla tost_paper all_tweaks tost_code frozen_skips"
         " neurons skips"
-        " rescaling smoothing distillation sign_in",
+        " rescaling smoothing distillation",
         "retraining.law": "linear cosine switch",
         "retraining.neurons.kind": "swish mish parametric_swish sharpening_swish",
         "retraining.skips.start": "constant zero_norm he",

@@ -203,10 +203,6 @@ def default() -> ConfigDict:
                     "until": 1.0,  # of the retraining
                     "teacher": "",  # a folder; "": the run's own dense network
                 },
-                "sign_in": {
-                    "beta": 1.0,  # m^2 - w^2 of the factors of a weight
-                    "every": 1.0,  # epochs between two times that they are re-balanced
-                },
             },
             "studies": (),  # figures beside the curve: overlap, densities, flops, ...
             "mesh": {"ticket": 1, "data": 1},  # devices for members, for a batch

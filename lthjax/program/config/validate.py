@@ -95,8 +95,6 @@ RANGES = {
     "retraining.rescaling.bound": POSITIVE,
     "retraining.rescaling.floor": AMOUNT,
     "retraining.rescaling.clip": POSITIVE,
-    "retraining.sign_in.beta": POSITIVE,
-    "retraining.sign_in.every": POSITIVE,
     "retraining.distillation.coefficient": AMOUNT,
     "retraining.distillation.hard": AMOUNT,
     "retraining.distillation.temperature": POSITIVE,

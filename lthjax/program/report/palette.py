@@ -23,7 +23,6 @@ COLOURS = {
     "all_tweaks": "#00c957",
     "tost_code": "#5500ff",
     "vanilla": "#98df8a",
-    "sign_in": "#ff5a36",
     "frozen_skips": "#00aaff",
 }
 OTHERS = ("#ff00aa", "#00ffcc", "#003f7f", "#c5b0d5", "#ff9896", "#5f5f00", "#9edae5")
