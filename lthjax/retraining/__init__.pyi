@@ -1,10 +1,18 @@
+from . import arms as arms
+from . import factors as factors
 from . import fades as fades
 from . import ghosts as ghosts
+from . import pools as pools
 from . import rescaling as rescaling
 from . import steps as steps
+from .arms import tweaks as tweaks
+from .factors import SignIn as SignIn
+from .factors import sign_in as sign_in
 from .fades import Fade as Fade
 from .fades import fade as fade
 from .ghosts import Knobs as Knobs
+from .pools import Pool as Pool
+from .pools import pool as pool
 from .rescaling import Options as Options
 from .rescaling import Report as Report
 from .rescaling import rescale as rescale
@@ -19,4 +27,3 @@ from .steps import numbers as numbers
 from .steps import objective as objective
 from .steps import rescaled as rescaled
 from .steps import step as step
-from .steps import tweaks as tweaks

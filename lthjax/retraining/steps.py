@@ -6,34 +6,28 @@ them an arm of an experiment has; the empty one is ordinary, "vanilla" training.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lthjax import models, registry
+from lthjax import models
 from lthjax.callables import ForwardFn, ObjectiveFn, StepFn
 from lthjax.pruning.masks import Masks
 from lthjax.retraining import ghosts
+from lthjax.retraining.arms import PRESETS as PRESETS
+from lthjax.retraining.arms import TWEAKS as TWEAKS
+from lthjax.retraining.arms import check_arms as check_arms
+from lthjax.retraining.arms import tweaks as tweaks
+from lthjax.retraining.factors import SignIn
 from lthjax.retraining.fades import LAWS as LAWS
 from lthjax.retraining.fades import Fade, fade, largest
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.rescaling import Options, Report, rescale
 from lthjax.training import losses, steps
 from lthjax.training.objective import CLASSIFICATION, Objective
-
-TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation")
-_FOUR = TWEAKS[:4]
-PRESETS = {
-    "vanilla": (),
-    "tost_paper": _FOUR,
-    "all_tweaks": _FOUR,
-    "tost_code": ("neurons", "skips", "smoothing", "kept"),
-    "frozen_skips": ("skips", "frozen"),
-    **{tweak: (tweak,) for tweak in TWEAKS},
-}
 
 
 class Recipe(NamedTuple):
@@ -49,6 +43,8 @@ class Recipe(NamedTuple):
       distillation: (coefficient, hard, temperature) of a teacher, `None` without one.
       taught_until: The step from which there is no teacher.
       frozen: Whether the ghosts stay as they were drawn, and are not trained.
+      sign_in: How kernels are trained as products, `None` if they are not: it is their
+        optimizer that does it, `factors.sign_in`.
     """
 
     neurons: str = ""
@@ -60,6 +56,7 @@ class Recipe(NamedTuple):
     distillation: tuple[float, float, float] | None = None
     taught_until: int = 0
     frozen: bool = False
+    sign_in: SignIn | None = None
 
 
 class Numbers(NamedTuple):
@@ -90,62 +87,6 @@ class Handed(NamedTuple):
     numbers: Numbers
     teacher: Any = None
     times: tuple | None = None
-
-
-def tweaks(arm: str) -> frozenset[str]:
-    """Returns the tweaks of an arm, "kept" among them where its ghosts never go.
-
-    "frozen" is among them where its branches keep the weights that they were drawn
-    with: the control that asks whether a gain needs branches that are trained.
-
-    Args:
-      arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing".
-
-    Raises:
-      ValueError: A part of the name is unknown, with the choices.
-
-    References:
-      Jaiswal et al., 2022, arXiv:2206.12755: "tost_paper", also "all_tweaks", are its
-      four. "tost_code" is its released code, whose soft neurons are static and whose
-      branches stay; no script of the release combines all four, and the one that
-      combines most has no re-scaled initialisation. Distillation (Ma et al., 2021,
-      arXiv:2101.03255v2) is an arm of its own.
-    """
-    parts = arm.split("+")
-    for part in parts:
-        if part not in PRESETS:
-            raise ValueError(
-                f"an arm must be one of {', '.join(PRESETS)}, or several joined by '+',"
-                f" got {arm!r}{registry.suggestion(part, PRESETS)}"
-            )
-    return frozenset().union(*(PRESETS[part] for part in parts))
-
-
-def check_arms(arms: Sequence[str]) -> None:
-    """Checks that arms are known, each tweak of them once, and no two the same.
-
-    Args:
-      arms: Their names, as for `tweaks`.
-
-    Raises:
-      ValueError: One is unknown, names a tweak twice, or is another one by its order.
-    """
-    seen: dict[frozenset[str], str] = {}
-    for arm in arms:
-        found = tweaks(arm)
-        named = [tweak for part in arm.split("+") for tweak in PRESETS[part] or (part,)]
-        twice = next((tweak for tweak in named if named.count(tweak) > 1), None)
-        if twice:
-            raise ValueError(
-                "an arm must have each of its tweaks once, got retraining.arms = "
-                f"{tuple(arms)}, where {arm!r} has {twice!r} twice"
-            )
-        if found in seen:
-            raise ValueError(
-                "the arms must all be different, got retraining.arms = "
-                f"{tuple(arms)}, where {arm!r} is the same as {seen[found]!r}"
-            )
-        seen[found] = arm
 
 
 def knobs(recipe: Recipe, step: jax.Array) -> Knobs:

@@ -11,6 +11,7 @@ from . import optimizers as optimizers
 from . import precision_counts as precision_counts
 from . import recognition as recognition
 from . import schedules as schedules
+from . import statistics as statistics
 from . import steps as steps
 from . import streamed as streamed
 from . import train_state as train_state

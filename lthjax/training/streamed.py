@@ -219,7 +219,11 @@ def stepped(
 
 
 def evaluation(
-    count: CountFn, feed: Feed, objective: Objective = CLASSIFICATION
+    count: CountFn,
+    feed: Feed,
+    objective: Objective = CLASSIFICATION,
+    *,
+    sets: int = 2,
 ) -> EvaluationFn:
     """Returns (params, model_state) -> {metric: value} of the held-out sets.
 
@@ -227,17 +231,20 @@ def evaluation(
       count: What `training.counter` returns of this objective.
       feed: Where the chunks come from.
       objective: What is measured.
+      sets: How many of the held-out sets: both, or 1, validation alone.
     """
     add = jax.jit(_added(count), donate_argnums=0)
 
     def measure(params, model_state):
         trees, sums = meshes.copied(feed.mesh, (params, model_state)), None
         for chunk, index in zip(feed.chunks(), feed.sets, strict=True):
+            if index >= sets:
+                break
             if sums is None:
                 sums = meshes.copied(feed.mesh, _nothing(count)(*trees, chunk))
             sums = add(sums, *trees, chunk, np.int32(index))
-        rows = _means(objective, meshes.collected(sums))
-        names = objective_lib.columns(objective)[1:]
+        rows = _means(objective, meshes.collected(sums))[:sets]
+        names = objective_lib.columns(objective)[1:][: sum(map(len, rows))]
         return dict(zip(names, [x for row in rows for x in row], strict=True))
 
     return measure

@@ -14,7 +14,7 @@ from lthjax.data import splits as splits_lib
 from lthjax.data.augmentations import AugmentFn
 from lthjax.devices import backend, compilers, meshes
 from lthjax.training import extras, steps, streamed
-from lthjax.training.objective import CLASSIFICATION, Objective, columns
+from lthjax.training.objective import CLASSIFICATION, HELD_OUT, Objective, columns
 
 AS_GIVEN = 500  # images
 
@@ -46,8 +46,9 @@ class RunData(NamedTuple):
       stepper: (step, shapes) -> one step of a population, compiled where it is used:
         ((states, (masks, keys, indices), lying, at) -> states, or with a batch in the
         place of `lying`, of what is streamed, and the kind of key in that of indices.
-      evaluation: (apply_fn, objective) -> ((params, model_state) -> {metric: value} of
-        the held-out sets, compiled), of the run's objective unless another is given.
+      evaluation: (apply_fn, objective, sets) -> ((params, model_state) -> {metric:
+        value} of the held-out sets, compiled), of the run's objective unless another is
+        given; of the first `sets` of them, both or validation alone.
     """
 
     mesh: jax.sharding.Mesh
@@ -236,16 +237,19 @@ def _resident(config, source, objective):
 
         return _mapped(config, shapes, one)
 
-    def evaluation(apply_fn, objective=objective):
+    def evaluation(apply_fn, objective=objective, sets=2):
         evaluate = steps.evaluator(apply_fn, prepare, objective=objective)
 
         @jax.jit
         def measure(params, model_state, held_out):
             rows = [evaluate(params, model_state, examples) for examples in held_out]
             values = [value for row in rows for value in row]
-            return dict(zip(columns(objective)[1:], values, strict=True))
+            names = columns(objective)[1:]
+            wanted = names[: len(names) // len(HELD_OUT) * sets]
+            return dict(zip(wanted, values, strict=True))
 
-        return lambda params, model_state: measure(params, model_state, splits[1:])
+        held_out = splits[1 : 1 + sets]
+        return lambda params, model_state: measure(params, model_state, held_out)
 
     return RunData(
         mesh(config),
@@ -298,9 +302,9 @@ def _streamed(config, source, objective):
         one = streamed.stepped(step, *(f(config, source, **shared) for f in done))
         return _mapped(config, shapes, one, fed=True)
 
-    def evaluation(apply_fn, objective=objective):
+    def evaluation(apply_fn, objective=objective, sets=2):
         count = steps.counter(apply_fn, prepare, objective)
-        return streamed.evaluation(count, feed, objective)
+        return streamed.evaluation(count, feed, objective, sets=sets)
 
     return RunData(
         mesh(config),

@@ -13,6 +13,7 @@ from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import spans
 from lthjax.program.build.parts import Ground
 from lthjax.program.config.defaults import default
+from lthjax.retraining import arms
 from lthjax.retraining import steps as retraining_steps
 from lthjax.training import class_weights
 from lthjax.training.extras import Extras, Rule, stop
@@ -104,7 +105,8 @@ def _check_stop(ground):
             "they train to a step that is known, got train.stop.by = "
             f"{asked.by!r} with search.method = {config.search.method!r}; give ''"
         )
-    haunted = [a for a in config.retraining.arms if GHOSTS & retraining_steps.tweaks(a)]
+    trained = arms.trained(config.retraining.arms)
+    haunted = [a for a in trained if GHOSTS & retraining_steps.tweaks(a)]
     if haunted:
         raise ValueError(
             "an early stop must not end a training before its ghosts are gone, got "

@@ -131,6 +131,7 @@ class Options(NamedTuple):
       measures: What is recorded, and which measure chooses the best step.
       teacher: A folder with the network to distil from; "": the run's own dense one.
       logging: `config.logging`.
+      pooled: The levels whose tickets are averaged with their neighbours.
     """
 
     members: tuple[Member, ...]
@@ -139,6 +140,7 @@ class Options(NamedTuple):
     measures: Measures
     teacher: str
     logging: Any
+    pooled: tuple[int, ...] = ()
 
 
 class Parts(NamedTuple):
@@ -173,6 +175,7 @@ class Parts(NamedTuple):
       of_sets: trained -> what is measured of whole sets, columns of its record.
       tables: trained -> the same of arrays, as lists.
       given: The fingerprint of the weights that a run begins with, where it is given.
+      pools: `pools.Pools`, what averages tickets with their neighbours, or `None`.
     """
 
     plan: Plan
@@ -200,6 +203,7 @@ class Parts(NamedTuple):
     of_sets: Callable[[Any], dict] = lambda trained: {}
     tables: Callable[[Any], dict] = lambda trained: {}
     given: dict = {}  # noqa: RUF012
+    pools: Any = None
 
 
 def kind(source: in_memory.Source) -> Kind:

@@ -8,7 +8,7 @@ import jax
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.models import checks
-from lthjax.program.build import methods, network, objective, spans
+from lthjax.program.build import methods, network, objective, pools, spans
 from lthjax.program.build.parts import Ground, Options, Plan, kind
 from lthjax.program.workdir import measures
 from lthjax.program.workdir.member import Member
@@ -99,6 +99,7 @@ def options(found: Ground) -> Options:
         measures=measures.of(found.objective, config.best_by),
         teacher=config.retraining.distillation.teacher,
         logging=config.logging,
+        pooled=pools.targets(config, found.plan),
     )
 
 
@@ -131,6 +132,7 @@ def bytes_to_write(plan: Plan, asked: Options, held: float) -> int:
     kept = 2 if asked.studies else 1
     arms = {row.arm for row in plan.trainings} - {"search", "ticket", *asked.controls}
     per_member = (kept + len(arms)) * len(plan.targets) + 10 + 2 * held
+    per_member += 2 * (len(plan.targets) + 1) * bool(asked.pooled)
     per_member += (4 + 2 * held) * (len(asked.controls) + len(arms))
     one = 4 * (plan.params + plan.beside)
     return math.ceil(one * per_member * len(asked.members)) + 10**7

@@ -2,12 +2,13 @@
 
 import math
 
-from lthjax.program.build import spans
+from lthjax.program.build import optimizer, spans
 from lthjax.program.build.parts import Ground
-from lthjax.retraining import steps
+from lthjax.retraining import arms, steps
+from lthjax.retraining.factors import SignIn
 from lthjax.retraining.rescaling import Options
 from lthjax.retraining.steps import Fade, Recipe
-from lthjax.training import losses
+from lthjax.training import losses, zeros
 
 
 def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
@@ -18,15 +19,17 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
 
     Raises:
       ValueError: As `recipe` and `spans.levels`; or a tweak is of a loss that the
-        objective has not.
+        objective has not, or weights are to be products where masks move.
     """
     _check_losses(ground)
+    _check_products(ground)
     config, plan, classes = ground.options, ground.plan, ground.facts.num_classes
     asked = config.retraining
-    levels = spans.levels(asked.levels, plan) if asked.arms else ()
+    own = arms.trained(asked.arms)
+    levels = spans.levels(asked.levels, plan) if own else ()
     return {
         (arm, level): recipe(config, spans.span(plan, level), classes, arm)
-        for arm in asked.arms
+        for arm in own
         for level in levels
     }
 
@@ -35,7 +38,7 @@ def _check_losses(ground):
     """Refuses tweaks of the loss that go with classes, where there are none."""
     own = {"smoothing": "smoothed", "distillation": "distilled"}
     absent = {t for t, name in own.items() if getattr(ground.objective, name) is None}
-    for arm in ground.options.retraining.arms:
+    for arm in arms.trained(ground.options.retraining.arms):
         lacking = sorted(absent & steps.tweaks(arm))
         if lacking:
             raise ValueError(
@@ -50,6 +53,18 @@ def _start(given, chosen):
     if "skips" not in chosen:
         return ""
     return "he" if "frozen" in chosen else given.skips.start
+
+
+def _check_products(ground):
+    """Refuses products of factors where the optimizer is another one by its method."""
+    asked = arms.trained(ground.options.retraining.arms)
+    products = tuple(arm for arm in asked if "sign_in" in steps.tweaks(arm))
+    if products and not zeros.is_kept(optimizer.optimizer(ground)):
+        raise ValueError(
+            "sign_in goes with tickets of weights whose masks stay, got "
+            f"retraining.arms = {products} with search.method = "
+            f"{ground.options.search.method!r}; leave it out"
+        )
 
 
 def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
@@ -91,5 +106,8 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
         weights = taught.coefficient, taught.hard, taught.temperature
         found = found._replace(distillation=weights, taught_until=step(taught.until))
     found = found._replace(frozen="frozen" in chosen)
+    if "sign_in" in chosen:
+        own = given.sign_in
+        found = found._replace(sign_in=SignIn(own.beta, own.period))
     steps.check(found, start, until)
     return found

@@ -17,11 +17,20 @@ from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import network as network_lib
-from lthjax.program.build import optimizer, own_training, recipes, spans, whole_sets
+from lthjax.program.build import (
+    optimizer,
+    own_training,
+    pools,
+    recipes,
+    spans,
+    whole_sets,
+)
+from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.method import include
 from lthjax.program.build.parts import STREAMS, Ground, Parts
 from lthjax.program.build.parts import key as key_of
 from lthjax.pruning import bases
-from lthjax.retraining import ghosts
+from lthjax.retraining import factors, ghosts
 from lthjax.retraining import steps as retraining_steps
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.steps import Handed, Recipe
@@ -50,6 +59,9 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
     if not asked.arms:
         return parts
     counted = parts._replace(describe=_describer(ground, Recipe()))
+    if parts.options.pooled:
+        described = _describer(ground, Recipe(), retrained=True)
+        counted = counted._replace(pools=pools.built(ground, parts, described))
     chosen = recipes.chosen(ground)
     groups = {}
     for found in chosen.values():
@@ -63,7 +75,8 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
         }
         groups[form] = _group(ground, counted, form, own)
     arms = {row: groups[_form(ground, found)] for row, found in chosen.items()}
-    return counted._replace(arms=arms)
+    held = max([parts.held, *(group.held for group in groups.values())])
+    return counted._replace(arms=arms, held=held)
 
 
 def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
@@ -139,7 +152,7 @@ def _check_network(ground, found):
 def _group(ground, parts, form, chosen):
     """Returns the functions of all arms of one form."""
     branches = (f"{ghosts.SUFFIX}/kernel$",) if form.skips else ()  # never pruned
-    tx = optimizer.optimizer(ground, branches)
+    tx = _optimizer(ground, form, branches)
     haunted = retraining_steps.haunted(ground.module, form, 0)
     images = network_lib.blank(ground.facts, 1)
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
@@ -157,6 +170,7 @@ def _group(ground, parts, form, chosen):
     deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,
+        held=max(parts.held, plan_lib.held(ground._replace(shapes=shapes), tx)),
         begin=training_steps.starter(tx, **begun),
         run=parts.data.trainer(step, deployed, every, shapes, beside.rule),
         step=parts.data.stepper(step, shapes),
@@ -166,6 +180,17 @@ def _group(ground, parts, form, chosen):
         describe=_describer(ground, form, retrained=True),
         tables=whole_sets.tables(ground, parts.data, deployed),
     )
+
+
+def _optimizer(ground, form, branches):
+    """Returns the optimizer of a form, of products where its weights are trained so."""
+    tx, asked = optimizer.optimizer(ground, branches), form.sign_in
+    if asked is None:
+        return tx
+    exclude = (*ground.options.search.exclude, *branches)
+    which = {"exclude": exclude, "include": include(ground)}
+    every = asked.every or ground.plan.steps_per_epoch
+    return factors.sign_in(tx, asked.beta, every=every, **which)
 
 
 def _deployed(network, form):

@@ -1,6 +1,7 @@
 """From which step to which every training of a chain goes, known before any is done."""
 
 from lthjax.program.build.parts import Ground, Plan, Training
+from lthjax.retraining import arms
 from lthjax.tickets import Ticket
 
 
@@ -21,12 +22,13 @@ def trainings(ground: Ground) -> list[Training]:
         found.append(row)
         if row.level and row.arm == "ticket":
             found += [row._replace(arm=arm) for arm in config.controls]
-    if not config.retraining.arms:
+    trained = arms.trained(config.retraining.arms)
+    if not trained:
         return found
     plan = ground.plan._replace(trainings=tuple(own))
     for level in levels(config.retraining.levels, plan):
         start, until = span(plan, level)
-        found += [Training(a, level, start, until) for a in config.retraining.arms]
+        found += [Training(a, level, start, until) for a in trained]
     return found
 
 

@@ -47,7 +47,8 @@ CHOICES = {
         "transplant.way": "ticket mask task rewound",
         "retraining.arms": "vanilla tost_paper all_tweaks tost_code frozen_skips"
         " neurons skips"
-        " rescaling smoothing distillation",
+        " rescaling smoothing distillation sign_in pools",
+        "retraining.pools.statistics": "averaged recomputed",
         "retraining.law": "linear cosine switch",
         "retraining.neurons.kind": "swish mish parametric_swish sharpening_swish",
         "retraining.skips.start": "constant zero_norm he",

@@ -170,7 +170,7 @@ def default() -> ConfigDict:
                 "seed": -1,  # of the source's networks; -1: each seed its own
             },
             "retraining": {  # of tickets, in other ways than the search's: see docs
-                "arms": (),  # tost_paper, tost_code, neurons, neurons+smoothing, ...
+                "arms": (),  # tost_paper, neurons+smoothing, sign_in, pools, ...
                 "levels": (),  # whose tickets; (): all but 0, the dense network
                 "law": "linear",  # cosine, switch: how ghosts go from hold to end
                 "neurons": {
@@ -202,6 +202,17 @@ def default() -> ConfigDict:
                     "temperature": 4.0,  # T, that both logits are divided by
                     "until": 1.0,  # of the retraining
                     "teacher": "",  # a folder; "": the run's own dense network
+                },
+                "sign_in": {  # weights trained as products m w
+                    "beta": 1.0,  # m^2 - w^2 after a re-balancing
+                    "period": 0,  # steps from one re-balancing to the next; 0: an epoch
+                },
+                "pools": {  # averages of the tickets of a seed, trained no further
+                    # The weights of a network in its average with another one.
+                    "alphas": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+                    # Of batch norm: averaged as weights are, or recomputed.
+                    "statistics": "averaged",
+                    "examples": 1000,  # of train, that they are recomputed on
                 },
             },
             "studies": (),  # figures beside the curve: overlap, densities, flops, ...

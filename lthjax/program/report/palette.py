@@ -19,6 +19,8 @@ COLOURS = {
     "rescaling": "#bcbd22",
     "smoothing": "#17becf",
     "distillation": "#000000",
+    "sign_in": "#008b8b",
+    "pools": "#808000",
     "tost_paper": "#ffbb00",
     "all_tweaks": "#00c957",
     "tost_code": "#5500ff",

@@ -19,6 +19,7 @@ from lthjax.program.build import (
     methods,
     network,
     objective,
+    pools,
     recipes,
 )
 from lthjax.program.build import plan as plan_lib
@@ -50,6 +51,7 @@ CHOICES = {
     "transplant.way": by_task.WAYS,
     "early_bird.rule": stability.RULES,
     "retraining.convention": losses.CONVENTIONS,
+    "retraining.pools.statistics": pools.STATISTICS,
 }
 # The same, and a user's own.
 OPEN_CHOICES = {
@@ -94,6 +96,7 @@ def check(
     assemble.check(ground)
     _check_read(config, train)
     recipes.chosen(ground)
+    pools.check(ground)
     return facts, held_out, ground
 
 

@@ -10,10 +10,11 @@ import rich.table
 
 from lthjax.data import in_memory
 from lthjax.program import progress
-from lthjax.program.build import assemble, spans
+from lthjax.program.build import assemble, pools, spans
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import check
+from lthjax.retraining import arms as arms_lib
 from lthjax.training import steps as steps_lib
 
 # A larger batch is timed at these sizes and scaled.
@@ -81,12 +82,18 @@ def describe(console, config, facts, ground) -> None:
     logits = chains // len(config.seeds)
     each = f" of {logits} first logits" if logits > 1 else ""
     retrained = spans.levels(config.retraining.levels, plan)
-    more = chains * len(config.retraining.arms) * len(retrained)
+    more = chains * len(arms_lib.trained(config.retraining.arms)) * len(retrained)
     tweaked = f", {more} of them with tweaks" * bool(more)
     console.print(
         f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
         f"{tweaked}"
     )
+    if asked.pooled:
+        count = chains * pools.evaluations(config, plan)
+        console.print(
+            f"pools: {chains * len(asked.pooled)} averages, at most {count:,} "
+            "validations, no step of training"
+        )
     if alone := plan_lib.lone_seed(config):
         console.print(alone)
     for text in _steps(plan):
@@ -130,6 +137,7 @@ def _seconds(config, facts, ground, held_out):
     plan, chains = ground.plan, len(plan_lib.options(ground).members)
     steps = spans.steps(plan)
     points = sum(-(-n // plan.eval_every) for n in steps)
+    points += pools.evaluations(config, plan)
     trained, validated = _seconds_per_image(config, facts, plan)
     images = sum(steps) * config.train.batch_size
     return chains * (images * trained + points * held_out * validated)

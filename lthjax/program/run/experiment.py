@@ -28,7 +28,15 @@ from lthjax.program.build.source import load as load
 from lthjax.program.config import files
 from lthjax.program.report import page, page_costs, run_report
 from lthjax.program.report.studies import study
-from lthjax.program.run import check, missing, neighbours, outcome, starts, writers
+from lthjax.program.run import (
+    check,
+    missing,
+    neighbours,
+    outcome,
+    pools,
+    starts,
+    writers,
+)
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
@@ -108,11 +116,13 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         this = Run(root, parts, {}, *known)
         _begin(this)
         starts.check(this)
+        pools.check(this)
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
         _sit_down(this, absent)
         while absent := missing.absent(this):
             _train(this, _lowest(this, absent), asked)
+        pools.fill(this, asked)
         _check_left(this)
         if options.studies:
             network = _studied(parts, found, chunk)
@@ -125,7 +135,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
 def _sit_down(this, absent):
     """Notes a sitting where something is absent; else checks that all is whole."""
     parts = this.parts
-    if absent:
+    if absent or pools.absent(this):
         needed = plan_lib.bytes_to_write(parts.plan, parts.options, parts.held)
         claim.check_space(this.root, needed)
         sittings.note(this.root, this.run)

@@ -30,7 +30,10 @@ def keep(this: Any, population: Population) -> None:
     level = population.ticket.level
     own = this.parts.arms
     wanted = {*own} | {("ticket", n) for _, n in own}
-    if own or "trained" in this.parts.options.controls:
+    asked = this.parts.options
+    if asked.pooled:
+        wanted |= {("ticket", n) for n in range(len(this.parts.plan.targets) + 1)}
+    if own or "trained" in asked.controls:
         wanted |= {("ticket", 0)}
     for i, job in enumerate(population.jobs):
         if (job.arm, level) in wanted:
@@ -59,6 +62,17 @@ def record(this: Any, parts: Parts, population: Population) -> None:
             run_report.write(this.root)
 
 
+def of_sets(parts: Parts, trained: Any) -> dict:
+    """Returns what a record says of whole sets: measures that are no means, and tables.
+
+    Args:
+      parts: The functions of the run, or of an arm.
+      trained: What is deployed.
+    """
+    found = {} if parts.objective.of_set is None else parts.of_sets(trained)
+    return found | (parts.tables(trained) if parts.objective.tables else {})
+
+
 def _record_ends(this, parts, population):
     measures, drawn = this.parts.options.measures, this.root / results.CURVES
     count = range(len(population.jobs))
@@ -67,12 +81,9 @@ def _record_ends(this, parts, population):
         {} if job.ticket.searching else _described(this, parts, job, kept)
         for job, kept in zip(population.jobs, masks, strict=True)
     ]
-    if parts.objective.of_set is not None:
-        sets = (parts.of_sets(population_lib.deployed(population, i)) for i in count)
-        more = [row | own for row, own in zip(more, sets, strict=True)]
-    if parts.objective.tables:
-        sets = (parts.tables(population_lib.deployed(population, i)) for i in count)
-        more = [row | own for row, own in zip(more, sets, strict=True)]
+    if parts.objective.of_set is not None or parts.objective.tables:
+        ends = (population_lib.deployed(population, i) for i in count)
+        more = [row | of_sets(parts, end) for row, end in zip(more, ends, strict=True)]
     rows = recording.rows(population, masks, results.read(drawn), measures, more)
     rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
     missing.say_changes(this.root, rows, measures)

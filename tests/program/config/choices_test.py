@@ -11,7 +11,7 @@ from lthjax.program.config import choices, entries, validate
 from lthjax.program.report.studies import study
 from lthjax.program.run import check
 from lthjax.pruning import pattern_names
-from lthjax.retraining import steps
+from lthjax.retraining import arms
 from lthjax.tickets import controls
 from lthjax.tickets.iterative import span as pruned_span
 from lthjax.training import measures, objective, optimizers
@@ -34,7 +34,7 @@ BEHIND = {
     "search.corrupt": examples.CORRUPTIONS,
     "search.scope": validate.SCOPES,
     "search.gates.optimizer": optimizers.OPTIMIZERS,
-    "retraining.arms": steps.PRESETS,
+    "retraining.arms": (*arms.PRESETS, arms.POOLS),
     "studies": study.STUDIES,
 }
 TRIED = {"search.pattern", "search.restart"}

@@ -3,20 +3,20 @@
 from rows import ROWS, record
 
 from lthjax.program.report import gains, palette, run_report
-from lthjax.retraining.steps import PRESETS
+from lthjax.retraining.arms import POOLS, PRESETS
 from lthjax.tickets.controls import CONTROLS, STARTS
 
 COMBINED = ["neurons+smoothing", "skips+smoothing", "rescaling+smoothing"]
 
 
 def test_no_two_arms_are_alike_and_none_is_the_grey_of_the_dense_line():
-    arms = ["ticket", "search", *CONTROLS, *STARTS, *PRESETS, *COMBINED]
-    own = {*PRESETS, *CONTROLS, *STARTS, "copies", "ticket", "search"}
+    arms = ["ticket", "search", *CONTROLS, *STARTS, *PRESETS, POOLS, *COMBINED]
+    own = {*PRESETS, *CONTROLS, *STARTS, "copies", "ticket", "search", POOLS}
     assert own == palette.COLOURS.keys()
     found = palette.colours(arms)
     assert list(found) == arms
     assert len({*found.values()}) == len(arms)
-    assert len({*palette.COLOURS.values(), *palette.OTHERS}) == 30
+    assert len({*palette.COLOURS.values(), *palette.OTHERS}) == 32
     for colour in found.values():
         red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
         assert colour == "#000000" or max(red, green, blue) - min(red, green, blue) > 20

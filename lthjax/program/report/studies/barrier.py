@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from lthjax import models
 from lthjax.analysis import barriers
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
 from lthjax.program.workdir.measures import ACCURACY
 from lthjax.pruning import masks as masks_lib
+from lthjax.training import statistics as statistics_lib
 
 POINTS = 30
 ERROR, LOSS = "error", "loss"
@@ -64,23 +64,9 @@ def _along(apply_fn, evaluate_fn, asked, ends, data):
         loss, *measures = evaluate_fn(params, model_state, examples)
         return 1 - measures[0] if kind == ERROR else loss
 
-    recompute = None if images is None else _recomputed(apply_fn, images)
+    recompute = None if images is None else statistics_lib.recomputed(apply_fn, images)
     found = barriers.barrier(error, *ends, points=points, recompute_fn=recompute)
     return found.height, found.errors
-
-
-def _recomputed(apply_fn, images):
-    """Returns `analysis.recomputed`, which leaves what the network draws from."""
-
-    def recompute(params, model_state):
-        def passed(params, state, images, train):
-            logits, after = apply_fn(params, {**model_state, **state}, images, train)
-            return logits, models.statistics(after)
-
-        moving = models.statistics(model_state)
-        return {**model_state, **barriers.recomputed(passed, images)(params, moving)}
-
-    return recompute
 
 
 def draw(rows: list[dict]) -> Figure:

@@ -1,0 +1,83 @@
+"""The names of the ways to retrain a ticket: which tweaks each of them has."""
+
+from collections.abc import Sequence
+
+from lthjax import registry
+
+TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation", "sign_in")
+_FOUR = TWEAKS[:4]
+PRESETS = {
+    "vanilla": (),
+    "tost_paper": _FOUR,
+    "all_tweaks": _FOUR,
+    "tost_code": ("neurons", "skips", "smoothing", "kept"),
+    "frozen_skips": ("skips", "frozen"),
+    **{tweak: (tweak,) for tweak in TWEAKS},
+}
+POOLS = "pools"  # trains nothing, and goes with no tweak
+
+
+def tweaks(arm: str) -> frozenset[str]:
+    """Returns the tweaks of an arm, "kept" among them where its ghosts never go.
+
+    "frozen" is among them where its branches keep the weights that they were drawn
+    with: the control that asks whether a gain needs branches that are trained.
+
+    Args:
+      arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing".
+
+    Raises:
+      ValueError: A part of the name is unknown, with the choices.
+
+    References:
+      Jaiswal et al., 2022, arXiv:2206.12755: "tost_paper", also "all_tweaks", are its
+      four. "tost_code" is its released code, whose soft neurons are static and whose
+      branches stay; no script of the release combines all four, and the one that
+      combines most has no re-scaled initialisation. Distillation (Ma et al., 2021,
+      arXiv:2101.03255v2) is an arm of its own.
+    """
+    parts = arm.split("+")
+    for part in parts:
+        if part not in PRESETS:
+            raise ValueError(
+                f"an arm must be one of {', '.join(PRESETS)}, or several joined by '+',"
+                f" or {POOLS} by itself, got {arm!r}"
+                f"{registry.suggestion(part, (*PRESETS, POOLS))}"
+            )
+    return frozenset().union(*(PRESETS[part] for part in parts))
+
+
+def check_arms(arms: Sequence[str]) -> None:
+    """Checks that arms are known, each tweak of them once, and no two the same.
+
+    Args:
+      arms: Their names, as for `tweaks`, or "pools".
+
+    Raises:
+      ValueError: One is unknown, names a tweak twice, or is another one by its order.
+    """
+    seen: dict[frozenset[str], str] = {}
+    for arm in trained(arms):
+        found = tweaks(arm)
+        named = [tweak for part in arm.split("+") for tweak in PRESETS[part] or (part,)]
+        twice = next((tweak for tweak in named if named.count(tweak) > 1), None)
+        if twice:
+            raise ValueError(
+                "an arm must have each of its tweaks once, got retraining.arms = "
+                f"{tuple(arms)}, where {arm!r} has {twice!r} twice"
+            )
+        if found in seen:
+            raise ValueError(
+                "the arms must all be different, got retraining.arms = "
+                f"{tuple(arms)}, where {arm!r} is the same as {seen[found]!r}"
+            )
+        seen[found] = arm
+
+
+def trained(arms: Sequence[str]) -> tuple[str, ...]:
+    """Returns the arms that train: all but "pools", which averages what is trained.
+
+    Args:
+      arms: Their names.
+    """
+    return tuple(arm for arm in arms if arm != POOLS)
