@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lthjax import registry
+from lthjax.tickets.controls import CONTROLS
 
 TWEAKS = ("neurons", "skips", "rescaling", "smoothing", "distillation", "sign_in")
 _FOUR = TWEAKS[:4]
@@ -24,10 +25,12 @@ def tweaks(arm: str) -> frozenset[str]:
     with: the control that asks whether a gain needs branches that are trained.
 
     Args:
-      arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing".
+      arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing"; one of
+        several may be a control, "random+sign_in".
 
     Raises:
-      ValueError: A part of the name is unknown, with the choices.
+      ValueError: A part of the name is unknown, with the choices; or it is a control
+        by itself, or has two.
 
     References:
       Jaiswal et al., 2022, arXiv:2206.12755: "tost_paper", also "all_tweaks", are its
@@ -36,15 +39,34 @@ def tweaks(arm: str) -> frozenset[str]:
       combines most has no re-scaled initialisation. Distillation (Ma et al., 2021,
       arXiv:2101.03255v2) is an arm of its own.
     """
-    parts = arm.split("+")
+    named = arm.split("+")
+    parts = [part for part in named if part not in CONTROLS]
+    if len(named) > len(parts) + 1 or not parts:
+        raise ValueError(
+            "an arm must have at most one control, and a tweak (or 'vanilla') beside "
+            f"it, got {arm!r}; a control by itself goes into controls"
+        )
     for part in parts:
         if part not in PRESETS:
             raise ValueError(
                 f"an arm must be one of {', '.join(PRESETS)}, or several joined by '+',"
-                f" or {POOLS} by itself, got {arm!r}"
-                f"{registry.suggestion(part, (*PRESETS, POOLS))}"
+                f" a control of {', '.join(CONTROLS)} among them, or {POOLS} by itself,"
+                f" got {arm!r}{registry.suggestion(part, (*PRESETS, POOLS))}"
             )
     return frozenset().union(*(PRESETS[part] for part in parts))
+
+
+def control(arm: str) -> str:
+    """Returns the control that an arm retrains, "" for the ticket itself.
+
+    Args:
+      arm: As for `tweaks`.
+
+    Example:
+      >>> lth.retraining.arms.control("random+sign_in")
+      'random'
+    """
+    return next((part for part in arm.split("+") if part in CONTROLS), "")
 
 
 def check_arms(arms: Sequence[str]) -> None:
@@ -58,8 +80,9 @@ def check_arms(arms: Sequence[str]) -> None:
     """
     seen: dict[frozenset[str], str] = {}
     for arm in trained(arms):
-        found = tweaks(arm)
-        named = [tweak for part in arm.split("+") for tweak in PRESETS[part] or (part,)]
+        found = tweaks(arm) | {control(arm)}
+        rows = [PRESETS.get(part) or (part,) for part in arm.split("+")]
+        named = [tweak for row in rows for tweak in row]
         twice = next((tweak for tweak in named if named.count(tweak) > 1), None)
         if twice:
             raise ValueError(

@@ -225,5 +225,10 @@ def _of_labels(split):
 
 def key(seed: int, stream: str) -> jax.Array:
     """Returns the PRNG key of one use of a seed: one of ours, or a user's control."""
+    return key_of_use(jax.random.key(seed), stream)
+
+
+def key_of_use(root: jax.Array, stream: str) -> jax.Array:
+    """Returns the same of the key of a seed, from which all its uses are drawn."""
     number = STREAMS.get(stream, zlib.crc32(stream.encode()) | OWN)
-    return jax.random.fold_in(jax.random.key(seed), number)
+    return jax.random.fold_in(root, number)

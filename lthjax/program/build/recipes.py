@@ -19,9 +19,11 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
 
     Raises:
       ValueError: As `recipe` and `spans.levels`; or a tweak is of a loss that the
-        objective has not, or weights are to be products where masks move.
+        objective has not, or weights are to be products where masks move, or controls
+        retrained there.
     """
     _check_losses(ground)
+    _check_controls(ground)
     _check_products(ground)
     config, plan, classes = ground.options, ground.plan, ground.facts.num_classes
     asked = config.retraining
@@ -53,6 +55,18 @@ def _start(given, chosen):
     if "skips" not in chosen:
         return ""
     return "he" if "frozen" in chosen else given.skips.start
+
+
+def _check_controls(ground):
+    """Refuses arms of controls where tickets have none."""
+    asked = arms.trained(ground.options.retraining.arms)
+    own = tuple(arm for arm in asked if arms.control(arm))
+    if own and ground.method.carried is not None:
+        raise ValueError(
+            "controls go with tickets whose masks stay, got retraining.arms = "
+            f"{own} with search.method = {ground.options.search.method!r}; leave the "
+            "control out"
+        )
 
 
 def _check_products(ground):

@@ -27,11 +27,12 @@ from lthjax.program.build import (
 )
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.method import include
-from lthjax.program.build.parts import STREAMS, Ground, Parts
+from lthjax.program.build.parts import Ground, Parts, key_of_use
 from lthjax.program.build.parts import key as key_of
 from lthjax.pruning import bases
 from lthjax.retraining import factors, ghosts
 from lthjax.retraining import steps as retraining_steps
+from lthjax.retraining.arms import control
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.steps import Handed, Recipe
 from lthjax.saving.tickets import load_trained
@@ -174,7 +175,7 @@ def _group(ground, parts, form, chosen):
         begin=training_steps.starter(tx, **begun),
         run=parts.data.trainer(step, deployed, every, shapes, beside.rule),
         step=parts.data.stepper(step, shapes),
-        control=_dresser(ground, init, tx),
+        control=_dresser(ground, init, tx, parts.control),
         prepare=_preparer(ground, parts, form, chosen),
         handed=lambda job: _handed(ground, job),
         describe=_describer(ground, form, retrained=True),
@@ -209,15 +210,17 @@ def _deployed(network, form):
     return plain if retraining_steps.deployed(form) else kept
 
 
-def _dresser(ground, init, tx):
+def _dresser(ground, init, tx, control_fn):
     """Returns (arm, root, ticket) -> ticket, with ghosts and an optimizer for them.
 
-    `root` is the key of a seed, from which all its uses are drawn.
+    `root` is the key of a seed, from which all its uses are drawn. Of an arm that
+    retrains a control, it is dressed in place of the ticket.
     """
 
     def dress(arm, root, ticket):
-        del arm
-        keys = [jax.random.fold_in(root, STREAMS[s]) for s in USES]
+        if name := control(arm):
+            ticket = control_fn(name, key_of_use(root, name), ticket)
+        keys = [key_of_use(root, use) for use in USES]
         plain = ticket.params, ticket.model_state
         params, state = (
             ghosts.graft(*pair) for pair in zip(init(keys[0]), plain, strict=True)

@@ -12,6 +12,7 @@ from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.palette import colours
 from lthjax.program.workdir import results
 from lthjax.program.workdir.measures import ACCURACY, Measures
+from lthjax.retraining import arms as arms_lib
 
 VANILLA = "ticket"
 
@@ -54,8 +55,9 @@ def gains(
     That is the difference of the measure on the test set, in points where it is shown
     in percent; of a measure of which less is better, a gain is negative.
 
-    A pair is of one seed and level: the same masks, weights and data order. Arms are
-    those that say what they deploy; a control has other masks, and is none.
+    A pair is of one seed and level: the same masks, weights and data order; an arm that
+    retrains a control, "random+sign_in", is paired with that control. Arms are those
+    that say what they deploy; a control has other masks, and is none.
 
     Args:
       rows: Records.
@@ -63,12 +65,10 @@ def gains(
     """
     value, scale = measures.value, measures.scale
     rows = [row for row in rows if row[value] is not None]
-    plain = {
-        (row["seed"], row["level"]): row[value] for row in rows if row["arm"] == VANILLA
-    }
+    plain = {(row["seed"], row["level"], row["arm"]): row[value] for row in rows}
     pairs = {}
     for row in rows:
-        at = row["seed"], row["level"]
+        at = row["seed"], row["level"], arms_lib.control(row["arm"]) or VANILLA
         if row.get("retrained") and at in plain:
             difference = scale * (row[value] - plain[at])
             pairs.setdefault((row["arm"], row["level"]), []).append(difference)
@@ -86,7 +86,10 @@ def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:
     gain = "gain, points" if percent else f"gain, {measures.title}"
     names = ("level", "% kept", "arm", gain, "n", "deployed parameters")
     shown = rich.table.Table(
-        *names, "deployed MFLOPs", "ghost MFLOPs, steps", title="gain over the ticket"
+        *names,
+        "deployed MFLOPs",
+        "ghost MFLOPs, steps",
+        title="gain over the ticket (or control)",
     )
     found, form = gains(rows, measures), f"+{measures.form}"
     for arm, level in sorted(found, key=lambda group: (group[1], group[0])):

@@ -1,4 +1,4 @@
-"""Arms of products: masks of any search, the same bits again, refused in time."""
+"""Arms of products and of controls: the same bits again, refused in time."""
 
 import jax
 import numpy as np
@@ -7,48 +7,65 @@ import tiny
 
 from lthjax.program.build import assemble
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.report import gains
 from lthjax.program.run import check, experiment
 from lthjax.program.run import population as population_lib
-from lthjax.program.workdir import layout
+from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks
 from lthjax.retraining import ghosts
 from lthjax.saving.tickets import load_trained
 
 WHOLE = {
     "seeds": (0,),
-    "search.method": "one_shot",
-    "search.score": "random",
     "search.levels": 1,
+    "controls": ("random",),
     "search.rewind_to": 1,
     "eval_every": 2,
-    "retraining.arms": ("sign_in",),
+    "retraining.arms": ("sign_in", "random+sign_in", "random+vanilla"),
     "retraining.sign_in.period": 2,
 }
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run of a random ticket, trained as ever and as products."""
+    """A run of a ticket and of random masks, trained as ever and as products."""
     return tiny.uninterrupted(tmp_path_factory, WHOLE)
 
 
-def test_a_random_ticket_is_trained_as_products_and_deployed_as_weights(whole):
+def trained(root, arm):
+    return load_trained(layout.trained_path(root, arm, 0, 1))
+
+
+@pytest.mark.parametrize("start", ["ticket", "random"])
+def test_a_ticket_is_trained_as_products_and_deployed_as_weights(whole, start):
     _, root = whole
-    rows = tiny.records(root)
-    assert rows.keys() == {(0, 0, "ticket"), (1, 0, "ticket"), (1, 0, "sign_in")}
-    ticket, products = rows[1, 0, "ticket"], rows[1, 0, "sign_in"]
-    for name in ("kept", "steps", "deployed_parameters", "deployed_flops"):
-        assert ticket[name] == products[name]
-    assert ticket["train_loss"] != products["train_loss"] and products["retrained"]
-    pair = [
-        load_trained(layout.trained_path(root, arm, 0, 1))
-        for arm in ("ticket", "sign_in")
-    ]
-    for tree in zip(*(found.masks for found in pair), strict=False):
-        assert tree[0] == tree[1]
-    jax.tree.map(np.testing.assert_array_equal, pair[0].masks, pair[1].masks)
-    masked = masks.apply(pair[1].params, pair[1].masks)
-    jax.tree.map(np.testing.assert_array_equal, masked, pair[1].params)
+    arm = {"ticket": "sign_in", "random": "random+sign_in"}[start]
+    rows, found = tiny.records(root), trained(root, arm)
+    own, products = rows[1, 0, start], rows[1, 0, arm]
+    for name in ("kept", "steps", "layers"):
+        assert own[name] == products[name]
+    assert own["train_loss"] != products["train_loss"] and products["retrained"]
+    kept = trained(root, {"ticket": "ticket", "random": "random+vanilla"}[start]).masks
+    jax.tree.map(np.testing.assert_array_equal, found.masks, kept)
+    masked = masks.apply(found.params, found.masks)
+    jax.tree.map(np.testing.assert_array_equal, masked, found.params)
+
+
+def test_a_control_retrained_plainly_is_the_control_bit_for_bit(whole):
+    _, root = whole
+    rows, curves = tiny.records(root), tiny.curves(root)
+    own, again = (curves[1, 0, arm, 1] for arm in ("random", "random+vanilla"))
+    assert {**own, "arm": ""} == {**again, "arm": ""}
+    assert rows[1, 0, "random"]["layers"] != rows[1, 0, "ticket"]["layers"]
+
+
+def test_a_gain_is_over_what_was_retrained(whole):
+    _, root = whole
+    rows, found = tiny.records(root), gains.gains(results.read(root / results.RESULTS))
+    assert found.keys() == {(arm, 1) for arm in WHOLE["retraining.arms"]}
+    assert found["random+vanilla", 1].mean == 0
+    far = [rows[1, 0, arm]["test_accuracy"] for arm in ("random+sign_in", "random")]
+    np.testing.assert_allclose(found["random+sign_in", 1].mean, 100 * (far[0] - far[1]))
 
 
 class Killed(BaseException):
@@ -72,9 +89,7 @@ def test_killed_between_two_rebalancings_it_ends_with_the_same_bits(
     monkeypatch.setattr(population_lib, "save", save)
     experiment.run(config, tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
-    pair = [
-        load_trained(layout.trained_path(r, "sign_in", 0, 1)) for r in (root, tmp_path)
-    ]
+    pair = [trained(folder, "random+sign_in") for folder in (root, tmp_path)]
     jax.tree.map(np.testing.assert_array_equal, *pair)
 
 
@@ -99,7 +114,17 @@ BAD = [
     ({"retraining.sign_in.period": -1}, "retraining.sign_in.period must be in"),
     (
         {"search.method": "rigl", "dynamic.every": 1},
-        r"masks stay, got retraining.arms = \('sign_in',\) .* 'rigl'",
+        r"controls go with .* got retraining.arms = \('random\+sign_in', .* 'rigl'",
+    ),
+    (
+        {"search.method": "rigl", "dynamic.every": 1, "retraining.arms": ("sign_in",)},
+        r"of weights whose masks stay, got retraining.arms = \('sign_in',\) .* 'rigl'",
+    ),
+    ({"retraining.arms": ("random",)}, "at most one control, and a tweak .* 'random'"),
+    ({"retraining.arms": ("random+reinit+sign_in",)}, "at most one control"),
+    (
+        {"retraining.arms": ("random+sign_in", "sign_in+random")},
+        "'sign_in.random' is the same as 'random.sign_in'",
     ),
 ]
 
@@ -108,15 +133,15 @@ BAD = [
 def test_what_is_wrong_is_refused_before_anything_is_trained(changes, message):
     given = {**WHOLE, **changes}
     if "search.method" in changes:
-        given |= {"search.score": "magnitude", "search.rewind_to": 0}
+        given |= {"controls": (), "search.rewind_to": 0}
     with pytest.raises(ValueError, match=message):
         check.check(tiny.config(given))
 
 
 @pytest.mark.slow
 def test_products_go_with_masks_that_were_learnt(tmp_path):
-    changes = {**WHOLE, "search.method": "continuous", "search.score": "magnitude"}
-    experiment.run(tiny.config({**changes, "search.rewind_to": 0}), tmp_path)
+    changes = {**WHOLE, "search.method": "continuous", "search.rewind_to": 0}
+    experiment.run(tiny.config({**changes, "retraining.arms": ("sign_in",)}), tmp_path)
     rows = tiny.records(tmp_path)
     assert rows[1, 0, "sign_in"]["kept"] == rows[1, 0, "ticket"]["kept"]
 
