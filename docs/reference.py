@@ -85,17 +85,23 @@ def keys() -> str:
     from lthjax.program.config import entries
 
     rows = [
-        f"| `{key}` | `{value}` | {_plain(said)} |"
-        for key, value, said in entries.entries()
+        f"| `{e.key}` | {e.kind} | `{e.default}` | {_plain(e.said)}{_choices(e)} |"
+        for e in entries.entries()
     ]
     head = [
         "# All keys of a config",
         "From `lthjax/program/config/defaults.py`, where each has its default and a "
-        "word on what it is; [What can be chosen](choose.md) says more of those that "
-        "are names, and `lthjax/program/config/validate.py` has the range of each.",
+        "word on what it is, and `choices.py` beside it, which has the names that are "
+        "ours; [What can be chosen](choose.md) says more of those, and "
+        "`lthjax/program/config/validate.py` has the range of each.",
     ]
-    table = "\n".join(["| key | default | |", "|---|---|---|", *rows])
+    table = "\n".join(["| key | type | default | |", "|---|---|---|---|", *rows])
     return "\n\n".join([*head, table]) + "\n"
+
+
+def _choices(entry):
+    names = ", ".join(f"`{name}`" for name in entry.choices)
+    return f" ({names})" if names else ""
 
 
 def _plain(said):
@@ -111,9 +117,10 @@ def results() -> dict[str, str]:
         if figure.exists() and f"({figure.name})" not in text:
             text += f"\n![{path.stem}]({figure.name})\n"
         pages[f"results/{path.name}"] = text
-        names.append(path.stem)
+        names += [path.stem] * (path.stem != "index")
     listed = "\n".join(["```{toctree}", ":maxdepth: 1", "", *names, "```"])
-    return pages | {"results/index.md": f"# Tables and figures\n\n{listed}\n"}
+    pages["results/index.md"] += f"\n## Tables and figures\n\n{listed}\n"
+    return pages
 
 
 def project(name: str) -> str:

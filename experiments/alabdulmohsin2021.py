@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from measures import sizes, work
 
 from lthjax import models
 from lthjax.channels import low_rank
@@ -262,6 +263,14 @@ def measured(options):
     return "\n".join(lines) + "\n"
 
 
+def runs(options):
+    """Returns {folder: config} of all runs."""
+    return {
+        f"{network}-{basis}": config(network, basis, options)
+        for network, basis in itertools.product(options.networks, options.bases)
+    }
+
+
 def run(options):
     """Runs what is missing; returns {network: {basis: records}} and what was asked."""
     everything, used = {}, {}
@@ -284,10 +293,13 @@ def main():
     parser.add_argument("--thin", action="store_true")
     for name in ("steps", "levels"):
         parser.add_argument(f"--{name}", type=int, default=0)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "alabdulmohsin2021")
     every = list(BASES)[: 1 if options.smoke else None]  # the others compile long
     options.networks = options.networks or every
     command_line.prepare()
+    if options.cost:
+        work.show(options, runs(options), {})
+        return
     if options.thin:
         text = measured(options)
         results.write(options.workdir / "alabdulmohsin2021_thin.md", text)
@@ -297,7 +309,9 @@ def main():
     with command_line.plain_errors():
         everything, used = run(options)
         text = table(everything, f"Command: `{command_line.typed()}`; {used}.")
-        results.write(options.workdir / "alabdulmohsin2021.md", text)
+        results.write(
+            options.workdir / "alabdulmohsin2021.md", sizes.titled(options, text)
+        )
         drawn = options.workdir / "alabdulmohsin2021.png"
         run_report.save(figure(everything), drawn)
         print(text, f"figure: {drawn}", sep="\n")

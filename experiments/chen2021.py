@@ -23,7 +23,7 @@ import itertools
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from measures import bills, lines
+from measures import bills, claims, lines, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -183,6 +183,20 @@ def cells(rows: list[dict], own: Part) -> str:
     return "\n".join(text)
 
 
+def claimed(rows: list[dict], own: Part) -> list:
+    """Returns [(claim, ours by seed)] of the published table, nothing of CIFAR-10."""
+    share = (1 - own.rate) ** max(own.levels)
+    mine = rows if own.native == tuple(PUBLISHED) else []
+    return [
+        (
+            claims.Claim(f"{source} layers to {target}", value, band=0.25),
+            accuracies(mine, _run(source, target), "ticket", share),
+        )
+        for source, row in PUBLISHED.items()
+        for target, value in row.items()
+    ]
+
+
 def _ends(row, run):
     return row["run"] == run and row["arm"] == "ticket"
 
@@ -307,10 +321,15 @@ def main() -> None:
     for name, default in {"steps": 6000, "seeds": 3, "limit": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "chen2021")
     command_line.prepare()
     with command_line.plain_errors():
         own = part(options)
+        if options.cost:
+            runs = native(options, own) | carried(options, own) | dynamic(options, own)
+            known = {"chen2021_mnist": claimed([], own)}
+            work.show(options, runs | twice(options, own), known)
+            return
         rows = grid.run(native(options, own), options.workdir)
         rows += grid.run(carried(options, own), options.workdir)
         head = f"Command: `{command_line.typed()}`; test accuracy in %, last step."
@@ -321,7 +340,8 @@ def main() -> None:
         parts.append(lines.table(options.workdir, own.pairs, PUBLISHED_FALLS))
         text = "\n\n".join(parts) + "\n"
         stem = f"chen2021_{options.part}"
-        results.write(options.workdir / f"{stem}.md", text)
+        results.write(options.workdir / f"{stem}.md", sizes.titled(options, text))
+        claims.write(options, "chen2021_mnist", claimed(rows, own))
         run_report.save(figure(rows, own), options.workdir / f"{stem}.png")
         print(text, f"figure: {options.workdir / f'{stem}.png'}", sep="\n")
 

@@ -16,6 +16,8 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from measures import claims, sizes, work
+from measures.claims import ABOVE, Claim
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -31,6 +33,16 @@ PANELS = {
     "test_accuracy": ("test accuracy at the end, %", 100),
 }
 LABELS = {"ticket": "ticket", "reinit": "re-initialised"}
+EARLY = "test accuracy at early stopping"
+# (level that must have been run, what the paper found), in the order of `findings`.
+CLAIMS = (
+    (9, Claim(f"{EARLY}, 13.5 % left, ticket - dense", 0.3, "points", 0.1, ABOVE)),
+    (15, Claim(f"{EARLY}, 3.6 % left, the same (unverified)", 0, "points", 0.3)),
+    (7, Claim("early-stopping step, 21.1 % left, ticket / dense", 0.62, "", 0.1)),
+    (7, Claim("the same, re-initialised / ticket", 2.51, "", 0.5)),
+    (7, Claim(f"{EARLY}, 21.1 % left, ticket - re-initialised", 0.5, "points", 0.3)),
+    (9, Claim("the same, 13.5 % left", 0, "points", 0, ABOVE)),
+)
 
 
 def config(options):
@@ -92,6 +104,16 @@ def findings(rows):
             "> 0",
             accuracy("13.5") - accuracy("13.5", "reinit"),
         ),
+    ]
+
+
+def claimed(rows):
+    """Returns [(claim, ours by seed)], nothing of levels that were not reached."""
+    last = max((row["level"] for row in rows), default=-1)
+    ours = [values for *_, values in findings(rows)] if rows else [()] * len(CLAIMS)
+    return [
+        (claim, values if last >= level else ())
+        for (level, claim), values in zip(CLAIMS, ours, strict=True)
     ]
 
 
@@ -189,17 +211,21 @@ def main():
     parser = command_line.arguments(__doc__)
     for name in ("steps", "levels", "seeds"):
         parser.add_argument(f"--{name}", type=int, default=0)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "frankle2019")
     command_line.prepare()
     with command_line.plain_errors():
         settings = config(options)
+        if options.cost:
+            work.show(options, {"": settings}, {"frankle2019": claimed([])})
+            return
         records = experiment.run(settings, options.workdir)
         rows = [row for row in records if row["seed"] in settings.seeds]
         used = json.dumps(
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )
         text = table(rows, f"Command: `{command_line.typed()}`; {used}.")
-        results.write(options.workdir / "frankle2019.md", text)
+        results.write(options.workdir / "frankle2019.md", sizes.titled(options, text))
+        claims.write(options, "frankle2019", claimed(rows))
         run_report.save(figure(rows), options.workdir / "frankle2019.png")
         print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")
 

@@ -10,8 +10,8 @@ the one trained on ImageNet. Four ways to a sparse recogniser, at 50, 80 and 90 
     mask     the dense classifier's weights, the largest of them; own batch statistics
     task     the ticket of another task's recogniser, all but the heads
 
-"ticket" and "mask" prune the backbone alone: of the whole network less is gone, which
-the table and the figure show beside. The published numbers are of ResNet-18 on COCO,
+"ticket" and "mask" prune the backbone alone: the table and the figure show what is gone
+of the whole network. The published numbers are of ResNet-18 on COCO,
 with ImageNet's weights: their order may be compared with ours, not their height.
 "direct" begins with weights drawn at random, theirs with those of ImageNet.
 
@@ -28,8 +28,8 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
+from measures import claims, overlaps, paper_rows, sizes, work
 
-from lthjax.analysis import comparison
 from lthjax.data import augment, splits
 from lthjax.program import command_line
 from lthjax.program.build import plan, source
@@ -37,12 +37,10 @@ from lthjax.program.config import files
 from lthjax.program.report import pictures, run_report
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import layout, results
-from lthjax.pruning import choose, scores
 from lthjax.saving.tickets import load_trained
 
 SHARES = (0, 50, 80, 90)  # % of the backbone that is removed
-# {task: (mean average precision, sparsity of the whole network)} at each of SHARES:
-# transfer of tickets, ResNet-18, COCO, tables 1 and 2; per cent.
+# {task: (precision, sparsity of the whole network)} at each of SHARES, %: tables 1, 2.
 PUBLISHED = {
     "detection": ((29.91, 0), (28.52, 17.57), (27.70, 28.10), (25.59, 31.61)),
     "keypoints": ((58.59, 0), (56.96, 11.94), (56.70, 19.09), (55.30, 21.47)),
@@ -121,16 +119,16 @@ def ways(options, task: str, *, first: bool) -> dict:
         config = recogniser(options, task)
         config.search.sparsities = (share,)
         found[f"{task}_once_{round(100 * share)}"] = config
-    other = TASKS[task][3] if not options.smoke else task
+    other = task if options.smoke else TASKS[task][3]
     sources = {"ticket": "backbone", "mask": "backbone", "task": f"{other}_direct"}
+    levels = (1,) if options.smoke else tuple(range(1, len(SPARSITIES) + 1))
     for way, run in sources.items():
         config, plain = recogniser(options, task), files.default().search
-        levels = len(config.search.sparsities)
         config.search.update(method="transplant", sparsities=(), rewind_to=0)
         config.search.levels = plain.levels
         config.search.exclude = OUTSIDE[way == "task" and not options.smoke :]
         own = {"source": str(options.workdir / run), "way": way}
-        config.transplant.update(own, levels=tuple(range(1, levels + 1)))
+        config.transplant.update(own, levels=levels)
         found[f"{task}_{way}"] = config
     return found
 
@@ -152,7 +150,17 @@ def table(rows: list[dict], tasks: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def sizes(rows: list[dict], task: str) -> str:
+def claimed(rows: list[dict]) -> list:
+    """Returns [(claim, ours by seed)], and no ours where there are no records."""
+    groups = {
+        (run, level): [100 * r[TASKS[task][2]] for r in own]
+        for task in TASKS
+        for run, level, own in _groups(rows, task)
+    }
+    return paper_rows.recognisers(PUBLISHED, SHARES, groups)
+
+
+def by_size(rows: list[dict], task: str) -> str:
     """Returns precision by the size of objects, the terciles of the test set's."""
     if task == "segmentation":
         return ""
@@ -172,34 +180,26 @@ def early_masks(options, task: str) -> str:
     """
     config = recogniser(options, task)
     first = round(100 * config.search.rewind_to / options.steps)
-    runs = {first: f"{task}_direct"}
-    runs |= {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
+    later = {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
+    runs = {first: f"{task}_direct"} | later
     shares = config.search.sparsities
     lines = _head("% of the training", *(f"{100 * s:.0f} % sparse" for s in shares))
     for part, run in sorted(runs.items()):
-        own = [_in_common(options.workdir / run, n, shares) for n in config.seeds]
+        own = [
+            overlaps.in_common(options.workdir / run, n, shares) for n in config.seeds
+        ]
         cells = [results.shown(results.spread(c)) for c in zip(*own, strict=True)]
         lines.append(_line(str(part), *cells))
     head = f"{task}, intersection over union with the masks of the end, one-shot:"
     return "\n".join([head, "", *lines])
 
 
-def _in_common(root, seed, shares):
-    """Returns the overlap of early and final masks of the dense network, by share."""
-    early = layout.load_ticket(root, seed, 1)
-    end = load_trained(layout.trained_path(root, "ticket", seed, 0)).params
-    full = jax.tree.map(jax.numpy.ones_like, early.masks)
-    trees = [(full, scores.magnitude(w, full)) for w in (early.params, end)]
-    pairs = ([choose.prune(*tree, share) for tree in trees] for share in shares)
-    return [float(comparison.overlap(*pair)) for pair in pairs]
+def _line(*cells):
+    return f"| {' | '.join(cells)} |"
 
 
 def _head(*names):
     return [_line(*names), "|" + "---|" * len(names)]
-
-
-def _line(*cells):
-    return f"| {' | '.join(cells)} |"
 
 
 def _shares(own):
@@ -295,7 +295,7 @@ def options_of() -> Any:
     for name, default in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "girish2021")
     if options.smoke:
         vars(options).update(SMOKE)
     options.scenes = options.scenes or str(options.workdir / "scenes")
@@ -305,6 +305,11 @@ def options_of() -> Any:
 def trained(options, tasks: tuple[str, ...]) -> list[dict]:
     """Runs what is missing, and returns the records of all."""
     grid.run({"backbone": classifier(options)}, options.workdir)
+    return grid.run(runs(options, tasks), options.workdir)
+
+
+def runs(options, tasks: tuple[str, ...]) -> dict:
+    """Returns {folder: config} of all recognisers, those pruned themselves first."""
     configs = {
         name: config
         for i, task in enumerate(tasks)
@@ -314,7 +319,7 @@ def trained(options, tasks: tuple[str, ...]) -> list[dict]:
     for task in tasks if not options.smoke else ():
         other = TASKS[task][3]
         direct.setdefault(f"{other}_direct", recogniser(options, other))
-    return grid.run(direct | configs, options.workdir)
+    return direct | configs
 
 
 def main() -> None:
@@ -324,16 +329,20 @@ def main() -> None:
     with command_line.plain_errors():
         write_scenes(options)
         tasks = tuple(task for task in TASKS if task in options.tasks.split(","))
-        rows = trained(options, tasks)
-        text = f"Command: `{command_line.typed()}`; AP or mIoU, %, last step.\n\n"
-        text += "\n\n".join(
-            [table(rows, tasks), sizes(rows, tasks[0]), early_masks(options, tasks[0])]
-        )
-        results.write(options.workdir / "girish2021.md", text + "\n")
+        if options.cost:
+            every = {"backbone": classifier(options), **runs(options, tasks)}
+            work.show(options, every, {"girish2021": claimed([])})
+            return
+        rows, first = trained(options, tasks), tasks[0]
+        parts = [f"Command: `{command_line.typed()}`; AP or mIoU, %, last step."]
+        parts += [table(rows, tasks), by_size(rows, first)]
+        text = "\n\n".join([*parts, early_masks(options, first)]) + "\n"
+        results.write(options.workdir / "girish2021.md", sizes.titled(options, text))
+        claims.write(options, "girish2021", claimed(rows))
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
-        for task in tasks:
-            name = f"girish2021_{task}.png"
-            run_report.save(drawn(options, task), options.workdir / name)
+        for one in tasks:
+            path = options.workdir / f"girish2021_{one}.png"
+            run_report.save(drawn(options, one), path)
         print(text)
 
 

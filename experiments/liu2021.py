@@ -19,6 +19,7 @@ import json
 import pathlib
 
 from matplotlib.figure import Figure
+from measures import claims, paper_rows, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -309,15 +310,21 @@ def main() -> None:
     for name, default in {"steps": 3000, "seeds": 3, "limit": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "liu2021")
     command_line.prepare()
     with command_line.plain_errors():
         found = configs(options)
+        if options.cost:
+            work.show(
+                options, found, {"liu2021": paper_rows.correlation(PUBLISHED, [])}
+            )
+            return
         print(EXPECTED)
         rows = grid.run(found, options.workdir)
         studied = overlaps(options.workdir, found)
         shown = text(rows, found, studied)
-        results.write(options.workdir / "liu2021.md", shown)
+        results.write(options.workdir / "liu2021.md", sizes.titled(options, shown))
+        claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows))
         drawn = options.workdir / "liu2021.png"
         run_report.save(figure(rows, found, studied), drawn)
         print(shown, f"figure: {drawn}", sep="\n")

@@ -11,6 +11,7 @@ Departures: means, not medians; 5,000 training images are set aside.
 """
 
 from matplotlib.figure import Figure
+from measures import claims, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -62,6 +63,20 @@ def configs(options) -> dict:
         )
         own.search.restart = restart
         found[restart] = own
+    return found
+
+
+def claimed(rows: list[dict]) -> list:
+    """Returns [(claim, ours by seed)] of every level and way that is published."""
+
+    def ours(restart, level):
+        return [100 * r["test_accuracy"] for r in _of(rows, restart, level)]
+
+    found = [(claims.Claim("dense", DENSE, band=0.5), ours("weights", 0))]
+    for restart, values in PUBLISHED.items():
+        for level, value in enumerate(values, start=1):
+            what = f"{ARMS[restart]}, {100 * 0.8**level:.1f} % left"
+            found.append((claims.Claim(what, value, band=0.5), ours(restart, level)))
     return found
 
 
@@ -125,14 +140,18 @@ def main() -> None:
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "renda2020")
     command_line.prepare()
     with command_line.plain_errors():
+        if options.cost:
+            work.show(options, configs(options), {"renda2020": claimed([])})
+            return
         rows = grid.run(configs(options), options.workdir)
         text = table(
             rows, f"Command: `{command_line.typed()}`; test accuracy in %, last step."
         )
-        results.write(options.workdir / "renda2020.md", text)
+        results.write(options.workdir / "renda2020.md", sizes.titled(options, text))
+        claims.write(options, "renda2020", claimed(rows))
         run_report.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")
 

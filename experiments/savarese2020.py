@@ -31,7 +31,7 @@ import logging
 import pathlib
 import sys
 
-from measures import efforts
+from measures import efforts, sizes, work
 
 from lthjax.data import batches, facts
 from lthjax.program import command_line
@@ -195,6 +195,16 @@ def run(options, found):
     }
 
 
+def works(options, found):
+    """Returns {folder: config} of all runs, as `run` has them."""
+    return {
+        f"{table}/{_folder(method)}/{number}": changed(found, arm, smoke=options.smoke)
+        for table, methods in chosen(options, found).items()
+        for method, arms in methods.items()
+        for number, arm in enumerate(arms[:1] if options.smoke else arms)
+    }
+
+
 def _folder(method):
     return method.lower().replace(" ", "_").replace(",", "")
 
@@ -229,7 +239,7 @@ def write(options, found, everything):
     parts += [efforts.table(name, methods) for name, methods in everything.items()]
     parts += [f"## Gates ({n})\n\n{efforts.gates(m)}" for n, m in everything.items()]
     text = "\n".join(parts)
-    results.write(options.workdir / "savarese2020.md", text)
+    results.write(options.workdir / "savarese2020.md", sizes.titled(options, text))
     title = f"{found.model.name} on {found.data.name}, mean and standard deviation"
     length = f"{found.train.steps} steps" * bool(found.train.steps)
     length = length or f"{found.train.epochs} epochs"
@@ -250,10 +260,13 @@ def main():
     parser.add_argument("--set", nargs="+", type=assignment, default=())
     for name in ("steps", "levels", "seeds"):
         parser.add_argument(f"--{name}", type=int, default=0)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "savarese2020")
     command_line.prepare()
     with command_line.plain_errors():
         found = config(options)
+        if options.cost:
+            work.show(options, works(options, found), {})
+            return
         everything = run(options, found)
         text = write(options, found, everything)
         print(text, f"figure: {options.workdir / 'savarese2020.png'}", sep="\n")

@@ -23,6 +23,7 @@ rule, unexplained. Ours: 4 bytes a value, and a bit a weight for masks.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import pathlib
@@ -30,10 +31,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from measures import claims, paper_rows, sizes, work
 from ml_collections import ConfigDict
 
 from lthjax.program import command_line
-from lthjax.program.federated import experiment, report, settings
+from lthjax.program.federated import assembly, experiment, report, settings
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import results
 
@@ -109,13 +111,22 @@ def smoked(config):
     return small
 
 
+@functools.lru_cache(1)
+def data(name: str, folder: str):
+    """Returns the data set of all cells."""
+    found = settings.default()
+    found.data.update(name=name, dir=folder)
+    return assembly.load(found)
+
+
 def run(options, cell: Cell) -> tuple[list[dict], dict]:
     """Returns the records of a cell and its end, from its folder if it is finished."""
     root = options.workdir / cell.folder
     own, path = config(options, cell), root / experiment.FINAL
     final = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if final.get("round") != own.rounds:
-        return experiment.run(own, root)
+        source = None if options.smoke else data(own.data.name, own.data.dir)
+        return experiment.run(own, root, source)
     with experiment.claimed(root, own) as mark:
         return experiment.records(root, mark), final
 
@@ -186,6 +197,12 @@ def _line(group, beside, own):
 
 def _cell(values, form=".1f"):
     return results.shown(results.spread(values), form)
+
+
+def claimed(found: dict) -> list:
+    """Returns [(claim, ours by seed)] of both tables, of {Cell: (records, end)}."""
+    named = {method: (NAMES[method], COMPARED[method]) for method in METHODS}
+    return paper_rows.federated(PUBLISHED, named, OFFSET, found)
 
 
 def figure(found: dict) -> Figure:
@@ -271,18 +288,28 @@ def write(options, found: dict) -> str:
     own = config(options, next(iter(found)))
     same = (own.data.name, own.clients.count, own.rounds) == ("cifar10", 40, 40)
     text += table(found, same)
-    results.write(options.workdir / "seo2021.md", text)
+    results.write(options.workdir / "seo2021.md", sizes.titled(options, text))
+    claims.write(options, "seo2021", claimed(found if same else {}))
     axes_lib.save(figure(found), pathlib.Path(options.workdir) / "seo2021.png")
     return text
 
 
 def main() -> None:
     """Runs what is missing, and writes `seo2021.md` and `seo2021.png` after each."""
-    options = arguments().parse_args()
+    options = sizes.parse(arguments(), "seo2021")
     command_line.prepare()
     if options.smoke:
         options.participation, options.samples, options.seeds = (0.5,), (20,), 1
     with command_line.plain_errors():
+        if options.cost:
+            runs = {
+                c.folder: paper_rows.visits(
+                    config(options, c), options.workdir / c.folder
+                )
+                for c in cells(options)
+            }
+            work.show(options, runs, {"seo2021": claimed({})})
+            return
         options.workdir.mkdir(parents=True, exist_ok=True)
         if options.tune:
             text = tuned(options)

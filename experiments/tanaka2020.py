@@ -18,6 +18,7 @@ training images are set aside.
 import math
 
 from matplotlib.figure import Figure
+from measures import claims, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -188,6 +189,22 @@ def table(rows: list[dict], settings: str, published: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def claimed(rows: list[dict]) -> list:
+    """Returns [(claim, ours by seed)]: rows of VGG-16 on CIFAR-10, or none."""
+    dense = _dense(rows) if rows else []
+    found = [(claims.Claim("dense", PUBLISHED["dense"]), dense)]
+    for name in list(PUBLISHED)[1:]:
+        for density, value in PUBLISHED[name].items():
+            own = [
+                100 * r["test_accuracy"]
+                for r in rows
+                if (r["run"], r["density"], r["arm"]) == (name, density, "ticket")
+            ]
+            what = f"{name}, {100 * density:g} % left"
+            found.append((claims.Claim(what, value), own))
+    return found
+
+
 def _dense(rows):
     """Returns the dense accuracies of the first run: those of all runs are the same."""
     own = [r for r in rows if r["level"] == 0 and r["run"] == rows[0]["run"]]
@@ -248,13 +265,16 @@ def main() -> None:
     for name, default in {"epochs": 160, "seeds": 3, "limit": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
-    options = parser.parse_args()
+    options = sizes.parse(parser, "tanaka2020")
     if options.smoke:
         options.data, options.model, options.controls = "digits", "mlp", True
         options.methods = options.methods or "snip,rigl"
     command_line.prepare()
     with command_line.plain_errors():
         found = configs(options)
+        if options.cost:
+            work.show(options, found, {"tanaka2020": claimed([])})
+            return
         rows = grid.run(found, options.workdir)
         rows = shown(rows, found, densities(options))
         same = (options.data, options.model or "vgg16") == ("cifar10", "vgg16")
@@ -262,7 +282,8 @@ def main() -> None:
         text = f"Command: `{command_line.typed()}` ({run}); "
         text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
-        results.write(options.workdir / "tanaka2020.md", text)
+        results.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
+        claims.write(options, "tanaka2020", claimed(rows if same else []))
         run_report.save(figure(rows), options.workdir / "tanaka2020.png")
         print(text, f"figure: {options.workdir / 'tanaka2020.png'}", sep="\n")
 

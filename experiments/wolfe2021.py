@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from measures import claims, two_layers, work
+from measures import sizes as named
 
 from lthjax.data import in_memory
 from lthjax.forward_selection import neurons, two_layer
@@ -222,7 +224,12 @@ def table(rows, command):
             known = every.get(str(size))
             values = " | ".join(_cell(t, value, known) for t, value in row)
             lines.append(f"| {size:,} | {values} | {_first(width, size, starts)} |")
-        lines += ["", *_gap(found, every), *_sizes(rows, width), ""]
+        lines += [
+            "",
+            *two_layers.gap(found, every, PUBLISHED["iterations"]),
+            *_sizes(rows, width),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -231,18 +238,6 @@ def _cell(step, value, known):
     known = dict(zip(PUBLISHED["iterations"], known or (), strict=False))
     ours = results.shown(value, ".1f")
     return ours + (f" ({known[step]})" if step in known else "")
-
-
-def _gap(found, every, since=2000):
-    """Returns a sentence on how far the maps are apart, if there are both."""
-    steps, gaps = PUBLISHED["iterations"], []
-    for size, row in found.items():
-        known = dict(zip(steps, every.get(str(size), ()), strict=False))
-        gaps += [v.mean - known[t] for t, v in row if t >= since and t in known]
-    if not gaps:
-        return []
-    text = f"Ours less published over {len(gaps)} cells from step {since:,}"
-    return [f"{text}: {results.shown(results.spread(gaps))} points.", ""]
 
 
 def _first(width, size, starts):
@@ -324,7 +319,7 @@ def main():
         parser.add_argument(f"--{name}", default=value, help="by commas")
     for name, value in {"steps": 8000, "seeds": 3, "every": EVERY}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    options = parser.parse_args()
+    options = named.parse(parser, "wolfe2021")
     for name in numbers:
         setattr(options, name, [int(n) for n in getattr(options, name).split(",")])
     if options.smoke:
@@ -333,12 +328,17 @@ def main():
     command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
     with command_line.plain_errors():
+        if options.cost:
+            works = two_layers.heat_works(options, options.workdir / RECORDS)
+            work.show(options, works, {"wolfe2021": two_layers.heat(PUBLISHED, [])})
+            return
         data = load(options)
         for width in options.widths:
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
         text = table(rows, command_line.typed())
-        results.write(options.workdir / "wolfe2021.md", text)
+        results.write(options.workdir / "wolfe2021.md", named.titled(options, text))
+        claims.write(options, "wolfe2021", two_layers.heat(PUBLISHED, rows))
         run_report.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)
 

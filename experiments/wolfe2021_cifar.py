@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from measures import claims, work
+from measures import sizes as named
 
 from lthjax.channels import layers_of
 from lthjax.channels.smaller import compact, speed_up
@@ -166,6 +168,36 @@ def beside(row, options):
     return f"{accuracy}" + f" ({size:,} images)" * other
 
 
+def claimed(rows, options):
+    """Returns [(claim, ours)] of Table 1; none of narrower networks."""
+    whole = [row for row in rows if options.width == 1]
+    ours = {
+        (row["model"], size, row["draw_at"]): [row["accuracy"]]
+        for row in whole
+        for _, size in filter(None, [published(row, options)])
+    }
+    return [
+        (
+            claims.Claim(f"{model}, {int(size):,} images, at step {at:,}", value),
+            ours.get((model, int(size), at), ()),
+        )
+        for model in ("resnet34", "mobilenet_v2")
+        for size, values in PUBLISHED[model].items()
+        for at, value in zip(PUBLISHED["iterations"], values, strict=False)
+    ]
+
+
+def works(options, present):
+    """Returns {folder: its config, or its work where it is done}."""
+    found = {}
+    for name in cells(options):
+        settings = config(options, *name)
+        folder = "_".join(map(str, name))
+        one = work.of(settings, options.workdir / folder)
+        found[folder] = one._replace(done=1.0) if name in present else one
+    return found
+
+
 def figure(rows, options):
     """Draws the accuracy by the step of pruning, a line for each model and size."""
     drawn = Figure(figsize=(6, 4), layout="constrained")
@@ -205,7 +237,7 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--tolerance", type=float, default=0.0)
-    options = parser.parse_args()
+    options = named.parse(parser, "wolfe2021_cifar")
     if options.smoke:
         options.models, options.sizes, options.draws = "vgg11", "64", "2,4"
         options.steps = 4
@@ -214,11 +246,16 @@ def main():
     path = options.workdir / RECORDS
     with command_line.plain_errors():
         present = {results.identity(row, KEYS) for row in results.read(path)}
+        if options.cost:
+            known = {"wolfe2021_cifar": claimed([], options)}
+            work.show(options, works(options, present), known)
+            return
         for name in (name for name in cells(options) if name not in present):
             results.append(path, [cell(options, *name)], KEYS)
         rows = results.read(path)
         text = table(rows, options)
-        results.write(options.workdir / "cifar.md", text)
+        results.write(options.workdir / "cifar.md", named.titled(options, text))
+        claims.write(options, "wolfe2021_cifar", claimed(rows, options))
         run_report.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)
 

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from measures import claims, sizes, two_layers, work
 
 from lthjax import bound
 from lthjax.data import in_memory
@@ -224,6 +225,26 @@ def table(found, masks, margins, options):
     return "\n".join([*lines, "```", rate, "```", ""])
 
 
+def claimed(margins, options):
+    """Returns [(claim, ours)]: the first epoch at which the labels are in the hull."""
+    inside = [epoch for epoch, (margin, _) in enumerate(margins) if margin > 0]
+    return [
+        (
+            claims.Claim(f"first epoch in the hull, m = {int(m):,}", epoch, "", 0),
+            inside[:1] if int(m) == options.examples else (),
+        )
+        for m, epoch in PUBLISHED["hull"]["mnist"].items()
+    ]
+
+
+def works(options):
+    """Returns {"": work}: the training by batches, and that of single examples."""
+    steps = options.steps * min(128, options.examples)
+    images = steps + max(0, options.margins - 1) * options.examples
+    done = float((options.workdir / "run.json").exists())
+    return {"": two_layers.work_of(images, options.width, done)}
+
+
 def memberships(margins, options):
     """Returns the lines on the labels in the hull, the published epoch beside ours."""
     known = PUBLISHED["hull"]["mnist"].get(str(options.examples), "not supplied")
@@ -257,7 +278,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main():
     """Writes `run.json`, `theory.md` and `theory.png`."""
-    options = parser().parse_args()
+    options = sizes.parse(parser(), "wolfe2021_theory")
     if options.smoke:
         options.examples, options.width, options.picks = 60, 40, 20
         options.steps, options.every, options.margins = 20, 2, 2
@@ -265,6 +286,10 @@ def main():
     with command_line.plain_errors():
         files.check_seeds((options.seed, options.seed + 1))
         options.workdir.mkdir(parents=True, exist_ok=True)
+        if options.cost:
+            known = {"wolfe2021_theory": claimed([], options)}
+            work.show(options, works(options), known)
+            return
         x, y = load(options)
         margins = membership(options, x, y) if options.margins else []
         found, masks = run(options, x, y)
@@ -272,7 +297,8 @@ def main():
         found |= {"setting": setting(options, x)._asdict()}
         results.write(options.workdir / "run.json", json.dumps(found, indent=1))
         text = table(found, masks, margins, options)
-        results.write(options.workdir / "theory.md", text)
+        results.write(options.workdir / "theory.md", sizes.titled(options, text))
+        claims.write(options, "wolfe2021_theory", claimed(margins, options))
         run_report.save(figure(found, options), options.workdir / "theory.png")
         print(text)
 

@@ -17,13 +17,14 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from measures import claims, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import assemble, methods
 from lthjax.program.build.parts import key as key_of
 from lthjax.program.config import files
 from lthjax.program.report import run_report
-from lthjax.program.run import experiment
+from lthjax.program.run import check, experiment
 from lthjax.program.workdir import results
 from lthjax.tickets import Ticket, Trained, stability
 from lthjax.training import steps as steps_lib
@@ -159,6 +160,42 @@ def table(rows, seen, settings):
     return "\n".join([*lines, "", f"Published draws, of 160 epochs: {text}.", ""])
 
 
+def claimed(rows, seen, settings):
+    """Returns [(claim, ours)] of VGG-16 on CIFAR-100; no ours of other networks."""
+    found, table = [], PUBLISHED["vgg16, cifar100"]
+    drawn = PUBLISHED["drawn at epoch, of 160, vgg16, cifar100"]
+    share, own, epochs = "", (), 0
+    if seen is not None:
+        model, data = settings.model, settings.data.name
+        same = (model.name, model.width, data) == ("vgg16", 1, "cifar100")
+        share, epochs = f"{settings.search.sparsities[0]:g}" * same, len(seen)
+        own = (fired(seen, settings)["consecutive"],)
+    for p, row in table.items():
+        for way, value in row.items():
+            at = own[0] if way == "EB Train" and share == p else None
+            ours = [r["ticket"] for r in rows if r["epoch"] == at]
+            found.append((claims.Claim(f"{way}, p = {p}", value), ours))
+    for p, epoch in drawn.items():
+        ours = own if (share, epochs) == (p, 160) and own[0] > 0 else ()
+        claim = claims.Claim(f"drawn at epoch, p = {p}", epoch, "of 160", 5)
+        found.append((claim, ours))
+    return found
+
+
+def works(options, settings):
+    """Returns {"": work}: the dense training, and what is left from every draw on."""
+    ground = check.check(settings)[2]
+    plan = ground.plan
+    epochs = plan.steps // plan.steps_per_epoch
+    drawn = [e for e in range(1, epochs) if e % options.draws == 0]
+    lengths = [epochs, *(epochs - e for e in drawn)]
+    images = sum(lengths) * plan.steps_per_epoch * settings.train.batch_size
+    rows = results.read(options.workdir / RECORDS)
+    done = min(1.0, len(rows) / len(lengths))
+    flops = work.BACKWARD * images * work.forward(ground)
+    return {"": work.Work(images, flops, done, 0.0, settings)}
+
+
 def figure(rows, seen, settings):
     """Draws the distance matrix and the accuracy by drawing epoch."""
     shape = Figure(figsize=(11, 4.5), layout="constrained")
@@ -200,15 +237,20 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=0)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--draws", type=int, default=1, help="epochs between two draws")
-    options = parser.parse_args()
+    options = sizes.parse(parser, "you2020")
     command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
     with command_line.plain_errors():
         settings = config(options)
         files.validate(settings)
+        if options.cost:
+            known = {"you2020": claimed([], None, settings)}
+            work.show(options, works(options, settings), known)
+            return
         rows, seen = run(settings, options)
         text = table(rows, seen, settings)
-        results.write(options.workdir / "you2020.md", text)
+        results.write(options.workdir / "you2020.md", sizes.titled(options, text))
+        claims.write(options, "you2020", claimed(rows, seen, settings))
         run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)
 

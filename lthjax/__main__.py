@@ -18,9 +18,11 @@ cifar10, cifar100 (`lthjax run` lists them); a variant follows a colon: mnist:sh
 import difflib
 import importlib
 import importlib.metadata
+import os
 import pathlib
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Sequence
 
 PACKAGE = pathlib.Path(__file__).parent
@@ -44,24 +46,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Does what the first word says; without one, shows what there is."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in HELP:
-        print(__doc__)
+        _show(__doc__)
         return
     word, rest = words[0], words[1:]
     if word in ("version", "--version"):
-        print(versions())
+        _show(versions())
     elif word == "keys":
-        print(keys(rest[0] if rest else ""))
+        _show(keys(*_only_word(rest)))
     elif word in MODULES:
         _hand_over(word, rest)
     else:
         sys.exit(_unknown(word))
 
 
+def _show(text):
+    """Prints a text, of which `| head` may read as much as it likes."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # Python would say so once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def keys(word: str = "") -> str:
-    """Returns every config key with its type, default and description.
+    """Returns every config key with its type, default, description and choices.
 
     Args:
       word: Only those that have it somewhere.
+
+    Raises:
+      SystemExit: None has; in one sentence, with the nearest ones.
     """
     from lthjax.program.config import entries  # here: --help needs none of it
 
@@ -70,14 +83,33 @@ def keys(word: str = "") -> str:
         known = [entry.key for entry in entries.entries()]
         near = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
         more = f"; near it are {', '.join(near)}" if near else ""
-        return f"no key of a config has {word!r} in it{more}"
+        sys.exit(f"error: no key of a config has {word!r} in it{more}")
     rows = [(e.key, f"{e.kind} = {e.default}", e.said) for e in found]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     widths = [min(width, 40) for width in widths]
-    return "\n".join(
-        f"{key:{widths[0]}}  {value:{widths[1]}}  {said}".rstrip()
-        for key, value, said in rows
-    )
+    lines = [
+        f"{key:{widths[0]}}  {value:{widths[1]}}  {said}" for key, value, said in rows
+    ]
+    below = [_choices(entry.choices) for entry in found]
+    pairs = zip(lines, below, strict=True)
+    return "\n".join(line.rstrip() + more for line, more in pairs)
+
+
+def _choices(names):
+    """Returns the lines of a key's choices below its own, indented."""
+    given = {"initial_indent": "    ", "subsequent_indent": "    "}
+    lines = textwrap.wrap(" | ".join(names), 88, break_on_hyphens=False, **given)
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _only_word(rest):
+    """Returns what `lthjax keys` is given: a word, or nothing."""
+    if rest and rest[0] in HELP:
+        _show(__doc__)
+        sys.exit()
+    if len(rest) > 1:
+        sys.exit(f"error: keys takes one word at the most, got {' '.join(rest)}")
+    return rest
 
 
 def versions() -> str:

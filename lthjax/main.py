@@ -1,10 +1,12 @@
 """The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`."""
 
 import itertools
+import re
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
+from ml_collections.config_flags import tuple_parser
 
 from lthjax.program import command_line
 from lthjax.program.config import files
@@ -52,6 +54,20 @@ def _config(name):
 
 
 FLAGS["config"].parser.parse = _config  # ml_collections' would leave a traceback
+
+
+_tuple = tuple_parser.TupleParser.parse
+WORDS = re.compile(r"[A-Za-z_][\w.:+-]*(,[A-Za-z_][\w.:+-]*)+")
+
+
+def _words(parser, argument):
+    """Returns the tuple of a flag's value; "a,b" are two words, as "1,2" numbers."""
+    if isinstance(argument, str) and WORDS.fullmatch(argument):
+        return tuple(argument.split(","))
+    return _tuple(parser, argument)
+
+
+tuple_parser.TupleParser.parse = _words  # ml_collections' takes them for one text
 
 
 def _parse(argv):

@@ -76,6 +76,10 @@ def test_configs_go_by_their_names_with_a_variant(tmp_path, monkeypatch):
         (("run", "digit"), "got 'digit', did you mean 'digits'?"),
         (("run",), "run needs a config: a file, or one of characters_gpt"),
         (("keys", "momentom"), "no key of a config has 'momentom' in it; near it are"),
+        (
+            ("keys", "rate", "levels"),
+            "one word at the most, got rate levels",
+        ),
     ],
 )
 def test_a_wrong_word_is_answered_in_one_sentence(words, message, capsys):
@@ -89,6 +93,18 @@ def test_every_key_has_its_default_and_a_word_on_it():
         assert entry.kind in ("tuple", "dict", type(known[entry.key]).__name__)
     silent = [entry.key for entry in found if not entry.said]
     assert silent == []
+
+
+def test_keys_are_shown_with_the_names_that_they_may_have(capsys):
+    text = said(capsys, "keys", "search.score")
+    assert "\n    magnitude | energy | random | snip" in text
+    assert said(capsys, "keys", "erdos_renyi_kernel").startswith("search.scope")
+
+
+def test_no_reader_is_needed_for_all_keys():
+    shown = f"{sys.executable} -m lthjax keys | head -n 1"
+    done = subprocess.run(shown, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("objective") and not done.stderr
 
 
 def test_keys_are_found_by_a_word(capsys):

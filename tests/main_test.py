@@ -11,6 +11,7 @@ import time
 import jax
 import pytest
 import tiny
+from ml_collections.config_flags import tuple_parser
 from paths import ROOT
 
 from lthjax import main
@@ -90,6 +91,20 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_makes_no_workdir(
     assert re.match(f"error: (.|\n)*{message}", found)
     assert "Traceback" not in found
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("init,reinit,trained", ("init", "reinit", "trained")),
+        ("mine:f,neurons+smoothing", ("mine:f", "neurons+smoothing")),
+        ("0,1e-3", (0, 1e-3)),
+        ("('a','b')", ("a", "b")),
+        ("a", ("a",)),
+    ],
+)
+def test_words_with_commas_between_them_are_several(words, expected):
+    assert tuple_parser.TupleParser().parse(words) == expected
 
 
 @pytest.mark.parametrize("argument, message", ALONE)

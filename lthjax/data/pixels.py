@@ -54,6 +54,8 @@ def head(data: bytes, where) -> tuple[bool, tuple[int, int]]:
 
 
 def _damaged(where, error):
+    if type(error).__name__ == "UnidentifiedImageError":  # it names an object
+        error = "its bytes are of no image"
     return ValueError(
         "an image must be a whole PNG or JPEG file (WebP and BMP will do), got a "
         f"damaged one in {where} ({error})"

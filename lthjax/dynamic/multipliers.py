@@ -151,12 +151,11 @@ def residual(params: Params, state: Split) -> jax.Array:
       params: The weights.
       state: With the copy.
     """
-    rows = jax.tree.map(
-        lambda w, z: None if z is None else (w - z, w), params, state.copy
-    )
-    pairs = jax.tree.leaves(rows, is_leaf=lambda node: isinstance(node, tuple))
-    apart, whole = (sum(jnp.sum(row[i] ** 2) for row in pairs) for i in range(2))
-    return jnp.sqrt(apart) / jnp.sqrt(whole)
+    treedef: Any = jax.tree.structure(params)
+    weights, copies = jax.tree.leaves(params), treedef.flatten_up_to(state.copy)
+    pairs = [(w, z) for w, z in zip(weights, copies, strict=True) if z is not None]
+    apart = sum(jnp.sum((w - z) ** 2) for w, z in pairs)
+    return jnp.sqrt(apart) / jnp.sqrt(sum(jnp.sum(w**2) for w, _ in pairs))
 
 
 def _updated(params, state, grown):

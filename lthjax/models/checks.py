@@ -21,6 +21,11 @@ ADVICE = (
     "or deterministic"
 )
 
+MORE = (
+    "; let it return one array alone, or give an objective of your own that takes them "
+    "all: objective='package.module:OBJECTIVE'"
+)
+
 
 def shapes(model: nn.Module, name: str, facts) -> None:
     """Refuses a network that by its shapes cannot be trained; nothing is computed.
@@ -191,9 +196,10 @@ def _check_logits(logits, name, facts):
             same = logits.shape[:1] == shape[:1]
         if floating and same:
             return
+    more = "" if hasattr(logits, "shape") else MORE
     raise ValueError(
         f"a network must return {wanted}, got model = {name!r}, which returns {found} "
-        f"for {BATCH} images"
+        f"for {BATCH} images{more}"
     )
 
 

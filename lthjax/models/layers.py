@@ -222,8 +222,9 @@ def max_pool(x: jax.Array) -> jax.Array:
     """
     if min(x.shape[1:3]) < 2:
         raise ValueError(
-            "a feature map must be at least 2x2 to be pooled: use larger images or a "
-            f"network that pools less, got shape = {x.shape}"
+            "a feature map must be at least 2x2 to be pooled, got shape = "
+            f"{x.shape}; use larger images (data.size=32, of a folder) or a network "
+            "that pools less (model.name)"
         )
     batch, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]

@@ -72,20 +72,19 @@ def _drawn():
     return bool(running) and "IPKernelApp" in running.config
 
 
-def _clock(start):
+def _clock():
     """Returns step -> steps a second since the first report, which had to compile.
 
-    At the first report they are those since the start.
+    At the first report it is None: nobody knows how much of the time was compiling.
     """
     first = []
-    began = time.monotonic()
 
     def speed(step):
         now = time.monotonic()
-        then, clock = first[0] if first else (start, began)
         if not first:
             first.append((step, now))
-        return (step - then) / max(now - clock, 1e-9)
+            return None
+        return (step - first[0][0]) / max(now - first[0][1], 1e-9)
 
     return speed
 
@@ -104,7 +103,7 @@ def _bars(title, start, stop, later):
         rich_progress.TimeRemainingColumn(),
     )
     console = rich_progress.Console(stderr=not _notebook())
-    bars, clock = rich_progress.Progress(*columns), _clock(start)
+    bars, clock = rich_progress.Progress(*columns), _clock()
     own = bars.add_task(title, total=stop, completed=start, speed="compiling")
     every = bars.add_task("all that is left", total=stop - start + later, speed="")
     said = text.Text()
@@ -113,7 +112,8 @@ def _bars(title, start, stop, later):
 
         def report(step, words=""):
             speed = clock(step)
-            bars.update(own, completed=step, speed=f"{speed:.0f} steps/s")
+            pace = "" if speed is None else f"{speed:.0f} steps/s"
+            bars.update(own, completed=step, speed=pace)
             bars.update(every, completed=step - start)
             if words:
                 said.plain = words
@@ -127,7 +127,8 @@ def _notebook():
 
 
 def _lines(title, start, stop, *, later, every):
-    last, clock = time.monotonic(), _clock(start)
+    began, clock = time.monotonic(), _clock()
+    last = began
 
     def report(step, text=""):
         nonlocal last
@@ -135,16 +136,14 @@ def _lines(title, start, stop, *, later, every):
         if now - last < every and step < stop:
             return
         last = now
-        left = duration((stop - step + later) / max(speed, 1e-9))
-        log.info(
-            "%s, step %d of %d, %.4g steps/s, %s%s left in all",
-            title,
-            step,
-            stop,
-            speed,
-            f"{text}, " if text else "",
-            left,
-        )
+        if speed is None:
+            pace, left = f"{duration(now - began)} with compiling", ""
+        else:
+            pace = f"{speed:.4g} steps/s"
+            seconds = (stop - step + later) / max(speed, 1e-9)
+            left = f"{duration(seconds)} left in all"
+        words = ", ".join(filter(None, (pace, text, left)))
+        log.info("%s, step %d of %d, %s", title, step, stop, words)
 
     return report
 

@@ -12,6 +12,7 @@ PRESETS = {
     "tost_paper": _FOUR,
     "all_tweaks": _FOUR,
     "tost_code": ("neurons", "skips", "smoothing", "kept"),
+    "frozen_skips": ("skips", "frozen"),
     **{tweak: (tweak,) for tweak in TWEAKS},
 }
 POOLS = "pools"  # trains nothing, and goes with no tweak
@@ -19,6 +20,9 @@ POOLS = "pools"  # trains nothing, and goes with no tweak
 
 def tweaks(arm: str) -> frozenset[str]:
     """Returns the tweaks of an arm, "kept" among them where its ghosts never go.
+
+    "frozen" is among them where its branches keep the weights that they were drawn
+    with: the control that asks whether a gain needs branches that are trained.
 
     Args:
       arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing"; one of

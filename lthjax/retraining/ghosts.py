@@ -193,6 +193,18 @@ def graft(tree: Any, plain: Any) -> Any:
     )
 
 
+def held(tree: Any, before: Any) -> Any:
+    """Returns a tree whose leaves of ghosts are those of another one.
+
+    Args:
+      tree: A tree with ghosts.
+      before: One of the same structure.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf, old: old if is_ghost(path) else leaf, tree, before
+    )
+
+
 def spare(params: Any, masks: Any) -> Any:
     """Returns the masks of a network with ghosts, which are never pruned: `None`.
 

@@ -42,6 +42,7 @@ class Recipe(NamedTuple):
       smoothing: Of the labels, in the "uniform" convention.
       distillation: (coefficient, hard, temperature) of a teacher, `None` without one.
       taught_until: The step from which there is no teacher.
+      frozen: Whether the ghosts stay as they were drawn, and are not trained.
       sign_in: How kernels are trained as products, `None` if they are not: it is their
         optimizer that does it, `factors.sign_in`.
     """
@@ -54,6 +55,7 @@ class Recipe(NamedTuple):
     smoothing: float = 0.0
     distillation: tuple[float, float, float] | None = None
     taught_until: int = 0
+    frozen: bool = False
     sign_in: SignIn | None = None
 
 
@@ -177,6 +179,8 @@ def objective(
     handed: Handed,
     step: jax.Array,
     goal: Objective = CLASSIFICATION,
+    *,
+    frozen: bool = False,
 ) -> ObjectiveFn:
     """Returns (params, model_state, images, labels) -> (loss, model_state) at a step.
 
@@ -190,6 +194,7 @@ def objective(
       handed: The loss's numbers, and the teacher.
       step: The optimizer step.
       goal: What is minimised.
+      frozen: Whether the ghosts have no gradient.
     """
     given = handed.numbers
     weights = losses.distillation_weights(
@@ -197,6 +202,7 @@ def objective(
     )
 
     def loss_fn(params, model_state, images, labels):
+        params = ghosts.held(params, lax.stop_gradient(params)) if frozen else params
         logits, state = models.apply(model, params, model_state, images, train=True)
         if goal.smoothed is None:
             loss = goal.loss(logits, labels)
@@ -240,12 +246,16 @@ def step(
     options = {"forward_fn": forward_fn, "axis_name": axis_name, **more}
 
     def update(network, state, handed, batch, at):
-        loss_fn = objective(network, model, handed, at, goal)
+        loss_fn = objective(network, model, handed, at, goal, frozen=recipe.frozen)
         return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 
     def live(state, handed, batch, at):
         own = timed(recipe, handed.times)
-        return update(haunted(model, own, at), state, handed, batch, at)
+        after = update(haunted(model, own, at), state, handed, batch, at)
+        if recipe.frozen:
+            kept = ghosts.held(after.params, state.params)
+            after = after._replace(params=kept)
+        return after
 
     def bare(state, handed, batch, at):
         left = handed._replace(masks=ghosts.strip(handed.masks))

@@ -29,6 +29,8 @@ def read(path: str | os.PathLike) -> tuple[Any, Any]:
       DamagedError: It is not there, or not what was saved.
     """
     path = pathlib.Path(path)
+    if path.is_dir() and not (path / "metadata").exists():
+        raise DamagedError(f"{path} cannot be read: the folder holds no saved network")
     if path.is_dir():
         found = tickets.load_trained(path)
         return found.params, found.model_state

@@ -299,11 +299,7 @@ def _growing(inner, params, count):
 
 def _put(marks, params, masks, state, other=None):
     """Puts another state's entries, or zeros, where a weight is off."""
-    given = jax.tree.leaves(
-        jax.tree.map(lambda w, mask: (mask,), params, masks),
-        is_leaf=lambda n: isinstance(n, tuple),
-    )
-    given = [mask for (mask,) in given]
+    given = jax.tree.structure(params).flatten_up_to(masks)  # None is a mask, too
     leaves, treedef = jax.tree.flatten(state)
     others = jax.tree.leaves(other) if other is not None else [None] * len(leaves)
     found = [

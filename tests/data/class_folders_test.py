@@ -184,6 +184,9 @@ def test_of_many_damaged_files_some_are_named(tmp_path):
             (tmp_path / name / f"{i}.png").touch()
     with pytest.raises(ValueError, match="got 8 of 8 .*; and 3 more; mend"):
         load(tmp_path)
+    (tmp_path / "a" / "0.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"a/0.png \(its bytes are of no image\);"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,17 @@ def test_without_a_copy_it_is_keep():
 def test_numbers_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dynamic.admm(optax.sgd(0.1), **options)
+
+
+def test_the_distance_of_weights_in_tuples_is_that_of_weights_in_a_dict():
+    w = {"a": jnp.array([3.0, 0.5]), "b": jnp.array([0.1, -2.0, 1.0])}
+    tx = dynamic.admm(optax.sgd(0.1), steps=4, updates=2)
+
+    def distance(params):
+        state = tx.init(params)
+        full = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), params)
+        return multipliers.residual(params, multipliers.begin(state, params, full, 2))
+
+    apart = (0.5**2 + 0.1**2 + 1.0) / (9 + 0.25 + 0.01 + 4 + 1)
+    for params in (w, tuple(w.values()), {"x": (w["a"], [w["b"]])}):
+        np.testing.assert_allclose(distance(params), apart**0.5, rtol=1e-6)

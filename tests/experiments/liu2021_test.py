@@ -9,7 +9,9 @@ from paths import ROOT
 PATH = ROOT / "experiments" / "liu2021.py"
 SPEC = importlib.util.spec_from_file_location("liu2021", PATH)
 liu2021 = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(liu2021)
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(PATH.parent))  # as its command has it
+    SPEC.loader.exec_module(liu2021)
 
 DEFAULTS = {"rates": "0.01,0.1", "masks": "iterative", "model": "resnet8", "width": 1.0}
 DEFAULTS |= {"steps": 3000, "seeds": 3, "limit": 0, "data_dir": "", "smoke": False}

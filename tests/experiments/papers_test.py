@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,16 @@ from paths import ROOT
 from lthjax.program.config import validate
 
 EXPERIMENTS = ROOT / "experiments"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def beside():
+    """Lets the experiments import what lies beside them, as their commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        yield
+    for name in [n for n in sys.modules if n.split(".")[0] == "measures"]:
+        del sys.modules[name]
 
 
 def loaded(name):
@@ -159,7 +170,7 @@ def test_each_way_to_a_recogniser_has_its_sparsities_and_the_dense_network_is_on
         "| detection | reset_0 | 80.0 | 10.0 | 25.00 ± 7.07 | 2 |",
     ]
     assert "| detection | 80 | 28.1 | 27.7 |" in published
-    by_size = experiment.sizes(rows, "detection").splitlines()
+    by_size = experiment.by_size(rows, "detection").splitlines()
     assert by_size[5] == "| direct | 80.0 | 10.0 | 10.00 |  | 30.00 ± 0.00 | 2 |"
     (left, right) = experiment.figure(rows, ("detection",)).axes
     labels = {text.get_text() for text in left.get_legend().get_texts()}

@@ -73,6 +73,7 @@ AFTER = {
     ("after", "message"),
     [
         ("pair", r"\[batch, 3\], got model = 'my:Net', which returns tuple of 2 arr"),
+        ("pair", "one array alone, or give an objective of your own .*: objective='"),
         ("dict", "returns dict of 1 arrays"),
         ("whole", r"returns int32 \[8, 3\]"),
         ("row", r"returns float32 \[3\]"),

@@ -47,3 +47,8 @@ def test_what_is_no_network_is_refused(text, tmp_path):
         path.write_bytes(text)
     with pytest.raises(DamagedError, match=f"{path} cannot be read"):
         networks.read(path)
+
+
+def test_a_folder_of_something_else_is_refused_plainly(tmp_path):
+    with pytest.raises(DamagedError, match="the folder holds no saved network"):
+        networks.read(tmp_path)

@@ -1,5 +1,7 @@
 """What mirrors a pruned weight is zero too, and `keep` goes outermost."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,3 +74,37 @@ def test_mirrors_are_found_by_path_and_what_only_looks_like_one_is_not():
     ones = jax.tree.map(jnp.ones_like, flat.init(PARAMS))
     (cleared,) = jax.tree.leaves(zeros.cleared(flat, ones, PARAMS, MASKS))
     np.testing.assert_array_equal(cleared, [1, 1, 1, 0, 0, 1])
+
+
+class Pair(NamedTuple):
+    """Parameters as a user may hold them."""
+
+    bias: jax.Array
+    kernel: jax.Array
+
+
+SHAPES = {
+    "named": lambda tree: Pair(**tree),
+    "tuple": lambda tree: (tree["bias"], tree["kernel"]),
+    "nested": lambda tree: {"a": ((tree["bias"],), [tree["kernel"]])},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["sgd", "adam", "lion", "rmsprop"])
+def test_parameters_in_tuples_move_as_those_in_a_dict(name, shape):
+    params = {"bias": jnp.array([0.4, -0.6]), "kernel": jnp.array([0.5, -1.0, 2.0])}
+    masks = {"bias": None, "kernel": jnp.array([True, False, True])}
+
+    def moved(form):
+        tx = optimizers.build(name, 0.1)
+        own, on = form(params), form(masks)
+        state = tx.init(own)
+        for step in range(3):
+            grads = jax.tree.map(jnp.ones_like, own)
+            updates, state = tx.update(grads, state, own, masks=on, step=step)
+            own = optax.apply_updates(own, updates)
+        return jax.tree.leaves(own)
+
+    for one, other in zip(moved(SHAPES[shape]), moved(dict), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -50,6 +50,13 @@ def _check_losses(ground):
             )
 
 
+def _start(given, chosen):
+    """Returns what branches are drawn by: at random, where they stay as they are."""
+    if "skips" not in chosen:
+        return ""
+    return "he" if "frozen" in chosen else given.skips.start
+
+
 def _check_controls(ground):
     """Refuses arms of controls where tickets have none."""
     asked = arms.trained(ground.options.retraining.arms)
@@ -103,7 +110,7 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
         share = losses.uniform(given.smoothing, num_classes, given.convention)
     found = Recipe(
         given.neurons.kind if "neurons" in chosen else "",
-        given.skips.start if "skips" in chosen else "",
+        _start(given, chosen),
         faded(given.neurons),
         faded(given.skips),
         Options(**options) if "rescaling" in chosen else None,
@@ -112,6 +119,7 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     if "distillation" in chosen:
         weights = taught.coefficient, taught.hard, taught.temperature
         found = found._replace(distillation=weights, taught_until=step(taught.until))
+    found = found._replace(frozen="frozen" in chosen)
     if "sign_in" in chosen:
         own = given.sign_in
         found = found._replace(sign_in=SignIn(own.beta, own.period))

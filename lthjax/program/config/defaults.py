@@ -121,7 +121,7 @@ def default() -> ConfigDict:
                     "start": "zero",  # step of the tickets' trainings, or "rewind_to"
                     "gradient": "sigmoid",  # of "stochastic", or "identity"
                     "output": "threshold",  # of "stochastic", or "sample"
-                    "optimizer": "sgd",  # of the gates: sgd, adam, adamw
+                    "optimizer": "sgd",  # of the gates: one of optimizer.name
                     "learning_rate": 0.0,  # 0: that of the weights
                     "momentum": 0.9,  # of the gates' optimizer
                     "nesterov": True,  # of the same

@@ -8,6 +8,8 @@ import tokenize
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lthjax.program.config.choices import CHOICES
+
 DEFAULTS = pathlib.Path(__file__).with_name("defaults.py")
 
 
@@ -29,6 +31,11 @@ class Entry(NamedTuple):
         """The type of the default: "int", "float", "str", "bool", "tuple", "dict"."""
         return type(ast.literal_eval(self.default)).__name__
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names of ours that it may have; none where it has no names."""
+        return CHOICES.get(self.key, ())
+
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
@@ -40,13 +47,13 @@ def entries() -> tuple[Entry, ...]:
 
 
 def matching(word: str) -> tuple[Entry, ...]:
-    """Returns the keys that have a word in their name, default or description.
+    """Returns the keys that have a word in their name, default, description or choices.
 
     Args:
       word: Any text; case does not matter, and "" finds all.
     """
     low = word.lower()
-    return tuple(entry for entry in entries() if low in " ".join(entry).lower())
+    return tuple(e for e in entries() if low in " ".join((*e, *e.choices)).lower())
 
 
 def _rows(node, prefix, comments) -> Iterator[Entry]:

@@ -56,11 +56,12 @@ class Parts(NamedTuple):
     masked: Callable[..., jax.Array]
 
 
-def assemble(config: ConfigDict) -> Parts:
+def assemble(config: ConfigDict, source: Source | None = None) -> Parts:
     """Returns the parts of a run; nothing is trained or written.
 
     Args:
       config: A config.
+      source: Its data set, `load(config)`, where several runs share it.
 
     Raises:
       ValueError: A key is wrong, the data cannot be dealt so, or the network keeps
@@ -70,7 +71,7 @@ def assemble(config: ConfigDict) -> Parts:
     policy = settings.policy(config)
     count = rounds.asked(config.participation, config.clients.count)
     mesh = meshes.mesh(config.mesh.ticket)
-    source = _source(config)
+    source = load(config) if source is None else source
     examples, owned = _dealt(config, source)
     key = jax.random.key(config.seed)
     model = _model(config, source)
@@ -94,7 +95,12 @@ def round_key(config: ConfigDict, at: int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), at)
 
 
-def _source(config) -> Source:
+def load(config: ConfigDict) -> Source:
+    """Returns the data set of a config.
+
+    Raises:
+      ValueError: It cannot be read, or its labels are no classes.
+    """
     source = in_memory.load(
         config.data.name,
         data_dir=config.data.dir or None,

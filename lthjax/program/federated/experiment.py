@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from lthjax.data.splits import Source
 from lthjax.federated import states, traffic
 from lthjax.program import progress
 from lthjax.program.config import checksums
@@ -28,7 +29,9 @@ CONFIG, ROUNDS, FINAL, STATE = "federated.json", "rounds.jsonl", "final.json", "
 SECONDS = 30.0  # of work are lost to a kill, at most, and a round
 
 
-def run(config: ConfigDict, root: pathlib.Path) -> tuple[list[dict], dict]:
+def run(
+    config: ConfigDict, root: pathlib.Path, source: Source | None = None
+) -> tuple[list[dict], dict]:
     """Runs all rounds that are missing, and returns the records and the final one.
 
     A run that is cut anywhere and started again ends with the same bits.
@@ -36,12 +39,13 @@ def run(config: ConfigDict, root: pathlib.Path) -> tuple[list[dict], dict]:
     Args:
       config: A config, as `settings.default` has it.
       root: The workdir.
+      source: Its data set, `assembly.load(config)`, where several runs share it.
 
     Raises:
       ValueError: Something in the config is wrong, or the workdir is of another run.
       Interrupted: The run was asked to stop, and has saved where it stands.
     """
-    parts = assembly.assemble(config)
+    parts = assembly.assemble(config, source)
     with claimed(root, config) as mark, progress.interruption() as asked:
         stand = _resumed(root, parts, config.rounds, mark)
         state, local = _through(root, parts, config, stand, (mark, asked))

@@ -16,7 +16,7 @@ from lthjax.devices import processes
 from lthjax.program.workdir import results
 
 KEPT = "weights kept, % of the prunable ones"
-APART = 0.07  # of the axis: the least distance of two ticks
+APART = 0.075  # of the axis: the least distance of two ticks
 MANY = 6  # layers: more have no colours of their own
 
 

@@ -37,7 +37,10 @@ def compare(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     roots = list(dict.fromkeys(path.absolute() for path in options.workdir))
     if len(roots) < 2:
-        parser.error(f"there must be two runs or more to compare, got {len(roots)}")
+        given = " ".join(map(str, options.workdir))
+        parser.error(f"there must be two different runs or more, got {given}")
+    if not options.page.absolute().parent.is_dir():
+        parser.error(f"--page must be in a folder that there is, got {options.page}")
     try:
         runs = [page.read(root) for root in roots]
         results.write(options.page, page.of(runs))

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pathlib
+import warnings as python_warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -103,8 +104,26 @@ def of(runs: Sequence[Run]) -> str:
         title=" beside ".join(names),
         runs=shown,
         together=[(title, svg(figure)) for title, figure in together],
+        apart=apart(runs),
         written=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
     )
+
+
+def apart(runs: Sequence[Run]) -> list[str]:
+    """Returns sentences on what several runs have not in common: measures, data."""
+    measured = sorted({run.measures.label for run in runs})
+    pairs = sorted({_data(run.config) for run in runs})
+    found = []
+    if len(measured) > 1:
+        found += [f"No figure of all: the runs measure {' and '.join(measured)}."]
+    if len(pairs) > 1:
+        found += [f"The runs are of different data: {', '.join(pairs)}."]
+    return found
+
+
+def _data(config):
+    name, place = config.get("data", {}).get("name"), config.get("data_dir")
+    return f"{name} in {place}" if place else f"{name}"
 
 
 def short(roots: Sequence[pathlib.Path]) -> list[str]:
@@ -121,9 +140,11 @@ def short(roots: Sequence[pathlib.Path]) -> list[str]:
 
 
 def svg(figure: Figure) -> str:
-    """Returns a figure as an element of HTML."""
+    """Returns a figure as an element of HTML, its texts drawn by the browser."""
     text = io.StringIO()
-    with rc_context(SVG):
+    with rc_context(SVG), python_warnings.catch_warnings():
+        # A browser has other fonts: those of here need not know a class's name.
+        python_warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(text, format="svg", metadata={"Date": None})
     found = text.getvalue()
     return found[found.index("<svg") :]

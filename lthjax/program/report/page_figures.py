@@ -9,7 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.report import gains, page_classes, page_tickets, run_report
+from lthjax.program.report import (
+    gains,
+    page_classes,
+    page_costs,
+    page_tickets,
+    run_report,
+)
 from lthjax.program.report.palette import MARKERS, OTHERS, colours
 from lthjax.program.report.studies import study
 from lthjax.program.workdir import results
@@ -35,6 +41,8 @@ def of(run: Any) -> Iterator[tuple[str, Figure]]:
         yield "gain of retraining", gains.figure(rows, measures)
     if any(row["arm"] == TICKET for row in rows):
         yield "kept by layer", run_report.layers(rows)
+    if not (run.root / study.FOLDER / "flops.jsonl").exists():
+        yield from page_costs.of(run.root, rows, measures)
     yield from page_classes.of(run.root, rows)
     yield from page_tickets.of(run.root, rows)
     yield from _studies(run.root)

@@ -25,6 +25,7 @@ COLOURS = {
     "all_tweaks": "#00c957",
     "tost_code": "#5500ff",
     "vanilla": "#98df8a",
+    "frozen_skips": "#00aaff",
 }
 OTHERS = ("#ff00aa", "#00ffcc", "#003f7f", "#c5b0d5", "#ff9896", "#5f5f00", "#9edae5")
 OTHERS += ("#b15928", "#4b0082", "#cab2d6", "#33ff33")

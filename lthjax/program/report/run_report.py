@@ -23,6 +23,7 @@ from lthjax.program.workdir.measures import ACCURACY, Measures
 ARMS = ("ticket", "init", "reinit", "trained", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
+COSTS = "costs.json"  # of each leaf its parameters, and the uses of each
 CLASSES = "classes.json"  # images of each class, and the share of the largest
 MAJORITY = "always the largest class"
 

@@ -33,7 +33,7 @@ from lthjax.pruning.targets import Target
 from lthjax.retraining import ghosts
 from lthjax.retraining import steps as steps_lib
 from lthjax.tickets import block_maps, stability
-from lthjax.training import losses, optimizers
+from lthjax.training import losses
 from lthjax.values import LARGEST
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ CHOICES = {
 }
 # The same, and a user's own.
 OPEN_CHOICES = {
-    "search.gates.optimizer": optimizers.OPTIMIZERS,
     "forward.candidates": channels.CANDIDATES,
     "forward.objective": channels.OBJECTIVES,
     "retraining.law": steps_lib.LAWS,

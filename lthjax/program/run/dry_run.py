@@ -42,6 +42,19 @@ def show(config) -> None:
     )
 
 
+def pace(config) -> float:
+    """Returns the seconds that an image of a training takes here, of blank images.
+
+    Args:
+      config: A config.
+
+    Raises:
+      ValueError: What a run of it would refuse before it trains.
+    """
+    facts, _, ground = check.check(config)
+    return _seconds_per_image(config, facts, ground.plan)[0]
+
+
 def describe(console, config, facts, ground) -> None:
     """Prints levels, counts and trainings of a config, wherever they are to be.
 

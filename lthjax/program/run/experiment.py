@@ -26,7 +26,7 @@ from lthjax.program.build import retraining as arms
 from lthjax.program.build.parts import Parts, key
 from lthjax.program.build.source import load as load
 from lthjax.program.config import files
-from lthjax.program.report import page, run_report
+from lthjax.program.report import page, page_costs, run_report
 from lthjax.program.report.studies import study
 from lthjax.program.run import (
     check,
@@ -109,6 +109,8 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     listened = progress.interruption()
     with claimed as run, _reported(root), told as telling, listened as asked:
         results.write(root / run_report.CLASSES, counted)
+        if not config.search.basis:  # else records are of coefficients
+            _note_costs(root, parts, found)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
         known = stay, run, {}, {}, set(), telling, missing.together(parts.init_fn)
         this = Run(root, parts, {}, *known)
@@ -192,6 +194,17 @@ def _checked(config):
 def _check_left(this):
     records = results.read(this.root / results.RESULTS)
     chains.check_left(records, this.chains, len(this.parts.plan.targets))
+
+
+def _note_costs(root, parts, found):
+    """Notes what a pass over one example costs, where the network's program tells."""
+    shapes = jax.eval_shape(parts.init_fn, jax.random.key(0))
+    try:
+        uses = study.uses(parts.apply_fn, shapes, found)
+    except ValueError as error:
+        log.info("operations are not counted: %s", error)
+        return
+    results.write(root / run_report.COSTS, page_costs.noted(uses, shapes[0]))
 
 
 def _studied(parts, found, chunk):

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from lthjax import registry
 from lthjax.callables import Writer
@@ -64,6 +64,36 @@ class TensorBoard:
         return self._open[where]
 
 
+class Own(NamedTuple):
+    """A user's own writer, where what it raises becomes one sentence.
+
+    Attributes:
+      writer: It.
+      name: What the config calls it.
+    """
+
+    writer: Writer
+    name: str
+
+    def points(self, where: str, step: int, values: Mapping[str, float]) -> None:
+        """Tells it of one step of a training."""
+        with self._called("take points(where, step, values)"):
+            self.writer.points(where, step, values)
+
+    def finished(self, where: str, record: Mapping[str, Any]) -> None:
+        """Tells it of a record."""
+        with self._called("take finished(where, record)"):
+            self.writer.finished(where, record)
+
+    def close(self) -> None:
+        """Tells it that the sitting ends."""
+        with self._called("close"):
+            self.writer.close()
+
+    def _called(self, must):
+        return registry.calling("writer", self.name, must)
+
+
 def check(name: str) -> None:
     """Checks the name of a user's own writer, "" for none.
 
@@ -110,4 +140,4 @@ def _made(root: pathlib.Path, options: Any) -> Iterable[Writer]:
             f"a writer must have the methods {', '.join(METHODS)}, got logging.writer "
             f"= {options.writer!r} without {', '.join(lacking)}"
         )
-    yield own
+    yield Own(own, options.writer)

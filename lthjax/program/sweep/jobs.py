@@ -34,10 +34,14 @@ class Job(NamedTuple):
       runs: (config as JSON, workdir) of each.
       devices: For a process of this machine, the GPUs that who started it may use, as
         the environment has them; `None` for all. submitit would hide them.
+      cores: For a process of this machine, the processors that it computes on, its
+        share of them; () for all. Two runs beside each other on a core each do more
+        than each on both, where the operations of a step are small.
     """
 
     runs: tuple[tuple[str, str], ...]
     devices: str | None = None
+    cores: tuple[int, ...] = ()
 
     def __call__(self) -> dict[str, str]:
         """Runs what is missing of each, and returns {workdir: error} of those failed.
@@ -46,8 +50,11 @@ class Job(NamedTuple):
         the job be queued again; SIGTERM alone lets it save, and go on until it is
         killed.
         """
+        here = os.environ.get("SUBMITIT_EXECUTOR") == "local"
+        if here and self.cores:
+            os.sched_setaffinity(0, self.cores)  # before JAX counts them
         command_line.prepare()
-        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+        if here:
             os.environ.pop(DEVICES, None)
             os.environ |= {} if self.devices is None else {DEVICES: self.devices}
         with _preemption() as yield_:
@@ -172,15 +179,35 @@ def submit(
     number = min(jobs or len(runs), len(runs))
     parts = [tuple(runs[i::number]) for i in range(number)]
     devices = os.environ.get(DEVICES)
+    made = [Job(part, devices, share(i, number)) for i, part in enumerate(parts)]
     try:
         with executor.batch():
-            found = [executor.submit(Job(part, devices)) for part in parts]
+            found = [executor.submit(job) for job in made]
     except RuntimeError as error:  # what sbatch says
         raise ValueError(
             f"the scheduler must accept the jobs, got executor = {cluster}, options = "
             f"{dict(options or {})}: {error}"
         ) from error
     return list(zip(parts, found, strict=True))
+
+
+def share(at: int, number: int) -> tuple[int, ...]:
+    """Returns the processors of one of some processes that share a machine.
+
+    Args:
+      at: Which it is, from 0.
+      number: How many they are.
+
+    Returns:
+      A share of those that this process may use, no two alike; () where there are not
+      as many as processes, or the system does not tell.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    known = sorted(os.sched_getaffinity(0))
+    if number > len(known):
+        return ()
+    return tuple(known[at * len(known) // number : (at + 1) * len(known) // number])
 
 
 def _executor(cluster, folder, options):

@@ -32,12 +32,18 @@ def read(root: pathlib.Path) -> list[dict]:
     return results.read(path) if path.exists() else []
 
 
+def _quoted(word):
+    """Returns a word for a shell; in double quotes where it has single ones alone."""
+    plain = "'" in word and not set(word) & set('"$`\\!\n')
+    return f'"{word}"' if plain else shlex.quote(word)
+
+
 def _now() -> dict:
     kinds = [device.device_kind for device in jax.devices()]
     versions = {name: _version(name) for name in LIBRARIES}
     return {
         "began": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}",
-        "command": " ".join([sys.argv[0], *map(shlex.quote, sys.argv[1:])]),
+        "command": " ".join([sys.argv[0], *map(_quoted, sys.argv[1:])]),
         "versions": {"python": platform.python_version(), **versions},
         "devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
     }

@@ -145,7 +145,7 @@ METHODS = [
     {"search.method": "l0", "search.restart": "fine_tune"},
     {"search.method": "soft_threshold", "search.gates.initial": (-5.0,)},
     {"search.method": "continued"},
-    {"search.method": "continuous", "search.restart": "fine_tune"},
+    {"search.method": "continuous", "search.gates.optimizer": "lion"},
 ]
 
 
@@ -274,6 +274,7 @@ BAD = [
     ),
     ({"search.scope": "layer"}, "scope without search.sparsities, got .* = 'layer'"),
     ({"search.minimum": 2}, "minimum without search.sparsities, got .* = 2; leave"),
+    ({"search.gates.optimizer": "lio"}, "optimizer = 'lio', did you mean 'lion'"),
     (
         {"search.score": "random", "search.sparsities": (0.5,)},
         "search.score is not read by search.method = 'continuous'",

@@ -1,11 +1,13 @@
 """One file for a browser: what a run was, what came out, and several runs in one."""
 
+import html
 import html.parser
 import re
 import time
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rows import NAMES, ROWS, record
 
 from lthjax import compare, report
@@ -37,6 +39,12 @@ def workdir(root, rows=ROWS):
     config.search.exclude = ("<b>",)
     results.write(root / origin.CONFIG, files.to_json(config))
     return root
+
+
+def test_a_class_of_another_script_is_left_to_the_browser():
+    figure = Figure()
+    figure.text(0.5, 0.5, "日本")
+    assert "日本" in page.svg(figure)  # a warning would be an error
 
 
 class Whole(html.parser.HTMLParser):
@@ -114,15 +122,32 @@ def test_runs_are_compared_in_one_page(tmp_path, capsys):
     assert "a/run beside b/run" in out.read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     root = workdir(tmp_path / "run")
     with pytest.raises(SystemExit):  # of argparse, which says why
         compare.main([str(root), str(root)])
+    assert "two different runs or more, got" in capsys.readouterr().err
+    other, nowhere = workdir(tmp_path / "other"), tmp_path / "no" / "page.html"
+    with pytest.raises(SystemExit):
+        compare.main([str(root), str(other), f"--page={nowhere}"])
+    assert "must be in a folder that there is" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="must hold the records of a run, got"):
         compare.main([str(root), str(tmp_path / "none")])
     run = page.read(root)
     other = run._replace(measures=ACCURACY._replace(shown="loss"))
     assert list(page_figures.together({"a": run, "b": other})) == []
+
+
+def test_a_page_says_what_its_runs_have_not_in_common(tmp_path):
+    run = page.read(workdir(tmp_path / "run"))
+    elsewhere = {**run.config, "data_dir": "mine"}
+    assert page.apart([run, run]) == []
+    lost = run._replace(measures=ACCURACY._replace(shown="loss"))
+    (measured,) = page.apart([run, lost])
+    assert measured.startswith("No figure of all: the runs measure ")
+    (placed,) = page.apart([run, other := run._replace(config=elsewhere)])
+    assert placed == "The runs are of different data: digits, digits in mine."
+    assert placed in html.unescape(page.of([run, other]))
 
 
 def test_a_measure_less_the_dense_one_is_paired_by_seed():

@@ -16,7 +16,7 @@ def test_no_two_arms_are_alike_and_none_is_the_grey_of_the_dense_line():
     found = palette.colours(arms)
     assert list(found) == arms
     assert len({*found.values()}) == len(arms)
-    assert len({*palette.COLOURS.values(), *palette.OTHERS}) == 31
+    assert len({*palette.COLOURS.values(), *palette.OTHERS}) == 32
     for colour in found.values():
         red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
         assert colour == "#000000" or max(red, green, blue) - min(red, green, blue) > 20

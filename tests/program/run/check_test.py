@@ -145,7 +145,7 @@ ELSEWHERE |= {f"search.{n}" for n in ("corrupt", "method", "pattern", "restart")
 ELSEWHERE |= {"search.scope", "search.score"}
 ELSEWHERE |= {f"elastic.{n}" for n in ("map", "source", "unit")}
 ELSEWHERE |= {"transplant.source", "logging.writer", "search.include"}
-ELSEWHERE |= {"train.stop.by", "model.weights"}
+ELSEWHERE |= {"train.stop.by", "model.weights", "search.gates.optimizer"}
 
 
 def test_every_text_of_a_config_is_checked_somewhere():

@@ -117,7 +117,15 @@ def test_a_finished_run_leaves_nothing_half_written(full):
     names = {path.name for path in root.iterdir()} - {".lock"}
     assert names == {
         *("config.json", "results.jsonl", "curves.jsonl", "results.csv", "curve.png"),
-        *("layers.png", "tickets", "search", "tensorboard", "classes.json", "run.json"),
+        *(
+            "layers.png",
+            "tickets",
+            "search",
+            "tensorboard",
+            "classes.json",
+            "costs.json",
+            "run.json",
+        ),
         *("report.html", "sittings.jsonl"),
     }
     # Classes in turn: 48 images less 16, and 16 each for validation and test.

@@ -70,6 +70,32 @@ def test_a_writer_that_is_not_there_is_refused():
         check.check(config("nowhere"))
 
 
+class Failing:
+    def __init__(self, root):
+        del root
+
+    def fail(self, *told):
+        raise RuntimeError("no service")
+
+    points = finished = close = fail
+
+
+@pytest.mark.parametrize(
+    ("method", "told"), [("points", ("", 1, {})), ("finished", ("", {})), ("close", ())]
+)
+def test_what_a_writer_raises_while_it_is_told_becomes_one_sentence(method, told):
+    own = writers.Own(Failing(None), "mine:writer")
+    expected = f"the writer must .*{method}.*got writer = 'mine:writer', which rai"
+    with pytest.raises(ValueError, match=expected) as error:
+        getattr(own, method)(*told)
+    assert isinstance(error.value.__cause__, RuntimeError)
+
+
+def test_a_failing_writer_ends_a_run_with_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="the writer must"):
+        experiment.run(config("Failing"), tmp_path)
+
+
 def test_a_writer_is_closed_when_a_run_fails(tmp_path):
     TOLD.clear()
     options = config().logging

@@ -235,3 +235,34 @@ def test_a_process_sees_the_gpus_of_who_started_it_and_slurm_gives_its_own(
     monkeypatch.setenv(jobs_lib.DEVICES, "its own")
     assert jobs_lib.Job((), given)() == {}
     assert os.environ.get(jobs_lib.DEVICES) == expected
+
+
+@pytest.mark.parametrize(
+    "known, number, expected",
+    [
+        ({0, 1}, 2, [(0,), (1,)]),
+        ({3, 4, 5, 9}, 2, [(3, 4), (5, 9)]),
+        ({0, 1, 2}, 2, [(0,), (1, 2)]),
+        ({0, 1}, 1, [(0, 1)]),
+        ({0, 1}, 3, [(), (), ()]),
+    ],
+)
+def test_processes_share_the_processors_that_there_are(
+    known, number, expected, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: known, raising=False)
+    assert [jobs_lib.share(i, number) for i in range(number)] == expected
+
+
+@pytest.mark.parametrize("executor, expected", [("local", [(1,)]), ("slurm", [])])
+def test_a_process_of_this_machine_keeps_to_its_processors(
+    executor, expected, monkeypatch
+):
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
+    monkeypatch.setattr(command_line, "prepare", lambda: None)
+    told = []
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda _, cores: told.append(cores), raising=False
+    )
+    assert jobs_lib.Job((), cores=(1,))() == {}
+    assert told == expected

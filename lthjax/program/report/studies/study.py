@@ -118,22 +118,39 @@ def network(
     """
     params, model_state = shapes
     test = _first(source.test, images)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model_state)
-    shape = splits_lib.image_shape(source.train)
-    dtype = splits_lib.input_dtype(source.train)
     return Network(
         apply_fn,
         training.evaluator(apply_fn, prepare_fn, objective=objective),
         params,
-        costs.uses(
-            lambda w, x: apply_fn(w, zeros, x, False)[0], params, shape, dtype=dtype
-        ),
+        uses(apply_fn, shapes, source),
         batches.chunks(test, min(chunk, images)),
         len(test.labels),
         _batches(prepare_fn, _first(source.train, images).images, chunk)
         if jax.tree.leaves(models.statistics(model_state))
         else None,
         measures_lib.of(objective),
+    )
+
+
+def uses(
+    apply_fn: ApplyFn, shapes: tuple[Params, Any], source: in_memory.Source
+) -> dict[str, float]:
+    """Returns how often a pass uses each weight, by name: `costs.uses`.
+
+    Args:
+      apply_fn: (params, model_state, images, train) -> (logits, model_state).
+      shapes: Of (params, model_state).
+      source: The data set.
+
+    Raises:
+      ValueError: The program of the network does not tell.
+    """
+    params, model_state = shapes
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model_state)
+    shape = splits_lib.image_shape(source.train)
+    dtype = splits_lib.input_dtype(source.train)
+    return costs.uses(
+        lambda w, x: apply_fn(w, zeros, x, False)[0], params, shape, dtype=dtype
     )
 
 

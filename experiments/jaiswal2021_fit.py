@@ -1,0 +1,264 @@
+"""Jaiswal et al., 2022 (arXiv:2206.12755): what tweaks are worth where a ticket fits.
+
+    python experiments/jaiswal2021_fit.py --workdir=runs/fit --data_dir=DIR
+
+What softens a loss or fades out of a network can help a ticket that fits its training
+set, and must hurt one that does not. The published tickets fit: ResNet-18 at 90 to 97 %
+keeps 335,000 weights for 50,000 images. Here the same number of steps is spent on fewer
+and fewer images of CIFAR-10 or CIFAR-100 (`--images`), from tickets that underfit to
+tickets that know their images by heart, and the gain of all tweaks over plain
+retraining (paired by seed and masks) is drawn against the training loss that the plain
+ticket ends with. ResNet-8 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks or
+by late-rewound iterative ones (`--masks`); the dense network is retrained with tweaks
+too. `--ablation` adds each tweak alone, branches that are random and not trained (a
+control), and Sign-In. Each cell is a run of its own below the
+workdir, and goes on where it stopped.
+
+Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
+steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall; the training loss
+is the mean over the last twentieth of the steps, of augmented images.
+"""
+
+import itertools
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from measures import sizes, work
+
+from lthjax.program import command_line
+from lthjax.program.build import methods
+from lthjax.program.config import files
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import gains
+from lthjax.program.report.palette import MARKERS
+from lthjax.program.sweep import grid
+from lthjax.program.workdir import results
+
+ALL = "tost_paper"
+ALONE = ("neurons", "skips", "frozen_skips", "rescaling", "smoothing", "sign_in")
+SPARSITIES = (0.9, 0.95, 0.98)
+NETWORKS = {"resnet8": 1.0, "vgg11": 0.25}  # the width at --width=1
+MASKS = ("one_shot", "iterative")
+DROPS = (0.5, 0.75)
+REWOUND = 0.05  # of the steps, where iterative tickets go back to
+EXPECTED = """Expected, written before any result:
+1. The gain rises as the loss of the plain ticket falls: below 0 where it underfits.
+2. It is above 0 where the plain ticket's training loss ends below 0.05.
+3. At one training loss, networks and sparsities gain alike.
+"""
+
+
+def configs(options) -> dict:
+    """Returns {"cifar10-resnet8-one_shot-1000": config} of all cells, few images last.
+
+    Raises:
+      ValueError: A network, a mask or a number of images is none of those that go.
+    """
+    cells = itertools.product(
+        _among("networks", options.networks, NETWORKS),
+        _among("masks", options.masks, MASKS),
+        numbers(options.images),
+    )
+    return {
+        "-".join(map(str, (options.data, *cell))): own(options, *cell) for cell in cells
+    }
+
+
+def _among(name, text, known):
+    asked = text.split(",")
+    if set(asked) - set(known):
+        raise ValueError(
+            f"{name} must be among {', '.join(known)}, got {name} = {text!r}"
+        )
+    return asked
+
+
+def numbers(text: str) -> list[int]:
+    """Returns numbers of images, falling.
+
+    Raises:
+      ValueError: They are no positive whole numbers with commas between them.
+    """
+    try:
+        found = sorted({int(part) for part in text.split(",")}, reverse=True)
+    except ValueError:
+        found = []
+    if not found or found[-1] < 1:
+        raise ValueError(
+            "images must be positive whole numbers with commas between them, got "
+            f"images = {text!r}"
+        )
+    return found
+
+
+def own(options, network: str, masks: str, images: int):
+    """Returns the config of a cell."""
+    config = files.default()
+    config.seeds, config.data_dir = tuple(range(options.seeds)), options.data_dir
+    config.data.update(name=options.data, limit=images, validation=2000)
+    config.data.update(crop=4, flip=True)
+    config.model.update(name=network, width=options.width * NETWORKS[network])
+    config.train.update(steps=options.steps, batch_size=64)
+    config.optimizer.weight_decay = 2e-4
+    epoch = math.ceil(images / 64)
+    drops = tuple(part * options.steps / epoch for part in DROPS)
+    config.schedule.update(name="piecewise", drops=drops)
+    start = round(REWOUND * options.steps) if masks == "iterative" else 0
+    config.search.update(method=masks, sparsities=SPARSITIES, rewind_to=start)
+    config.search.exclude = ("^head/",)
+    retraining = config.retraining
+    retraining.arms = (ALL, *(ALONE if options.ablation else ()))
+    retraining.levels = (0, 1, 2, 3)
+    retraining.rescaling.update(iterations=20, rate=0.03)
+    for ghost in (retraining.neurons, retraining.skips):
+        ghost.end = (DROPS[0] * options.steps - start) / (options.steps - start)
+    config.eval_every = max(1, options.steps // 20)
+    config.eval_batch = 1000
+    config.logging.tensorboard = False
+    return shrunk(config) if options.smoke else config
+
+
+def shrunk(config):
+    """Returns a config that takes the same path in seconds."""
+    small = methods.shrunk(config)
+    small.model.update(name="resnet20", width=1.0)
+    small.model.options = {"blocks": (1,), "channels": (8,)}
+    small.search.update(sparsities=SPARSITIES[:1], rewind_to=0)
+    small.retraining.levels = (0, 1)
+    return small
+
+
+def points(rows: list[dict]) -> list[dict]:
+    """Returns the gain of each arm in each cell, and how well its plain ticket fits.
+
+    Args:
+      rows: Records with the name of their run.
+    """
+    found = []
+    for run in dict.fromkeys(row["run"] for row in rows):
+        here = [row for row in rows if row["run"] == run]
+        for (arm, level), gain in gains.gains(here).items():
+            plain = [r for r in here if (r["arm"], r["level"]) == ("ticket", level)]
+            plain = [row for row in plain if row["test_accuracy"] is not None]
+            loss, right, sparsity = (
+                results.spread(scale * row[name] for row in plain)
+                for name, scale in _COLUMNS.items()
+            )
+            found.append(
+                {
+                    "run": run,
+                    "arm": arm,
+                    "level": level,
+                    "sparsity": sparsity.mean,
+                    "loss": loss,
+                    "accuracy": right,
+                    "gain": gain,
+                }
+            )
+    return found
+
+
+_COLUMNS = {"train_loss": 1, "test_accuracy": 100, "sparsity": 100}
+
+
+def table(found: list[dict]) -> str:
+    """Returns the points as Markdown, those whose ticket fits best first."""
+    head = "| cell | sparsity, % | arm | training loss of the plain ticket | its test "
+    lines = [head + "accuracy, % | gain, points | n |", "|" + "---|" * 7]
+    for row in sorted(found, key=lambda row: row["loss"].mean):
+        cells = (
+            row["run"],
+            f"{row['sparsity']:.1f}",
+            row["arm"],
+            results.shown(row["loss"], ".3f"),
+            results.shown(row["accuracy"]),
+            gains.text(row["gain"]),
+            row["gain"].n,
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def figure(found: list[dict]) -> Figure:
+    """Draws the gain of all tweaks by the training loss of the plain ticket.
+
+    A marker a sparsity, a colour a network with its masks.
+    """
+    found = [row for row in found if row["arm"] == ALL]
+    drawn = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = drawn.subplots()
+    kinds = list(dict.fromkeys(row["run"].rsplit("-", 1)[0] for row in found))
+    levels = sorted({row["level"] for row in found})
+    for row in found:
+        kind, level = kinds.index(row["run"].rsplit("-", 1)[0]), row["level"]
+        style = {"marker": MARKERS[levels.index(level)], "color": f"C{kind}", "ls": ""}
+        half = np.nan_to_num(row["gain"].half)
+        place = max(row["loss"].mean, 1e-4), row["gain"].mean
+        axes.errorbar(*place, half, ms=6, capsize=2, lw=1, **style)
+    for i, kind in enumerate(kinds):
+        axes.plot([], [], "s", color=f"C{i}", label=kind)
+    for i, level in enumerate(levels):
+        rows = [row["sparsity"] for row in found if row["level"] == level]
+        label = f"{np.mean(rows):.0f} % sparse" if level else "dense"
+        axes.plot([], [], MARKERS[i], color="0.3", label=label)
+    axes.axhline(0, color="0.5", ls="--", lw=1)
+    axes.axvline(0.05, color="0.8", lw=1)
+    axes.set_xscale("log")
+    axes_lib.plain_ticks(axes.xaxis)
+    axes.set_xlabel("training loss at the end of the plain ticket, nats")
+    axes.set_ylabel("gain of all tweaks, points of test accuracy")
+    n = max((row["gain"].n for row in found), default=0)
+    said = "95 % interval" if n > 1 else "no interval"
+    axes.set_title(f"paired by seed and masks, {said}, n = {n}", fontsize=10)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    return drawn
+
+
+def text(options, found: list[dict]) -> str:
+    """Returns the page: what was expected, then what came out."""
+    fits = [row for row in found if row["arm"] == ALL and row["loss"].mean < 0.05]
+    better = [row for row in fits if row["gain"].mean - row["gain"].half > 0]
+    said = (
+        f"Of {len(fits)} cells whose plain ticket ends below a training loss of 0.05, "
+        f"{len(better)} gain by more than their interval."
+    )
+    setting = f"{options.steps} steps of 64 a training, {options.seeds} seeds"
+    command = f"Command: `{command_line.typed()}` ({setting})."
+    return "\n\n".join((command, EXPECTED, said, table(found)))
+
+
+def main() -> None:
+    """Runs what is missing, and writes `jaiswal2021_fit.md` and its figure."""
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--data", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--networks", default="resnet8")
+    parser.add_argument("--masks", default="one_shot")
+    parser.add_argument("--images", default="500,1000,2500,5000,10000")
+    for name, default in {"steps": 1500, "seeds": 3}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--ablation", action="store_true")
+    options = sizes.parse(parser, "jaiswal2021_fit")
+    if options.smoke:
+        options.images, options.seeds, options.steps = "500", 1, 100
+    command_line.prepare()
+    with command_line.plain_errors():
+        cells = configs(options)
+        if options.cost:
+            work.show(options, cells, {})
+            return
+        print(EXPECTED)
+        found = points(grid.run(cells, options.workdir))
+        shown = text(options, found)
+        results.write(
+            options.workdir / "jaiswal2021_fit.md", sizes.titled(options, shown)
+        )
+        drawn = options.workdir / "jaiswal2021_fit.png"
+        axes_lib.save(figure(found), drawn)
+        print(shown, f"figure: {drawn}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The figure of a page on what tickets cost, and on what that buys."""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from matplotlib.figure import Figure
+
+from lthjax.program.report import run_report
+from lthjax.program.report.studies import flops, ticket_rows
+from lthjax.program.workdir.measures import Measures
+from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.masks import Params
+
+TICKET = "ticket"
+
+
+def noted(uses: Mapping[str, float], params: Params) -> str:
+    """Returns the text of `costs.json`: {leaf: [parameters, uses of each]}.
+
+    Args:
+      uses: How often a pass uses each weight of a leaf, by name: `costs.uses`.
+      params: The parameters, or their shapes.
+    """
+    leaves = zip(masks_lib.names(params), jax.tree.leaves(params), strict=True)
+    found = {name: [math.prod(leaf.shape), uses[name]] for name, leaf in leaves}
+    return json.dumps(found) + "\n"
+
+
+def of(
+    root: pathlib.Path, rows: list[dict], measures: Measures
+) -> Iterator[tuple[str, Figure]]:
+    """Yields (title, figure) where the run has noted what its network costs.
+
+    Args:
+      root: The workdir.
+      rows: Its records; what a layer keeps is there to six decimals.
+      measures: What they are of.
+    """
+    own = [row for row in rows if row["arm"] == TICKET and row["sparsity"] < 1]
+    if found := rows_of(root, own, measures):
+        yield "operations and parameters", flops.draw(found)
+
+
+def _noted(root):
+    """Returns {leaf: (parameters, uses)}, {} where there is no whole file."""
+    try:
+        found = json.loads((root / run_report.COSTS).read_text(encoding="utf-8"))
+        return {name: (int(size), float(uses)) for name, (size, uses) in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def rows_of(
+    root: pathlib.Path, records: list[dict], measures: Measures
+) -> list[dict[str, Any]]:
+    """Returns rows as the study of FLOPs has them, by what layers keep.
+
+    Args:
+      root: The workdir; without a whole `costs.json` of its layers there is no row.
+      records: Its records.
+      measures: What they are of.
+    """
+    leaves = _noted(root)
+    records = [one for one in records if one["layers"].keys() <= leaves.keys()]
+    dense = _cost(leaves, {})
+
+    def row(record):
+        own = _cost(leaves, record["layers"])
+        return {
+            "level": record["level"],
+            "seed": record["seed"],
+            "kept": ticket_rows.kept(record),
+            **own,
+            **{f"dense_{name}": value for name, value in dense.items()},
+            measures.value: record[measures.value],
+            "label": measures.label,
+        }
+
+    return [row(record) for record in records if leaves]
+
+
+def _cost(leaves, shares):
+    """Returns operations and parameters of leaves, of layers by their shares."""
+    kept = {name: round(n * shares.get(name, 1.0)) for name, (n, _) in leaves.items()}
+    operations = 2 * sum(kept[name] * uses for name, (_, uses) in leaves.items())
+    return {"flops": operations, "parameters": sum(kept.values())}
