@@ -13,6 +13,7 @@ from lthjax.program.workdir import results
 
 SITTINGS = "sittings.jsonl"
 KEY = ("began",)
+PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 LIBRARIES = ("lthjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -43,10 +44,19 @@ def _now() -> dict:
     versions = {name: _version(name) for name in LIBRARIES}
     return {
         "began": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}",
-        "command": " ".join([sys.argv[0], *map(_quoted, sys.argv[1:])]),
+        "command": " ".join([_program(sys.argv[0]), *map(_quoted, sys.argv[1:])]),
         "versions": {"python": platform.python_version(), **versions},
         "devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
     }
+
+
+def _program(path):
+    """Returns what was typed for a program: a module of ours by its name."""
+    found = pathlib.Path(path)
+    if not found.is_relative_to(PACKAGE):
+        return path
+    parts = found.relative_to(PACKAGE.parent).with_suffix("").parts
+    return f"python -m {'.'.join(parts).removesuffix('.__main__')}"
 
 
 def _version(name):

@@ -1,9 +1,12 @@
 """A workdir says by which command, versions and devices it was trained."""
 
+import os
 import shlex
 
 import jax
+import pytest
 import tiny
+from paths import ROOT
 
 from lthjax.program.report import page
 from lthjax.program.run import experiment
@@ -30,3 +33,20 @@ def test_each_sitting_that_trains_is_noted_and_shown(tmp_path, monkeypatch):
 
 def test_a_workdir_of_an_earlier_version_has_none(tmp_path):
     assert sittings.read(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "file, expected",
+    [
+        ("main.py", "python -m lthjax.main --x=1"),
+        ("__main__.py", "python -m lthjax --x=1"),
+        ("../own.py", f"{ROOT / 'own.py'} --x=1"),
+    ],
+)
+def test_a_module_of_ours_is_named_as_it_is_typed(
+    file, expected, monkeypatch, tmp_path
+):
+    path = os.path.normpath(ROOT / "lthjax" / file)
+    monkeypatch.setattr("sys.argv", [path, "--x=1"])
+    sittings.note(tmp_path, "0123456789abcdef")
+    assert sittings.read(tmp_path)[0]["command"] == expected
