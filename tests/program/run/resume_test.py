@@ -289,7 +289,7 @@ def test_a_population_that_lost_a_seed_on_its_way_goes_on_without(
 ):
     config, root = mlp
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        die_after_writes(patch, 13, [])
+        die_after_writes(patch, 14, [])
         experiment.run(config, tmp_path)
     caplog.set_level(logging.INFO)
     experiment.run(tiny.changed(config, {"seeds": (1,)}), tmp_path)
