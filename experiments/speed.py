@@ -36,6 +36,7 @@ from rich import console, markdown
 import lthjax
 from lthjax import registry
 from lthjax.program import command_line
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import run_report
 
 PARTS = (
@@ -50,6 +51,7 @@ PARTS = (
     | clients.PARTS
     | bases.PARTS
 )
+FAR = 5  # times: shares that lie further apart have a logarithmic axis
 VIRTUAL = {"devices": max(scaling.DEVICES), "clients": clients.DEVICES}
 # What --smoke takes: one part of every kind that compiles quickly.
 SMOKED = ("lenet", "prune", "start", "synflow", "select_neurons")
@@ -93,7 +95,9 @@ def figure(rows: list[Row]) -> Figure:
     labels = [f"{r.what}\n(at {'most' if r.most else 'least'} 1)" for r in shown]
     axes.barh(labels, shares, color=["C0" if met(r) else "C3" for r in shown])
     axes.axvline(1, color="0.3", ls="--")
-    axes.set_xscale("log")
+    if shares and max(shares) > FAR * min(shares):
+        axes.set_xscale("log")
+        axes_lib.plain_ticks(axes.xaxis)
     axes.set_xlabel("measured / target")
     axes.invert_yaxis()
     return shape
