@@ -11,8 +11,8 @@ retraining (paired by seed and masks) is drawn against the training loss that th
 ticket ends with. ResNet-8 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks or
 by late-rewound iterative ones (`--masks`); the dense network is retrained with tweaks
 too. `--ablation` adds each tweak alone, branches that are random and not trained (a
-control), and Sign-In. Each cell is a run of its own below the
-workdir, and goes on where it stopped.
+control), and Sign-In. Each cell is a run of its own below the workdir, and goes on
+where it stopped.
 
 Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
 steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall; the training loss

@@ -116,7 +116,7 @@ def pool(
         the leaves of the networks differ.
 
     References:
-      Yin et al., 2022, arXiv:2208.10842, Algorithm 1, from notes on it: they say that
+      Yin et al., 2022, arXiv:2208.10842, Algorithm 2, from notes on it: they say that
       there are 11 values of alpha from 0.05 to 0.95, not which. Departures: `|w|` is
       ranked among what either network keeps, so that k is exact; what is done with
       batch statistics, and about ties, was not at hand.
