@@ -9,10 +9,10 @@ stretched (append, interpolate), by `--drop` where it is squeezed (drop_tail, in
 All nine cells of the paper's Table 5 stand beside ours, and every carried ticket
 beside its controls: mapped masks on fresh weights, mapped weights with masks permuted
 in each layer, both, and only the added copies permuted. MNIST's recipe is not printed:
-here it is Adam at 1.2e-3, batch 60, `--steps` a training.
+here it is Adam at 1.2e-3, batch 60 (`--batch`), `--steps` a training.
 
-`--part=cifar10`: ResNet-14 and ResNet-20 to ResNet-32, at `--width`, pruned by 43 % a
-level to 89.4 %, with native iterative pruning of ResNet-32 for the first seed.
+`--part=cifar10`: ResNet-14 and ResNet-20 to ResNet-32, at `--width`, batch 128, pruned
+by 43 % a level to 89.4 %; native iterative pruning of ResNet-32 for the first seed.
 
 Both parts end with two more tables: what search and training cost, in dense trainings
 of the target, carried, native and by RigL; and how far the accuracy falls on the line
@@ -84,11 +84,11 @@ def base(options, own: Part, depth: int):
     config.eval_batch = 1000
     config.studies = ("flops",)
     config.search.update(rate=own.rate, levels=max(own.levels))
-    config.train.steps = options.steps
+    own_batch = 60 if options.part == "mnist" else config.train.batch_size
+    config.train.update(steps=options.steps, batch_size=options.batch or own_batch)
     with config.model.unlocked():
         config.model.update(own.networks[depth])
     if options.part == "mnist":
-        config.train.batch_size = 60
         config.optimizer.update(name="adam", learning_rate=1.2e-3)
         return config
     config.data.update(crop=4, flip=True)
@@ -318,7 +318,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("mnist", "cifar10"), default="mnist")
     parser.add_argument("--order", default="append")
     parser.add_argument("--drop", default="drop_tail")
-    for name, default in {"steps": 6000, "seeds": 3, "limit": 0}.items():
+    for name, default in {"steps": 6000, "seeds": 3, "limit": 0, "batch": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
     options = sizes.parse(parser, "chen2021")
