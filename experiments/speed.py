@@ -35,6 +35,7 @@ from rich import console, markdown
 
 import lthjax
 from lthjax import registry
+from lthjax.devices import onednn
 from lthjax.program import command_line
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import run_report
@@ -62,10 +63,12 @@ def setup(options) -> dict[str, str]:
     pages = "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
     wanted = ("jax", "flax", "optax", "torch")
     found = [name for name in wanted if importlib.util.find_spec(name)]
+    named = [f"{name} {importlib.metadata.version(name)}" for name in found]
+    named += [f"oneDNN {version}" for version in [onednn.version()] if version]
     device = jax.devices()[0].device_kind.replace("cpu", "CPU")
     return {
         "machine": f"{len(os.sched_getaffinity(0))} cores, {device}",
-        "versions": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in found),
+        "versions": ", ".join(named),
         "huge pages": "on" if pages else "off, see the command",
         "rounds": f"{options.rounds}, turns of {options.seconds} s",
         "networks": "small (--smoke)" if options.smoke else "whole",

@@ -103,6 +103,11 @@ def resnet20(channels=(16, 32, 64), blocks=(3, 3, 3)) -> nn.Module:
     return nn.Sequential(*layers, *pool, Dense(inputs, 10))
 
 
+def resnet8(channels=(16, 32, 64), blocks=(1, 1, 1)) -> nn.Module:
+    """Returns ResNet-8."""
+    return resnet20(channels, blocks)
+
+
 def resnet18(channels=(64, 128, 256, 512), blocks=(2, 2, 2, 2)) -> nn.Module:
     """Returns ResNet-18 for CIFAR."""
     return resnet20(channels, blocks)
@@ -172,7 +177,8 @@ def answer(trainers: dict, name: str, asked: dict, steps: int) -> dict:
         return {"failed": f"{type(error).__name__}: {lines[0]}"}
 
 
-NETWORKS = {"lenet": lenet, "conv4": conv4, "resnet20": resnet20, "resnet18": resnet18}
+NETWORKS = {"lenet": lenet, "conv4": conv4}
+NETWORKS |= {"resnet8": resnet8, "resnet20": resnet20, "resnet18": resnet18}
 MIXED = ("resnet18",)  # in bfloat16 on a GPU, as ours is
 
 if __name__ == "__main__":

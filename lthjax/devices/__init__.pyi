@@ -5,6 +5,8 @@ from . import cpu_convolutions as cpu_convolutions
 from . import measure as measure
 from . import memory as memory
 from . import meshes as meshes
+from . import onednn as onednn
+from . import onednn_primitives as onednn_primitives
 from . import operations as operations
 from . import processes as processes
 from . import targets as targets

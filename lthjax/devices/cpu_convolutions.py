@@ -20,7 +20,7 @@ from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import mlir
 from jax.sharding import AxisType
 
-from lthjax.devices import backend
+from lthjax.devices import backend, onednn
 
 # Batch, feature and spatial axes of images, kernels and result: NHWC, HWIO, NHWC; and
 # of the gradient by the kernels that autodiff writes for them: NHWC, NHWC, HWIO.
@@ -42,19 +42,26 @@ class _Window(NamedTuple):
     precision: Any = None
     preferred_element_type: Any = None
 
+    @classmethod
+    def of(cls, params):
+        """Returns the window of the parameters of a convolution."""
+        return cls(**{name: params[name] for name in cls._fields})
 
-def lower_convolutions() -> None:
+
+def lower_convolutions(*, library: bool = True) -> None:
     """Lowers two-dimensional convolutions for XLA's CPU backend, from now on.
 
-    Serves every model under `jit`, `grad`, `jvp`, `vmap` and Hessian products. Other
-    convolutions (one- and three-dimensional, complex, integer, with explicit
-    shardings) and other backends stay with JAX's own rule. Calling it again changes
-    nothing; functions that were compiled before the first call stay as they are.
+    Serves every model under `jit`, `grad`, `jvp`, `vmap` and Hessian products. Others
+    (1-D, 3-D, complex, integer, explicitly sharded) and other backends stay with JAX's
+    own rule. A second call changes nothing; what was compiled before the first stays.
+
+    Args:
+      library: Whether oneDNN, if installed, computes what it can on a single device.
     """
     default = mlir._platform_specific_lowerings["cpu"][conv_general_dilated_p].rule
     if getattr(default, "func", None) is _lower:
         return
-    rule = functools.partial(_lower, default)
+    rule = functools.partial(_lower, default, library)
     mlir.register_lowering(conv_general_dilated_p, rule, platform="cpu")
 
 
@@ -92,12 +99,23 @@ def _accepted_options() -> tuple[tuple[str, str], ...]:
     return tuple(options.items())
 
 
-def _lower(default, ctx, lhs, rhs, **params):
+def _lower(default, library, ctx, lhs, rhs, **params):
     """Lowers one convolution, by the `default` rule if that is fast or needed."""
-    fast = _faster_form(*ctx.avals_in, *ctx.avals_out, params)
-    if fast is None:
+    # XLA cannot part the call of a library over a mesh.
+    alone = getattr(ctx.module_context.axis_context, "num_devices", 1) == 1
+    avals = *ctx.avals_in, *ctx.avals_out
+    fast = library and alone and _library_form(*avals, params)
+    if not (fast := fast or _faster_form(*avals, params)):
         return default(ctx, lhs, rhs, **params)
     return mlir.lower_fun(fast, multiple_results=False)(ctx, lhs, rhs)
+
+
+def _library_form(lhs, rhs, out, params):
+    """Returns the function of two arrays that oneDNN computes, None if it does not."""
+    forms = {_LAYOUT: onednn.convolution, _GRADIENT: onednn.kernel_gradient}
+    form = forms.get(params["dimension_numbers"])
+    fits = form and _groups(params) == 1 and _is_ours(lhs, rhs, params)
+    return form(lhs, rhs, out, _Window.of(params)) if fits else None
 
 
 def _faster_form(lhs, rhs, out, params):
@@ -111,16 +129,19 @@ def _faster_form(lhs, rhs, out, params):
     """
     if not _is_ours(lhs, rhs, params):
         return None
-    window = _Window(**{name: params[name] for name in _Window._fields})
+    window = _Window.of(params)
     layout = params["dimension_numbers"]
-    grouped = max(params["feature_group_count"], params["batch_group_count"]) > 1
     pointwise = layout == _GRADIENT and out.shape[:2] == (1, 1)
-    if grouped or not (pointwise or layout == _LAYOUT):
+    if _groups(params) > 1 or not (pointwise or layout == _LAYOUT):
         return functools.partial(_canonical, params, window)
     if pointwise:
         return functools.partial(_pointwise_gradient, window)
     pixels = _pixels_at_once(lhs.shape, rhs.shape, window)
     return functools.partial(_widened, pixels, window) if pixels > 1 else None
+
+
+def _groups(params):
+    return max(params["feature_group_count"], params["batch_group_count"])
 
 
 def _is_ours(lhs, rhs, params) -> bool:

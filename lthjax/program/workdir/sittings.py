@@ -9,6 +9,7 @@ import sys
 
 import jax
 
+from lthjax.devices import backend, onednn
 from lthjax.program.workdir import results
 
 SITTINGS = "sittings.jsonl"
@@ -42,6 +43,8 @@ def _quoted(word):
 def _now() -> dict:
     kinds = [device.device_kind for device in jax.devices()]
     versions = {name: _version(name) for name in LIBRARIES}
+    if backend.platform() == "cpu" and onednn.version():
+        versions["oneDNN"] = onednn.version()
     return {
         "began": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}",
         "command": " ".join([_program(sys.argv[0]), *map(_quoted, sys.argv[1:])]),
