@@ -8,6 +8,7 @@ import numpy as np
 
 from lthjax.program.report.studies import study
 from lthjax.program.workdir import results
+from measures import claims
 
 STUDY = "measures.lines:PATH"
 PATH = study.STUDIES["barrier"]._replace(  # of 21 points, as in the released code
@@ -31,6 +32,33 @@ def along(run: pathlib.Path) -> np.ndarray:
     return 100 * (1 - np.array(row["errors"]))
 
 
+def fall(run: pathlib.Path) -> float:
+    """Returns how far the accuracy falls below the worse end of a line, in points."""
+    line = along(run)
+    return min(line[0], line[-1]) - line.min()
+
+
+def claimed(published: Mapping, root: pathlib.Path | None) -> list:
+    """Returns [(claim, ours)] of how far lines fall.
+
+    Args:
+      published: {(source, target): the fall, in points}.
+      root: The folder of the runs `line_SOURCE_TARGET`, some of which may be missing;
+        None: nothing is there yet.
+    """
+    found = []
+    for (source, target), points in published.items():
+        what = f"fall on the line, ResNet-{source} to {target}"
+        run = root and _run(root, source, target)
+        ours = [fall(run)] if run and run.exists() else []
+        found.append((claims.Claim(what, points, "points", 5.0), ours))
+    return found
+
+
+def _run(root, source, target):
+    return root / f"line_{source}_{target}"
+
+
 def table(
     root: pathlib.Path, pairs: Sequence[tuple[int, int]], published: Mapping
 ) -> str:
@@ -43,10 +71,10 @@ def table(
     """
     rows = [COLUMNS, ["---"] * len(COLUMNS)]
     for source, target in pairs:
-        line = along(root / f"line_{source}_{target}")
-        ends, low = (line[0], line[-1]), line.min()
-        row = [source, target, f"{ends[0]:.2f}, {ends[1]:.2f}", f"{low:.2f}"]
-        rows.append([*row, f"{min(ends) - low:.2f}", published.get((source, target))])
+        run = _run(root, source, target)
+        line = along(run)
+        row = [source, target, f"{line[0]:.2f}, {line[-1]:.2f}", f"{line.min():.2f}"]
+        rows.append([*row, f"{fall(run):.2f}", published.get((source, target))])
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
 
 
