@@ -84,7 +84,7 @@ def own(options, mask: str, rate: float):
     config.data.update(name="cifar10", validation=5000, limit=options.limit)
     config.data.update(crop=4, flip=True)
     config.model.update(name=options.model, width=options.width)
-    config.train.steps = options.steps
+    config.train.update(steps=options.steps, batch_size=options.batch)
     config.eval_batch = 1000
     config.optimizer.update(learning_rate=rate, weight_decay=1e-4)
     epoch = -(-(options.limit or 45_000) // config.train.batch_size)
@@ -307,7 +307,8 @@ def main() -> None:
     parser.add_argument("--rates", default="0.01,0.1")
     parser.add_argument("--masks", default="iterative")
     parser.add_argument("--model", default="resnet8")
-    for name, default in {"steps": 3000, "seeds": 3, "limit": 0}.items():
+    numbers = {"steps": 3000, "seeds": 3, "limit": 0, "batch": 128}
+    for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
     options = sizes.parse(parser, "liu2021")

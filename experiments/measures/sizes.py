@@ -102,7 +102,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "liu2021": {
         "toy": {"steps": 300, "seeds": 1, "limit": 5000, "width": 0.5},
-        "cpu": {"model": "resnet8", "steps": 3000, "seeds": 3},
+        "cpu": {"model": "resnet8", "width": 0.5, "batch": 32, "steps": 3000},
         "gpu": {"model": "resnet20", "steps": 20_000, "seeds": 3},
         "paper": {"model": "resnet20", "steps": 52_800, "seeds": 5},
     },

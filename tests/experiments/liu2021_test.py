@@ -14,7 +14,14 @@ with pytest.MonkeyPatch.context() as patch:
     SPEC.loader.exec_module(liu2021)
 
 DEFAULTS = {"rates": "0.01,0.1", "masks": "iterative", "model": "resnet8", "width": 1.0}
-DEFAULTS |= {"steps": 3000, "seeds": 3, "limit": 0, "data_dir": "", "smoke": False}
+DEFAULTS |= {
+    "steps": 3000,
+    "seeds": 3,
+    "limit": 0,
+    "batch": 128,
+    "data_dir": "",
+    "smoke": False,
+}
 # {run: {arm: accuracy of the dense network, then of four levels}}
 GOOD = {
     "iterative_0.01": {"ticket": (0.8, 0.81, 0.8, 0.79, 0.78), "reinit": 0.75},
