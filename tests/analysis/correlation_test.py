@@ -12,6 +12,8 @@ from scipy import stats
 from two_networks import A, weights
 
 from lthjax.analysis import comparison, correlation
+from lthjax.data import in_memory
+from lthjax.models import by_name
 from lthjax.pruning import masks as masks_lib
 
 ONE, OTHER = weights(0), weights(1)
@@ -151,3 +153,36 @@ def test_it_maps_over_populations():
     found = jax.vmap(lambda tree: overlap(tree, ONE, A, 0.2))(stacked)
     assert found[0] == 1
     assert found[1] == overlap(OTHER, ONE, A, 0.2)
+
+
+@pytest.mark.slow
+def test_the_largest_weights_stay_where_the_learning_rate_is_small():
+    """What arXiv:2102.11068 reports, as a direction: R_0.1 falls as the rate rises."""
+    source = in_memory.digits()
+    images = jnp.asarray(source.train.images, jnp.float32) / 127.5 - 1
+    labels = jnp.asarray(source.train.labels)
+    model = by_name.build("conv2", 10, options={"channels": (8,), "hidden": (32,)})
+
+    def loss(params, key):
+        batch = jax.random.randint(key, (32,), 0, len(labels))
+        logits = model.apply({"params": params}, images[batch])
+        found = optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch])
+        return found.mean()
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def trained(seed, rate):
+        key = jax.random.key(seed)
+        start = model.init(key, images[:1])["params"]
+        tx = optax.sgd(rate)
+
+        def step(i, held):
+            gradient = jax.grad(loss)(held[0], jax.random.fold_in(key, i))
+            updates, state = tx.update(gradient, held[1])
+            return optax.apply_updates(held[0], updates), state
+
+        end, _ = jax.lax.fori_loop(0, 2000, step, (start, tx.init(start)))
+        return overlap(start, end, masks_lib.full(start), 0.1), loss(end, key)
+
+    small, large = ([trained(seed, rate) for seed in range(3)] for rate in (0.01, 0.1))
+    assert max(error for _, error in [*small, *large]) < 0.5
+    assert min(ratio for ratio, _ in small) > max(ratio for ratio, _ in large)
