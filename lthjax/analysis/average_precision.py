@@ -11,7 +11,10 @@ ALL = (0.0, float("inf"))
 
 
 class Image(NamedTuple):
-    """What was found in an image, and what is there.
+    """What was found in an image, and what is there; d finds, g objects.
+
+    A find whose score is no number does not count. Attributes are arrays of floats, but
+    for `crowd` and `ignored`, which are bool, or 0 and 1 as in COCO's files.
 
     Attributes:
       similar: How alike each find is to each object: overlaps of boxes or masks, or
@@ -115,7 +118,8 @@ NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
 
 def terciles(images: Sequence[Image]) -> tuple[float, float]:
     """Returns the areas below which a third, and two thirds, of the objects are."""
-    areas = np.concatenate([x.true_areas[~x.ignored] for x in images] or [[]])
+    there = [x.true_areas[~np.asarray(x.ignored, bool)] for x in images]
+    areas = np.concatenate(there or [[]])
     if not len(areas):
         return 0.0, 0.0
     low, high = np.quantile(areas, (1 / 3, 2 / 3))
@@ -130,14 +134,15 @@ def _mean(values):
 def _matched(image, name, how):
     """Returns what became of the finds of a class in an image."""
     areas, most, thresholds = how
-    finds = np.flatnonzero(image.classes == name)
+    finds = np.flatnonzero((image.classes == name) & ~np.isnan(image.scores))
     finds = finds[np.argsort(-image.scores[finds], kind="mergesort")][:most]
     objects = np.flatnonzero(image.true_classes == name)
     outside = _outside(image.true_areas[objects], areas)
-    free = (image.ignored | image.crowd)[objects] | outside
+    crowd, ignored = (np.asarray(x, bool) for x in (image.crowd, image.ignored))
+    free = (ignored | crowd)[objects] | outside
     order = np.argsort(free, kind="mergesort")
     objects, free = objects[order], free[order]
-    similar, crowd = image.similar[np.ix_(finds, objects)], image.crowd[objects]
+    similar, crowd = image.similar[np.ix_(finds, objects)], crowd[objects]
     rows = [_matches(similar, free, crowd, limit) for limit in thresholds]
     chosen = np.array(rows, int).reshape(len(thresholds), len(finds))
     right = chosen >= 0

@@ -165,11 +165,21 @@ def _mean(fn: Callable[..., jax.Array], a: Any, b: Any, masks: Any) -> jax.Array
 
 
 def _pearson(x, y, mask):
-    """Returns the correlation of two arrays where a mask is on; 0 without a spread."""
+    """Returns the correlation of two arrays where a mask is on; 0 without a spread.
+
+    Both are first moved and scaled to [0, 1], so that neither the rounding of a mean
+    nor the size of the values makes a spread or hides one.
+    """
     size = jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
 
     def centred(values):
-        return jnp.where(mask, values - jnp.sum(jnp.where(mask, values, 0)) / size, 0)
+        low = jnp.min(jnp.where(mask, values, jnp.inf), initial=jnp.inf)
+        high = jnp.max(jnp.where(mask, values, -jnp.inf), initial=-jnp.inf)
+        wide = high > low
+        scaled = jnp.where(mask & wide, values - low, 0) / jnp.where(
+            wide, high - low, 1
+        )
+        return jnp.where(mask & wide, scaled - jnp.sum(scaled) / size, 0)
 
     x, y = centred(x), centred(y)
     spread = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))

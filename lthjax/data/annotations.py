@@ -82,18 +82,25 @@ def _parsed(path):
         found = json.loads(path.read_text())
         lists = [found[name] for name in ("images", "annotations", "categories")]
         known = all(isinstance(x, list) for x in lists) and lists[0] and lists[2]
-        numbers = [row["id"] for x in (lists[0], lists[2]) for row in x]
+        numbers = [[row["id"] for row in x] for x in (lists[0], lists[2])]
+        known = known and all(isinstance(row, dict) for row in lists[1])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             "annotations must be JSON with lists of images, annotations and "
             f"categories, got {path}, where {type(error).__name__}: {error}"
         ) from error
-    if not known or len(set(numbers[: len(lists[0])])) < len(lists[0]):
+    if not (known and all(map(_apart, numbers))):
         raise ValueError(
-            "annotations must name some images, each by a number of its own, and some "
-            f"categories, got {path}"
+            "annotations must name some images and some categories, each by a number "
+            f"of its own, and be objects themselves, got {path}"
         )
     return found
+
+
+def _apart(numbers):
+    """Returns whether all are whole numbers, or all texts, and no two are the same."""
+    kinds = {type(number) for number in numbers}
+    return kinds in ({int}, {str}) and len(set(numbers)) == len(numbers)
 
 
 def _image(row, path, there):
@@ -134,6 +141,15 @@ def _check(row, path, known):
         raise ValueError(
             f"a box must lie in its image, got bbox = {box} of {name}, where {file!r} "
             f"has {width} x {height} pixels; correct it, or take it from the file"
+        )
+    if min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
+        raise ValueError(
+            f"a box must have an area in its image, got bbox = {box} of {name}, where "
+            f"{file!r} has {width} x {height} pixels; correct it, or take it out"
+        )
+    if row.get("iscrowd", 0) not in (0, 1):
+        raise ValueError(
+            f"iscrowd must be 0 or 1, got iscrowd = {row['iscrowd']!r} of {name}"
         )
     if not _numbers([row.get("area")], 1) or row["area"] <= 0:
         raise ValueError(

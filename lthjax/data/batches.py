@@ -43,7 +43,7 @@ def permutation(key: jax.Array, epoch: jax.typing.ArrayLike, size: int) -> jax.A
     Returns:
       The numbers below `size` [size], int32.
     """
-    bits = jax.random.bits(jax.random.fold_in(key, epoch), (size,))
+    bits = jax.random.bits(jax.random.fold_in(key, epoch), (size,), jnp.uint32)
     return jnp.argsort(bits).astype(jnp.int32)
 
 

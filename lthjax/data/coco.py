@@ -104,18 +104,21 @@ def facts(**options: Any) -> Facts:
 def mirrored(points: tuple[str, ...]) -> tuple[int, ...]:
     """Returns which point each becomes in a mirror: left and right change places.
 
+    Names are compared without regard to case.
+
     Args:
       points: Their names, such as "left_eye".
     """
     swapped = {"left": "right", "right": "left"}
+    names = [name.lower() for name in points]
 
     def other(name):
         for word, its in swapped.items():
-            if word in name and name.replace(word, its) in points:
+            if word in name and name.replace(word, its) in names:
                 return name.replace(word, its)
         return name
 
-    return tuple(points.index(other(name)) for name in points)
+    return tuple(names.index(other(name)) for name in names)
 
 
 def _form(labels, size, grey):
@@ -146,14 +149,21 @@ def _check_alike(parts, names, labels):
                 f"got none in {name!r}; give data.options.kind, such as "
                 "'person_keypoints'"
             )
-        lacking = [
-            r.get("id") for x in own.rows for r in x if not r.get("segmentation")
-        ]
-        if labels == "classes" and lacking:
+        if labels == "classes":
+            _check_regions(own, name)
+
+
+def _check_regions(own, name):
+    """Refuses objects without a region, and regions that cannot be drawn."""
+    pairs = zip(own.images, own.rows, strict=True)
+    for sides, row in ((image[1:], row) for image, rows in pairs for row in rows):
+        try:
+            regions.check(row.get("segmentation"), *sides)
+        except (ValueError, TypeError) as error:
             raise ValueError(
                 "data.options.labels = 'classes' needs the region of every object, got "
-                f"no segmentation of annotation {lacking[0]} in {name!r}"
-            )
+                f"annotation {row.get('id')} in {name!r}: {error}"
+            ) from error
 
 
 def _stored(own, form, most):

@@ -23,7 +23,44 @@ def mask(region: Any, height: int, width: int) -> np.ndarray:
     return _of_polygons(region, height, width)
 
 
+def check(region: Any, height: int, width: int) -> None:
+    """Refuses what `mask` cannot draw, without drawing it.
+
+    Args:
+      region: As for `mask`; `None` where there is none.
+      height: Of the image, in pixels.
+      width: The same.
+
+    Raises:
+      ValueError: It is none, or of another size.
+      TypeError: It holds what is no number.
+    """
+    if not region:
+        raise ValueError("no segmentation")
+    if isinstance(region, dict):
+        _runs(region, height, width)
+        return
+    for polygon in region:
+        _check_polygon(polygon)
+
+
+def _check_polygon(polygon):
+    if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
+        raise ValueError(
+            "a polygon must be x and y of three corners at least, got "
+            f"{len(polygon)} numbers"
+        )
+
+
 def _of_runs(region, height, width):
+    """Returns the pixels of run lengths."""
+    runs = _runs(region, height, width)
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
+
+
+def _runs(region, height, width):
+    """Returns the run lengths of a region, checked."""
     counts, size = region.get("counts"), region.get("size")
     runs = unpacked(counts) if isinstance(counts, str | bytes) else list(counts or ())
     if list(size or ()) != [height, width] or sum(runs) != height * width:
@@ -31,8 +68,7 @@ def _of_runs(region, height, width):
             "run lengths must have the size of the image and fill it, got size = "
             f"{size} and {sum(runs)} pixels for {height} x {width}"
         )
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(inside, runs).reshape(width, height).T
+    return runs
 
 
 def unpacked(text: str | bytes) -> list[int]:
@@ -66,11 +102,7 @@ def _of_polygons(region, height, width):
     rows, columns = np.indices((height, width))
     centres = np.stack([columns, rows], -1).reshape(-1, 2) + 0.5
     for polygon in region:
-        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
-            raise ValueError(
-                "a polygon must be x and y of three corners at least, got "
-                f"{len(polygon)} numbers"
-            )
+        _check_polygon(polygon)
         corners = np.reshape(polygon, (-1, 2))
         near = ((centres >= corners.min(0)) & (centres <= corners.max(0))).all(1)
         found.reshape(-1)[near] |= Path(corners).contains_points(centres[near])

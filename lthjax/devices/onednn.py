@@ -27,7 +27,7 @@ from lthjax.devices import onednn_primitives
 from lthjax.devices.onednn_primitives import Problem
 
 TARGET = "lthjax_onednn"
-LEAST = 1_000_000  # multiplications, below which calling costs more than computing
+LEAST = 50_000_000  # multiplications: below, calling costs what computing saves
 _own = threading.local()
 
 

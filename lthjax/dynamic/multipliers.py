@@ -66,7 +66,8 @@ def admm(
       last: The same in the last part.
 
     Raises:
-      ValueError: A number is not positive, or there are fewer steps than updates.
+      ValueError: A number is not positive, there are fewer steps than updates, or rho
+        would fall.
 
     References:
       Zhang et al., 2018, arXiv:1804.03294; one of the mask generators of Liu et al.,
@@ -75,6 +76,10 @@ def admm(
       it (Boyd et al., 2011, Section 3.4.1).
     """
     _check(steps=steps, updates=updates, rho=rho, last=last)
+    if last < rho:
+        raise ValueError(
+            f"rho must not fall from part to part, got rho = {rho}, last = {last}"
+        )
     if updates > steps:
         raise ValueError(
             f"there must be a step for each update, got updates = {updates} in steps = "
@@ -101,10 +106,11 @@ def admm(
         moved = optax.apply_updates(params, updates_)
         ends = (part(at + 1) != part(at)) | (at + 1 == steps)
         grown = ratio ** (part(at + 1) - part(at)).astype(jnp.float32)
-        copy, dual = lax.cond(
+        copy, dual = lax.cond(  # all as operands, so that it traces outside of jit too
             ends,
-            lambda: _updated(moved, state, grown),
-            lambda: (state.copy, state.dual),
+            _updated,
+            lambda _, state, __: (state.copy, state.dual),
+            *(moved, state, grown),
         )
         clock = optax.ScaleByScheduleState(at + 1)
         after = state._replace(copy=copy, dual=dual, clock=clock, inner=slots)

@@ -27,7 +27,7 @@ def client(
     `fit(parameters, config)` is given the global weights, a list of arrays in the order
     of the leaves, and `config["round"]`; it returns a payload (`traffic.payload`), the
     number of examples, and what it measured. Its masks, stage and threshold stay with
-    it, as `client.state`.
+    it, as `client.state`; after a round whose weights are not finite, those of before.
 
     Args:
       visit_fn: As of `visits.visitor`.
@@ -50,9 +50,11 @@ def client(
             key = jax.random.fold_in(jax.random.key(seed), at)
             params = _tree(server.initial, parameters)
             given = Server(params, server.initial, jnp.int32(at))
-            self.state, seen = compiled(key, given, self.state, examples)
-            sent = traffic.payload(self.state.params, self.state.masks)
-            found = {"passed": bool(seen.passed), "loss": float(seen.loss)}
+            state, seen = compiled(key, given, self.state, examples)
+            sent = traffic.payload(state.params, state.masks)
+            sound = bool(np.isfinite(sent[0]).all())
+            self.state = state if sound else self.state
+            found = {"passed": bool(seen.passed) and sound, "loss": float(seen.loss)}
             found |= {"accuracy": float(seen.accuracy), "stage": int(self.state.stage)}
             return sent, int(examples.size), found
 
@@ -70,8 +72,9 @@ def strategy(
 ) -> Any:
     """Returns a `flwr.server.strategy.Strategy` that averages as the policy says.
 
-    `aggregate_fit` opens payloads, leaves out clients that failed or whose weights are
-    not finite, and counts the others by `n_k / n`.
+    `aggregate_fit` opens payloads, leaves out clients that failed, whose weights are
+    not finite or whose payload cannot be opened, and counts the others by `n_k / n`. It
+    returns how many failed, and the ids of those whose payload it left out.
 
     Args:
       policy: Whose aggregation it is; masks are unicast by Flower only as whole arrays.
@@ -105,8 +108,9 @@ def strategy(
             payloads = [parameters_to_ndarrays(r.parameters) for _, r in results]
             sizes = [r.num_examples for _, r in results]
             self.params, left = averaged(combine, self.params, full, payloads, sizes)
-            counts = {"failed": len(failures), "not_finite": left}
-            return packed(self.params), counts
+            names = [str(getattr(results[k][0], "cid", k)) for k in left]
+            told = {"failed": len(failures), "left_out": ", ".join(names)}
+            return packed(self.params), told
 
         def configure_evaluate(self, server_round, parameters, client_manager):
             del server_round, parameters, client_manager
@@ -126,8 +130,10 @@ def strategy(
 
 def averaged(
     combine: Callable[..., Any], old: Any, full: Masks, payloads: list, sizes: list
-) -> tuple[Any, int]:
-    """Returns the global weights after some payloads, and how many were left out.
+) -> tuple[Any, list[int]]:
+    """Returns the global weights after some payloads, and which were left out.
+
+    That is those that cannot be opened, and whose weights are not finite.
 
     Args:
       combine: One of `aggregation.AGGREGATIONS`.
@@ -136,13 +142,24 @@ def averaged(
       payloads: What `traffic.payload` packed, of each client.
       sizes: The examples of each.
     """
-    sound = [np.isfinite(values).all() for values, _ in payloads]
-    rows = [traffic.opened(sent, full, old) for sent in payloads]
+    found = {k: _opened(sent, full, old) for k, sent in enumerate(payloads)}
+    rows = {k: row for k, row in found.items() if row is not None}
+    left = [k for k in found if k not in rows]
     if not rows:
-        return old, 0
-    params, masks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
-    share = aggregation.shares(jnp.asarray(sizes), jnp.asarray(sound))
-    return combine(old, params, masks, share), len(sound) - sum(map(bool, sound))
+        return old, left
+    params, masks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows.values())
+    counted = jnp.asarray([sizes[k] for k in rows])
+    share = aggregation.shares(counted, jnp.ones(len(rows), bool))
+    return combine(old, params, masks, share), left
+
+
+def _opened(sent, full, old):
+    """Returns the (params, masks) of a payload, None where they are not sound."""
+    try:
+        found = traffic.opened(sent, full, old)
+    except (ValueError, TypeError):
+        return None
+    return found if np.isfinite(sent[0]).all() else None
 
 
 def _tree(like, leaves):

@@ -84,7 +84,7 @@ def orders(key: jax.Array, length: int, size: jax.Array) -> jax.Array:
     Returns:
       int32 [length].
     """
-    bits = jax.random.bits(key, (length,)) >> 1
+    bits = jax.random.bits(key, (length,), jnp.uint32) >> 1
     padding = jnp.arange(length) >= size
     return jnp.argsort(jnp.where(padding, jnp.uint32(2**32 - 1), bits)).astype(int)
 

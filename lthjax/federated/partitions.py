@@ -215,7 +215,8 @@ def examples(
       batch_size: That each client must be able to fill.
 
     Raises:
-      ValueError: A client has fewer examples than a batch; the validation is none.
+      ValueError: A client has fewer examples than a batch, or for "test" no test image
+        of its classes; the validation is none.
     """
     if validation not in VALIDATIONS:
         raise ValueError(
@@ -230,9 +231,32 @@ def examples(
     check_sizes(own, batch_size)
     if validation != "test":
         return Examples(*stacked(train, own), *stacked(train, held))
-    owned = own_labels(train.labels, parts, 1 + int(train.labels.max()))
+    kinds = 1 + max(int(split.labels.max()) for split in (train, test))
+    owned = own_labels(train.labels, parts, kinds)
+    check_tested(test.labels, owned)
     rows = [part[:MOST_TEST] for part in _mixed(of_labels(test.labels, owned))]
     return Examples(*stacked(train, own), *stacked(test, rows))
+
+
+def check_tested(labels: np.ndarray, owned: np.ndarray) -> None:
+    """Refuses clients of whose classes there is no test example.
+
+    Args:
+      labels: Classes of the test split [n].
+      owned: What `own_labels` returns.
+
+    Raises:
+      ValueError: There is one.
+    """
+    there = np.bincount(labels, minlength=owned.shape[1]) > 0
+    alone = np.flatnonzero(~(owned & there[: owned.shape[1]]).any(1))
+    if len(alone):
+        kinds = ", ".join(map(str, np.flatnonzero(owned[alone[0]])))
+        raise ValueError(
+            "there must be a test example of some class of every client, got none of "
+            f"the classes {kinds} of client {alone[0]} (and {len(alone) - 1} more such "
+            "clients); give a test split that has them, or partition otherwise"
+        )
 
 
 def _mixed(parts):
@@ -257,11 +281,16 @@ def check_sizes(parts: Sequence[np.ndarray], batch_size: int) -> None:
 
 
 def stacked(split: Split, parts: Sequence[np.ndarray]) -> tuple[Any, Any, Any]:
-    """Returns (images [K, n, ...], labels [K, n, ...], sizes [K]) of some rows each."""
+    """Returns (images [K, n, ...], labels [K, n, ...], sizes [K]) of some rows each.
+
+    What pads a client's rows is its own first one, so that no other client's example,
+    which need not be finite, is ever computed for it.
+    """
     sizes = [len(part) for part in parts]
     rows = np.zeros((len(parts), max(sizes)), int)
     for row, part in zip(rows, parts, strict=True):
         row[: len(part)] = part
+        row[len(part) :] = part[:1] if len(part) else 0
     arrays = (jnp.asarray(array[rows]) for array in (split.images, split.labels))
     return *arrays, jnp.asarray(sizes, jnp.int32)
 

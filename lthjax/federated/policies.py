@@ -145,11 +145,11 @@ def kept(policy: Policy, masks: Masks) -> Any:
       masks: The full masks.
 
     Returns:
-      int32 [stages], or with scope "layer" a tree of them.
+      int32 [stages], or with scope "layer" a tree of them; never none of a layer.
     """
 
     def counts(total):
-        rows = [choose.kept_count(total, s) for s in policy.sparsities]
+        rows = [max(1, choose.kept_count(total, s)) for s in policy.sparsities]
         return jnp.asarray(rows, jnp.int32)
 
     if policy.scope == "global":

@@ -84,9 +84,9 @@ def round_of(
         there = ~lost & sound
         share = aggregation.shares(before[1].size, there)
         params = aggregate(server.params, states.params, states.masks, share)
-        states = chosen(there, states, before[0])
         kept = jax.vmap(lambda masks: masks_lib.count(masks)[0])(states.masks)
-        sent = jnp.where(there, kept, 0)
+        sent = jnp.where(lost, 0, kept)  # what is not finite is seen when it is there
+        states = chosen(there, states, before[0])
         seen = seen._replace(passed=seen.passed & there)
         record = Record(who, lost, sound, *seen[:3], states.stage, seen.received, sent)
         clients = jax.tree.map(lambda x, new: x.at[who].set(new), clients, states)

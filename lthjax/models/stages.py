@@ -47,7 +47,8 @@ def named(expression: str, names: Iterable[str]) -> Stages:
       names: Of the leaves, "stage1_block0/conv1/kernel".
 
     Raises:
-      ValueError: It has not two groups of whole numbers, or finds nothing.
+      ValueError: It has not two groups of whole numbers, gives two units the same, or
+        finds nothing.
     """
     found = {}
     for match in filter(None, (re.match(expression, name) for name in names)):
@@ -57,7 +58,12 @@ def named(expression: str, names: Iterable[str]) -> Stages:
                 "the expression of units must have two groups that are whole numbers, "
                 f"stage and unit, got {expression!r}, which finds {numbers}"
             )
-        found[tuple(map(int, numbers))] = match[0]
+        place = tuple(map(int, numbers))
+        if found.setdefault(place, match[0]) != match[0]:
+            raise ValueError(
+                "the expression of units must give each numbers of its own, got "
+                f"{expression!r}, which gives {place} to {found[place]} and {match[0]}"
+            )
     if not found:
         raise ValueError(
             f"the expression of units must find some, got {expression!r}, which none "

@@ -33,7 +33,14 @@ def depths(stages: Stages) -> tuple[int, ...]:
     return tuple(len(units) for units in stages)
 
 
-def remap(tree: Any, source: Stages, target: Stages, block_map: BlockMap) -> Any:
+def remap(
+    tree: Any,
+    source: Stages,
+    target: Stages,
+    block_map: BlockMap,
+    *,
+    partial: bool = False,
+) -> Any:
     """Returns a tree of the target, each unit a copy of the source's that the map says.
 
     Params, batch statistics (of one collection), masks and coefficients alike, so that
@@ -44,6 +51,7 @@ def remap(tree: Any, source: Stages, target: Stages, block_map: BlockMap) -> Any
       source: Paths of the units of each stage, "stage1_block0".
       target: The same of the target.
       block_map: target -> source, as `block_maps.check` has it.
+      partial: Whether units may be missing, as in statistics, which only norms have.
 
     Raises:
       ValueError: As `block_maps.check`; or a unit of the source is not in the tree.
@@ -58,7 +66,8 @@ def remap(tree: Any, source: Stages, target: Stages, block_map: BlockMap) -> Any
             fixed[path] = leaf
         else:
             units[unit][path[len(unit) :]] = leaf
-    _check_there(units)
+    if not partial:
+        _check_there(units, flat)
     found = dict(fixed)
     for row, own, other in zip(block_map, source, target, strict=True):
         pairs = zip(other, row, strict=True)
@@ -104,12 +113,14 @@ def remap_ticket(
       ValueError: As `remap`.
     """
 
-    def mapped(tree):
-        return remap(tree, source, target, block_map)
+    def mapped(tree, **options):
+        return remap(tree, source, target, block_map, **options)
 
     return found._replace(
         params=mapped(found.params),
-        model_state={name: mapped(own) for name, own in found.model_state.items()},
+        model_state={
+            name: mapped(own, partial=True) for name, own in found.model_state.items()
+        },
         masks=mapped(found.masks),
         opt_state=None,
     )
@@ -212,8 +223,8 @@ def predicted_density(
 def far(source: Stages, target: Stages) -> str:
     """Returns a sentence where depths differ by more than the paper's tickets bear."""
     for stage, (a, b) in enumerate(zip(source, target, strict=False), start=1):
-        few, many = sorted((len(a) - 1, len(b) - 1))
-        if few and many > FAR * few:
+        few, many = sorted((len(a), len(b)))
+        if many > FAR * few:
             return (
                 f"stage {stage} goes from {len(a)} to {len(b)} blocks: beyond twice as "
                 "many, the paper found elastic tickets no better than pruning at "
@@ -234,9 +245,12 @@ def _finder(units: Iterable[str]) -> Callable[[str], str | None]:
     return unit
 
 
-def _check_there(units):
+def _check_there(units, flat):
     absent = [unit for unit, leaves in units.items() if not leaves]
-    if absent and len(absent) < len(units):
+    if absent and flat:
+        known = ", ".join(sorted({path.partition("/")[0] for path in flat}))
         raise ValueError(
-            f"a tree must have all units of its network, got none of {absent[0]}"
+            f"a tree must have all units of its network, got none of {absent[0]} among "
+            f"{known}; give params, masks or one collection of statistics by itself, "
+            "and partial=True where units may be missing"
         )

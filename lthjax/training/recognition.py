@@ -72,9 +72,10 @@ def point_precision(read: Read) -> dict[str, float]:
     images = [_points(found, labels) for found, labels in rows]
     summary = average_precision.summary(images, average_precision.terciles(images))
     given = [_nearest(found, labels) for found, labels in rows]
+    if not given:
+        return {**summary, "pck": float("nan")}
     near, points, sizes = map(np.concatenate, zip(*given, strict=True))
-    pck = overlaps.correct_points(near, points, sizes)
-    return {**summary, "pck": pck}
+    return {**summary, "pck": overlaps.correct_points(near, points, sizes)}
 
 
 def box_counts(outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Counts:
@@ -133,12 +134,16 @@ def overlap(counts: jax.Array) -> jax.Array:
 def confusions(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns how many pixels of each class are said to be of each [batch, c, c].
 
+    Pixels whose label is none of the classes do not count.
+
     Args:
       logits: Of each pixel [batch, h, w, c].
       labels: int32 [batch, h, w].
     """
     classes = logits.shape[-1]
+    known = (labels >= 0) & (labels < classes)
     pairs = labels * classes + jnp.argmax(logits, -1)
+    pairs = jnp.where(known, pairs, classes**2)  # beyond what is counted
     flat = pairs.reshape(len(pairs), -1)
     counts = jax.vmap(lambda x: jnp.bincount(x, length=classes**2))(flat)
     return counts.reshape(-1, classes, classes)
@@ -164,23 +169,31 @@ def _areas(boxes):
     return np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1)
 
 
+def _points_of(labels):
+    """Returns the points of objects [g, k, 3], where there are no objects too."""
+    k = (labels.shape[1] - WIDTH) // 3
+    return labels[:, WIDTH:].reshape(len(labels), k, 3)
+
+
 def _boxes(found, labels):
     crowd = labels[:, 6] > 0
     similar = overlaps.box_overlaps(found.boxes, labels[:, 1:5], crowd)
-    return _image(similar, found, labels, crowd)
+    return _image(similar, (found, _areas(found.boxes)), labels, crowd)
 
 
 def _points(found, labels):
-    points = labels[:, WIDTH:].reshape(len(labels), -1, 3)
+    """Returns an image; a find's area is what its points span, as in pycocotools."""
+    points = _points_of(labels)
     given = found.points, points, labels[:, 1:5], labels[:, 5]
     blind = ~(points[..., 2] > 0).any(1)
     similar = overlaps.point_similarities(*given)
-    return _image(similar, found, labels, (labels[:, 6] > 0) | blind)
+    spans = np.ptp(found.points[..., :2], axis=1).prod(-1)
+    return _image(similar, (found, spans), labels, (labels[:, 6] > 0) | blind)
 
 
-def _image(similar, found, labels, ignored):
-    crowd = labels[:, 6] > 0
-    own = found.scores, found.classes, _areas(found.boxes)
+def _image(similar, finds, labels, ignored):
+    (found, areas), crowd = finds, labels[:, 6] > 0
+    own = found.scores, found.classes, areas
     return average_precision.Image(
         similar, *own, labels[:, 0], labels[:, 5], crowd, ignored
     )
@@ -189,7 +202,7 @@ def _image(similar, found, labels, ignored):
 def _nearest(found, labels):
     """Returns the points found of each object, those there, and the object's size."""
     labels = labels[labels[:, 6] == 0]
-    points = labels[:, WIDTH:].reshape(len(labels), -1, 3)
+    points = _points_of(labels)
     alike = overlaps.box_overlaps(found.boxes, labels[:, 1:5])
     alike = alike * (found.classes[:, None] == labels[None, :, 0])
     best = alike.argmax(0) if len(alike) else np.zeros(len(labels), int)

@@ -33,6 +33,24 @@ def test_what_is_all_found_and_nothing_else_is_worth_one():
     assert (recall == 1).all()
 
 
+@pytest.mark.parametrize("kind", [int, float])
+def test_what_is_ignored_may_be_said_by_numbers(kind):
+    def pair(kind):
+        flags = {"crowd": np.zeros(2, kind), "ignored": np.array([0, 1], kind)}
+        return [image(np.eye(2), [0.9, 0.8], [0, 0], true_areas=np.arange(2), **flags)]
+
+    expected = average_precision.summary(pair(bool), (1.0, 2.0))
+    assert average_precision.summary(pair(kind), (1.0, 2.0)) == pytest.approx(
+        expected, nan_ok=True
+    )
+    assert average_precision.terciles(pair(kind)) == (0.0, 0.0)
+
+
+def test_a_find_without_a_score_does_not_count():
+    found = [image(np.eye(2), [0.9, np.nan], [0, 0])]
+    assert average_precision.precisions(found)[1].max() == 0.5
+
+
 def test_a_wrong_find_ranked_first_halves_the_precision():
     ap, recall = average_precision.precisions([image([[0], [1]], [0.9, 0.8], [0])])
     np.testing.assert_allclose(ap, 0.5)

@@ -133,6 +133,27 @@ def test_correlations_are_those_of_scipy_layer_by_layer(masks):
     np.testing.assert_allclose(found, mean, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-22, 1.0, 1e22])
+def test_magnitudes_correlate_alike_at_every_scale(scale):
+    expected = correlation.magnitude_correlation(ONE, OTHER, A)
+    scaled = [changed(lambda w: scale * w, tree) for tree in (ONE, OTHER)]
+    found = correlation.magnitude_correlation(*scaled, A)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_where_all_magnitudes_are_equal_there_is_no_correlation():
+    keys = jax.random.split(jax.random.key(0))
+    flipped = [
+        jnp.where(jax.random.bernoulli(k, 0.5, (30, 30)), 1.0, -1.0) for k in keys
+    ]
+    one, other = (
+        {"kernel": size * w} for size, w in zip((0.05, 0.07), flipped, strict=True)
+    )
+    full = {"kernel": jnp.ones((30, 30), bool)}
+    for a, b in ((one, other), (one, one)):
+        assert correlation.magnitude_correlation(a, b, full) == 0
+
+
 def test_distance_is_in_lengths_of_the_start():
     doubled = changed(lambda w: 2 * w, ONE)
     np.testing.assert_allclose(distance(ONE, doubled, A), 1, rtol=1e-6)

@@ -102,6 +102,11 @@ def test_read_at_once_or_as_needed_it_is_the_same_set(tmp_path):
         (content(row(category_id=1)), "category_id = 1 of annotation 5"),
         (content(row(keypoints=[1, 2, 2])), "visibility of 3 points"),
         (content(images=[]), "must name some images"),
+        (content(row(), categories=[{"id": 8}, {"id": 8}]), "a number of its own"),
+        (content(row(), categories=[{"id": 8}, {"id": "9"}]), "a number of its own"),
+        (content(row(), 3), "be objects themselves"),
+        (content(row(iscrowd=None)), "iscrowd must be 0 or 1, got iscrowd = None"),
+        (content(row(bbox=[20, 0, 1, 5])), "an area in its image"),
         (
             content(images=[{"id": 3, "file_name": "b.png"}]),
             "in its folder, got 'b.png'",
@@ -133,8 +138,28 @@ def test_labels_need_what_they_are_made_of(tmp_path):
     root = folder(tmp_path, content(bare, categories=[{"id": 8}]))
     with pytest.raises(ValueError, match="needs categories with keypoints"):
         load(root, labels="keypoints")
-    with pytest.raises(ValueError, match="no segmentation of annotation 5"):
+    with pytest.raises(ValueError, match="annotation 5 in .train.: no segmentation"):
         load(root, labels="classes")
+
+
+@pytest.mark.parametrize(
+    "segmentation, text",
+    [
+        ([[1, 1, 2]], "three corners at least, got 3 numbers"),
+        ([[1, 1, 2, 2, "3", 3]], "annotation 5 in .train."),
+        ({"size": [HIGH, WIDE], "counts": [1]}, "run lengths must have the size"),
+    ],
+)
+def test_regions_that_cannot_be_drawn_are_refused_before_anything_is_read(
+    tmp_path, segmentation, text
+):
+    root = folder(tmp_path, content(row(segmentation=segmentation)))
+    with pytest.raises(ValueError, match=text):
+        load(root, labels="classes")
+
+
+def test_points_change_places_whatever_the_case_of_their_names():
+    assert coco.mirrored(("Left_eye", "nose", "Right_eye")) == (2, 1, 0)
 
 
 def test_an_image_of_another_size_than_it_says_is_named(tmp_path):

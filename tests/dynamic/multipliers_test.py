@@ -124,6 +124,16 @@ def test_cut_anywhere_it_goes_on_with_the_same_bits():
         jax.tree.map(np.testing.assert_array_equal, halves, whole)
 
 
+def test_outside_of_jit_it_does_what_it_does_inside():
+    tx = dynamic.admm(optax.sgd(0.1), steps=2, updates=2)
+    w = jnp.ones(10)
+    state = multipliers.begin(tx.init(w), w, FULL, 5)
+    expected = jax.jit(lambda g, s, w: tx.update(g, s, w, masks=FULL))(
+        w - GOAL, state, w
+    )
+    toy.same(tx.update(w - GOAL, state, w, masks=FULL), expected)
+
+
 def test_without_a_copy_it_is_keep():
     full = masks_lib.full(toy.PARAMS)
     masks = toy.draw(1)

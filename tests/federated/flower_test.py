@@ -29,8 +29,17 @@ def test_payloads_average_as_stacked_clients_do(name):
     share = aggregation.shares(jnp.array(sizes), jnp.array([True] * 3 + [False]))
     wanted = combine(server.params, clients.params, masks, share)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), found, wanted)
-    assert left == 1
+    assert left == [3]
     assert flower.averaged(combine, server.params, full, [], [])[0] is server.params
+    cut = [[sent[0][0][:-1], sent[0][1]], [sent[0][0]], *sent[1:]]
+    found, left = flower.averaged(combine, server.params, full, cut, [1, 1, 2, 3, 4])
+    assert left == [0, 1, 4]
+    only = flower.averaged(combine, server.params, full, sent[1:3], [2, 3])[0]
+    jax.tree.map(np.testing.assert_array_equal, found, only)
+    assert flower.averaged(combine, server.params, full, sent[3:], [4]) == (
+        server.params,
+        [0],
+    )
 
 
 def test_a_round_of_flower_is_a_round_of_ours():
@@ -63,5 +72,5 @@ def test_a_round_of_flower_is_a_round_of_ours():
         common.parameters_to_ndarrays(after), jax.tree.leaves(wanted), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert counts == {"failed": 1, "not_finite": 0}
-    assert strategy.aggregate_fit(2, [], [])[1] == {"failed": 0, "not_finite": 0}
+    assert counts == {"failed": 1, "left_out": ""}
+    assert strategy.aggregate_fit(2, [], [])[1] == {"failed": 0, "left_out": ""}

@@ -98,6 +98,27 @@ def test_held_out_examples_are_not_trained_on_and_test_ones_are_of_own_labels():
         assert set(test.held_labels[k].tolist()) == set(test.labels[k].tolist())
 
 
+def test_what_pads_a_client_is_its_own():
+    images = np.arange(10.0).reshape(10, 1)
+    images[0] = np.nan
+    split = Split(images, np.arange(10) % 2)
+    found, labels, sizes = partitions.stacked(split, [np.arange(6), np.array([7, 8])])
+    assert sizes.tolist() == [6, 2]
+    assert found[1].ravel().tolist() == [7.0, 8.0, 7.0, 7.0, 7.0, 7.0]
+    assert labels[1].tolist() == [1, 0, 1, 1, 1, 1]
+
+
+def test_clients_of_whose_classes_no_test_example_is_there_are_refused():
+    train = Split(np.zeros((6, 1)), np.array([0, 0, 0, 1, 1, 1]))
+    test = Split(np.zeros((3, 1)), np.array([0, 0, 2]))
+    parts = [np.arange(3), np.arange(3, 6)]
+    given = {"batch_size": 2, "validation": "test"}
+    with pytest.raises(ValueError, match="none of the classes 1 of client 1"):
+        partitions.examples(train, test, parts, **given)
+    found = partitions.examples(train, test, [np.arange(6)], **given)
+    assert found.held_labels.tolist() == [[0, 0]]
+
+
 def test_clients_of_less_than_a_batch_are_refused():
     parts = partitions.shards(LABELS, 6, 1, each=2, samples=10)
     with pytest.raises(ValueError, match="batch_size = 32 with 18 examples at client"):

@@ -48,3 +48,11 @@ def test_rates_and_targets_outside_their_range_are_refused(rate, limit):
     for make in (policies.cell, policies.lottery_fl):
         with pytest.raises(ValueError, match=r"\(0, 1\)|\[0, 1\)"):
             make(rate=rate, limit=limit)
+
+
+@pytest.mark.parametrize("name", ["cell", "lottery_fl"])
+def test_no_layer_is_emptied(name):
+    policy = policies.POLICIES[name](rate=0.2, limit=0.8, scope="layer")
+    counts = policies.kept(policy, {"one": jnp.ones(1, bool), "two": jnp.ones(2, bool)})
+    assert counts["one"].tolist() == [1] * len(policy.sparsities)
+    assert min(counts["two"].tolist()) == 1

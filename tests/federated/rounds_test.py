@@ -146,9 +146,19 @@ def test_a_client_whose_weights_are_nan_is_left_out_and_stays_as_it_was():
     )
     assert record.client[~record.finite].tolist() == [damaged]
     same(members.member(clients, damaged), members.member(clients_2, damaged))
+    prunable = sum(mask[0].size for mask in jax.tree.leaves(clients.masks))
+    assert record.sent.tolist() == [prunable] * 4  # it has to arrive to be judged
     there = [k for k in range(4) if k != damaged]
     mean = jax.tree.map(lambda w: w[jnp.array(there)].mean(0), clients_2.params)
     same(server_2.params, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_is_never_trained_on_whatever_the_width_of_numbers():
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            order = local_training.orders(jax.random.key(0), 8, jnp.int32(5))
+        assert sorted(order[:5].tolist()) == [0, 1, 2, 3, 4]
+        assert order[5:].tolist() == [5, 6, 7]
 
 
 def test_who_is_lost_is_a_function_of_the_key_and_the_others_count_in_full():

@@ -49,6 +49,12 @@ def test_an_expression_that_finds_no_units_is_refused(expression, message):
         stages.named(expression, ["part1/kernel", "head/kernel"])
 
 
+def test_two_units_of_the_same_numbers_are_refused():
+    names = ["enc_s1_b0/kernel", "dec_s1_b0/kernel"]
+    with pytest.raises(ValueError, match=r"gives \(1, 0\) to enc_s1_b0 and dec_s1_b0"):
+        stages.named(r"(?:enc|dec)_s(\d+)_b(\d+)", names)
+
+
 def test_another_family_is_refused_by_name():
     with pytest.raises(ValueError, match="ResNet, VGG, MLP, .* got LeNet5"):
         stages.units(models.build("lenet5", 10))

@@ -134,6 +134,14 @@ def test_what_is_far_is_said():
     seven, sixteen = (stages.units(network((n, n))) for n in (2, 5))
     assert "stage 1 goes from 2 to 5 blocks" in elastic.far(seven, sixteen)
     assert elastic.far(sixteen, seven)
+    counts = (1, 5), (5, 1), (2, 4), (4, 2), (3, 6), (3, 7)
+    sizes = [[(tuple(map(str, range(n))),) for n in pair] for pair in counts]
+    assert [bool(elastic.far(*pair)) for pair in sizes] == [
+        True,
+        True,
+        *[False] * 3,
+        True,
+    ]
 
 
 def test_a_norm_goes_with_its_convolution():
@@ -162,8 +170,23 @@ def test_trees_of_another_network_are_refused(small):
     broken = {k: v for k, v in small.params.items() if k != "stage1_block1"}
     with pytest.raises(ValueError, match="got none of stage1_block1"):
         elastic.stretch(broken, SOURCE, TARGET, MAPS["append"])
+    whole = {"params": small.params}
+    with pytest.raises(ValueError, match="none of stage1_block0 among params; give"):
+        elastic.stretch(whole, SOURCE, TARGET, MAPS["append"])
+    assert elastic.stretch({}, SOURCE, TARGET, MAPS["append"]) == {}
     with pytest.raises(ValueError, match="nowhere deeper"):
         elastic.squeeze(small.params, SOURCE, TARGET, MAPS["append"])
+
+
+def test_statistics_of_some_units_alone_go_along():
+    kept = {"stage1_block1": {"mean": np.ones(2)}, "stem": {"mean": np.ones(1)}}
+    found = elastic.remap(kept, SOURCE, TARGET, MAPS["append"], partial=True)
+    row = MAPS["append"][0]
+    copies = {unit for unit, i in zip(TARGET[0], row, strict=True) if i == 1}
+    assert set(found) == {"stem", *copies}
+    ticket = Ticket(0, 0, 1, {}, {"batch_stats": kept, "other": {"a": 1}}, {})
+    state = elastic.remap_ticket(ticket, SOURCE, TARGET, MAPS["append"]).model_state
+    assert set(state["batch_stats"]) == set(found) and state["other"] == {"a": 1}
 
 
 def test_perceptrons_go_by_their_layers():

@@ -124,6 +124,8 @@ def _dealt(config, source):
         own["least"] = config.local.batch_size + config.local.batch_size // 8 + 1
     labels = np.asarray(source.train.labels)
     parts = partitions.PARTITIONS[name](labels, count, config.seed, **own)
+    owned = partitions.own_labels(labels, parts, source.num_classes)
+    partitions.check_tested(np.asarray(source.test.labels), owned)
     examples = partitions.examples(
         source.train,
         source.test,
@@ -131,7 +133,7 @@ def _dealt(config, source):
         validation=config.validation,
         batch_size=config.local.batch_size,
     )
-    return examples, partitions.own_labels(labels, parts, source.num_classes)
+    return examples, owned
 
 
 def _model(config, source):
