@@ -165,7 +165,7 @@ def check(params: Params) -> None:
                 "slimming goes through dense layers and convolutions, [in, out] or "
                 f"[height, width, in, out], got {layer}{KERNEL} of shape {shape}"
             )
-    chain = [*sorted(sizes), "head"]
+    chain = [*_ordered(sizes), "head"]
     if others := sorted(kernels.keys() ^ set(chain)):
         raise ValueError(
             "slimming goes through networks whose layers form one chain, such as VGG, "
@@ -190,7 +190,7 @@ def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
       ValueError: The layers are not one chain.
     """
     kept = {name: np.asarray(stays) for name, stays in kept.items()}
-    order = [*sorted(kept), "head"]
+    order = [*_ordered(kept), "head"]
     before = dict(zip(order[1:], order, strict=False))
 
     def one(path, mask):
@@ -205,6 +205,17 @@ def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
         return jnp.asarray(stays)
 
     return jax.tree_util.tree_map_with_path(one, full)
+
+
+def _ordered(names):
+    """Returns the names of layers in their order, conv2 before conv10."""
+    return sorted(
+        names, key=lambda name: (re.split(r"(\d+)", name)[::2], _numbers(name))
+    )
+
+
+def _numbers(name):
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def _check_chain(layer, inputs, before, channels):

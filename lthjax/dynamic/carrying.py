@@ -53,7 +53,9 @@ def begin(masks: Masks, kept: Any, key: Any, inner: Any, kind: type = State) -> 
       inner: The state of the inner optimizer.
       kind: `State` or `StraightThroughState`.
     """
-    kept = None if kept is None else jnp.asarray(kept, jnp.int32)
+    if kept is not None:
+        masks_lib.check_whole("kept", jnp.asarray(kept))
+        kept = jnp.asarray(kept, jnp.int32)
     clock = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
     return kind(masks, kept, clock, None if key is None else _raw(key), inner)
 
@@ -249,6 +251,7 @@ def _other(before, kept):
     """Returns counts in place of others of the same form."""
     if before is None or kept is None:
         return before
+    masks_lib.check_whole("kept", jnp.asarray(kept))
     kept = jnp.asarray(kept, jnp.int32)
     if kept.shape != before.shape:
         raise ValueError(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lthjax.forward_selection.gram import times
+from lthjax.forward_selection.gram import floating, times
 
 
 class Nearest(NamedTuple):
@@ -41,6 +41,8 @@ def diameter(features: jax.Array) -> jax.Array:
     Args:
       features: Phi, a row a neuron [neurons, examples].
     """
+    (features,) = floating(features)
+    features = features - jnp.mean(features, axis=0)[None]  # so that no length cancels
     gram = times(features, features.T) / features.shape[1]
     norms = jnp.diagonal(gram)
     squares = norms[:, None] + norms[None] - 2 * gram
@@ -53,11 +55,9 @@ def radius(features: jax.Array) -> jax.Array:
     Args:
       features: Phi, a row a neuron [neurons, examples].
     """
-    centre = jnp.mean(features, axis=0)
-    products = times(features, centre) / features.shape[1]
-    norms = jnp.mean(jnp.square(features), axis=1)
-    squares = norms - 2 * products + jnp.mean(jnp.square(centre))
-    return jnp.sqrt(jnp.maximum(jnp.max(squares), 0))
+    (features,) = floating(features)
+    apart = features - jnp.mean(features, axis=0)[None]
+    return jnp.sqrt(jnp.max(jnp.mean(jnp.square(apart), axis=1)))
 
 
 def nearest(
@@ -84,6 +84,7 @@ def nearest(
     References:
       Lacoste-Julien and Jaggi, 2015, arXiv:1511.05932.
     """
+    features, target = floating(features, target)
     examples = features.shape[1]
     enough = tolerance * jnp.mean(jnp.square(target)) / 2
 

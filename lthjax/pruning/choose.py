@@ -224,6 +224,7 @@ def _check_rounds(masks, counts, minimum):
         raise ValueError(
             f"counts must be a row of at least one round, got shape = {counts.shape}"
         )
+    masks_lib.check_whole("counts", counts)
     if isinstance(counts, jax.core.Tracer):
         return
     row = jax.device_get(counts)
@@ -285,6 +286,12 @@ def _check_targets(masks, target):
 
 
 def _checked(total, kept):
+    masks_lib.check_whole("kept", kept)
+    if jnp.ndim(kept):
+        raise ValueError(
+            "kept must be one count, or a list of them by layer, got an array of shape "
+            f"{jnp.shape(kept)}; give list(kept)"
+        )
     if not isinstance(kept, jax.core.Tracer) and not 0 <= kept <= total:
         raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
     return kept

@@ -211,7 +211,8 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
     """Returns (mask, scores) of each prunable layer, in the order of the leaves.
 
     Raises:
-      ValueError: The trees or the shapes differ, or a score is no real number.
+      ValueError: The trees or the shapes differ, a mask is not bool, a score is no real
+        number, or there is nothing to prune.
     """
     structure: Any = jax.tree.structure(masks)
     if structure != jax.tree.structure(scores):
@@ -224,12 +225,15 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
             f"got {' and '.join(rows)}"
         )
     found = list(zip(jax.tree.leaves(masks), jax.tree.leaves(scores), strict=True))
+    if not found:
+        raise ValueError("there must be a layer to prune, got masks of none")
     for name, (mask, score) in zip(masks_lib.names(masks), found, strict=True):
         if jnp.shape(mask) != jnp.shape(score):
             raise ValueError(
                 f"scores must have the shapes of masks, got {name} = "
                 f"{jnp.shape(score)} for {jnp.shape(mask)}"
             )
+        masks_lib.check_bool(name, mask)
         kind = jnp.result_type(score)
         if not any(jnp.issubdtype(kind, t) for t in (jnp.floating, jnp.integer)):
             raise ValueError(f"scores must be real numbers, got {name} = {kind}")

@@ -93,13 +93,14 @@ def without(
 
     Args:
       found: The names.
-      exclude: The regular expressions.
+      exclude: The regular expressions; a text is one.
       kind: What a name is of, for the error.
       kinds: The plural of that.
 
     Raises:
       ValueError: A pattern is found in no name.
     """
+    exclude = (exclude,) if isinstance(exclude, str) else exclude
     for pattern in exclude:
         if not any(re.search(pattern, name) for name in found):
             raise ValueError(
@@ -154,6 +155,8 @@ def sparsity(masks: Masks) -> jax.Array:
       0.5
     """
     kept, total = count(masks)
+    if not total:
+        raise ValueError("a sparsity is of prunable weights, got masks of none")
     return (total - kept).astype(jnp.float32) / jnp.float32(total)
 
 
@@ -197,12 +200,42 @@ def compatible(params: Params, masks: Masks) -> None:
                 "a mask must have the shape of its parameter, got "
                 f"{name} = {jnp.shape(mask)} for {shapes.get(name, 'no parameter')}"
             )
-        if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
-            raise ValueError(
-                "a mask must be bool, True where a weight is kept, got "
-                f"{name} = {jnp.result_type(mask)}; `leaf != 0` is one"
-            )
+        check_bool(name, mask)
     alike(params, masks)
+
+
+def check_bool(name: str, mask: Any) -> None:
+    """Refuses a mask of numbers.
+
+    Args:
+      name: Of its leaf.
+      mask: An array.
+
+    Raises:
+      ValueError: It is not bool.
+    """
+    if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
+        raise ValueError(
+            "a mask must be bool, True where a weight is kept, got "
+            f"{name} = {jnp.result_type(mask)}; `leaf != 0` is one"
+        )
+
+
+def check_whole(name: str, counts: Any) -> None:
+    """Refuses counts that are no whole numbers, traced ones too.
+
+    Args:
+      name: What they are, for the error.
+      counts: A number or an array.
+
+    Raises:
+      ValueError: They are not: a density would be cut to none.
+    """
+    if not jnp.issubdtype(jnp.result_type(counts), jnp.integer):
+        raise ValueError(
+            f"{name} must be a whole number of weights, got {name} = {counts}; the "
+            "share that goes is sparsity"
+        )
 
 
 def alike(params: Params, masks: Masks) -> None:

@@ -93,7 +93,10 @@ def random(key: jax.Array, params: Params, masks: Masks) -> Params:
         jax.tree.map(lambda w, mask: None if mask is None else w, params, masks)
     )
     keys = jax.random.split(key, len(leaves))
-    drawn = [jax.random.uniform(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
+    drawn = [
+        jax.random.uniform(k, w.shape, "float32")
+        for k, w in zip(keys, leaves, strict=True)
+    ]
     return jax.tree.unflatten(treedef, drawn)
 
 

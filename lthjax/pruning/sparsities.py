@@ -42,6 +42,7 @@ def by_rate(
       >>> lth.sparsities.by_rate({"first": 100, "second": 50}, 0.2, 2, scope="layer")
       [[80, 40], [64, 32]]
     """
+    _check_scope(scope)
     if levels < 0:
         raise ValueError(f"levels must be at least 0, got levels = {levels}")
     rates = _rates(sizes, rate, layer_rates or {})
@@ -66,6 +67,7 @@ def by_list(
       >>> lth.sparsities.by_list({"first": 100, "second": 50}, [0.5, 0.9])
       [75, 15]
     """
+    _check_scope(scope)
     for before, after in zip([0.0, *sparsities], sparsities, strict=False):
         if after < before:
             raise ValueError(
@@ -75,6 +77,11 @@ def by_list(
     if scope == "global":
         return [kept_count(sum(sizes.values()), s) for s in sparsities]
     return [[kept_count(n, s) for n in sizes.values()] for s in sparsities]
+
+
+def _check_scope(scope):
+    if scope not in ("global", "layer"):
+        raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
 
 
 def exponential(total: int, kept: int, rounds: int) -> list[int]:

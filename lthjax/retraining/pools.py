@@ -140,7 +140,7 @@ def pool(
     taken = []
     for i in order(levels, target):
         best = _best(lambda alpha, i=i: candidate(alpha, networks[i]), worth, alphas)
-        if best[1] >= value:
+        if best[0] is not None and best[1] >= value:
             own, value, alpha = best
             taken.append((i, alpha))
     return Pool(own, sign * value, sign * before, tuple(taken))

@@ -101,7 +101,7 @@ def adam(
             lambda v, g: b2 * v + (1 - b2) * g * g, state.squares, grads
         )
         first = 1 - b1 ** jnp.where(turn, counts[1], counts[0])
-        second = 1 - b2 ** jnp.sum(counts)
+        second = 1 - b2 ** jnp.sum(counts, dtype=counts.dtype)
         updates = jax.tree.map(
             lambda m, v: -learning_rate * m / first / (jnp.sqrt(v / second) + eps),
             mean,

@@ -19,6 +19,9 @@ def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
     Args:
       objective: Of classes, its labels int32 [batch], or shares [batch, classes].
       weights: One a class; their size counts, as they are not normalised.
+
+    Raises:
+      ValueError: There are fewer or more weights than classes, in the loss.
     """
     own = np.asarray(weights, np.float32)
 
@@ -27,6 +30,11 @@ def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
         return labels @ jnp.asarray(own) if mixed else jnp.asarray(own)[labels]
 
     def loss(outputs, labels):
+        if outputs.shape[-1] != len(own):
+            raise ValueError(
+                "there must be a weight of each class, got weights = "
+                f"{own.tolist()} for {outputs.shape[-1]} classes"
+            )
         return weight(labels) * objective.loss(outputs, labels)
 
     smoothed = objective.smoothed

@@ -39,12 +39,24 @@ def counter(
     def count(params, model_state, chunk):
         inputs, labels, weights = chunk
         outputs, _ = apply_fn(params, model_state, prepare_fn(inputs), False)
-        sums = [jnp.sum(fn(outputs, labels) * weights) for fn in measured]
+        sums = [of_weighted(fn(outputs, labels), weights) for fn in measured]
         rows = objective.counted.values()
         counts = tuple(row.sums(outputs, labels, weights) for row in rows)
         return jnp.stack([*sums, jnp.sum(weights)]), counts
 
     return count
+
+
+def of_weighted(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns sum_i weights_i values_i, whatever the values of weight zero are.
+
+    What fills a batch is a picture of zeros, of which a network may make no number.
+
+    Args:
+      values: Of the examples [batch].
+      weights: Of the same [batch].
+    """
+    return jnp.sum(jnp.where(weights > 0, values, 0) * weights)
 
 
 def nothing(count: CountFn, params: Any, model_state: Any, chunk: Any) -> Any:

@@ -106,7 +106,8 @@ def uniform(
       convention: "others" or "uniform".
 
     Raises:
-      ValueError: The smoothing is outside [0, 1), or there is no such convention.
+      ValueError: The smoothing is outside [0, 1), there is no such convention, or no
+        other class.
 
     References:
       Szegedy et al., 2015, arXiv:1512.00567 ("uniform"); the code released with Jaiswal
@@ -121,8 +122,14 @@ def uniform(
         raise ValueError(
             f"smoothing must be in [0, 1), got smoothing = {smoothing}; 0 is none"
         )
-    others = smoothing * num_classes / (num_classes - 1)
-    return smoothing if convention == "uniform" else others
+    if convention == "uniform":
+        return smoothing
+    if num_classes < 2:
+        raise ValueError(
+            'smoothing by convention "others" needs other classes, got num_classes = '
+            f"{num_classes}"
+        )
+    return smoothing * num_classes / (num_classes - 1)
 
 
 def distillation(

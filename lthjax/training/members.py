@@ -23,13 +23,22 @@ def population(
       together: How many members are computed at once, by `vmap`, with the numbers of
         separate runs but for rounding, one such group after the other; `None` for all.
         With 1, `lax.map`, they have the bits of separate runs.
+
+    Raises:
+      ValueError: In the function that is returned: leading axes differ.
     """
 
     def mapped(members, *shared):
         def one(member):
             return fn(member, *shared)
 
-        count = len(jax.tree.leaves(members)[0])
+        counts = sorted({len(leaf) for leaf in jax.tree.leaves(members)})
+        if len(counts) != 1:
+            raise ValueError(
+                "members must be stacked on a leading axis of all leaves, got axes of "
+                f"{', '.join(map(str, counts)) or 'no leaf'}"
+            )
+        count = counts[0]
         if together is None and count == 1:
             only = one(jax.tree.map(lambda leaf: leaf[0], members))
             return jax.tree.map(lambda leaf: leaf[None], only)

@@ -111,3 +111,21 @@ def test_a_network_that_is_no_chain_is_refused():
     full["head"] = {"kernel": jnp.ones((5, 2), bool)}
     with pytest.raises(ValueError, match="one chain, .* got head with 5 inputs"):
         slimming.masks(full, {"conv1": np.ones(4, bool)})
+
+
+def test_the_tenth_layer_comes_after_the_ninth():
+    names = [f"conv{i}" for i in range(1, 12)]
+    full = {n: {"kernel": jnp.ones((2, 2), bool)} for n in [*names, "head"]}
+    kept = {n: jnp.ones(2, bool) for n in names}
+    kept["conv1"] = jnp.array([True, False])
+    found = slimming.masks(full, kept)
+    cut = [n for n, leaf in found.items() if not leaf["kernel"].all()]
+    assert sorted(cut) == ["conv1", "conv2"]
+    sizes = dict(zip(names, range(2, 13), strict=True))
+    before = dict(zip([*names[1:], "head"], names, strict=True))
+    params = {
+        n: {"kernel": jnp.ones((sizes.get(before.get(n), 3), sizes.get(n, 2)))}
+        for n in [*names, "head"]
+    }
+    params |= {f"{n}_norm": {"scale": jnp.ones(sizes[n])} for n in names}
+    slimming.check(params)

@@ -161,3 +161,23 @@ def test_the_network_is_the_mean_of_its_neurons_and_trains_on_the_first_examples
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
     other = train((0, 20), 4, start, y.at[4:].set(1 - y[4:]))
     jax.tree.map(np.testing.assert_array_equal, other, train((0, 20), 4, start))
+
+
+def test_bytes_are_numbers_and_lengths_do_not_cancel():
+    small = jnp.array([[200, 100], [100, 250]], jnp.uint8)
+    target = jnp.array([100, 200], jnp.uint8)
+    for measure in (convex_hull.diameter, convex_hull.radius):
+        np.testing.assert_allclose(measure(small), measure(small.astype(float)))
+    found = convex_hull.nearest(small, target)
+    expected = convex_hull.nearest(small.astype(float), target.astype(float))
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
+    far = np.random.default_rng(0).standard_normal((5, 50)) * 1e-2 + 100
+    far = far.astype("float32")
+    apart = far[:, None].astype(float) - far[None]
+    wanted = np.sqrt((apart**2).mean(-1).max())
+    np.testing.assert_allclose(
+        convex_hull.diameter(jnp.asarray(far)), wanted, rtol=1e-3
+    )
+    centred = far.astype(float) - far.astype(float).mean(0)
+    wanted = np.sqrt((centred**2).mean(1).max())
+    np.testing.assert_allclose(convex_hull.radius(jnp.asarray(far)), wanted, rtol=1e-3)

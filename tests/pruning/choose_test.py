@@ -282,3 +282,32 @@ def test_a_minimum_above_the_target_is_refused_with_the_numbers():
         choose.prune(FULL, ranked, kept=16, minimum=-1)
     with pytest.raises(ValueError, match="is 17 for all 3 layers, with kept = 9"):
         choose.in_rounds(lambda masks: ranked, FULL, [20, 9], minimum=6)
+
+
+@pytest.mark.parametrize("kept", [0.5, [0.9], jnp.float32(2.0)])
+def test_a_share_is_no_count(kept):
+    masks, scores = {"w": jnp.ones(4, bool)}, {"w": jnp.arange(4.0)}
+    with pytest.raises(ValueError, match="kept must be a whole number of weights"):
+        choose.prune(masks, scores, kept=kept)
+    with pytest.raises(ValueError, match="kept must be a whole number of weights"):
+        jax.jit(lambda k: choose.prune(masks, scores, kept=k))(jnp.float32(2.0))
+    with pytest.raises(ValueError, match="counts must be a whole number"):
+        choose.in_rounds(lambda _: scores, masks, [0.5, 0.25])
+
+
+def test_an_array_of_counts_is_refused_in_words():
+    masks, scores = {"w": jnp.ones(4, bool)}, {"w": jnp.arange(4.0)}
+    with pytest.raises(ValueError, match=r"an array of shape \(1,\); give list"):
+        choose.prune(masks, scores, kept=jnp.array([2]))
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_masks_of_numbers_are_refused(kind):
+    masks, scores = {"w": jnp.ones(4, kind)}, {"w": jnp.array([1.0, jnp.nan, 2.0, 4.0])}
+    with pytest.raises(ValueError, match=f"a mask must be bool.* w = {kind}"):
+        choose.prune(masks, scores, kept=2)
+
+
+def test_what_has_nothing_to_prune_is_refused():
+    with pytest.raises(ValueError, match="a layer to prune, got masks of none"):
+        choose.prune({"b": None}, {"b": None}, kept=0)

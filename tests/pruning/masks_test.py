@@ -223,3 +223,14 @@ def test_a_function_says_what_is_prunable():
     assert masks.names(found) == ["b/weight"]
     with pytest.raises(ValueError, match="at least one leaf must be prunable"):
         masks.full(params, include=lambda name, w: False)
+
+
+def test_a_text_is_one_pattern():
+    params = {n: {"kernel": jnp.ones((2, 2))} for n in ("conv1", "fc", "out")}
+    found = masks.full(params, exclude="out")
+    assert masks.names(found) == ["conv1/kernel", "fc/kernel"]
+
+
+def test_the_sparsity_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="got masks of none"):
+        masks.sparsity({"b": None})

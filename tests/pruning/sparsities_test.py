@@ -222,3 +222,12 @@ def test_distributions_refuse_counts_outside_their_range(name):
     for kept in (-1, 13):
         with pytest.raises(ValueError, match=rf"in \[0, 12\], got kept = {kept}"):
             DISTRIBUTIONS[name]({"a": (3, 4)}, kept)
+
+
+def test_a_scope_that_is_none_is_refused():
+    for call in (
+        lambda: sparsities.by_list({"a": 4}, [0.5], scope="bogus"),
+        lambda: sparsities.by_rate({"a": 4}, 0.5, 3, scope="layers"),
+    ):
+        with pytest.raises(ValueError, match="scope must be 'global' or 'layer', got"):
+            call()

@@ -158,3 +158,9 @@ def test_networks_of_other_leaves_are_refused():
     other = NETWORKS[1]._replace(masks={**NETWORKS[1].masks, "head": {"kernel": None}})
     with pytest.raises(ValueError, match="both trees must have the same leaves"):
         pools.pool([NETWORKS[0], other], 0, near)
+
+
+def test_where_no_average_is_worth_anything_the_ticket_stays():
+    networks = [network(0, 4), network(1, 3)]
+    found = pools.pool(networks, 0, lambda params, state: jnp.inf, higher=False)
+    assert found.trained is networks[0] and found.taken == ()

@@ -42,3 +42,9 @@ def test_balanced_weights_are_one_in_the_mean_and_need_every_class():
     assert found[0] == pytest.approx(6 * found[2])
     with pytest.raises(ValueError, match="got none of 1"):
         class_weights.balanced((1, 0))
+
+
+def test_a_weight_must_be_there_for_every_class():
+    found = class_weights.weighted(CLASSIFICATION, [1.0, 2.0])
+    with pytest.raises(ValueError, match="a weight of each class.* for 3 classes"):
+        found.loss(jnp.zeros((3, 3)), jnp.array([0, 1, 2]))

@@ -72,3 +72,16 @@ def test_a_measure_of_a_set_sees_every_example_once():
     assert measure(jnp.float32(2), {}) == {"test_median": 6.0}  # 2 x 3; padding is none
     nothing = evaluate.of_sets(*given, batch=3, objective=REGRESSION)
     assert nothing(jnp.float32(2), {}) == {}
+
+
+def test_what_fills_a_batch_may_be_no_number():
+    def apply(params, state, inputs, train):
+        del train
+        return inputs / jnp.linalg.norm(inputs, axis=-1, keepdims=True) @ params, state
+
+    images = jnp.array([[[1.0, 0.0], [0.0, 0.0]]])
+    examples = images, jnp.zeros((1, 2), int), jnp.array([[1.0, 0.0]])
+    evaluate_fn = evaluate.evaluator(apply, lambda x: x)
+    loss, accuracy = evaluate_fn(jnp.eye(2), {}, examples)
+    np.testing.assert_allclose(loss, np.log(1 + np.exp(-1)), rtol=1e-6)
+    assert accuracy == 1

@@ -137,3 +137,10 @@ def test_the_teacher_stops_at_its_step():
 def test_a_teacher_of_other_classes_is_refused():
     with pytest.raises(ValueError, match=r"\(6, 4\) for logits = \(6, 5\)"):
         losses.distillation(LOGITS, TEACHER[:, :4])
+
+
+def test_one_class_alone_can_be_smoothed_but_not_by_the_others():
+    logits, labels = jnp.zeros((2, 1)), jnp.zeros(2, int)
+    assert losses.smoothed(logits, labels, 0.1).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="needs other classes, got num_classes = 1"):
+        losses.smoothed(logits, labels, 0.1, convention="others")

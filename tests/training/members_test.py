@@ -89,3 +89,13 @@ def test_members_are_stacked_and_taken_out_again():
     stacked = steps_lib.stack(members)
     for i, one in enumerate(members):
         assert_same_bits(steps_lib.member(stacked, i)[:2], one[:2])
+
+
+def test_members_on_axes_that_differ_are_refused():
+    mapped = members.population(lambda member: member[0] + member[1])
+    with pytest.raises(
+        ValueError, match="a leading axis of all leaves, got axes of 1, 4"
+    ):
+        mapped((jnp.zeros(1), jnp.arange(4.0)))
+    with pytest.raises(ValueError, match="got axes of no leaf"):
+        mapped({})
