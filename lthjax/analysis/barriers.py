@@ -26,7 +26,7 @@ def interpolate(alpha: jax.typing.ArrayLike, a: Any, b: Any) -> Any:
       b: A tree of the same leaves.
 
     Returns:
-      A tree of the dtypes of `a`. A leaf that is not floating stays as it is in `a`.
+      A tree of the dtypes of `a`. A leaf of whole numbers stays as it is in `a`.
 
     Raises:
       ValueError: The leaves differ, with their names.
@@ -35,11 +35,14 @@ def interpolate(alpha: jax.typing.ArrayLike, a: Any, b: Any) -> Any:
     alpha = jnp.asarray(alpha, jnp.float32)
 
     def between(x, y):
-        if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+        kind = jnp.result_type(x)
+        if not jnp.issubdtype(kind, jnp.inexact):
             return x
-        step = (y - x).astype(jnp.float32)
+        wide = jnp.promote_types(kind, jnp.float32)
+        x, y = (jnp.asarray(w, wide) for w in (x, y))
+        step = y - x
         point = jnp.where(alpha < 0.5, x + alpha * step, y - (1 - alpha) * step)
-        return point.astype(x.dtype)
+        return point.astype(kind)
 
     return jax.tree.map(between, a, b)
 

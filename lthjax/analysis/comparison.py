@@ -47,7 +47,8 @@ def hamming(a: Masks, b: Masks) -> jax.Array:
     """
     check_same(a, b)
     _, total = masks_lib.count(a)
-    return _count(jnp.not_equal, a, b).astype(jnp.float32) / total
+    apart = jnp.asarray(_count(jnp.not_equal, a, b), jnp.float32)
+    return apart / max(total, 1)
 
 
 def chance_overlap(a: Masks, b: Masks, scope: str = "layer") -> jax.Array:

@@ -140,7 +140,7 @@ def _narrow(name, which, array, whole=""):
         )
     wide = array.dtype.itemsize > 4 or array.dtype == np.uint32
     if array.dtype.kind == "f":
-        return array.astype(np.float32) if wide else array
+        return _narrow_floats(name, which, array) if wide else array
     if array.dtype.kind not in whole and not wide:
         return array
     if array.size and not -(2**31) <= int(array.min()) <= int(array.max()) < 2**31:
@@ -149,6 +149,18 @@ def _narrow(name, which, array, whole=""):
             f"{array.max()} in its {which} split"
         )
     return array.astype(np.int32, copy=False)
+
+
+def _narrow_floats(name, which, array):
+    """Returns float32 of larger ones, none of which may become infinite."""
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"every number of {name!r} must be finite in 32 bits, got up to "
+            f"{np.abs(array).max():g} in its {which} split"
+        )
+    return found
 
 
 def check_named(name: str, num_classes: int, images: int) -> None:

@@ -116,6 +116,11 @@ def _check_form(form):
             "channels must be 0, 1 or 3, and check one of whole, heads, got channels = "
             f"{form.channels!r}, check = {form.check!r}"
         )
+    if type(form.size) is not int or form.size < 0:
+        raise ValueError(
+            "size must be pixels a side, a whole number, or 0 for the images' own, got "
+            f"size = {form.size!r}"
+        )
     check_share(form.test)
 
 

@@ -74,6 +74,8 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
     """Returns mean and deviation of uint8 `values` / 255, found from their counts."""
     counts = np.bincount(values.reshape(-1), minlength=256)
     levels = np.arange(256) / 255
+    if np.count_nonzero(counts) < 2:  # a mean may be a rounding away from it
+        return float(levels[counts.argmax()]), 1.0
     mean = np.average(levels, weights=counts)
     variance = np.average((levels - mean) ** 2, weights=counts)
-    return float(mean), float(variance**0.5) or 1.0
+    return float(mean), float(variance**0.5)

@@ -90,10 +90,12 @@ def write(
       most: Bytes of a part.
 
     Raises:
-      ValueError: Images are neither grey nor RGB, or a part cannot be so small.
+      ValueError: Images are neither grey nor RGB, labels are no classes, a part cannot
+        be so small, or labels follow what is done to their images.
     """
     splits = [getattr(source, part) for part in PARTS]
     _check_shape(image_shape(source.train))
+    _check_labels(source, splits)
     known = {"facts": facts._asdict(), "digest": _digest(splits)}
     known["sizes"] = [len(split.labels) for split in splits]
     groups = _grouped(_sheets(splits), most)
@@ -133,6 +135,17 @@ def _check_shape(shape):
         raise ValueError(
             f"images to be packed must be grey or RGB, at most {_SIDE} pixels a side, "
             f"got {shape}"
+        )
+
+
+def _check_labels(source, splits):
+    whole = all(np.issubdtype(split.labels.dtype, np.integer) for split in splits)
+    if not whole or source.follow is not None:
+        kinds = ", ".join(sorted({str(split.labels.dtype) for split in splits}))
+        raise ValueError(
+            "a set that is packed must have a class for each image, a whole number "
+            f"that stays where the image is moved, got labels of {kinds}"
+            f"{', which follow their images' * (source.follow is not None)}"
         )
 
 

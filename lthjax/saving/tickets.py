@@ -21,6 +21,7 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
     """
     kept, prunable = masks_lib.count(ticket.masks)
     numbers = {"level": ticket.level, "step": ticket.step, "until": ticket.until}
+    numbers |= {"searching": ticket.searching} if ticket.searching else {}
     counts = {"kept": int(kept), "prunable": prunable}
     tree = {
         "params": ticket.params,
@@ -41,6 +42,7 @@ def load(path: str | pathlib.Path) -> Ticket:
     """
     tree, metadata = checkpoints.restore(path)
     numbers = {name: metadata[name] for name in ("level", "step", "until")}
+    numbers["searching"] = metadata.get("searching", 0)
     return Ticket(**numbers, **jax.tree.map(jax.numpy.asarray, tree))
 
 

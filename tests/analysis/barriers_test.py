@@ -169,3 +169,14 @@ def test_what_is_no_running_statistic_stays_or_is_refused():
     assert found["fixed"] == 4
     with pytest.raises(ValueError, match="to be recomputed, got steps = int32"):
         recompute({}, {**state, "steps": jnp.int32(1)})
+
+
+def test_ends_are_exact_where_their_difference_is_too_large_for_their_type():
+    a, b = ({"w": jnp.array([x], jnp.float16)} for x in (40000.0, -40000.0))
+    found = [float(barriers.interpolate(t, a, b)["w"][0]) for t in (0.0, 0.5, 1.0)]
+    assert found == [40000.0, 0.0, -40000.0]
+
+
+def test_complex_numbers_lie_on_the_line_too():
+    ends = ({"w": jnp.array([x], jnp.complex64)} for x in (1 + 1j, 2 + 3j))
+    assert barriers.interpolate(0.5, *ends)["w"][0] == 1.5 + 2j

@@ -165,3 +165,7 @@ def test_trees_of_other_networks_are_refused_with_their_leaves():
         comparison.by_layer(comparison.overlap, fewer, A)
     with pytest.raises(ValueError, match="'global' or 'layer', got scope = 'all'"):
         comparison.chance_overlap(A, B, "all")
+
+
+def test_networks_without_masks_do_not_differ_in_them():
+    assert comparison.hamming({"b": None}, {"b": None}) == 0

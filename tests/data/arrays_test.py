@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lthjax.data import facts, in_memory
+from lthjax.data import checks, facts, in_memory, own_arrays
 from lthjax.data.splits import Source, Split
 
 SHAPE = (6, 4, 4, 1)
@@ -126,3 +126,19 @@ def test_made_up_data_of_no_size_are_refused(options):
     for act in (facts.shaped, lambda **more: in_memory.load("synthetic", **more)):
         with pytest.raises(ValueError, match=f"{name} ="):
             act(**options)
+
+
+@pytest.mark.parametrize("value", range(0, 256, 15))
+def test_a_channel_without_a_deviation_has_one_of_one(value):
+    drawn = np.random.default_rng(0).integers(0, 256, (100, 7, 7, 2)).astype(np.uint8)
+    drawn[..., 1] = value
+    mean, std = own_arrays.moments("x", drawn)
+    assert (mean[1], std[1]) == (value / 255, 1.0)
+    np.testing.assert_allclose(std[0], (drawn[..., 0] / 255).std())
+
+
+def test_numbers_that_do_not_fit_into_32_bits_are_refused():
+    inputs = np.full((30, 4), 1e39)
+    split = Split(inputs, np.arange(30) % 3)
+    with pytest.raises(ValueError, match=r"finite in 32 bits, got up to 1e\+39"):
+        checks.sound("x", Source(split, split, split, 3, (), ()))

@@ -85,3 +85,12 @@ def test_no_part_no_room_and_no_colour_are_refused(tmp_path):
     deep = in_memory.load("synthetic", image_shape=(8, 8, 2))
     with pytest.raises(ValueError, match="must be grey or RGB"):
         packed.write(tmp_path, "deep", deep, in_memory.FACTS["digits"])
+
+
+def test_labels_that_are_no_classes_are_refused(tmp_path):
+    source = in_memory.load("digits")
+    train = source.train._replace(labels=source.train.labels.astype(np.float32))
+    given = source._replace(train=train), in_memory.FACTS["digits"]
+    with pytest.raises(ValueError, match="a class for each image.* float32, int"):
+        packed.write(tmp_path, "digits", *given)
+    assert not list(tmp_path.iterdir())

@@ -136,3 +136,8 @@ def test_saving_again_replaces_and_leaves_nothing_else(folder):
     tickets.save(folder, other)
     assert tickets.load(folder).level == 4
     assert [path.name for path in pathlib.Path(folder.parent).iterdir()] == ["level_03"]
+
+
+def test_that_it_only_looks_for_masks_is_kept(tmp_path):
+    tickets.save(tmp_path / "searching", TICKET._replace(searching=1))
+    assert tickets.load(tmp_path / "searching").searching == 1

@@ -55,9 +55,9 @@ def gains(
     That is the difference of the measure on the test set, in points where it is shown
     in percent; of a measure of which less is better, a gain is negative.
 
-    A pair is of one seed and level: the same masks, weights and data order (averages of
-    tickets have as many weights, at other places too); an arm that retrains a control,
-    "random+sign_in", is paired with that control. Arms are those
+    A pair is of one seed, first logit and level: the same masks, weights and data order
+    (averages of tickets have as many weights, at other places too); an arm that
+    retrains a control, "random+sign_in", is paired with that control. Arms are those
     that say what they deploy; a control has other masks, and is none.
 
     Args:
@@ -66,14 +66,18 @@ def gains(
     """
     value, scale = measures.value, measures.scale
     rows = [row for row in rows if row[value] is not None]
-    plain = {(row["seed"], row["level"], row["arm"]): row[value] for row in rows}
+    plain = {(*_member(row), row["arm"]): row[value] for row in rows}
     pairs = {}
     for row in rows:
-        at = row["seed"], row["level"], arms_lib.control(row["arm"]) or VANILLA
+        at = *_member(row), arms_lib.control(row["arm"]) or VANILLA
         if row.get("retrained") and at in plain:
             difference = scale * (row[value] - plain[at])
             pairs.setdefault((row["arm"], row["level"]), []).append(difference)
     return {group: interval(found) for group, found in sorted(pairs.items())}
+
+
+def _member(row):
+    return row["seed"], row.get(results.VARIANT), row["level"]
 
 
 def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:

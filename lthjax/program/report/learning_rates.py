@@ -46,7 +46,8 @@ def tolerance(spread: Spread, measures: Measures, match: float = MATCH) -> float
 
 def spread(rows: Iterable[dict], measures: Measures) -> Spread:
     """Returns mean, deviation and n of the measure on the test set, as it is shown."""
-    return results.spread(measures.scale * row[measures.value] for row in rows)
+    known = [row[measures.value] for row in rows if row[measures.value] is not None]
+    return results.spread(measures.scale * value for value in known)
 
 
 def sentence(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
@@ -98,6 +99,7 @@ def better(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
 def _dense(root, rows, measures):
     """Returns the rate of the dense network and what it reached, `None` if unknown."""
     own = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
+    own = [row for row in own if row[measures.value] is not None]
     at = rate(root)
     known = own and at is not None
     return at, spread(own, measures) if known else None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from lthjax.program.build import methods
-from lthjax.program.config import files, shrink
+from lthjax.program.config import files, shrink, validate
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
 from lthjax.program.workdir import results
@@ -22,7 +22,7 @@ SWEEP, FINISHED = "sweep.json", marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh")
-OPTIONS = ("data.options.", "model.options.", "data.augment_options.")
+OPTIONS = tuple(f"{name}." for name in validate.OPTIONS)
 
 
 class Cell(NamedTuple):

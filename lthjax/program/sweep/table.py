@@ -100,8 +100,10 @@ def _of_group(group, found, names) -> dict:
     own = {} if logit is None else {grid.LOGITS: logit}
     own |= {"level": level, "arm": arm if level else "dense", "kept": kept}
     for name in names:
-        spread = results.spread(row[name] for row in found)
-        own |= {name: spread.mean, f"{name}_std": spread.std}
+        known = [row[name] for row in found if row[name] is not None]
+        if known:
+            spread = results.spread(known)
+            own |= {name: spread.mean, f"{name}_std": spread.std}
     return own | {"n": len(found)}
 
 

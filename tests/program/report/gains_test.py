@@ -52,3 +52,13 @@ def test_the_table_and_the_figure_show_every_arm_and_level():
     axes = gains.figure(rows).axes[0]
     labels = {text.get_text() for text in axes.get_legend().get_texts()}
     assert labels == {"tost_paper", "neurons"}
+
+
+def test_pairs_are_of_one_first_logit():
+    rows = []
+    for initial, plain in ((-0.1, 0.80), (-0.3, 0.60)):
+        rows.append(row("ticket", 0, plain, retrained=False, initial=initial))
+        rows.append(row("sign_in", 0, plain + 0.01, initial=initial))
+    gain = gains.gains(rows)["sign_in", 1]
+    assert gain.n == 2
+    np.testing.assert_allclose(gain.mean, 1.0)

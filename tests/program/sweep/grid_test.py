@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from lthjax.data import balance
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, table
@@ -263,3 +263,8 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkey
     texts = [files.to_json(base({"seeds": (seed,)})) for seed in range(3)]
     failed = jobs.finish([(text, str(i)) for i, text in enumerate(texts)])
     assert done == ["0", "2"] and failed == {"1": "OSError: no space"}
+
+
+@pytest.mark.parametrize("name", validate.OPTIONS)
+def test_every_key_of_options_may_be_an_axis(name):
+    assert grid_lib.axis(base(), f"{name}.some=1,2") == (f"{name}.some", [1, 2])
