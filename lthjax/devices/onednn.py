@@ -37,7 +37,7 @@ def version() -> str:
     return onednn_primitives.version_of(library) if library else ""
 
 
-def convolution(lhs, rhs, out, window: Any) -> Callable | None:
+def convolution(lhs, rhs, out, window: Any) -> Callable[..., Any] | None:
     """Returns what convolves NHWC images by HWIO kernels with oneDNN.
 
     Args:
@@ -69,7 +69,7 @@ def convolution(lhs, rhs, out, window: Any) -> Callable | None:
     return caller and (lambda x, w: caller(x, lax.rev(w, (0, 1))))
 
 
-def kernel_gradient(lhs, rhs, out, window: Any) -> Callable | None:
+def kernel_gradient(lhs, rhs, out, window: Any) -> Callable[..., Any] | None:
     """Returns what sums NHWC images times NHWC cotangents to the gradient of kernels.
 
     Args:
