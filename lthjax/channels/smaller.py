@@ -123,7 +123,8 @@ def compact(
     widths = dict(model.widths) if isinstance(model, Slim) else {}
     model = model.model if isinstance(model, Slim) else model
     silent = _silent(model)
-    left = {group.name: _left(applied, group, silent) for group in found}
+    known = layers_of.named(dict(model_state or {}).get("batch_stats", {}))
+    left = {group.name: _left(applied, group, silent, known) for group in found}
     cuts: dict[str, dict[int, Any]] = {}
     for group in found:
         indices = left[group.name]
@@ -144,8 +145,11 @@ def _silent(model):
     return activation is not None and float(activation(jnp.zeros(()))) == 0
 
 
-def _left(params, group, silent):
-    """Returns the indices of the channels that must stay: those read, if not silent."""
+def _left(params, group, silent, statistics):
+    """Returns the indices of the channels that must stay: those read, if not silent.
+
+    A batch norm without a scale makes a number of a channel of zeros.
+    """
     named = layers_of.named(params)
     made, read = layers_of.leaves(params, group)
     reader = np.asarray(named[read])
@@ -153,6 +157,13 @@ def _left(params, group, silent):
     reads = reads.reshape(-1, group.size).max(0)
     own = [name for name in made if name.startswith(group.producers[-1])]
     norms = [name for name in own if "_norm/" in name]
+    normed = f"{group.producers[-1]}_norm"
+    if norms and f"{normed}/mean" not in statistics:
+        raise ValueError(
+            "a channel may go where a norm takes each by itself, as a batch norm does, "
+            f"got {normed}, which has no running mean; leave its group out"
+        )
+    silent &= f"{normed}/mean" not in statistics or f"{normed}/scale" in norms
     emits = [np.abs(np.asarray(named[n])).reshape(-1, group.size) for n in norms or own]
     stays = (reads > 0) & ((np.concatenate(emits).max(0) > 0) | (not silent))
     return np.flatnonzero(stays) if stays.any() else np.zeros(1, int)

@@ -164,7 +164,8 @@ def stepped(
     """Returns the (updates, state) of an optimizer that knows nothing of what is off.
 
     Its gradients are masked. Of every weight that is off its state has what `init` has
-    of a zero before the update (a scale, for one, may not be zero), and zeros after it.
+    of a zero, before the update and after it: zero of a moment, but not of a scale,
+    with which a weight that comes back has to begin.
     The moments of SGD and Adam are left alone: they are zero there from the beginning,
     and decay to zero where a weight is switched off later.
 
@@ -187,7 +188,8 @@ def stepped(
     updates, after = inner.update(grads, state, params, **extra)
     if structure != jax.tree.structure(after):
         marks = mirrors(inner, after, params, apart=FED)
-    return updates, _put(marks, params, masks, after)
+    alike = jax.tree.structure(after) == jax.tree.structure(fresh)
+    return updates, _put(marks, params, masks, after, fresh if alike else None)
 
 
 def cancelled(updates: Params, params: Params, masks: Masks) -> Params:
@@ -201,7 +203,9 @@ def cancelled(updates: Params, params: Params, masks: Masks) -> Params:
 
 
 def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
-    """Sets what an optimizer's state holds of each weight that is off to zero.
+    """Sets what an optimizer's state holds of each weight that is off as at its start.
+
+    That is what `init` has of a zero: zero of a moment.
 
     A statistic that rows or columns share (Adafactor's) has no place for one weight,
     and stays; one with leading axes of its own (the memory of L-BFGS) is cleared along
@@ -220,7 +224,10 @@ def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
       >>> lth.training.zeros.cleared(tx, state, params, masks)[0].trace
       Array([1., 0.], dtype=float32)
     """
-    return _put(mirrors(inner, state, params), params, masks, state)
+    fresh = inner.init(jax.tree.map(jnp.zeros_like, params))
+    alike = jax.tree.structure(state) == jax.tree.structure(fresh)
+    marks = mirrors(inner, state, params)
+    return _put(marks, params, masks, state, fresh if alike else None)
 
 
 def mirrors(

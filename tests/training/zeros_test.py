@@ -108,3 +108,27 @@ def test_parameters_in_tuples_move_as_those_in_a_dict(name, shape):
 
     for one, other in zip(moved(SHAPES[shape]), moved(dict), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "tx", [optax.rprop(0.1), optax.rmsprop(0.1, initial_scale=1.0), optax.sgd(0.1)]
+)
+def test_a_weight_that_comes_back_begins_as_one_that_is_new(tx):
+    kept = zeros.keep(tx)
+    w, on, off = (
+        jnp.array([1.0, 2.0]),
+        jnp.array([True, True]),
+        jnp.array([True, False]),
+    )
+    params, state = jnp.where(off, w, 0), kept.init(jnp.where(off, w, 0))
+    for _ in range(3):
+        updates, state = kept.update(jnp.ones(2), state, params, masks=off)
+        params = optax.apply_updates(params, updates)
+    state = zeros.cleared(kept, state, params, off)
+    new, fresh = jnp.zeros(2), kept.init(jnp.zeros(2))
+    for _ in range(3):
+        updates, state = kept.update(jnp.ones(2), state, params, masks=on)
+        params = optax.apply_updates(params, updates)
+        updates, fresh = kept.update(jnp.ones(2), fresh, new, masks=on)
+        new = optax.apply_updates(new, updates)
+    assert params[1] == new[1] != 0
