@@ -188,7 +188,7 @@ def stepped(
     updates, after = inner.update(grads, state, params, **extra)
     if structure != jax.tree.structure(after):
         marks = mirrors(inner, after, params, apart=FED)
-    alike = jax.tree.structure(after) == jax.tree.structure(fresh)
+    alike = _are_alike(after, fresh)
     return updates, _put(marks, params, masks, after, fresh if alike else None)
 
 
@@ -225,9 +225,14 @@ def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
       Array([1., 0.], dtype=float32)
     """
     fresh = inner.init(jax.tree.map(jnp.zeros_like, params))
-    alike = jax.tree.structure(state) == jax.tree.structure(fresh)
+    alike = _are_alike(state, fresh)
     marks = mirrors(inner, state, params)
     return _put(marks, params, masks, state, fresh if alike else None)
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (one, other)]
+    return structures[0] == structures[1]
 
 
 def mirrors(

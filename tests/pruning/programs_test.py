@@ -1,5 +1,9 @@
 """What is called outside of `jit` compiles once, and gives what is traced."""
 
+import dataclasses
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,15 +17,15 @@ MASKS = {"a": jnp.array([[True, True], [False, True]]), "bias": None}
 
 
 def counted():
-    """Returns a loss, a network, and the list of their traces."""
-    traces = []
+    """Returns a loss, a network, and what counts their traces."""
+    traces = itertools.count()
 
     def loss(params):
-        traces.append("loss")
+        next(traces)
         return jnp.sum((params["a"] @ params["bias"]) ** 2)
 
     def network(params, inputs):
-        traces.append("network")
+        next(traces)
         return jax.nn.relu(inputs @ params["a"])
 
     return loss, network, traces
@@ -39,9 +43,9 @@ CALLS = {
 def test_the_second_call_of_a_loss_traces_nothing_and_is_that_of_jit(name):
     loss, network, traces = counted()
     first = CALLS[name](loss, network)
-    seen = len(traces)
+    seen = next(traces)
     again = CALLS[name](loss, network)
-    assert len(traces) == seen > 0
+    assert next(traces) == seen + 1 > 1
     traced = jax.jit(lambda: CALLS[name](loss, network))()
     for own, other in ((first, again), (first, traced)):
         jax.tree.map(
@@ -67,11 +71,89 @@ def test_a_loss_that_goes_by_values_is_still_scored():
 
 
 def test_a_loss_of_traced_batches_is_no_kept_program():
-    programs._program.cache_clear()
+    programs._kept.clear()
 
     def score(batch):
         return lth.scores.snip(lambda w: jnp.sum(w["a"] * batch), PARAMS, MASKS)
 
     found = lth.scores.average(score, jnp.array([1.0, 3.0]))
     np.testing.assert_allclose(found["a"], 2 * np.abs(PARAMS["a"]))
-    assert programs._program.cache_info().currsize == 0
+    assert not programs._kept
+
+
+BATCH = jnp.array([1.0, 2.0])
+W, FULL = {"w": jnp.ones((2, 1))}, {"w": jnp.ones((2, 1), bool)}
+
+
+def snip(loss):
+    return lth.scores.snip(loss, W, FULL)["w"].ravel().tolist()
+
+
+def test_a_loss_that_closes_over_another_batch_is_scored_anew():
+    loss = lambda w: jnp.sum(w["w"][:, 0] * batch)  # noqa: E731
+    found = []
+    for batch in (jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0])):  # noqa: B007
+        found.append(snip(loss))
+    assert found == [[1.0, 2.0], [10.0, 20.0]]
+
+
+def test_a_global_that_is_changed_is_seen(monkeypatch):
+    def loss(w):
+        return jnp.sum(w["w"][:, 0] * BATCH)
+
+    first = snip(loss)
+    monkeypatch.setitem(globals(), "BATCH", 3 * BATCH)
+    assert (first, snip(loss)) == ([1.0, 2.0], [3.0, 6.0])
+
+
+def test_what_is_changed_in_place_is_seen():
+    held = {"gain": 1.0, "rows": [jnp.ones(2)]}
+
+    def inner(w):
+        return w["w"][:, 0] * held["gain"] * held["rows"][0]
+
+    def loss(w, power=1):
+        return jnp.sum(inner(w) ** power)
+
+    def scored():
+        return snip(loss)
+
+    assert scored() == [1.0, 1.0]
+    held["gain"] = 2.0
+    assert scored() == [2.0, 2.0]
+    held["rows"][0] = jnp.array([1.0, 5.0])
+    assert scored() == [2.0, 10.0]
+    loss.__defaults__ = (2,)
+    assert scored() == [8.0, 200.0]
+
+
+@dataclasses.dataclass
+class Loss:
+    """A loss that can be called, and cannot be hashed."""
+
+    gain: float
+
+    def __call__(self, w):
+        return self.loss(w)
+
+    def loss(self, w):
+        return jnp.sum(self.gain * w["w"])
+
+
+@pytest.mark.parametrize(
+    "taken", [lambda o: o, lambda o: o.loss, lambda o: functools.partial(o.loss)]
+)
+def test_methods_and_objects_are_scored_by_what_they_hold(taken):
+    own = Loss(1.0)
+    first = snip(taken(own))
+    kept = len(programs._kept)
+    assert snip(taken(own)) == first == [1.0, 1.0]
+    assert len(programs._kept) == kept
+    own.gain = 3.0
+    assert snip(taken(own)) == [3.0, 3.0]
+
+
+def test_no_more_programs_are_kept_than_said():
+    for gain in range(1, 9):
+        snip(Loss(float(gain)))
+    assert len(programs._kept) == programs.KEPT
