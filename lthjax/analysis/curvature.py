@@ -69,7 +69,11 @@ def top_eigenvalue(
 ) -> jax.Array:
     """Returns the eigenvalue of M H M that is largest in size, by power iteration.
 
-        v = M H M v / |M H M v|;  v . (M H M v)
+        v = M H M v / |M H M v|
+
+    and of the two vectors v and M H M v the combination whose quotient v . (M H M v) is
+    largest in size: where two eigenvalues of opposite signs are of about one size, v
+    alone ends between theirs.
 
     Args:
       key: A PRNG key, of the first direction.
@@ -84,7 +88,16 @@ def top_eigenvalue(
         return _unit(product(loss_fn, params, masks, vector))
 
     vector = lax.fori_loop(0, iterations, body, start)
-    return optax.tree.vdot(vector, product(loss_fn, params, masks, vector))
+    image = product(loss_fn, params, masks, vector)
+    along = optax.tree.vdot(vector, image)
+    rest = jax.tree.map(lambda w, v: w - along * v, image, vector)
+    apart = optax.tree.norm(rest)
+    other = jax.tree.map(lambda w: w / jnp.where(apart > 0, apart, 1), rest)
+    across = optax.tree.vdot(other, product(loss_fn, params, masks, other))
+    # The eigenvalues of [[along, apart], [apart, across]].
+    middle, half = (along + across) / 2, (along - across) / 2
+    width = jnp.hypot(half, apart)
+    return jnp.where(middle < 0, middle - width, middle + width)
 
 
 def trace(

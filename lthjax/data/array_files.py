@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lthjax.data import class_folders, encoded, own_arrays, splits
+from lthjax.data import checks, class_folders, encoded, own_arrays, splits
 from lthjax.data.splits import PARTS, Source, Split
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,9 @@ def _numbered(pair, classes):
     """Returns a split, the numbers of classes in the place of their names."""
     if not classes:
         return pair
-    labels = np.searchsorted(np.array(classes), pair.labels.astype(str))
+    texts = pair.labels
+    texts = np.char.decode(texts, "utf-8") if texts.dtype.kind == "S" else texts
+    labels = np.searchsorted(np.array(classes), texts)
     return pair._replace(labels=labels.astype(np.int32))
 
 
@@ -164,4 +166,7 @@ def _outputs(named):
     labels = named["train"].labels
     if labels.dtype.kind == "f":
         return int(np.prod(labels.shape[1:]))
-    return 1 + max(int(pair.labels.max(initial=0)) for pair in named.values())
+    number = 1 + max(int(pair.labels.max(initial=0)) for pair in named.values())
+    if all(splits.are_classes(pair.labels) for pair in named.values()):
+        checks.check_named(NAME, number, sum(len(x.labels) for x in named.values()))
+    return number

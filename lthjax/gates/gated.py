@@ -79,10 +79,20 @@ def begin(
       masks: Full masks: they say where there are gates.
       initial: The first logit of every gate, which may be traced.
       init_fn: (masks, initial) -> gates: that of the kind.
+
+    Raises:
+      ValueError: The key is not of the kind that is JAX's default.
     """
+    data, usual = (jax.random.key_data(k) for k in (key, jax.random.key(0)))
+    if data.shape != usual.shape:
+        raise ValueError(
+            "the key of a gated network must be of JAX's default kind, got one of the "
+            f"shape {data.shape} in place of {usual.shape}; set "
+            "jax_default_prng_impl, or leave impl out"
+        )
     logits = init_fn(masks, initial)
     start = jnp.asarray(initial, jnp.float32)
-    progress = Progress(jnp.int32(0), start, jax.random.key_data(key))
+    progress = Progress(jnp.int32(0), start, data)
     return Gated(params, logits), GatedState(model_state, progress)
 
 

@@ -133,7 +133,9 @@ def _described(tree, name, tensors):
     if tree is None:
         return None
     if name not in tensors and isinstance(tree, jax.Array | np.ndarray | np.generic):
-        tensors[name] = np.asarray(jax.device_get(tree))
+        found = np.asarray(jax.device_get(tree))
+        native = found.astype(found.dtype.newbyteorder("="), copy=False)
+        tensors[name] = native
         return str(tensors[name].dtype)
     found = dict(tree) if isinstance(tree, Mapping) else _children(tree)
     if found is not None and BOX in found:
@@ -185,7 +187,7 @@ def _contents(path) -> tuple[dict, dict]:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
         tensors = dict(safetensors.deserialize(path.read_bytes()))
-    except (safetensors.SafetensorError, FileNotFoundError) as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
     if KEY not in metadata:
         raise ValueError(

@@ -92,3 +92,22 @@ def test_quiet_activations_are_those_that_relu_cuts():
     layer = params["dense1"]
     x = IMAGES.reshape(12, -1) @ layer["kernel"] + layer["bias"][None]
     np.testing.assert_allclose(found, np.mean(x <= 0))
+
+
+def test_two_eigenvalues_of_opposite_signs_are_told_apart():
+    full, params = {"a": jnp.ones(2, bool)}, {"a": jnp.array([1.0, 2.0])}
+    for pair in ((3.0, -3.0), (3.0, -2.9), (2.9, -3.0), (3.0, 0.0)):
+        spectrum = jnp.array(pair)
+        found = [
+            curvature.top_eigenvalue(
+                jax.random.key(i),
+                lambda w, s=spectrum: jnp.sum(s * w["a"] ** 2) / 2,
+                params,
+                full,
+            )
+            for i in range(3)
+        ]
+        wanted = max(abs(x) for x in pair)
+        np.testing.assert_allclose(np.abs(found), wanted, rtol=1e-5)
+        if abs(pair[0]) != abs(pair[1]):
+            assert np.sign(found[0]) == np.sign(max(pair, key=abs))

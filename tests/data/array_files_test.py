@@ -140,3 +140,15 @@ def test_texts_in_one_split_only_are_refused(load):
     arrays = {"x_train": GREY, "y_train": LABELS.astype(str), "x_test": GREY}
     with pytest.raises(ValueError, match="texts in all splits or in none"):
         load(**arrays, y_test=LABELS)
+
+
+def test_names_of_classes_may_be_bytes_of_any_letters(load):
+    names = np.array(["é".encode(), b"b", b"c"] * 10)
+    source = load(images=np.zeros((30, 4)), labels=names)
+    assert source.classes == ("b", "c", "é")
+
+
+def test_numbers_far_above_those_of_classes_are_refused(load):
+    labels = np.array([1_000_000, 1_000_001, 1_000_002] * 10)
+    with pytest.raises(ValueError, match="labels up to 1000002 of 30 images"):
+        load(images=np.zeros((30, 4)), labels=labels)

@@ -320,3 +320,8 @@ def test_members_spread_over_the_ticket_axis_of_a_mesh_train_as_on_one_device():
     np.testing.assert_allclose(
         there.params.gates["k"], here.params.gates["k"], rtol=1e-5
     )
+
+
+def test_a_key_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="a gated network must be of JAX's default"):
+        gated.begin(jax.random.key(0, impl="rbg"), START, {}, FULL, 0.0)

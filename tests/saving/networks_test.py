@@ -52,3 +52,11 @@ def test_what_is_no_network_is_refused(text, tmp_path):
 def test_a_folder_of_something_else_is_refused_plainly(tmp_path):
     with pytest.raises(DamagedError, match="the folder holds no saved network"):
         networks.read(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("a", "a.b"), ("a/b", "a.b")])
+def test_names_that_clash_are_refused(names, tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save({name: np.ones(2, np.float32) for name in names}))
+    with pytest.raises(DamagedError, match="names of their own"):
+        networks.read(path)

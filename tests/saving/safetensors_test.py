@@ -218,3 +218,15 @@ def test_what_a_file_cannot_say_is_refused_and_nothing_is_written(
     with pytest.raises(ValueError, match=f"a tree of arrays, .* got {name}"):
         safetensors_lib.write(tmp_path / "x", Trained(params, {}, masks))
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_in_the_other_order_of_bytes_come_back_as_they_were(tmp_path):
+    trained = Trained({"k": np.arange(4.0).astype(">f4")}, {}, {"k": np.ones(4, bool)})
+    safetensors_lib.write(tmp_path / "a.safetensors", trained)
+    found, _ = safetensors_lib.read(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(found.params["k"], [0, 1, 2, 3])
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(DamagedError, match="cannot be read"):
+        safetensors_lib.read(tmp_path)
