@@ -11,8 +11,9 @@ beside its controls: mapped masks on fresh weights, mapped weights with masks pe
 in each layer, both, and only the added copies permuted. MNIST's recipe is not printed:
 here it is Adam at 1.2e-3, batch 60 (`--batch`), `--steps` a training.
 
-`--part=cifar10`: ResNet-14 and ResNet-20 to ResNet-32, at `--width`, batch 128, pruned
-by 43 % a level to 89.4 %; native iterative pruning of ResNet-32 for the first seed.
+`--part=cifar10`: ResNet-14 and ResNet-20 to ResNet-32, at `--width`, batch 128, SGD at
+0.1, pruned by 43 % a level to 89.4 %; native iterative pruning of ResNet-32 for the
+first seed. A smaller `--batch` wants a smaller `--learning_rate`.
 
 Both parts end with two more tables: what search and training cost, in dense trainings
 of the target, carried, native and by RigL; and how far the accuracy falls on the line
@@ -90,14 +91,20 @@ def base(options, own: Part, depth: int):
         config.model.update(own.networks[depth])
     if options.part == "mnist":
         config.optimizer.update(name="adam", learning_rate=1.2e-3)
-        return config
+    else:
+        _as_on_cifar10(config, options)
+    if options.learning_rate:
+        config.optimizer.learning_rate = options.learning_rate
+    return config
+
+
+def _as_on_cifar10(config, options):
     config.data.update(crop=4, flip=True)
     config.optimizer.weight_decay = 1e-4
     epoch = -(-(options.limit or 45_000) // config.train.batch_size)
     drops = tuple(part * options.steps / epoch for part in (0.5, 0.75))
     config.schedule.update(name="piecewise", drops=drops)
     config.search.rewind_to = options.steps // 12
-    return config
 
 
 def native(options, own: Part) -> dict:
@@ -322,6 +329,7 @@ def main() -> None:
     for name, default in {"steps": 6000, "seeds": 3, "limit": 0, "batch": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--learning_rate", type=float, default=0.0)  # 0: the part's own
     options = sizes.parse(parser, "chen2021")
     command_line.prepare()
     with command_line.plain_errors():
