@@ -10,7 +10,7 @@ from scipy import special
 
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.palette import colours
-from lthjax.program.workdir import results
+from lthjax.program.workdir import member, results
 from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.retraining import arms as arms_lib
 
@@ -52,6 +52,8 @@ def gains(
 ) -> dict[tuple[str, int], Gain]:
     """Returns {(arm, level): gain over the same tickets retrained plainly}.
 
+    Of several first logits each is an arm of its own, see `member.label`.
+
     That is the difference of the measure on the test set, in points where it is shown
     in percent; of a measure of which less is better, a gain is negative.
 
@@ -66,18 +68,15 @@ def gains(
     """
     value, scale = measures.value, measures.scale
     rows = [row for row in rows if row[value] is not None]
-    plain = {(*_member(row), row["arm"]): row[value] for row in rows}
+    plain = {(*member.chain(row), row["level"], row["arm"]): row[value] for row in rows}
     pairs = {}
     for row in rows:
-        at = *_member(row), arms_lib.control(row["arm"]) or VANILLA
+        over = arms_lib.control(row["arm"]) or VANILLA
+        at = *member.chain(row), row["level"], over
         if row.get("retrained") and at in plain:
             difference = scale * (row[value] - plain[at])
-            pairs.setdefault((row["arm"], row["level"]), []).append(difference)
+            pairs.setdefault((member.label(row), row["level"]), []).append(difference)
     return {group: interval(found) for group, found in sorted(pairs.items())}
-
-
-def _member(row):
-    return row["seed"], row.get(results.VARIANT), row["level"]
 
 
 def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:
@@ -98,7 +97,7 @@ def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:
     )
     found, form = gains(rows, measures), f"+{measures.form}"
     for arm, level in sorted(found, key=lambda group: (group[1], group[0])):
-        group = [r for r in rows if (r["arm"], r["level"]) == (arm, level)]
+        group = [r for r in rows if (member.label(r), r["level"]) == (arm, level)]
         shown.add_row(*_cells(found[arm, level], group, form))
     return shown
 
@@ -113,7 +112,7 @@ def _cells(gain, group, form):
     return (
         str(row["level"]),
         f"{100 * (1 - row['sparsity']):.2f}",
-        row["arm"],
+        member.label(row),
         text(gain, form),
         str(gain.n),
         f"{mean['deployed_parameters']:,.0f}",
@@ -140,7 +139,7 @@ def figure(rows: list[dict], measures: Measures = ACCURACY) -> Figure:
     kept = {row["level"]: 100 * (1 - row["sparsity"]) for row in rows}
     levels = sorted({level for _, level in found})
     arms = list(dict.fromkeys(arm for arm, _ in found))
-    shade = colours(row["arm"] for row in rows)
+    shade = colours(map(member.label, rows))
     for i, arm in enumerate(arms):
         own = [level for level in levels if (arm, level) in found]
         x = np.array([levels.index(level) for level in own])
@@ -150,8 +149,12 @@ def figure(rows: list[dict], measures: Measures = ACCURACY) -> Figure:
         style = {"marker": "o", "ls": "", "capsize": 3, "color": shade[arm]}
         axes.errorbar(x, mean, half, label=axes_lib.plain(arm), **style)
     axes.axhline(0, color="0.3", lw=1)
-    axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
-    axes.set_xlabel(axes_lib.KEPT)
+    if any(row.get(results.VARIANT) is not None for row in rows):
+        axes.set_xticks(range(len(levels)), levels)  # each keeps a share of its own
+        axes.set_xlabel("level")
+    else:
+        axes.set_xticks(range(len(levels)), [f"{kept[level]:.3g}" for level in levels])
+        axes.set_xlabel(axes_lib.KEPT)
     points = ", points" * (measures.scale == 100)
     axes.set_ylabel(axes_lib.plain(f"gain in {measures.title} over vanilla{points}"))
     sizes = sorted({gain.n for gain in found.values()})

@@ -11,7 +11,7 @@ import math
 import pathlib
 from collections.abc import Iterable
 
-from lthjax.program.workdir import origin, results
+from lthjax.program.workdir import member, origin, results
 from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.results import Spread
 
@@ -98,7 +98,7 @@ def better(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
 
 def _dense(root, rows, measures):
     """Returns the rate of the dense network and what it reached, `None` if unknown."""
-    own = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
+    own = [row for row in member.once(rows) if not row["level"]]
     own = [row for row in own if row[measures.value] is not None]
     at = rate(root)
     known = own and at is not None

@@ -242,21 +242,15 @@ def _sittings(root):
 
 def _table(run):
     """Returns a dict for each level and arm: mean, 95 % interval, n."""
-    groups: dict[tuple, list] = {}
-    for row in run.rows:
-        groups.setdefault((row["level"], row["arm"]), []).append(row)
     measures, found = run.measures, []
-    order = {arm: i for i, arm in enumerate(run_report.ARMS)}
-    last = len(order)
-    for level, arm in sorted(groups, key=lambda g: (g[0], order.get(g[1], last), g[1])):
-        own = groups[level, arm]
+    for (level, label), own in run_report.by_arm(run.rows):
         values = [r[measures.value] for r in own if r[measures.value] is not None]
         spread = gains.interval([measures.scale * v for v in values or [math.nan]])
         kept = results.spread(100 * (1 - r["sparsity"]) for r in own).mean
         found.append(
             {
                 "level": level,
-                "arm": arm if level else "dense",
+                "arm": label,
                 "kept": f"{results.spread(r['kept'] for r in own).mean:,.0f}",
                 "share": f"{kept:.2f}",
                 "value": f"{spread.mean:{measures.form}}" if values else "",

@@ -47,9 +47,9 @@ def accuracies(rows: list[dict], classes: list[str]) -> Figure:
       rows: Records of tickets.
       classes: Their names; numbers where there are none.
     """
-    groups = axes_lib.by_level([row for row in rows if EACH in row])
+    groups = run_report.by_arm([row for row in rows if EACH in row])
     found = np.array([_mean([row[EACH] for row in own]) for _, own in groups]).T
-    levels = [level for level, _ in groups]
+    levels = [run_report.place(group) for group in groups]
     size = 1.6 + 0.28 * min(len(found), MANY)
     figure = Figure(figsize=(max(6, 2.5 + 0.55 * len(levels)), size))
     figure.set_layout_engine("constrained")
@@ -69,11 +69,11 @@ def confusions(rows: list[dict], classes: list[str]) -> Figure:
       rows: Records of tickets.
       classes: Their names; numbers where there are none.
     """
-    groups = axes_lib.by_level([row for row in rows if TAKEN in row])
+    groups = run_report.by_arm([row for row in rows if TAKEN in row])
     shown = [groups[0], groups[-1]] if len(groups) > 1 else groups
     figure = Figure(figsize=(5.2 * len(shown), 4.8), layout="constrained")
     parts = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, (level, own) in zip(parts, shown, strict=True):
+    for axes, ((level, label), own) in zip(parts, shown, strict=True):
         counts = np.sum([np.array(row[TAKEN], float) for row in own], axis=0)
         total = counts.sum(1, keepdims=True)
         shares = np.divide(counts, total, np.full_like(counts, np.nan), where=total > 0)
@@ -85,7 +85,8 @@ def confusions(rows: list[dict], classes: list[str]) -> Figure:
             axis="x", rotation=90 if max(map(len, classes or [""])) > 3 else 0
         )
         number = axes_lib.size(own, "seeds")
-        axes.set_title(f"level {level}, {number}" if level else f"dense, {number}")
+        what = f"level {level}{label.removeprefix(TICKET)}" if level else label
+        axes.set_title(f"{what}, {number}")
     return figure
 
 

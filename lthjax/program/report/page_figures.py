@@ -16,9 +16,9 @@ from lthjax.program.report import (
     page_tickets,
     run_report,
 )
-from lthjax.program.report.palette import MARKERS, OTHERS, colours
+from lthjax.program.report.palette import MARKERS, OTHERS, styles
 from lthjax.program.report.studies import study
-from lthjax.program.workdir import results
+from lthjax.program.workdir import member, results
 
 TICKET = "ticket"
 DPI = 100
@@ -115,18 +115,17 @@ def against_dense(rows: list[dict], measures: Any) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     own = paired(rows, value)
-    for i, (arm, colour) in enumerate(colours(r["arm"] for r in own).items()):
-        groups = axes_lib.by_level([r for r in own if r["arm"] == arm])
+    for label, style in styles(own).items():
+        groups = axes_lib.by_level([r for r in own if member.label(r) == label])
         found = [
             gains.interval([scale * (r[value] - dense[r["seed"]]) for r in group])
             for _, group in groups
         ]
         kept = [100 * np.mean([1 - r["sparsity"] for r in g]) for _, g in groups]
         half = np.nan_to_num([one.half for one in found])
-        style = {"marker": MARKERS[i % len(MARKERS)], "ms": 4, "capsize": 2, "lw": 1.5}
         mean = [one.mean for one in found]
-        label = axes_lib.plain(arm)
-        axes.errorbar(kept, mean, half, color=colour, label=label, **style)
+        style |= {"ms": 4, "capsize": 2, "lw": 1.5, "label": axes_lib.plain(label)}
+        axes.errorbar(kept, mean, half, **style)
     axes.axhline(0, color="0.5", ls="--", lw=1)
     axes_lib.kept_axis(axes)
     unit = ", points" if scale == 100 else ""
@@ -145,15 +144,15 @@ def learning(curves: list[dict], measures: Any) -> Figure:
       curves: As `curves.jsonl` has them.
       measures: What they are of.
     """
-    own = [curve for curve in curves if curve["arm"] == TICKET]
-    levels = sorted({curve["level"] for curve in own})
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(levels)))
+    own = [curve for curve in member.once(curves) if curve["arm"] == TICKET]
+    groups = run_report.by_arm(own)
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(groups)))
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for level, shade in zip(levels, shades, strict=True):
-        points = _by_step([c for c in own if c["level"] == level], measures.value)
+    for ((level, label), group), shade in zip(groups, shades, strict=True):
+        points = _by_step(group, measures.value)
         mean = [measures.scale * results.spread(points[s]).mean for s in points]
-        label = f"level {level}" if level else "dense"
+        label = f"level {level}{label.removeprefix(TICKET)}" if level else "dense"
         axes.plot(list(points), mean, color=shade, lw=1.3, label=label)
     seeds = len({curve["seed"] for curve in own})
     axes.set_title(f"tickets, mean over seeds, n = {seeds}", fontsize=10)

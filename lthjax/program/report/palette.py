@@ -1,7 +1,10 @@
-"""What all figures share: the colour of an arm, which is the same in each."""
+"""What all figures share: how an arm is drawn, which is the same in each."""
 
 from collections.abc import Iterable
 
+from lthjax.program.workdir import member, results
+
+STROKES = ("-", "--", ":", "-.")  # of first logits, in their order
 MARKERS = "os^vDpX*P<>"  # of the arms of a run, in their order
 # Far apart for the eye, none of them the grey of "dense".
 COLOURS = {
@@ -45,3 +48,24 @@ def colours(arms: Iterable[str]) -> dict[str, str]:
     unnamed = sorted({arm for arm in arms if arm not in COLOURS})
     more = {arm: OTHERS[i % len(OTHERS)] for i, arm in enumerate(unnamed)}
     return {arm: more.get(arm) or COLOURS[arm] for arm in arms}
+
+
+def styles(rows: list[dict]) -> dict[str, dict]:
+    """Returns {label: how it is drawn} of the arms of some records.
+
+    An arm has a colour, and each of several first logits a stroke.
+
+    Args:
+      rows: Records; `member.label` is their label.
+    """
+    found = {member.label(row): row for row in rows}
+    shades = colours(row["arm"] for row in rows)
+    logits = list(dict.fromkeys(row.get(results.VARIANT) for row in rows))
+    return {
+        label: {
+            "color": shades[row["arm"]],
+            "ls": STROKES[logits.index(row.get(results.VARIANT)) % len(STROKES)],
+            "marker": MARKERS[i % len(MARKERS)],
+        }
+        for i, (label, row) in enumerate(found.items())
+    }

@@ -15,12 +15,13 @@ from lthjax.devices import processes
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains, learning_rates, start_points
 from lthjax.program.report.axes import save as save
-from lthjax.program.report.palette import MARKERS, colours
+from lthjax.program.report.palette import styles
 from lthjax.program.workdir import measures as measures_lib
-from lthjax.program.workdir import origin, results
+from lthjax.program.workdir import member, origin, results
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
-ARMS = ("ticket", "init", "reinit", "trained", "shuffle", "random")
+TICKET = "ticket"
+ARMS = (TICKET, "init", "reinit", "trained", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"
 COSTS = "costs.json"  # of each leaf its parameters, and the uses of each
@@ -124,13 +125,30 @@ def table(
         shown.add_column(name, justify="left" if name == "arm" else "right")
     shown.add_column("of step", justify="right")
     shown.add_column("n", justify="right")
-    order = {arm: i for i, arm in enumerate(ARMS)}
-    for level, arm in sorted(
-        {(r["level"], r["arm"]) for r in rows}, key=lambda g: (g[0], order.get(g[1], 9))
-    ):
-        group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
-        shown.add_row(str(level), arm if level else "dense", *_cells(group, measures))
+    for (level, label), group in by_arm(rows):
+        shown.add_row(str(level), label, *_cells(group, measures))
     return shown
+
+
+def by_arm(rows: list[dict]) -> list[tuple[tuple[int, str], list[dict]]]:
+    """Returns [((level, arm), its rows)] in the order of tables; level 0 is "dense".
+
+    Of several first logits each is an arm of its own.
+
+    Args:
+      rows: Records.
+    """
+    order = {arm: i for i, arm in enumerate(ARMS)}
+
+    def order_of(row):
+        last = order.get(row["arm"], len(order))
+        return row["level"], last, row["arm"], -row.get(results.VARIANT, 0)
+
+    groups: dict[tuple, list] = {}
+    for row in sorted(member.once(rows), key=order_of):
+        label = member.label(row) if row["level"] else "dense"
+        groups.setdefault((row["level"], label), []).append(row)
+    return list(groups.items())
 
 
 def curve(
@@ -153,23 +171,26 @@ def curve(
     value, scale = value or measures.value, measures.scale
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    rows = [row for row in rows if row[value] is not None]
+    rows = [row for row in member.once(rows) if row[value] is not None]
     dense = [scale * row[value] for row in rows if row["level"] == 0]
     if dense:
         axes.axhline(
             np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
         )
-    for i, (arm, colour) in enumerate(colours(row["arm"] for row in rows).items()):
-        own = [r for r in rows if r["arm"] == arm or r["level"] == 0]
-        style = {"label": axes_lib.plain(arm), "color": colour}
-        _line(axes, own, value, scale, marker=MARKERS[i % len(MARKERS)], **style)
+    lines = styles([row for row in rows if row["level"]] or rows)
+    for label, style in lines.items():
+        own = [r for r in rows if member.label(r) == label or not r["level"]]
+        _line(axes, own, value, scale, label=axes_lib.plain(label), **style)
     if majority is not None and measures.shown == ACCURACY.shown:
         _draw_majority(axes, 100 * majority)
     axes_lib.kept_axis(axes)
     unit = ", %" * (scale == 100)
     axes.set_ylabel(axes_lib.plain(value.replace("_", " ") + unit))
     axes.set_title(_titled(name, _said(rows)), fontsize=10)
-    axes.legend()
+    if len(lines) > 8:
+        figure.legend(loc="outside right upper", fontsize=8)
+    else:
+        axes.legend()
     return figure
 
 
@@ -193,19 +214,16 @@ def layers(rows: list[dict], *, name: str = "") -> Figure:
       rows: Records.
       name: Of the run, for the title.
     """
-    own = [row for row in rows if row["arm"] == "ticket"]
+    own = [row for row in member.once(rows) if row["arm"] == TICKET]
     names = list(own[0]["layers"])
-    levels = sorted({row["level"] for row in own})
+    columns = by_arm(own)
     kept = np.array(
         [
-            [
-                np.mean([r["layers"][name] for r in own if r["level"] == level])
-                for level in levels
-            ]
+            [np.mean([r["layers"][name] for r in group]) for _, group in columns]
             for name in names
         ]
     )
-    size = (2.5 + 0.55 * len(levels), 1.5 + 0.28 * len(names))
+    size = (2.5 + 0.55 * len(columns), 1.5 + 0.28 * len(names))
     figure = Figure(figsize=(max(6, size[0]), max(2.6, size[1])), layout="constrained")
     axes = figure.subplots()
     least = min(kept[kept > 0].min(initial=0.01), 0.1)
@@ -215,9 +233,10 @@ def layers(rows: list[dict], *, name: str = "") -> Figure:
         cmap="viridis",
         norm=LogNorm(100 * least, 100),
     )
-    axes.set_xticks(range(len(levels)), levels)
+    axes.set_xticks(range(len(columns)), map(place, columns))
     axes.set_yticks(range(len(names)), map(axes_lib.plain, names), fontsize=7)
-    axes.set_xlabel("level")
+    several = len(columns) > len({level for (level, _), _ in columns})
+    axes.set_xlabel("level" + ", first logit" * several)
     text = f"tickets, mean over seeds, {_numbers(own)}"
     axes.set_title(_titled(name, text), fontsize=10)
     bar = figure.colorbar(image, label="weights kept, %")
@@ -231,9 +250,16 @@ def layers(rows: list[dict], *, name: str = "") -> Figure:
     return figure
 
 
+def place(group: tuple[tuple[int, str], list[dict]]) -> str:
+    """Returns the level of a group of `by_arm`, and its first logit if it has one."""
+    (level, _), rows = group
+    logit = rows[0].get(results.VARIANT) if level else None
+    return str(level) if logit is None else f"{level}\n{logit:g}"
+
+
 def _numbers(rows):
     """Returns "n = 3", or "n = 2 to 3" where the groups are of different sizes."""
-    sizes = {spread.n for spread in results.aggregate(rows, "kept").values()}
+    sizes = {len(group) for _, group in by_arm(rows)}
     return "n = " + " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import rich.table
 
 from lthjax.program.report import learning_rates
-from lthjax.program.workdir import results
+from lthjax.program.workdir import member, results
 from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.program.workdir.results import Spread
 
@@ -20,7 +20,8 @@ class Start(NamedTuple):
 
     Attributes:
       level: Of the ticket.
-      arm: "ticket", or the control that starts elsewhere.
+      arm: "ticket", or the control that starts elsewhere; of several first logits
+        with its own, see `member.label`.
       kept: The fraction of the prunable weights that is kept.
       value: The measure on the test set, as it is shown.
       below: How far that is below the dense network's, in the same units.
@@ -74,21 +75,32 @@ def start_point_study(
       Liu et al., 2021, arXiv:2102.11068, Section 3. Departure: it says "about" and
       "clearly"; these tolerances are ours.
     """
-    dense = [row for row in rows if row["level"] == 0 and row["arm"] == "ticket"]
+    dense = [row for row in member.once(rows) if not row["level"]]
     groups = {}
     for row in rows:
-        groups.setdefault((row["level"], row["arm"]), []).append(row)
-    found = [(n, arm) for n, arm in sorted(groups) if n and arm in STARTS]
+        at = row["level"], row.get(results.VARIANT), row["arm"]
+        groups.setdefault(at, []).append(row)
+    found = [at for at in groups if at[0] and at[-1] in STARTS]
     if not dense:
         return []
     reached = learning_rates.spread(dense, measures)
     room = match if measures.scale == 100 else match / 100 * abs(reached.mean)
     return [
         _start(
-            (groups[n, arm], groups.get((n, FRESH), [])), reached, measures, room, gap
+            (groups[at], groups.get((*at[:-1], FRESH), [])),
+            reached,
+            measures,
+            room,
+            gap,
         )
-        for n, arm in sorted(found, key=lambda g: (g[0], STARTS.index(g[1])))
+        for at in sorted(found, key=_place)
     ]
+
+
+def _place(at):
+    """Returns the place of a start: by level, first logit, and the order of starts."""
+    level, logit, arm = at
+    return level, -(logit or 0), STARTS.index(arm)
 
 
 def _start(pair, dense, measures, room, gap):
@@ -100,21 +112,16 @@ def _start(pair, dense, measures, room, gap):
     ahead = _ahead(own, fresh, measures, sign)
     wins = None if ahead is None else _clear(ahead, room, gap)
     share = row["kept"] / row["prunable"]
-    at = row["level"], row["arm"], share, value, below
+    at = row["level"], member.label(row), share, value, below
     return Start(*at, ahead, below <= room, wins)
 
 
 def _ahead(own, fresh, measures, sign):
     """Returns the paired differences to fresh weights, if there are any."""
-    other = {_member(row): row[measures.value] for row in fresh}
-    pairs = [row for row in own if _member(row) in other]
-    found = [r[measures.value] - other[_member(r)] for r in pairs]
+    other = {member.chain(row): row[measures.value] for row in fresh}
+    pairs = [row for row in own if member.chain(row) in other]
+    found = [r[measures.value] - other[member.chain(r)] for r in pairs]
     return results.spread(sign * measures.scale * d for d in found) if found else None
-
-
-def _member(row):
-    """Returns what tells the chains of a run apart: seed, and first logit if any."""
-    return row["seed"], row.get(results.VARIANT)
 
 
 def _clear(ahead, room, gap):

@@ -1,5 +1,6 @@
 """One chain of tickets of a run, and what it is called in folders, logs, records."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lthjax.program.workdir import results
@@ -38,3 +39,34 @@ class Member(NamedTuple):
 def member(seed: int | Member) -> Member:
     """Returns the member of a seed, where there is but one."""
     return seed if isinstance(seed, Member) else Member(seed)
+
+
+def chain(record: dict) -> tuple:
+    """Returns what tells the chains of a run apart: seed, and first logit if any."""
+    return record["seed"], record.get(results.VARIANT)
+
+
+def label(record: dict) -> str:
+    """Returns the arm of a record: "ticket", or "ticket, first logit -0.1".
+
+    The latter where a run has several first logits of gates: those are different
+    tickets, not one ticket's seeds. The dense network has no gates.
+    """
+    logit = record.get(results.VARIANT) if record["level"] else None
+    return record["arm"] if logit is None else f"{record['arm']}, first logit {logit:g}"
+
+
+def once(records: Iterable[dict]) -> list[dict]:
+    """Returns records, those of the dense network once a seed.
+
+    Where a run has several first logits of gates, each chain of a seed begins with the
+    same dense network, which is no further sample of it.
+    """
+    first: dict[int, float | None] = {}
+    return [
+        record
+        for record in records
+        if record["level"]
+        or first.setdefault(record["seed"], record.get(results.VARIANT))
+        == record.get(results.VARIANT)
+    ]

@@ -59,6 +59,11 @@ def test_pairs_are_of_one_first_logit():
     for initial, plain in ((-0.1, 0.80), (-0.3, 0.60)):
         rows.append(row("ticket", 0, plain, retrained=False, initial=initial))
         rows.append(row("sign_in", 0, plain + 0.01, initial=initial))
-    gain = gains.gains(rows)["sign_in", 1]
-    assert gain.n == 2
-    np.testing.assert_allclose(gain.mean, 1.0)
+    found = gains.gains(rows)
+    arms = {("sign_in, first logit -0.1", 1), ("sign_in, first logit -0.3", 1)}
+    assert set(found) == arms
+    for gain in found.values():
+        assert gain.n == 1
+        np.testing.assert_allclose(gain.mean, 1.0)
+    assert gains.table(rows).row_count == 2
+    assert gains.figure(rows).axes[0].get_xlabel() == "level"

@@ -10,8 +10,15 @@ import rich.console
 from PIL import Image
 from rows import NAMES, ROWS, record
 
-from lthjax.program.report import command, run_report
+from lthjax.program.report import (
+    command,
+    learning_rates,
+    page_figures,
+    run_report,
+    start_points,
+)
 from lthjax.program.workdir import results
+from lthjax.program.workdir.measures import ACCURACY
 
 
 @pytest.fixture
@@ -156,3 +163,58 @@ def test_what_has_no_record_is_said(root, caplog):
     results.warn_of_lacking(root, ROWS)
     lacking = ", ".join(f"level {level} of seed_2" for level in range(3))
     assert f"lacks {lacking}, whose training was over" in caplog.text
+
+
+def of_two_logits():
+    """Returns records of two seeds with two first logits: the dense network is one."""
+    accuracy = {-0.1: 0.8, -0.3: 0.6}
+    return [
+        {**record(level, seed, accuracy=accuracy[logit] if level else 0.9), **own}
+        for level in (0, 1)
+        for seed in (0, 1)
+        for logit in accuracy
+        for own in ({"initial": logit},)
+    ]
+
+
+def test_first_logits_are_not_averaged_as_if_they_were_seeds():
+    rows = of_two_logits()
+    shown = run_report.table(rows)
+    cells = [list(column.cells) for column in shown.columns]
+    labels = ["ticket, first logit -0.1", "ticket, first logit -0.3"]
+    assert cells[1] == ["dense", *labels]
+    assert cells[4] == ["90.00 ± 0.00", "80.00 ± 0.00", "60.00 ± 0.00"]
+    assert cells[-1] == ["2", "2", "2"]
+    axes = run_report.curve(rows).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"dense", *labels}
+    np.testing.assert_allclose(lines[labels[0]].get_ydata(), [90, 80])
+    np.testing.assert_allclose(lines[labels[1]].get_ydata(), [90, 60])
+    assert lines[labels[0]].get_linestyle() != lines[labels[1]].get_linestyle()
+    assert axes.get_title().endswith("n = 2")
+    axes = run_report.layers(rows).axes[0]
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks == ["0", "1\n-0.1", "1\n-0.3"]
+    assert axes.get_xlabel() == "level, first logit"
+
+
+def test_the_dense_network_of_several_first_logits_counts_once_a_seed(tmp_path):
+    origin = tmp_path / "config.json"
+    origin.write_text('{"optimizer": {"learning_rate": 0.1}}')
+    rows = of_two_logits()
+    said = learning_rates.sentence(tmp_path, rows, ACCURACY)
+    assert "test accuracy 90.00 ± 0.00 (n = 2)" in said
+    rows += [{**row, "arm": "reinit"} for row in rows if row["level"]]
+    starts = start_points.start_point_study(rows)
+    assert [start.arm for start in starts] == [
+        "ticket, first logit -0.1",
+        "ticket, first logit -0.3",
+    ]
+    assert [round(start.below) for start in starts] == [10, 30]
+    assert all(start.value.n == start.ahead.n == 2 for start in starts)
+
+
+def test_differences_to_dense_are_of_one_first_logit():
+    axes = page_figures.against_dense(of_two_logits(), ACCURACY).axes[0]
+    heights = [box.lines[0].get_ydata() for box in axes.containers]
+    np.testing.assert_allclose(np.array(heights, float), [[-10], [-30]])
