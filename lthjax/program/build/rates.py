@@ -57,12 +57,6 @@ def check(ground: Ground, schedule: Schedule) -> None:
     """
     config = ground.options
     _check_read(config)
-    if config.schedule.name in ("constant", "cosine") and config.schedule.drops:
-        log.warning(
-            "schedule.drops = %s are not read: schedule.name is %r, not 'piecewise'",
-            tuple(config.schedule.drops),
-            config.schedule.name,
-        )
     rows = spans.timed(ground.plan)
     found = {(row.start, row.until): row for row in reversed(rows)}
     rates = {span: highest(schedule, *span) for span in found}

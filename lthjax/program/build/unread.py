@@ -1,0 +1,145 @@
+"""What a config sets and no part of its run reads: told before anything is trained."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lthjax.program.build import criterion, methods
+from lthjax.program.config import defaults
+from lthjax.program.config.validate import flat
+from lthjax.retraining import arms
+from lthjax.training import optax_names, optimizers
+
+log = logging.getLogger(__name__)
+
+
+class Reader(NamedTuple):
+    """When some keys are read.
+
+    Attributes:
+      keys: The keys, or the sections, that are.
+      reads: config -> whether anything reads them.
+      needs: What has to hold for that, for a sentence.
+    """
+
+    keys: tuple[str, ...]
+    reads: Callable
+    needs: str
+
+
+def _tweak(name, *keys):
+    """Returns the reader of a tweak's keys: an arm that has it."""
+    needs = f"an arm of retraining.arms with {name}"
+    return Reader(keys, functools.partial(_retrained, tweaks=(name,)), needs)
+
+
+def _retrained(config, tweaks=()):
+    asked = arms.trained(config.retraining.arms)
+    found = {tweak for arm in asked for tweak in arms.tweaks(arm)}
+    return bool(found & set(tweaks)) if tweaks else bool(config.retraining.arms)
+
+
+def _scored(config):
+    if not methods.reads(config.search.method, "search.batches"):
+        return True  # refused, where it is set
+    return criterion.resolve(config).reads
+
+
+def _decays(config):
+    return config.optimizer.name in optimizers.OPTIMIZERS | optax_names.optimizers()
+
+
+READERS = (
+    Reader(
+        ("schedule.drops", "schedule.factor"),
+        lambda config: config.schedule.name == "piecewise",
+        "schedule.name = 'piecewise'",
+    ),
+    Reader(
+        ("schedule.options",),
+        lambda c: c.schedule.name not in ("constant", "piecewise", "cosine"),
+        "a schedule.name of optax or of your own",
+    ),
+    Reader(
+        ("optimizer.momentum", "optimizer.nesterov"),
+        lambda config: config.optimizer.name == "sgd",
+        "optimizer.name = 'sgd' (others have optimizer.options)",
+    ),
+    Reader(
+        ("optimizer.weight_decay",),
+        _decays,
+        "an optimizer.name of ours or of optax; yours has optimizer.options",
+    ),
+    Reader(
+        ("search.gates.momentum", "search.gates.nesterov"),
+        lambda config: config.search.gates.optimizer == "sgd",
+        "search.gates.optimizer = 'sgd'",
+    ),
+    Reader(
+        ("search.batches", "search.examples"),
+        _scored,
+        "a search.score that reads examples, such as 'snip'",
+    ),
+    Reader(
+        ("data.augment_options",),
+        lambda config: bool(config.data.augment),
+        "data.augment",
+    ),
+    Reader(
+        ("elastic.order",),
+        lambda config: not config.elastic.map,
+        "no elastic.map, which is in its place",
+    ),
+    Reader(("retraining.levels",), _retrained, "an arm in retraining.arms"),
+    Reader(
+        ("retraining.law",),
+        functools.partial(_retrained, tweaks=("neurons", "skips")),
+        "an arm of retraining.arms with neurons or skips",
+    ),
+    _tweak("neurons", "retraining.neurons"),
+    _tweak("skips", "retraining.skips"),
+    _tweak("smoothing", "retraining.smoothing", "retraining.convention"),
+    _tweak("rescaling", "retraining.rescaling"),
+    _tweak("distillation", "retraining.distillation"),
+    _tweak("sign_in", "retraining.sign_in"),
+    Reader(
+        ("retraining.pools",),
+        lambda config: arms.POOLS in config.retraining.arms,
+        "'pools' in retraining.arms",
+    ),
+)
+
+
+def unread(config) -> dict[str, str]:
+    """Returns {key: what has to hold for it to be read} of what is set in vain.
+
+    A key that is set to its default is not set. What a search method does not read is
+    refused, see `methods.unread`.
+
+    Args:
+      config: A validated config.
+
+    Raises:
+      ValueError: A name that decides it is unknown.
+    """
+    known, found = flat(defaults.default()), flat(config)
+    changed = [key for key, value in found.items() if known.get(key) != value]
+    return {
+        key: reader.needs
+        for reader in READERS
+        for key in changed
+        if any(key == own or key.startswith(f"{own}.") for own in reader.keys)
+        and not reader.reads(config)
+    }
+
+
+def warn(config) -> None:
+    """Warns of each key that is set in vain, with the remedy.
+
+    Args:
+      config: A validated config.
+    """
+    found = flat(config)
+    for key, needs in unread(config).items():
+        log.warning("%s = %s is not read: that takes %s", key, found[key], needs)

@@ -1,0 +1,90 @@
+"""What a config sets in vain is told, and nothing else is."""
+
+import logging
+
+import pytest
+import tiny
+
+from lthjax.program.build import unread
+from lthjax.program.config import defaults
+from lthjax.program.config.validate import flat
+from lthjax.program.run import check
+
+# {key: (a value, what makes it read)}
+CASES = {
+    "schedule.drops": ((1.0,), {"schedule.name": "piecewise"}),
+    "schedule.factor": (0.2, {"schedule.name": "piecewise"}),
+    "schedule.options": ({"decay_rate": 0.9}, {"schedule.name": "exponential_decay"}),
+    "optimizer.momentum": (0.5, {}),
+    "optimizer.nesterov": (True, {}),
+    "optimizer.weight_decay": (0.1, {"optimizer.name": "lion"}),
+    "search.batches": (2, {"search.score": "snip"}),
+    "search.examples": (16, {"search.score": "grasp"}),
+    "search.gates.momentum": (0.5, {"search.method": "continuous"}),
+    "data.augment_options": ({"alpha": 0.3}, {"data.augment": "mixup"}),
+    "elastic.order": ("interpolate", {"search.method": "elastic"}),
+    "retraining.levels": ((1,), {"retraining.arms": ("vanilla",)}),
+    "retraining.law": ("cosine", {"retraining.arms": ("skips+smoothing",)}),
+    "retraining.neurons.end": (0.6, {"retraining.arms": ("tost_paper",)}),
+    "retraining.skips.start": ("he", {"retraining.arms": ("frozen_skips",)}),
+    "retraining.smoothing": (0.2, {"retraining.arms": ("smoothing",)}),
+    "retraining.convention": ("uniform", {"retraining.arms": ("smoothing",)}),
+    "retraining.rescaling.rate": (0.1, {"retraining.arms": ("rescaling",)}),
+    "retraining.distillation.temperature": (
+        2.0,
+        {"retraining.arms": ("distillation",)},
+    ),
+    "retraining.sign_in.beta": (0.5, {"retraining.arms": ("random+sign_in",)}),
+    "retraining.pools.alphas": ((0.5,), {"retraining.arms": ("pools",)}),
+}
+# What leaves a key unread that a default config reads, or another one of the same key.
+AGAINST = {
+    "optimizer.momentum": {"optimizer.name": "adam"},
+    "optimizer.nesterov": {"optimizer.name": "lion"},
+    "optimizer.weight_decay": {"optimizer.name": "mine:optimizer"},
+    "search.gates.momentum": {
+        "search.method": "continuous",
+        "search.gates.optimizer": "adam",
+    },
+    "elastic.order": {"search.method": "elastic", "elastic.map": "0:0"},
+}
+
+
+def config_of(key, value, others):
+    config = defaults.default()
+    with config.unlocked():
+        config.update_from_flattened_dict({key: value, **others})
+    return config
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_a_key_is_told_where_nothing_reads_it_and_only_there(key):
+    value, needed = CASES[key]
+    (found,) = unread.unread(config_of(key, value, AGAINST.get(key, {})))
+    assert found.startswith(key)
+    assert unread.unread(config_of(key, value, needed)) == {}
+
+
+def test_nothing_is_told_of_the_defaults():
+    assert unread.unread(defaults.default()) == {}
+
+
+def test_every_tweak_and_its_keys_are_known():
+    sections = {
+        key
+        for key in flat(defaults.default())
+        if key.startswith("retraining.") and key != "retraining.arms"
+    }
+    own = [key for reader in unread.READERS for key in reader.keys]
+    lacking = [s for s in sections if not any(s.startswith(key) for key in own)]
+    assert not lacking
+
+
+def test_a_run_warns_before_it_trains(caplog):
+    config = tiny.config({"schedule.factor": 0.5})
+    with caplog.at_level(logging.WARNING):
+        check.check(config)
+    sentence = (
+        "schedule.factor = 0.5 is not read: that takes schedule.name = 'piecewise'"
+    )
+    assert sentence in caplog.text
