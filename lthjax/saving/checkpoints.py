@@ -48,10 +48,12 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
     Raises:
       OSError: It could not be written, or not be read back; what stood at `path` may be
         gone.
-      ValueError: As `check_path`.
+      ValueError: As `check_path`; or the tree is empty, or an array of it is, or one is
+        of keys, which orbax cannot write. What stands at `path` is left.
     """
     metadata, path = metadata or {}, pathlib.Path(path).absolute()
     check_path(path)
+    _check_tree(tree)
     whole = jax.device_get(meshes.collected(tree))
     metadata = {"metadata": metadata, "checksum": checksum(whole, metadata)}
     tree = whole if processes.alone() else jax.tree.map(_kept, tree, whole)
@@ -63,6 +65,26 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
     except ValueError as error:  # of tensorstore, for what the system refused to write
         raise OSError(f"{path} cannot be written: {error}") from error
     _check_written(path, whole, metadata["checksum"])
+
+
+def _check_tree(tree):
+    """Refuses what orbax cannot write, before what stands at a path is replaced."""
+    if tree is None or (isinstance(tree, dict | list | tuple) and not tree):
+        raise ValueError(
+            f"a checkpoint must be of a tree that holds something, got {tree}"
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not np.size(leaf):
+            raise ValueError(
+                "every array of a checkpoint must have an element, got "
+                f"{name} of shape {list(np.shape(leaf))}; leave it out"
+            )
+        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+            raise ValueError(
+                "a checkpoint must be of numbers, got keys in "
+                f"{name}; save jax.random.key_data of them"
+            )
 
 
 def check_path(path: str | pathlib.Path) -> None:

@@ -217,3 +217,19 @@ def test_the_checksum_of_a_tree_is_the_one_that_it_ever_had():
     tree["state"] = optax.TraceState(trace={"k": np.ones(2)})
     # Of what was written before names of leaves lost their brackets.
     assert checkpoints.checksum(tree, {"x": 1}) == "44eba03a8aab18676b0f0ebc59c9e9a0"
+
+
+@pytest.mark.parametrize(
+    "tree, message",
+    [
+        ({}, "must be of a tree that holds something, got {}"),
+        ({"a": {"b": np.zeros((0, 3))}}, r"an element, got a/b of shape \[0, 3\]"),
+        ({"a": jax.random.key(0)}, "got keys in a; save jax.random.key_data of them"),
+    ],
+)
+def test_what_cannot_be_written_leaves_what_stands_there(tmp_path, tree, message):
+    checkpoints.save(tmp_path / "x", {"a": np.ones(2)})
+    with pytest.raises(ValueError, match=message):
+        checkpoints.save(tmp_path / "x", tree)
+    kept, _ = checkpoints.restore(tmp_path / "x")
+    np.testing.assert_array_equal(kept["a"], np.ones(2))
