@@ -202,7 +202,9 @@ def _layout(config, params, flattened, rules, *, trust) -> pytorch.Layout:
     if flattened is not None:
         return pytorch.Layout(flattened, views=views)
     model = network.model(config, facts)
-    return pytorch.layout(model, params, facts.image_shape[-1], views)
+    # What has no three axes has no channels, which PyTorch puts first.
+    channels = facts.image_shape[-1] if len(facts.image_shape) == 3 else 1
+    return pytorch.layout(model, params, channels, views)
 
 
 def _source(config, params, to) -> str | None:

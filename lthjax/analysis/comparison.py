@@ -93,7 +93,8 @@ def sign_agreement(a: Params, b: Params, masks: Masks) -> jax.Array:
 
         |{i kept: sign(a_i) = sign(b_i)}| / |kept|,  1 where nothing is kept
 
-    Zero has a sign of its own. Of two random trees it is a half.
+    Zero has a sign of its own, NaN none: of it the fraction is NaN. Of two random trees
+    it is a half.
 
     Args:
       a: Parameters: of a ticket at its start, say.
@@ -116,7 +117,16 @@ def sign_agreement(a: Params, b: Params, masks: Masks) -> jax.Array:
         b,
         masks,
     )
-    return _ratio(masks_lib.count(same)[0], masks_lib.count(masks)[0])
+    broken = jax.tree.map(
+        lambda x, y, mask: (
+            None if mask is None else jnp.any(mask & (jnp.isnan(x) | jnp.isnan(y)))
+        ),
+        a,
+        b,
+        masks,
+    )
+    found = _ratio(masks_lib.count(same)[0], masks_lib.count(masks)[0])
+    return jnp.where(jnp.any(jnp.array(jax.tree.leaves(broken))), jnp.nan, found)
 
 
 def by_layer(fn: Callable[..., Any], *trees: Any) -> dict[str, Any]:

@@ -167,6 +167,8 @@ def _mean(fn: Callable[..., jax.Array], a: Any, b: Any, masks: Any) -> jax.Array
 def _pearson(x, y, mask):
     """Returns the correlation of two arrays where a mask is on; 0 without a spread.
 
+    Of NaN it is NaN.
+
     Both are first moved and scaled to [0, 1], so that neither the rounding of a mean
     nor the size of the values makes a spread or hides one.
     """
@@ -181,9 +183,13 @@ def _pearson(x, y, mask):
         )
         return jnp.where(mask & wide, scaled - jnp.sum(scaled) / size, 0)
 
+    broken = jnp.any(mask & (jnp.isnan(x) | jnp.isnan(y)))
     x, y = centred(x), centred(y)
     spread = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))
-    return jnp.where(spread > 0, jnp.sum(x * y) / jnp.where(spread > 0, spread, 1), 0.0)
+    found = jnp.where(
+        spread > 0, jnp.sum(x * y) / jnp.where(spread > 0, spread, 1), 0.0
+    )
+    return jnp.where(broken, jnp.nan, found)
 
 
 def _ranks(w, mask):
@@ -192,8 +198,10 @@ def _ranks(w, mask):
     They are counted from the middle, so that their squares do not drown in float32.
     """
     sizes = jnp.where(mask, jnp.abs(w), jnp.inf).ravel()
+    broken = jnp.any(mask & jnp.isnan(w))
     ordered = jnp.sort(sizes)
     below = jnp.searchsorted(ordered, sizes, side="left")
     upto = jnp.searchsorted(ordered, sizes, side="right")
     middle = jnp.sum(mask).astype(jnp.float32) / 2
-    return ((below + upto).astype(jnp.float32) / 2 - middle).reshape(w.shape)
+    found = ((below + upto).astype(jnp.float32) / 2 - middle).reshape(w.shape)
+    return jnp.where(broken, jnp.nan, found)

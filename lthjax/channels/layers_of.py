@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lthjax import registry
 from lthjax.models import mlp, mobilenet, resnet, vgg
 from lthjax.pruning.masks import Masks, Params, path_name
 
@@ -24,7 +25,7 @@ class Group(NamedTuple):
     Attributes:
       name: Of the layer that makes them.
       producers: Layers whose results have these channels, the last one emits them.
-      consumer: The layer that reads them.
+      consumer: The layer that reads them, and nothing else.
       size: How many there are.
     """
 
@@ -152,7 +153,8 @@ def _check_kernels(leaves, group):
         if shape is None:
             continue
         known = len(shape) in (2, 4) and shape[axis]
-        fits = known and known % group.size == 0 and (axis == -2 or known == group.size)
+        flattened = axis == -2 and len(shape) == 2  # height x width times over
+        fits = known == group.size or (flattened and known and not known % group.size)
         if not fits:
             raise ValueError(
                 "channels must be the last axis of the kernels that make them and the "
@@ -203,6 +205,9 @@ def spread(
       kept: {name of a group: bool [size]}; groups that are absent stay whole.
       found: The groups.
 
+    Raises:
+      ValueError: A name is no group's, or its mask is not bool [size].
+
     Example:
       >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
       >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
@@ -213,6 +218,7 @@ def spread(
       {'first/kernel': (4, 12), 'last/kernel': (2, 6)}
     """
     byname = named(masks)
+    _check_vectors("kept", kept, found, bool)
     for group in found:
         if group.name not in kept:
             continue
@@ -262,6 +268,9 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
       weights: {name of a group: float [size]}.
       found: The groups.
 
+    Raises:
+      ValueError: A name is no group's, or its weights are not [size].
+
     Example:
       >>> kernels = {"first": jnp.ones((4, 2)), "last": jnp.ones((2, 1))}
       >>> params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
@@ -270,6 +279,7 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
       >>> lth.channels.fold(params, weights, groups)["last"]["kernel"][:, 0]
       Array([0.5, 2. ], dtype=float32)
     """
+    _check_vectors("weights", weights, found)
     factors = {}
     for group in found:
         if group.name in weights:
@@ -278,9 +288,30 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
 
     def scaled(path, w):
         factor = factors.get(path_name(path))
-        return w if factor is None else w * _along(factor, w.ndim, -2)
+        if factor is None:
+            return w
+        return (w * _along(factor, w.ndim, -2)).astype(w.dtype)
 
     return jax.tree_util.tree_map_with_path(scaled, params)
+
+
+def _check_vectors(what, given, found, dtype=None):
+    """Refuses what is not one value for each channel of a group that there is."""
+    sizes = {group.name: group.size for group in found}
+    for name, vector in given.items():
+        if name not in sizes:
+            raise ValueError(
+                f"{what} must be of a group, one of {', '.join(sizes)}, got {name!r}"
+                f"{registry.suggestion(name, sizes)}"
+            )
+        vector = jnp.asarray(vector)
+        kind = dtype is None or vector.dtype == dtype
+        if vector.shape != (sizes[name],) or not kind:
+            raise ValueError(
+                f"{what} of {name} must be {'bool' if dtype else 'a number'} for each "
+                f"of its {sizes[name]} channels, got {vector.dtype} "
+                f"{list(vector.shape)}"
+            )
 
 
 def _along(vector, ndim, axis):

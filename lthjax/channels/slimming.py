@@ -134,6 +134,12 @@ def slimmed(
 
 def _strictly_above(sizes, index, sparsity):
     """Returns the channels above the one at an index of all, in rising order."""
+    for name, size in sizes.items():
+        if not isinstance(size, jax.core.Tracer) and not jnp.isfinite(size).all():
+            raise ValueError(
+                f"scales must be finite, got {name} with {size}; the training that "
+                "they are of diverged"
+            )
     threshold = jnp.sort(jnp.concatenate(list(sizes.values())))[index]
     kept = {name: size > threshold for name, size in sizes.items()}
     for name, stays in kept.items():
@@ -187,11 +193,17 @@ def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
       kept: {layer: bool [channels]}, from `slimmed`.
 
     Raises:
-      ValueError: The layers are not one chain.
+      ValueError: The layers are not one chain, or not those that are prunable.
     """
     kept = {name: np.asarray(stays) for name, stays in kept.items()}
     order = [*_ordered(kept), "head"]
     before = dict(zip(order[1:], order, strict=False))
+    there = {name.removesuffix(KERNEL) for name in masks_lib.names(full)}
+    if others := sorted(there ^ set(order)):
+        raise ValueError(
+            "channels must be given of each layer of the chain but the head, got "
+            f"{', '.join(others)} on one side alone"
+        )
 
     def one(path, mask):
         layer = masks_lib.path_name(path).removesuffix("/kernel")

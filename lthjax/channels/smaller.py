@@ -61,6 +61,12 @@ def _resize(layer, size):
             "only dense layers and convolutions can lose channels, got "
             f"{'/'.join(layer.path)}, of {type(layer).__name__}"
         )
+    if getattr(layer, "feature_group_count", 1) not in (1, layer.features):
+        raise ValueError(
+            "a convolution that loses channels must read all of them or be depthwise, "
+            f"got {'/'.join(layer.path)} with {layer.feature_group_count} groups for "
+            f"{layer.features} channels; leave its group out"
+        )
     object.__setattr__(layer, "features", size)
     if getattr(layer, "feature_group_count", 1) > 1:
         object.__setattr__(layer, "feature_group_count", size)
@@ -165,7 +171,8 @@ def _left(params, group, silent, statistics):
         )
     silent &= f"{normed}/mean" not in statistics or f"{normed}/scale" in norms
     emits = [np.abs(np.asarray(named[n])).reshape(-1, group.size) for n in norms or own]
-    stays = (reads > 0) & ((np.concatenate(emits).max(0) > 0) | (not silent))
+    # NaN is no zero: it stays, and is seen.
+    stays = ~(reads == 0) & (~(np.concatenate(emits).max(0) == 0) | (not silent))
     return np.flatnonzero(stays) if stays.any() else np.zeros(1, int)
 
 

@@ -76,7 +76,9 @@ def parts(top: pathlib.Path) -> dict[str, pathlib.Path]:
     }
     known = [name for names in named.values() for name in names]
     others = len(there) > len(known)
-    split = named["train"] and len(known) > len(named["train"])
+    split = bool(named["train"]) and len(known) > len(named["train"])
+    deep = {name: _of_folders(top / name) for name in there}
+    split |= any(deep[name] for name in named["train"]) and not all(deep.values())
     if not known or (others and not split):
         return {"train": top}
     doubled = any(len(names) > 1 for names in named.values())
@@ -91,6 +93,12 @@ def parts(top: pathlib.Path) -> dict[str, pathlib.Path]:
         if part not in found:
             log.info("no folder %s in %s: it is cut from train", part, top)
     return found
+
+
+def _of_folders(folder):
+    """Says whether a folder holds folders and no file, as a split does."""
+    found = [x.is_dir() for x in os.scandir(folder) if not x.name.startswith(".")]
+    return bool(found) and all(found)
 
 
 def place(

@@ -4,7 +4,15 @@ import hashlib
 
 import numpy as np
 
-from lthjax.data.splits import Source, Split, Stored, are_images, image_shape, size
+from lthjax.data.splits import (
+    Source,
+    Split,
+    Stored,
+    are_images,
+    image_shape,
+    labels,
+    size,
+)
 
 MOST = 2**28  # bytes of a split's images that are hashed; of more, images in between
 RECORDS = 16  # of a split on the disk that are read
@@ -14,8 +22,8 @@ def fingerprint(source: Source) -> dict[str, dict]:
     """Returns {split: {what: hash or number}} of a loaded data set.
 
     Of arrays it knows every label and every image (of more than `MOST` bytes, evenly
-    spread ones); of what stays on the disk the number, the list of files with their
-    labels where there is one, and evenly spread records.
+    spread ones); of what stays on the disk the number, the labels where they are
+    known, the list of files where there is one, and evenly spread records.
 
     Args:
       source: The data set, cut as it is used.
@@ -32,14 +40,16 @@ def _of_split(split: Split | Stored) -> dict:
     if not are_images(split.images):
         known |= {"dtype": str(split.images.dtype)}
     whole = np.int64 if split.labels.dtype.kind in "iu" else None
-    labels = np.ascontiguousarray(split.labels, whole)
-    return known | {"labels": _hash([labels]), "images": _hash(_spread(split.images))}
+    given = np.ascontiguousarray(split.labels, whole)
+    return known | {"labels": _hash([given]), "images": _hash(_spread(split.images))}
 
 
 def _of_stored(split: Stored) -> dict:
     numbers = [split.records[i] for i in _even(len(split.records), RECORDS)]
     rows = split.fetch_fn(numbers) if numbers else []
-    found = {
+    known = labels(split)
+    own = {} if known is None else {"labels": _hash([np.ascontiguousarray(known)])}
+    found = own | {
         "records": _hash(part for data, label, _ in rows for part in (data, label))
     }
     given = getattr(split.fetch_fn, "args", ())

@@ -54,7 +54,7 @@ def begin(masks: Masks, kept: Any, key: Any, inner: Any, kind: type = State) -> 
       kind: `State` or `StraightThroughState`.
     """
     if kept is not None:
-        masks_lib.check_whole("kept", jnp.asarray(kept))
+        masks_lib.check_counts("kept", kept, masks)
         kept = jnp.asarray(kept, jnp.int32)
     clock = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
     return kind(masks, kept, clock, None if key is None else _raw(key), inner)
@@ -105,7 +105,7 @@ def carrying(
         def changed():
             masks = change(state, at, params, grads, stepped)
             moved = _sparse(state.masks)
-            stay = _settled(params, masks, moved) if grows else masks
+            stay = _settled(state.masks, masks) if grows else masks
             u, slots = stepped(stay)
             if grows == "replace":
                 u, slots = _paused(moved, state.inner, u, slots)
@@ -119,13 +119,12 @@ def carrying(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _settled(params, masks, moved):
-    """Returns the masks without the weights that a change has just grown: zeros."""
-    return jax.tree.map(
-        lambda w, mask: None if mask is None else mask & ~(moved & (w == 0)),
-        params,
-        masks,
-    )
+def _settled(before, after):
+    """Returns the masks without the weights that a change has just grown.
+
+    What is dropped and grown at once was on all the while.
+    """
+    return jax.tree.map(jnp.logical_and, before, after)
 
 
 def now(state: State, step: Any) -> jax.Array:
@@ -228,7 +227,7 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
         _check_masks(node.masks, masks)
         return node._replace(
             masks=masks,
-            kept=_other(node.kept, kept),
+            kept=_other(node.kept, kept, masks),
             key=node.key if node.key is None or key is None else _raw(key),
         )
 
@@ -247,11 +246,11 @@ def _raw(key):
     return jax.random.key_data(key)
 
 
-def _other(before, kept):
+def _other(before, kept, masks):
     """Returns counts in place of others of the same form."""
     if before is None or kept is None:
         return before
-    masks_lib.check_whole("kept", jnp.asarray(kept))
+    masks_lib.check_counts("kept", kept, masks)
     kept = jnp.asarray(kept, jnp.int32)
     if kept.shape != before.shape:
         raise ValueError(

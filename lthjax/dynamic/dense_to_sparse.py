@@ -271,6 +271,11 @@ def _initialiser(inner, sparsity, initial, scope, prunable):
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     amounts.check_sparsity(initial=initial, sparsity=sparsity)
+    if isinstance(sparsity, int | float) and initial > sparsity:
+        raise ValueError(
+            "the first sparsity must be at most the last one, got initial = "
+            f"{initial} with sparsity = {sparsity}"
+        )
     exclude, include = prunable
 
     def init(params):

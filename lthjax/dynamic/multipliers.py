@@ -127,10 +127,14 @@ def begin(inner: Any, params: Params, masks: Masks, kept: Any) -> Split:
       params: The weights, W.
       masks: Full masks: they say what is pruned.
       kept: A count, or a list of them by layer.
+
+    Raises:
+      ValueError: A count is not whole, or more or less than there is.
     """
     own = jax.tree.map(lambda w, m: None if m is None else w, params, masks)
     dual = jax.tree.map(jnp.zeros_like, own)
     clock = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
+    masks_lib.check_counts("kept", kept, masks)
     count = jnp.asarray(kept, jnp.int32)
     state = Split(own, dual, count, clock, inner)  # type: ignore[call-arg]
     return state._replace(copy=masks_lib.apply(own, support(state)))

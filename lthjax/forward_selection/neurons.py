@@ -141,6 +141,8 @@ def select(
     if block < 0:
         raise ValueError(f"block must be at least 0, got block = {block}")
     options = {"weights": weights, "replace": replace, "linear": linear}
+    # Shares sum to one: u - y is a combination of Phi_i - y, which are small numbers.
+    features, target = features - target[None], jnp.zeros_like(target)
     source = kept_rows(features, steps, block) if block else computed_rows(features)
     products = inner(features, target)
     found, shares = _greedy(products, source, steps, (candidates, key), **options)
@@ -183,12 +185,11 @@ def select_gram(
             f"{gram.shape}, matches.shape = {matches.shape}"
         )
     _check(len(gram), steps, replace, None, None)
+    gram = gram - matches[:, None] - matches[None] + scale  # <Phi_i - y, Phi_j - y>
     source = (), lambda store, i, ranks: (store, gram[i])
-    products = Inner(jnp.diagonal(gram), matches, scale)
-    found, _ = _greedy(
-        products, source, steps, (None, None), weights=weights, replace=replace
-    )
-    return found
+    products = Inner(jnp.diagonal(gram), 0 * matches, 0 * scale)
+    options = {"weights": weights, "replace": replace}
+    return _greedy(products, source, steps, (None, None), **options)[0]
 
 
 def select_batches(

@@ -194,7 +194,8 @@ def explicit_threshold(
       zeta: 1 over the probability of the theorem's event.
 
     Raises:
-      ValueError: rho is not in (0, 1), or A is not positive: no step is enough then.
+      ValueError: rho is not in (0, 1); A is not positive: no step is enough then; or L
+        or zeta is not positive and finite.
     """
     _check_rho(rho)
     rest = first + spread(picks, diameter, rigorous=rigorous)
@@ -203,6 +204,11 @@ def explicit_threshold(
             "l(u_1) and D must leave something to compare the dense loss with, got "
             f"first = {first}, diameter = {diameter}"
         )
+    for name, value in {"initial": initial, "zeta": zeta}.items():
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"{name} must be positive and finite, got {name} = {value}"
+            )
     ratio = (picks - 1) * zeta * initial / rest
     return max(0, math.ceil(math.log(ratio) / -math.log(rho))) if ratio > 0 else 0
 

@@ -58,10 +58,10 @@ def answers(
 
     Args:
       params: The weights.
-      examples: x, float32 [examples, inputs].
+      examples: x, float32 [examples, inputs]; bytes are scaled to [0, 1].
       activation: The non-linearity.
     """
-    hidden = activation(times(params.hidden, examples.T))
+    hidden = activation(times(params.hidden, _float(examples).T))
     return params.output[:, None] * hidden
 
 
@@ -73,7 +73,7 @@ def logits(
     It is what trains, in products as exact as the device computes them by itself: in
     TF32 or bfloat16 on an accelerator, unless `jax.default_matmul_precision` says more.
     """
-    hidden = activation(params.hidden @ examples.T)
+    hidden = activation(params.hidden @ _float(examples).T)
     return params.output @ hidden / len(params.output)
 
 

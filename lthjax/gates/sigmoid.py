@@ -219,7 +219,12 @@ def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
       >>> lth.gates.reset_stochastic({"w": jnp.array([0.5, -0.5])}, 0.0)["w"].tolist()
       [0.0, -10000.0]
     """
-    return jax.tree.map(lambda s: jnp.where(s < initial, LOWEST, initial), gates)
+
+    def one(s):
+        closed = jnp.where(jnp.isnan(s), s, LOWEST)
+        return jnp.where(s >= initial, initial, closed).astype(s.dtype)
+
+    return jax.tree.map(one, gates)
 
 
 def temperature(
@@ -280,10 +285,10 @@ def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:
 def between(multipliers: Gates) -> jax.Array:
     """Returns the share of the multipliers m with `0.01 < m < 0.99`, float32 [].
 
-    It is 0 where there are none.
+    It is 0 where there are none; NaN is not decided.
     """
     leaves = jax.tree.leaves(multipliers)
-    number = sum(jnp.sum((m > 0.01) & (m < 0.99)) for m in leaves)
+    number = sum(jnp.sum(~((m <= 0.01) | (m >= 0.99))) for m in leaves)
     return number / jnp.float32(max(1, sum(m.size for m in leaves)))
 
 

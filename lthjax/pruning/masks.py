@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import GetAttrKey
 
 Params = Any
@@ -235,6 +236,30 @@ def check_whole(name: str, counts: Any) -> None:
         raise ValueError(
             f"{name} must be a whole number of weights, got {name} = {counts}; the "
             "share that goes is sparsity"
+        )
+
+
+def check_counts(name: str, counts: Any, masks: Masks) -> None:
+    """Refuses counts of weights that there cannot be, where they are not traced.
+
+    Args:
+      name: What they are, for the error.
+      counts: Of all weights, or a list by layer.
+      masks: The masks, of any sparsity: their sizes count.
+
+    Raises:
+      ValueError: One is no whole number, or is not in [0, the weights there are].
+    """
+    check_whole(name, jnp.asarray(counts))
+    if isinstance(counts, jax.core.Tracer):
+        return
+    sizes = [mask.size for mask in jax.tree.leaves(masks)]
+    by_layer = np.shape(counts) == (len(sizes),)
+    most = np.array(sizes) if by_layer else sum(sizes)
+    if not np.all((np.asarray(counts) >= 0) & (np.asarray(counts) <= most)):
+        raise ValueError(
+            f"{name} must be from 0 to the {most} weights that there are, got {name} = "
+            f"{counts}"
         )
 
 

@@ -72,7 +72,7 @@ def balanced(theta: jax.Array, beta: float) -> tuple[jax.Array, jax.Array]:
       >>> m**2, m * w
       (Array([3., 4.], dtype=float32), Array([ 0., -2.], dtype=float32))
     """
-    m = jnp.sqrt((beta + jnp.sqrt(beta**2 + 4 * theta**2)) / 2)
+    m = jnp.sqrt((beta + jnp.hypot(2 * theta, jnp.asarray(beta, theta.dtype))) / 2)
     return m, theta / m
 
 

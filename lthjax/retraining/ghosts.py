@@ -8,6 +8,7 @@ their own, so that `strip` leaves exactly the plain network's trees.
 
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -168,9 +169,10 @@ def strip(tree: Any) -> Any:
       tree: Parameters, model state, masks, or an optimizer state that holds trees like
         the parameters; made of dicts, tuples and lists.
     """
-    if isinstance(tree, dict):
+    if isinstance(tree, Mapping):
         kept = {k: v for k, v in tree.items() if not _GHOST.search(str(k))}
-        return {key: strip(value) for key, value in kept.items()}
+        parts = {key: strip(value) for key, value in kept.items()}
+        return parts if isinstance(tree, dict) else type(tree)(parts)
     if isinstance(tree, tuple | list):
         parts = [strip(value) for value in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
@@ -186,7 +188,13 @@ def graft(tree: Any, plain: Any) -> Any:
     Args:
       tree: A tree with ghosts.
       plain: A tree with the structure of `strip(tree)`.
+
+    Raises:
+      ValueError: It has another structure.
     """
+    bare, given = (jax.tree.structure(x) for x in (strip(tree), plain))
+    if bare != given:
+        raise ValueError(f"what is grafted must be of {bare}, got {given}")
     leaves = iter(jax.tree.leaves(plain))
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf if is_ghost(path) else next(leaves), tree
@@ -211,8 +219,14 @@ def spare(params: Any, masks: Any) -> Any:
     Args:
       params: The parameters with ghosts.
       masks: The masks of the plain network.
+
+    Raises:
+      ValueError: A mask is of no parameter.
     """
     found = dict(jax.tree_util.tree_leaves_with_path(masks))
+    known = dict(jax.tree_util.tree_leaves_with_path(params))
+    if lost := [jax.tree_util.keystr(path) for path in found if path not in known]:
+        raise ValueError(f"masks must be of parameters, got {', '.join(lost)}")
     return jax.tree_util.tree_map_with_path(lambda path, _: found.get(path), params)
 
 

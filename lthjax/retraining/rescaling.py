@@ -191,7 +191,9 @@ def _iteration(loss_fn, start, masks, batch_fn, options):
             return product(jax.tree.map(lambda g: g / norm, grads))
 
         def look_ahead(_):
-            size = options.step / jnp.where(options.normalise, norm, 1.0)
+            # Without a gradient there is no direction: the factors stay.
+            unit = jnp.where(options.normalise & (norm > 0), norm, 1.0)
+            size = options.step / unit
             moved = jax.tree.map(lambda w, g: w - size * g, theta, grads)
             return jax.tree.map(lambda g: g / options.step, gradient(moved, ahead))
 

@@ -6,6 +6,7 @@ them an arm of an experiment has; the empty one is ordinary, "vanilla" training.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -148,9 +149,21 @@ def check(recipe: Recipe, start: int, until: int) -> None:
     }
     if recipe.distillation:
         spans["distillation"] = Fade(start, recipe.taught_until)
+        _check_taught(recipe.distillation)
     for what, times in spans.items():
         _check_span(what, times, start, until)
     losses.uniform(recipe.smoothing, 2, "uniform")
+
+
+def _check_taught(numbers):
+    """Refuses a distillation of which the loss is none."""
+    coefficient, hard, temperature = numbers
+    weights = all(0 <= x < math.inf for x in (coefficient, hard))
+    if not weights or not 0 < temperature < math.inf:
+        raise ValueError(
+            "distillation must have coefficients of at least 0 and a temperature above "
+            f"0, all finite, got {numbers}"
+        )
 
 
 def _check_span(what, times, start, until):

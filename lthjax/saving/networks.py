@@ -49,15 +49,18 @@ def _of_file(path):
         found, _ = travel.read(path)
         return found.params, found.model_state
     tensors = safetensors.numpy.load_file(path)
-    rows = {name.replace(".", "/"): jnp.asarray(x) for name, x in tensors.items()}
+    rows = {
+        name.replace(".", "/").removeprefix("params/"): jnp.asarray(x)
+        for name, x in tensors.items()
+    }
     parents = {
         "/".join(n.split("/")[:i]) for n in rows for i in range(1, n.count("/") + 1)
     }
     if len(rows) < len(tensors) or parents & set(rows):
         raise DamagedError(
             f"the tensors of {path} must have names of their own, where a point is a "
-            f"level, got {', '.join(sorted(tensors)[:8])}"
+            f"level and a first params none, got {', '.join(sorted(tensors)[:8])}"
         )
     state = {n: x for n, x in rows.items() if n.startswith("batch_stats/")}
-    params = {n.removeprefix("params/"): rows[n] for n in rows if n not in state}
+    params = {n: rows[n] for n in rows if n not in state}
     return nested(params), nested(state)

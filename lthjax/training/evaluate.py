@@ -40,6 +40,7 @@ def counter(
         inputs, labels, weights = chunk
         outputs, _ = apply_fn(params, model_state, prepare_fn(inputs), False)
         sums = [of_weighted(fn(outputs, labels), weights) for fn in measured]
+        outputs = jax.tree.map(lambda x: _of_those(x, weights), outputs)
         rows = objective.counted.values()
         counts = tuple(row.sums(outputs, labels, weights) for row in rows)
         return jnp.stack([*sums, jnp.sum(weights)]), counts
@@ -57,6 +58,12 @@ def of_weighted(values: jax.Array, weights: jax.Array) -> jax.Array:
       weights: Of the same [batch].
     """
     return jnp.sum(jnp.where(weights > 0, values, 0) * weights)
+
+
+def _of_those(outputs, weights):
+    """Returns outputs, zero where the weight is: see `of_weighted`."""
+    there = (weights > 0).reshape(-1, *(1,) * (outputs.ndim - 1))
+    return jnp.where(there, outputs, jnp.zeros_like(outputs))
 
 
 def nothing(count: CountFn, params: Any, model_state: Any, chunk: Any) -> Any:

@@ -15,8 +15,16 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: float32 [batch, classes].
       labels: int32 [batch]; or distributions, floats [batch, classes], as mixup gives.
+
+    Raises:
+      ValueError: Labels are floats, but no distributions over the classes.
     """
     if jnp.issubdtype(labels.dtype, jnp.floating):
+        if labels.shape != logits.shape:
+            raise ValueError(
+                "labels must be integers, or distributions as large as the logits "
+                f"{list(logits.shape)}, got {labels.dtype} {list(labels.shape)}"
+            )
         return optax.softmax_cross_entropy(logits, labels)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 

@@ -134,14 +134,18 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
 def in_top(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns the share of an example's places whose label is among the 5 likeliest.
 
-    That is where fewer than five logits are larger than the label's.
+    That is where fewer than five logits are larger than the label's, or as large and of
+    an earlier class; NaN is in no top.
 
     Args:
       logits: float32 [batch, ..., classes].
       labels: int32 [batch, ...].
     """
     own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
-    right = jnp.sum(logits > own, axis=-1) < TOP
+    classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    earlier = classes < labels[..., None]
+    above = (logits > own) | ((logits == own) & earlier)
+    right = (jnp.sum(above, axis=-1) < TOP) & ~jnp.isnan(own[..., 0])
     return jnp.mean(right.reshape(len(right), -1).astype(jnp.float32), axis=1)
 
 

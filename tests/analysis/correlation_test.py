@@ -207,3 +207,18 @@ def test_the_largest_weights_stay_where_the_learning_rate_is_small():
     small, large = ([trained(seed, rate) for seed in range(3)] for rate in (0.01, 0.1))
     assert max(error for _, error in [*small, *large]) < 0.5
     assert min(ratio for ratio, _ in small) > max(ratio for ratio, _ in large)
+
+
+def test_of_what_is_no_number_nothing_correlates():
+    good = jnp.arange(1.0, 9.0)
+    bad = good.at[3].set(jnp.nan)
+    masks = jnp.ones(8, bool)
+    for fn in (
+        correlation.magnitude_correlation,
+        correlation.rank_correlation,
+        correlation.sign_agreement,
+        correlation.distance,
+    ):
+        for pair in ((bad, good), (good, bad)):
+            assert jnp.isnan(jax.jit(fn)(*pair, masks)), fn
+            assert jnp.isfinite(fn(*pair, masks.at[3].set(False))), fn

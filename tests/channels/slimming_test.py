@@ -129,3 +129,13 @@ def test_the_tenth_layer_comes_after_the_ninth():
     }
     params |= {f"{n}_norm": {"scale": jnp.ones(sizes[n])} for n in names}
     slimming.check(params)
+
+
+def test_every_layer_of_the_chain_must_be_given_and_finite():
+    kernels = {f"conv{i}": {"kernel": jnp.ones((1, 1, 4, 4))} for i in (1, 2, 3)}
+    full = masks.full(kernels | {"head": {"kernel": jnp.ones((4, 2))}})
+    kept = dict.fromkeys(("conv1", "conv3"), jnp.array([True, False, False, False]))
+    with pytest.raises(ValueError, match="got conv2 on one side alone"):
+        slimming.masks(full, kept)
+    with pytest.raises(ValueError, match="scales must be finite, got conv1"):
+        slimming.slimmed({"conv1": jnp.array([jnp.nan, 1.0])}, 0.5, released=True)

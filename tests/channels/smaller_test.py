@@ -273,3 +273,73 @@ def test_a_norm_over_channels_is_refused():
     for state in (None, {}, {"batch_stats": {"other_norm": {"mean": jnp.zeros(2)}}}):
         with pytest.raises(ValueError, match="dense1_norm, which has no running mean"):
             compact(model, params, own, state, groups=(group,))
+
+
+class Grouped(nn.Module):
+    """A convolution of four groups, and what reads it."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns the logits."""
+        x = nn.Conv(8, (3, 3), feature_group_count=4, name="conv1")(images)
+        return nn.Conv(3, (1, 1), name="conv2")(jnp.tanh(x)).mean((1, 2))
+
+
+def test_a_grouped_convolution_loses_no_channels():
+    images = jnp.ones((2, 4, 4, 4))
+    params = Grouped().init(jax.random.key(0), images)["params"]
+    groups = (layers_of.Group("conv1", ("conv1",), "conv2", 8),)
+    stay = {"conv1": jnp.arange(8) < 4}
+    pruned = layers_of.spread(layers_of.full(params, groups), stay, groups)
+    small = compact(Grouped(), params, pruned, groups=groups)
+    with pytest.raises(ValueError, match="got conv1 with 4 groups for 8 channels"):
+        small.model.apply({"params": small.params}, images)
+
+
+def test_a_reader_of_more_than_the_group_is_refused():
+    params = {
+        "a": {"kernel": jnp.ones((1, 1, 3, 4))},
+        "c": {"kernel": jnp.ones((1, 1, 8, 2))},
+    }
+    groups = (layers_of.Group("a", ("a",), "c", 4),)
+    with pytest.raises(ValueError, match="got 4 channels for c/kernel"):
+        layers_of.full(params, groups)
+
+
+KERNELS = {"a": {"kernel": jnp.ones((4, 3))}, "b": {"kernel": jnp.ones((3, 2))}}
+CHAIN = (layers_of.Group("a", ("a",), "b", 3),)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"aa": jnp.ones(3, bool)}, "one of a, got 'aa'"),
+        ({"a": jnp.ones(1, bool)}, r"each of its 3 channels, got bool \[1\]"),
+        ({"a": jnp.array([2, 1, 0])}, r"bool for each of its 3 .*, got int32 \[3\]"),
+    ],
+)
+def test_what_is_kept_is_a_mask_for_each_channel_of_a_group(given, message):
+    with pytest.raises(ValueError, match=message):
+        layers_of.spread(layers_of.full(KERNELS, CHAIN), given, CHAIN)
+    if "int" not in message:
+        with pytest.raises(ValueError, match=message):
+            layers_of.fold(KERNELS, given, CHAIN)
+
+
+def test_folding_keeps_the_type_of_the_weights():
+    half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), KERNELS)
+    found = layers_of.fold(half, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
+    assert found["b"]["kernel"].dtype == jnp.bfloat16
+
+
+def test_what_is_nan_stays_in_the_compact_network():
+    model = models.build("mlp", 2, options={"hidden": (3,)})
+    params = jax.tree.map(
+        jnp.ones_like, model.init(jax.random.key(0), jnp.ones((1, 4)))["params"]
+    )
+    kernel = params["head"]["kernel"].at[1].set(jnp.nan)
+    params["head"]["kernel"] = kernel
+    small = compact(model, params, masks.full(params))
+    assert jnp.isnan(
+        small.model.apply({"params": small.params}, jnp.ones((1, 4)))
+    ).all()

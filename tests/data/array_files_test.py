@@ -5,6 +5,7 @@ import pytest
 
 from lthjax.data import in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
+from lthjax.data.fingerprints import fingerprint
 
 LABELS = np.repeat([0, 1, 2], (30, 15, 5))
 RNG = np.random.default_rng(0)
@@ -152,3 +153,22 @@ def test_numbers_far_above_those_of_classes_are_refused(load):
     labels = np.array([1_000_000, 1_000_001, 1_000_002] * 10)
     with pytest.raises(ValueError, match="labels up to 1000002 of 30 images"):
         load(images=np.zeros((30, 4)), labels=labels)
+
+
+def test_streamed_arrays_are_known_by_all_their_labels(tmp_path):
+    labels = np.arange(60) % 3
+    images = np.tile(GREY[:1], (60, 1, 1))
+
+    def found(train_labels):
+        arrays = {"images": images, "labels": train_labels}
+        held = {
+            f"{part}_{n}": arrays[n] for part in ("validation", "test") for n in arrays
+        }
+        np.savez(tmp_path / "own.npz", **arrays, **(held | {"test_labels": labels}))
+        given = {"data_dir": tmp_path / "own.npz"}
+        return fingerprint(on_disk_lib.load("npz", **given, how="first"))["train"]
+
+    others = [np.where(np.arange(60) == i, 1 - labels // 2, labels) for i in range(60)]
+    assert all(
+        found(other) != found(labels) for other in others if (other != labels).any()
+    )

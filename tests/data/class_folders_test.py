@@ -213,3 +213,14 @@ def test_what_does_not_fit_into_memory_is_to_be_streamed(flat, monkeypatch):
     monkeypatch.setattr(in_memory.memory, "installed", lambda: 1e4)
     with pytest.raises(ValueError, match="half of the memory, .* give data.stream"):
         load(flat)
+
+
+def test_a_split_beside_another_folder_is_no_class(tmp_path):
+    for name in ("train/cat", "train/dog", "unlabelled"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "unlabelled" / "a.png").touch()
+    with pytest.raises(ValueError, match="either classes or the splits"):
+        class_folders.parts(tmp_path)
+    (tmp_path / "unlabelled" / "b").mkdir()  # all of folders: classes, train is one
+    (tmp_path / "unlabelled" / "a.png").unlink()
+    assert class_folders.parts(tmp_path) == {"train": tmp_path}

@@ -307,3 +307,25 @@ def test_what_is_prunable_is_said_by_an_expression(method):
     tx = made(method, "nesterov", include="bias$|second", exclude=("second",))
     state = jax.eval_shape(tx.init, toy.PARAMS)
     assert masks_lib.names(dynamic.masks(state)) == ["first/bias"]
+
+
+@pytest.mark.parametrize("kept", [-1, 5, [2, 9]])
+def test_counts_that_no_weights_have_are_refused(kept):
+    params = (
+        {"a": jnp.ones(2), "b": jnp.ones(2)} if isinstance(kept, list) else jnp.ones(4)
+    )
+    masks = jax.tree.map(lambda w: jnp.ones(w.shape, bool), params)
+    with pytest.raises(ValueError, match="kept must be from 0 to the"):
+        masks_lib.check_counts("kept", kept, masks)
+    with pytest.raises(ValueError, match="must be a whole number of weights"):
+        masks_lib.check_counts("kept", 0.5, masks)
+
+
+def test_a_start_holds_counts_against_the_weights_there_are():
+    params = {"kernel": jnp.ones(4)}
+    tx = dynamic.gradual(optax.sgd(0.1), 0.5, begin=0, end=4, every=2)
+    masks = {"kernel": jnp.ones(4, bool)}
+    with pytest.raises(ValueError, match="from 0 to the 4 weights .* got kept = 99"):
+        dynamic.start(tx.init(params), masks, kept=99)
+    with pytest.raises(ValueError, match="first sparsity must be at most the last one"):
+        dynamic.gradual(optax.sgd(0.1), 0.2, begin=0, end=4, every=2, initial=0.8)

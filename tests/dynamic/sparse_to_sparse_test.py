@@ -201,3 +201,35 @@ def test_an_excluded_layer_is_never_pruned():
     params, state = toy.train(tx, toy.begin(tx), 0, 4)
     assert toy.counts(dynamic.masks(state)) == [40]
     assert (params["first"]["kernel"] != 0).all()
+
+
+def test_what_grew_trains_although_the_masks_change_at_every_step():
+    tx = dynamic.set(optax.sgd(0.5), 0.5, key=toy.KEY, every=1, until=8, fraction=0.3)
+    params = {"kernel": jnp.ones((10, 1))}
+    grads = {"kernel": -jnp.ones((10, 1))}
+    state = tx.init(params)
+    params = masks_lib.apply(params, dynamic.masks(state))
+    on = np.zeros((10, 1), int)  # steps since each weight came back
+    for _ in range(8):
+        before = dynamic.masks(state)["kernel"]
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        after = dynamic.masks(state)["kernel"]
+        on = np.where(np.asarray(before & after), on + 1, 0)
+        grown = np.asarray(after & ~before)
+        np.testing.assert_array_equal(params["kernel"][grown], 0)
+        assert (np.asarray(params["kernel"])[on > 0] > 0).all()
+
+
+def test_a_weight_that_was_off_but_not_zero_comes_back_as_zero():
+    params = {"kernel": jnp.arange(1.0, 11.0)[:, None]}
+    options = {"key": toy.KEY, "every": 2, "until": 100, "fraction": 0.6}
+    tx = dynamic.rigl(optax.sgd(0.1), 0.5, **options)
+    off = {"kernel": jnp.arange(10)[:, None] >= 5}
+    state = dynamic.start(tx.init(params), off)
+    grads = {"kernel": jnp.where(off["kernel"], 0.1, 9.0)}
+    updates, state = tx.update(grads, state, params, step=2)
+    after = optax.apply_updates(params, updates)["kernel"]
+    back = dynamic.masks(state)["kernel"] & ~off["kernel"]
+    assert back.any()
+    np.testing.assert_array_equal(after[back], 0)

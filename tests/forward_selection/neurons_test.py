@@ -346,3 +346,30 @@ def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
 def test_shapes_that_do_not_fit_are_refused(act, words):
     with pytest.raises(ValueError, match=words):
         act()
+
+
+@pytest.mark.parametrize("offset", [30.0, 300.0])
+@pytest.mark.parametrize("rule", RULES)
+def test_an_offset_of_all_answers_changes_no_pick(offset, rule):
+    with jax.enable_x64(False):
+        rng = np.random.default_rng(1)
+        features = (offset + rng.standard_normal((50, 40))).astype(np.float32)
+        target = (offset + 0.3 * rng.standard_normal(40)).astype(np.float32)
+        found = neurons_lib.select(features, target, 20, weights=rule)
+        products = neurons_lib.inner(features, target)
+    exact = neurons_lib.select(
+        features.astype(np.float64), target.astype(np.float64), 20, weights=rule
+    )
+    np.testing.assert_array_equal(found.picks, exact.picks)
+    np.testing.assert_allclose(found.losses, exact.losses, rtol=1e-3)
+    wide = features.astype(np.float64)
+    gram = wide @ wide.T / 40
+    known = neurons_lib.select_gram(
+        gram,
+        wide @ target.astype(np.float64) / 40,
+        np.mean(target.astype(float) ** 2),
+        20,
+        weights=rule,
+    )
+    np.testing.assert_array_equal(known.picks, exact.picks)
+    assert products.norms.dtype == jnp.float32

@@ -283,3 +283,10 @@ def test_the_command_refuses_outside_the_assumptions_unless_told_to_go_on(capsys
         bound.main(outside)
     bound.main([*outside, "--anyway"])
     assert "broken: N d > m^2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("initial", [math.nan, -1.0, 0.0, math.inf])
+def test_a_loss_that_is_none_has_no_threshold(initial):
+    given = {"first": 0.1, "diameter": 1.0}
+    with pytest.raises(ValueError, match="initial must be positive and finite"):
+        pretraining_bound.explicit_threshold(10, 0.9, initial=initial, **given)

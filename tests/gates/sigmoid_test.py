@@ -218,3 +218,13 @@ def test_what_cannot_be_learnt_is_refused():
         with pytest.raises(ValueError, match="between 0 and 1 in float32, got initial"):
             sigmoid.check_initial(initial)
     sigmoid.check_initial(-0.3)
+
+
+def test_a_gate_that_is_no_number_is_no_answer():
+    gates = {"kernel": jnp.array([jnp.nan, 0.5, -0.5])}
+    assert float(sigmoid.undecided(gates, 200.0)) == pytest.approx(1 / 3)
+    found = sigmoid.reset_stochastic(gates, 0.0)["kernel"]
+    np.testing.assert_array_equal(found, [jnp.nan, 0.0, sigmoid.LOWEST])
+    with jax.enable_x64(True):
+        again = sigmoid.reset_stochastic({"kernel": jnp.ones(2, jnp.float32)}, 0.0)
+        assert again["kernel"].dtype == jnp.float32

@@ -9,6 +9,7 @@ import optax
 import pytest
 from cases import rest_slow
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from lthjax import models
 from lthjax.pruning import masks as masks_lib
@@ -250,3 +251,13 @@ def test_unknown_ghosts_are_refused_with_the_choices():
         ghosts.attach(model, Knobs(), neurons="mesh")
     with pytest.raises(ValueError, match="constant, .* got start of ghost skips"):
         ghosts.attach(model, Knobs(), skips="zeros")
+
+
+def test_trees_that_do_not_match_are_refused():
+    tree = {"conv": jnp.ones(2), f"conv{ghosts.SUFFIX}": jnp.ones(1)}
+    frozen = FrozenDict(tree)
+    assert ghosts.strip(frozen) == FrozenDict({"conv": tree["conv"]})
+    with pytest.raises(ValueError, match="what is grafted must be of"):
+        ghosts.graft(tree, {"conv": jnp.ones(2), "more": jnp.ones(1)})
+    with pytest.raises(ValueError, match=r"must be of parameters, got \['dense'\]"):
+        ghosts.spare(tree, {"dense": jnp.ones(2, bool)})

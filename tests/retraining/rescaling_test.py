@@ -218,3 +218,18 @@ def test_adam_of_two_objectives_is_as_written_by_hand():
         by_hand -= 0.1 * m[k] / (1 - 0.9 ** n[k]) / (root + 1e-8)
         # 1 - 0.999 has four digits less than float32.
         np.testing.assert_allclose(a, by_hand, rtol=1e-4)
+
+
+def test_without_a_gradient_the_factors_stay():
+    params = {"kernel": jnp.array([[300.0, -300.0]])}
+    masks = masks_lib.full(params)
+
+    def loss_fn(params, batch):
+        return losses.cross_entropy(batch @ params["kernel"], jnp.array([0])).mean()
+
+    def batch_fn(i):
+        return jnp.ones((1, 1)), jnp.ones((1, 1))
+
+    found, report = rescaling.rescale(loss_fn, params, masks, batch_fn, Options(3))
+    np.testing.assert_array_equal(found["kernel"], params["kernel"])
+    np.testing.assert_array_equal(report.norms, 0)

@@ -265,3 +265,12 @@ def test_what_cannot_work_is_refused(recipe, message):
         retraining_steps.check(recipe, 2, 8)
     retraining_steps.check(GHOSTS, 2, 8)
     retraining_steps.check(Recipe("swish", neurons_fade=Fade()), 2, 8)
+
+
+@pytest.mark.parametrize(
+    "taught", [(0.9, 0.1, 0.0), (0.9, 0.1, -4.0), (-0.1, 0.1, 4.0)]
+)
+def test_a_distillation_that_has_no_loss_is_refused(taught):
+    recipe = Recipe(distillation=taught, taught_until=5)
+    with pytest.raises(ValueError, match="temperature above 0, all finite"):
+        retraining_steps.check(recipe, 0, 10)

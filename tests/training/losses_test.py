@@ -144,3 +144,13 @@ def test_one_class_alone_can_be_smoothed_but_not_by_the_others():
     assert losses.smoothed(logits, labels, 0.1).tolist() == [0, 0]
     with pytest.raises(ValueError, match="needs other classes, got num_classes = 1"):
         losses.smoothed(logits, labels, 0.1, convention="others")
+
+
+def test_float_labels_are_distributions_over_the_classes():
+    logits = jnp.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
+    found = losses.cross_entropy(logits, jnp.eye(3)[jnp.array([1, 2])])
+    expected = losses.cross_entropy(logits, jnp.array([1, 2]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    for wrong in (jnp.array([1.0, 2.0]), jnp.ones((2, 1))):
+        with pytest.raises(ValueError, match=r"as large as the logits \[2, 3\]"):
+            losses.cross_entropy(logits, wrong)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lthjax.data import batches, splits
 from lthjax.training import evaluate, measures
 from lthjax.training import objective as objective_lib
 from lthjax.training.objective import CLASSIFICATION, NEXT_TOKEN, REGRESSION, Counted
@@ -121,3 +122,30 @@ def test_five_of_five_classes_are_no_measure():
     asked = measures.with_measures(CLASSIFICATION, ("top5",))
     with pytest.raises(ValueError, match="more than 5 classes, got 5"):
         measures.check(asked, LOGITS[:, :5], LABELS)
+
+
+def test_a_network_that_says_nothing_has_its_label_on_top_by_chance():
+    labels = jnp.arange(100)
+    flat = measures.in_top(jnp.zeros((100, 100)), labels)
+    assert flat.mean() == pytest.approx(0.05)
+    assert measures.in_top(jnp.full((100, 100), jnp.nan), labels).sum() == 0
+    found = jax.lax.top_k(jnp.zeros(100), measures.TOP)[1]
+    assert set(found.tolist()) == {0, 1, 2, 3, 4}  # the same choice as here
+
+
+@pytest.mark.parametrize("name", ["calibration_error", "balanced_accuracy"])
+def test_what_fills_a_batch_makes_no_measure_nan(name):
+    def apply_fn(params, state, images, train):
+        flat = images.reshape(len(images), -1)
+        return flat / jnp.linalg.norm(flat, axis=1, keepdims=True), state
+
+    images = np.random.default_rng(0).random((5, 1, 3, 1)).astype(np.float32)
+    asked = measures.with_measures(CLASSIFICATION, (name,))
+    split = splits.Split(images, np.array([0, 1, 2, 0, 1], np.int32))
+    evaluator = evaluate.evaluator(apply_fn, lambda x: x, objective=asked)
+    column = objective_lib.names(asked).index(name)
+    whole, short = (
+        evaluator({}, {}, batches.chunks(split, batch))[column] for batch in (5, 4)
+    )
+    assert np.isfinite(whole)
+    np.testing.assert_allclose(short, whole, rtol=1e-6)

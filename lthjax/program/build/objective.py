@@ -1,6 +1,7 @@
 """A config's objective: its name resolved, and refused where it does not fit."""
 
 import jax
+import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.data import augmentations
@@ -41,10 +42,16 @@ def check(objective: Objective, config, facts, module) -> None:
       module: The network.
 
     Raises:
-      ValueError: As `training.objective.check`.
+      ValueError: As `training.objective.check`; or classes are no whole numbers.
     """
     if objective is CLASSIFICATION and is_of_classes(facts):
         return
+    if objective.logits and jnp.issubdtype(facts.label_dtype, jnp.floating):
+        raise ValueError(
+            "an objective of classes needs labels that are whole numbers, got "
+            f"{facts.label_dtype} with objective = {config.objective!r}; store them as "
+            "integers, or give an objective of numbers, such as 'regression'"
+        )
     inputs = network.inputs(facts, 2)
     labels = jax.ShapeDtypeStruct((2, *facts.label_shape), facts.label_dtype)
     state = jax.eval_shape(network.initialiser(config, facts), jax.random.key(0))

@@ -40,10 +40,11 @@ def _retrained(config, tweaks=()):
     return bool(found & set(tweaks)) if tweaks else bool(config.retraining.arms)
 
 
-def _scored(config):
+def _scored(config, flows=False):
     if not methods.reads(config.search.method, "search.batches"):
         return True  # refused, where it is set
-    return criterion.resolve(config).reads
+    found = criterion.resolve(config)
+    return found.reads or (flows and found.flows)
 
 
 def _decays(config):
@@ -67,6 +68,11 @@ READERS = (
         "optimizer.name = 'sgd' (others have optimizer.options)",
     ),
     Reader(
+        ("optimizer.nesterov",),
+        lambda config: config.optimizer.momentum != 0,
+        "optimizer.momentum",
+    ),
+    Reader(
         ("optimizer.weight_decay",),
         _decays,
         "an optimizer.name of ours or of optax; yours has optimizer.options",
@@ -80,6 +86,36 @@ READERS = (
         ("search.batches", "search.examples"),
         _scored,
         "a search.score that reads examples, such as 'snip'",
+    ),
+    Reader(
+        ("search.norms",),
+        functools.partial(_scored, flows=True),
+        "a search.score of what a network computes, such as 'snip'",
+    ),
+    Reader(
+        ("search.rate",),
+        lambda config: not config.search.sparsities,
+        "no search.sparsities, which are in its place",
+    ),
+    Reader(
+        ("search.levels",),
+        lambda c: len(c.search.sparsities) in (0, c.search.levels),
+        "no search.sparsities, of which each is a level",
+    ),
+    Reader(
+        ("forward.number",),
+        lambda config: config.forward.candidates != "all",
+        "forward.candidates = 'random' or 'gradient'",
+    ),
+    Reader(
+        ("transplant.heads",),
+        lambda config: config.transplant.way not in ("ticket", "mask"),
+        "transplant.way = 'task' or 'rewound'",
+    ),
+    Reader(
+        ("retraining.pools.examples",),
+        lambda config: config.retraining.pools.statistics != "averaged",
+        "retraining.pools.statistics = 'recomputed'",
     ),
     Reader(
         ("data.augment_options",),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from lthjax.devices import processes
-from lthjax.program.workdir import results
+from lthjax.program.workdir import member, results
 
 KEPT = "weights kept, % of the prunable ones"
 APART = 0.075  # of the axis: the least distance of two ticks
@@ -86,7 +86,8 @@ def by_level(rows: list[dict]) -> list[tuple[int, list[dict]]]:
 
 def size(rows: list[dict], what: str) -> str:
     """Returns "n = 3 seeds", or "n = 2 to 3 seeds" where levels have fewer."""
-    sizes = {len(own) for _, own in by_level(rows)}
+    chains = [own for _, group in member.by_logit(rows) for _, own in by_level(group)]
+    sizes = {len(own) for own in chains}
     number = " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
     return f"n = {number} {what if number != '1' else what.removesuffix('s')}"
 

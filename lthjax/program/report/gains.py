@@ -104,21 +104,24 @@ def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:
 
 def _cells(gain, group, form):
     row = group[0]
-    ghosts = f"{row['ghost_flops'] / 1e6:,.2f}, {row['ghost_steps']:,}"
-    mean = {
-        name: np.mean([row[name] for row in group])
-        for name in ("deployed_parameters", "deployed_flops")
-    }
+    names = ("deployed_parameters", "deployed_flops", "ghost_flops", "ghost_steps")
+    mean = {name: np.mean([row[name] for row in group]) for name in names}
+    ghosts = f"{mean['ghost_flops'] / 1e6:,.2f}, {mean['ghost_steps']:,.0f}"
     return (
         str(row["level"]),
-        f"{100 * (1 - row['sparsity']):.2f}",
+        f"{100 * member.kept(group):.2f}",
         member.label(row),
         text(gain, form),
         str(gain.n),
         f"{mean['deployed_parameters']:,.0f}",
         f"{mean['deployed_flops'] / 1e6:,.2f}",
-        ghosts if row["ghost_steps"] else "none",
+        ghosts if mean["ghost_steps"] else "none",
     )
+
+
+def _retrained(rows, level):
+    """Returns the records of a level of which there is a gain."""
+    return [row for row in rows if row["level"] == level and row.get("retrained")]
 
 
 def text(gain: Gain, form: str = "+.2f") -> str:
@@ -136,8 +139,8 @@ def figure(rows: list[dict], measures: Measures = ACCURACY) -> Figure:
     shown = Figure(figsize=(7, 4.5), layout="constrained")
     axes = shown.subplots()
     found = gains(rows, measures)
-    kept = {row["level"]: 100 * (1 - row["sparsity"]) for row in rows}
     levels = sorted({level for _, level in found})
+    kept = {level: 100 * member.kept(_retrained(rows, level)) for level in levels}
     arms = list(dict.fromkeys(arm for arm, _ in found))
     shade = colours(map(member.label, rows))
     for i, arm in enumerate(arms):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from lthjax.program.report import run_report
 from lthjax.program.report.studies import flops, ticket_rows
+from lthjax.program.workdir import member
 from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
@@ -72,7 +73,7 @@ def rows_of(
         own = _cost(leaves, record["layers"])
         return {
             "level": record["level"],
-            "seed": record["seed"],
+            **member.identity_of(record),
             "kept": ticket_rows.kept(record),
             **own,
             **{f"dense_{name}": value for name, value in dense.items()},

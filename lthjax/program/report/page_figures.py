@@ -16,7 +16,7 @@ from lthjax.program.report import (
     page_tickets,
     run_report,
 )
-from lthjax.program.report.palette import MARKERS, OTHERS, styles
+from lthjax.program.report.palette import MARKERS, OTHERS, STROKES, styles
 from lthjax.program.report.studies import study
 from lthjax.program.workdir import member, results
 
@@ -75,15 +75,14 @@ def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
         tickets = [r for r in run.rows if r["arm"] == TICKET or not r["level"]]
         tickets = [r for r in tickets if r[own.value] is not None and r["sparsity"] < 1]
         style = {"marker": MARKERS[i % len(MARKERS)], "color": shades[i % len(shades)]}
-        axes_lib.line(
-            axes,
-            [{**r, "share": 1 - r["sparsity"]} for r in tickets],
-            own.value,
-            by="share",
-            scale=own.scale,
-            label=axes_lib.plain(name),
-            **style,
-        )
+        tickets = [{**r, "share": 1 - r["sparsity"]} for r in tickets]
+        chains = member.by_logit(tickets)
+        for (text, chain), stroke in zip(
+            chains, itertools.cycle(STROKES), strict=False
+        ):
+            style |= {"label": axes_lib.plain(name + text), "ls": stroke}
+            given = {"by": "share", "scale": own.scale, **style}
+            axes_lib.line(axes, chain, own.value, **given)
     axes_lib.kept_axis(axes)
     axes.set_ylabel(axes_lib.plain(own.label))
     axes.set_title("tickets, mean and standard deviation", fontsize=10)
@@ -164,10 +163,20 @@ def learning(curves: list[dict], measures: Any) -> Figure:
 
 
 def _by_step(curves, value):
-    """Returns {step: the values of all curves there}, in the order of steps."""
-    points: dict[int, list] = {}
-    pairs = (zip(c["step"], c[value], strict=True) for c in curves)
-    for step, found in itertools.chain.from_iterable(pairs):
-        if found is not None:
-            points.setdefault(step, []).append(found)
-    return dict(sorted(points.items()))
+    """Returns {step: the values of all curves there}, in the order of steps.
+
+    A training that stopped before the others stays where it ended, else their mean
+    would jump without it.
+    """
+    chains: dict[tuple, dict[int, float]] = {}
+    for curve in curves:
+        found = zip(curve["step"], curve[value], strict=True)
+        known = {step: one for step, one in found if one is not None}
+        chains.setdefault(member.chain(curve), {}).update(known)
+    steps = sorted({step for own in chains.values() for step in own})
+
+    def at(own, step):
+        return own.get(step, own[max(own)] if step > max(own) else None)
+
+    found = {step: [at(own, step) for own in chains.values() if own] for step in steps}
+    return {s: [x for x in own if x is not None] for s, own in found.items()}

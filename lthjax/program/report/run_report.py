@@ -292,7 +292,7 @@ def _cells(group, measures):
         )
 
     kept = results.spread([row["kept"] for row in group]).mean
-    share = 100 * kept / group[0]["prunable"]
+    share = 100 * member.kept(group)
     return (
         f"{kept:,.0f}",
         f"{share:.2f}",

@@ -111,7 +111,7 @@ def _start(pair, dense, measures, room, gap):
     below = sign * (dense.mean - value.mean)
     ahead = _ahead(own, fresh, measures, sign)
     wins = None if ahead is None else _clear(ahead, room, gap)
-    share = row["kept"] / row["prunable"]
+    share = member.kept(own)
     at = row["level"], member.label(row), share, value, below
     return Start(*at, ahead, below <= room, wins)
 

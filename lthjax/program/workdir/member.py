@@ -1,6 +1,6 @@
 """One chain of tickets of a run, and what it is called in folders, logs, records."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lthjax.program.workdir import results
@@ -46,6 +46,11 @@ def chain(record: dict) -> tuple:
     return record["seed"], record.get(results.VARIANT)
 
 
+def identity_of(record: dict) -> dict:
+    """Returns the seed of a record, and its first logit where it has one."""
+    return {key: record[key] for key in ("seed", results.VARIANT) if key in record}
+
+
 def label(record: dict) -> str:
     """Returns the arm of a record: "ticket", or "ticket, first logit -0.1".
 
@@ -54,6 +59,25 @@ def label(record: dict) -> str:
     """
     logit = record.get(results.VARIANT) if record["level"] else None
     return record["arm"] if logit is None else f"{record['arm']}, first logit {logit:g}"
+
+
+def by_logit(records: Iterable[dict]) -> list[tuple[str, list[dict]]]:
+    """Returns [("", records)]; of several first logits [(", first logit -0.1", its)].
+
+    Each has the dense network's own, which all of them share.
+    """
+    groups: dict[float | None, list[dict]] = {}
+    for record in records:
+        groups.setdefault(record.get(results.VARIANT), []).append(record)
+    return [
+        ("" if logit is None else f", first logit {logit:g}", own)
+        for logit, own in groups.items()
+    ]
+
+
+def kept(records: Sequence[dict]) -> float:
+    """Returns the share of the prunable weights that is kept, the mean of records."""
+    return results.spread(1 - row["sparsity"] for row in records).mean
 
 
 def once(records: Iterable[dict]) -> list[dict]:

@@ -45,3 +45,12 @@ def test_a_regression_on_vectors_is_trained_and_measured():
 def test_targets_are_refused_for_classification():
     with pytest.raises(ValueError, match=r"objective = 'classification'"):
         plan_lib.of(tiny.config(CONFIG), SOURCE)
+
+
+def test_classes_that_are_no_whole_numbers_are_refused():
+    one = SOURCE.train
+    labels = (np.arange(len(one.labels)) % 2).astype(np.float32)
+    split = Split(one.images, labels)
+    source = Source(split, split, split, 1, (), ())
+    with pytest.raises(ValueError, match="whole numbers, got float32 with objective"):
+        plan_lib.of(tiny.config(CONFIG), source)

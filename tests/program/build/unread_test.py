@@ -20,6 +20,15 @@ CASES = {
     "optimizer.weight_decay": (0.1, {"optimizer.name": "lion"}),
     "search.batches": (2, {"search.score": "snip"}),
     "search.examples": (16, {"search.score": "grasp"}),
+    "search.norms": ("running", {"search.score": "synflow"}),
+    "search.rate": (0.5, {}),
+    "search.levels": (2, {"search.sparsities": (0.5, 0.7)}),
+    "forward.number": (3, {"search.method": "forward"}),
+    "transplant.heads": (("^a",), {"transplant.way": "task"}),
+    "retraining.pools.examples": (
+        7,
+        {"retraining.arms": ("pools",), "retraining.pools.statistics": "recomputed"},
+    ),
     "search.gates.momentum": (0.5, {"search.method": "continuous"}),
     "data.augment_options": ({"alpha": 0.3}, {"data.augment": "mixup"}),
     "elastic.order": ("interpolate", {"search.method": "elastic"}),
@@ -40,7 +49,10 @@ CASES = {
 # What leaves a key unread that a default config reads, or another one of the same key.
 AGAINST = {
     "optimizer.momentum": {"optimizer.name": "adam"},
-    "optimizer.nesterov": {"optimizer.name": "lion"},
+    "optimizer.nesterov": {"optimizer.momentum": 0.0},
+    "search.rate": {"search.sparsities": (0.5,)},
+    "search.levels": {"search.sparsities": (0.5,)},
+    "forward.number": {"forward.candidates": "all"},
     "optimizer.weight_decay": {"optimizer.name": "mine:optimizer"},
     "search.gates.momentum": {
         "search.method": "continuous",

@@ -67,3 +67,15 @@ def test_pairs_are_of_one_first_logit():
         np.testing.assert_allclose(gain.mean, 1.0)
     assert gains.table(rows).row_count == 2
     assert gains.figure(rows).axes[0].get_xlabel() == "level"
+
+
+def test_what_is_kept_is_the_mean_of_the_seeds():
+    rows = []
+    for seed, sparsity in enumerate((0.9, 0.5)):
+        own = {"sparsity": sparsity}
+        rows.append({**row("ticket", seed, 0.8, retrained=False), **own})
+        rows.append({**row("sign_in", seed, 0.9), **own})
+    shown = gains.table(rows)
+    assert list(shown.columns[1].cells) == ["30.00"]
+    (label,) = gains.figure(rows).axes[0].get_xticklabels()
+    assert label.get_text() == "30"

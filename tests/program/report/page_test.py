@@ -13,7 +13,7 @@ from rows import NAMES, ROWS, record
 from lthjax import compare, report
 from lthjax.data import balance
 from lthjax.program.config import files
-from lthjax.program.report import page, page_figures
+from lthjax.program.report import axes, page, page_figures
 from lthjax.program.workdir import origin, results
 from lthjax.program.workdir.measures import ACCURACY
 
@@ -195,3 +195,43 @@ def test_a_missing_class_and_the_share_of_the_largest_stand_on_the_page(tmp_path
     assert sentence.startswith("the test split has no image of class 'eel' of 2")
     results.write(root / page.CLASSES, '{"images": [3')
     assert page.warnings(page.read(root)) == []
+
+
+def test_runs_of_several_first_logits_are_compared_by_logit():
+    accuracy = {0.3: 0.9, -0.3: 0.5}
+    rows = [
+        {**record(level, seed, accuracy=accuracy[logit]), "initial": logit}
+        for level in (0, 1)
+        for seed in (0, 1)
+        for logit in accuracy
+    ]
+    run = page.Run(None, rows, [], ACCURACY, {})
+    one = page.Run(None, ROWS, [], ACCURACY, {})
+    ((_, figure),) = page_figures.together({"A": run, "B": one})
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert set(lines) == {"A, first logit 0.3", "A, first logit -0.3", "B"}
+    np.testing.assert_allclose(lines["A, first logit -0.3"].get_ydata(), [50, 50])
+    assert axes.size(rows, "seeds") == "n = 2 seeds"
+
+
+def test_a_training_that_stopped_early_stays_where_it_ended():
+    curves = [
+        {
+            "level": 1,
+            "seed": 0,
+            "arm": "ticket",
+            "step": [1, 2],
+            "test_accuracy": [0.5, 0.9],
+        },
+        {
+            "level": 1,
+            "seed": 1,
+            "arm": "ticket",
+            "step": [1, 2],
+            "test_accuracy": [0.5, 0.5],
+        },
+        {"level": 1, "seed": 1, "arm": "ticket", "step": [3], "test_accuracy": [0.5]},
+    ]
+    (line,) = page_figures.learning(curves, ACCURACY).axes[0].lines
+    np.testing.assert_allclose(line.get_xdata(), [1, 2, 3])
+    np.testing.assert_allclose(line.get_ydata(), [50, 70, 70])

@@ -10,6 +10,7 @@ from lthjax.analysis import costs
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.palette import COLOURS
 from lthjax.program.report.studies import ticket_rows
+from lthjax.program.workdir import member
 
 COSTS = {"flops": "FLOPs", "parameters": "parameters"}
 LABEL = "test accuracy, %"  # of what the rows are of that do not say it
@@ -50,10 +51,9 @@ def draw(rows: list[dict]) -> Figure:
     ]
     for (name, label), marker in zip(COSTS.items(), "os", strict=True):
         dense = rows[0][f"dense_{name}"]
-        label = f"{label} (dense: {dense:,.0f})"
-        axes_lib.line(
-            left, rows, f"{name}_share", by="level", label=label, marker=marker
-        )
+        for text, own in member.by_logit(rows):
+            style = {"label": f"{label}{text} (dense: {dense:,.0f})", "marker": marker}
+            axes_lib.line(left, own, f"{name}_share", by="level", **style)
     left.set_yscale("log")
     axes_lib.plain_ticks(left.yaxis)
     left.xaxis.get_major_locator().set_params(integer=True)
@@ -68,7 +68,9 @@ def draw(rows: list[dict]) -> Figure:
     label, value = rows[0].get("label", LABEL), _measured(rows[0])
     scale = 100 if label.endswith("%") else 1
     known = [row for row in rows if row[value] is not None]
-    axes_lib.line(right, known, value, by="flops_share", scale=scale, **style)
+    for text, own in member.by_logit(known):
+        style["label"] = f"ticket{text}"
+        axes_lib.line(right, own, value, by="flops_share", scale=scale, **style)
     dense = [scale * row[value] for row in known if row["level"] == 0]
     if dense:
         right.axhline(np.mean(dense), color="0.5", ls="--", lw=1, label="dense")
