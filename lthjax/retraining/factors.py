@@ -106,7 +106,8 @@ def sign_in(
         every `every` steps:  m, w = rebalanced(m, w, beta)
 
     The parameters stay the weights theta: the factors are in the optimizer's state, and
-    whatever reads, measures or saves parameters sees nothing of them. By a re-balancing
+    whatever reads, measures or saves parameters sees nothing of them. An update goes on
+    from the factors, and who writes other weights needs a new state. By a re-balancing
     theta does not change; it moves at the rate m^2 + w^2 of `balanced`, which is beta
     where theta is 0, so that a weight goes through zero to its other sign. Weight decay
     and clipping, being `inner`'s, are of the factors. A pruned weight and both of its

@@ -255,10 +255,18 @@ def step(
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
       **more: Likewise: local, parts, decay.
+
+    Raises:
+      ValueError: In the step, the recipe has distillation and no teacher is handed in.
     """
     options = {"forward_fn": forward_fn, "axis_name": axis_name, **more}
 
     def update(network, state, handed, batch, at):
+        if recipe.distillation and handed.teacher is None:
+            raise ValueError(
+                "a recipe with distillation needs a teacher, got handed.teacher = "
+                "None; give the (params, model_state) of the trained dense network"
+            )
         loss_fn = objective(network, model, handed, at, goal, frozen=recipe.frozen)
         return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 

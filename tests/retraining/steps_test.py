@@ -274,3 +274,11 @@ def test_a_distillation_that_has_no_loss_is_refused(taught):
     recipe = Recipe(distillation=taught, taught_until=5)
     with pytest.raises(ValueError, match="temperature above 0, all finite"):
         retraining_steps.check(recipe, 0, 10)
+
+
+def test_a_distillation_without_a_teacher_is_refused():
+    recipe = Recipe(distillation=(0.9, 0.1, 4.0), taught_until=5)
+    given = handed(recipe)._replace(teacher=None)
+    state = training_steps.begin(TX, ticket(recipe))
+    with pytest.raises(ValueError, match="needs a teacher, got handed.teacher = None"):
+        stepper(recipe)(state, given, IMAGES, LABELS, jnp.int32(0))
