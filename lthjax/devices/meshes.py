@@ -154,16 +154,29 @@ def share(tree: Any, axis_name: str | None) -> Any:
     Args:
       tree: Arrays [batch, ...], the same on every device of the axis.
       axis_name: The axis, which divides `batch`; `None` returns the whole batch.
+
+    Raises:
+      ValueError: It does not.
     """
     if axis_name is None:
         return tree
     devices, place = lax.axis_size(axis_name), lax.axis_index(axis_name)
 
     def rows(leaf):
-        size = len(leaf) // devices
+        size = _divided(len(leaf), devices)
         return lax.dynamic_slice_in_dim(leaf, place * size, size)
 
     return jax.tree.map(rows, tree)
+
+
+def _divided(size, devices):
+    """Returns the rows of each device, which are all of a batch together."""
+    if size % devices:
+        raise ValueError(
+            f"a batch must be divided evenly by the {devices} devices that share it, "
+            f"got {size} rows"
+        )
+    return size // devices
 
 
 def joined(tree: Any, axis_name: str | None) -> Any:
@@ -179,10 +192,14 @@ def joined(tree: Any, axis_name: str | None) -> Any:
 
 
 def own_rows(mesh: Mesh, size: int) -> slice:
-    """Returns the rows of a batch of some size that this process's devices share."""
+    """Returns the rows of a batch of some size that this process's devices share.
+
+    Raises:
+      ValueError: The axis `data` does not divide the size.
+    """
     own = jax.process_index()
     places = [at[1] for at, x in np.ndenumerate(mesh.devices) if x.process_index == own]
-    each = size // mesh.shape[DATA]
+    each = _divided(size, mesh.shape[DATA])
     return slice(min(places) * each, (max(places) + 1) * each)
 
 

@@ -40,7 +40,8 @@ def zero_fill(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
     there = jnp.sum(share) > 0
 
     def one(before, w, mask):
-        return jnp.where(there, _summed(share, _held(share, w, mask)), before)
+        mean = _summed(share, _held(share, w, mask)).astype(before.dtype)
+        return jnp.where(there, mean, before)
 
     return jax.tree.map(one, old, params, masks)
 
@@ -64,7 +65,7 @@ def mask_mean(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
         kept = jnp.ones_like(w) if mask is None else mask.astype(w.dtype)
         total = _summed(share, kept)
         mean = _summed(share, _held(share, w, mask)) / jnp.where(total > 0, total, 1)
-        return jnp.where(total > 0, mean, before)
+        return jnp.where(total > 0, mean, before).astype(before.dtype)
 
     return jax.tree.map(one, old, params, masks)
 

@@ -20,10 +20,12 @@ Parts = list[np.ndarray]
 def shards(
     labels: np.ndarray, clients: int, seed: int, *, each: int = 3, samples: int = 0
 ) -> Parts:
-    """Returns the examples of clients that each get some shards of one label each.
+    """Returns the examples of clients that each get some shards of about one label.
 
     The examples, in a random order, are sorted by label and cut into shards; a client
-    gets shards of different labels as long as there are some.
+    gets shards of different labels as long as there are some. Where the examples of a
+    label are no multiple of a shard's, a shard at its border has the next label too,
+    and counts as one of its first.
 
     Args:
       labels: Classes [n].

@@ -109,7 +109,8 @@ def check(policy: Policy) -> None:
     """Refuses a policy that cannot be followed.
 
     Raises:
-      ValueError: A field is out of range, or no name that is known.
+      ValueError: A field is out of range, or no name that is known; or clients send
+        what nobody averages, or the other way round.
     """
     for name in ("threshold", "decay"):
         if not 0 <= getattr(policy, name) <= 1:
@@ -126,6 +127,12 @@ def check(policy: Policy) -> None:
             )
     _check_sparsities(policy.sparsities)
     aggregation.by_name(policy.aggregation)
+    if (policy.downlink == "none") != (policy.aggregation == "none"):
+        raise ValueError(
+            "downlink and aggregation of a policy must both be 'none', or neither: what"
+            f" is sent is averaged, got downlink = {policy.downlink!r} with "
+            f"aggregation = {policy.aggregation!r}"
+        )
 
 
 def _check_sparsities(found: Sequence[float]):

@@ -58,6 +58,7 @@ class Recogniser(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the outputs [batch, height, width, channels], float32."""
         doublings = check_stride(self.backbone.stride(), self.stride)
+        _check_sides(images.shape[1:3], self.backbone.stride())
         options = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = self.backbone(images, train)
         x = Neck(self.features, doublings, **options, name="neck")(x, train)
@@ -67,6 +68,15 @@ class Recogniser(nn.Module):
             shape = (*images.shape[:3], x.shape[-1])
             x = jax.image.resize(x, shape, "bilinear")
         return x.astype(jnp.float32)
+
+
+def _check_sides(sides, stride):
+    """Refuses images of which a map's pixels would cover more than there is."""
+    if any(side % stride for side in sides):
+        raise ValueError(
+            f"the sides of images must be multiples of the backbone's stride {stride}, "
+            f"got images of {sides[0]} x {sides[1]}; give data.size one"
+        )
 
 
 class Neck(nn.Module):

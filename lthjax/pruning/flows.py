@@ -71,7 +71,9 @@ def _synflow(apply_fn, input_shape, params, masks):
     def score(w, mask, g):
         if mask is None:
             return None
-        return jnp.where(w > 0, w * g / share.astype(w.dtype), 0).astype(jnp.float32)
+        wide = jnp.promote_types(w.dtype, jnp.float32)
+        found = w.astype(wide) * g.astype(wide) / share.astype(wide)
+        return jnp.where(w > 0, found, 0).astype(jnp.float32)
 
     return jax.tree.map(score, positive, masks, grads)
 

@@ -66,7 +66,10 @@ def where_masked(
     """Returns fn of the leaves, in float32, where there is a mask; None elsewhere."""
 
     def score(w, mask, *rest):
-        return None if mask is None else fn(w, *rest).astype(jnp.float32)
+        if mask is None:
+            return None
+        wide = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (w, *rest))
+        return fn(*wide).astype(jnp.float32)
 
     masks_lib.compatible(tree, masks)
     return jax.tree.map(score, tree, masks, *others)

@@ -143,9 +143,16 @@ def count(masks: Masks) -> tuple[jax.Array, int]:
       >>> lth.masks.count({"kernel": jnp.array([True, False, True]), "bias": None})
       (Array(2, dtype=int32), 3)
     """
-    leaves = jax.tree.leaves(masks)
+    leaves = _bools(masks)
     kept: Any = sum(jnp.sum(mask, dtype=jnp.int32) for mask in leaves)
     return kept, sum(mask.size for mask in leaves)
+
+
+def _bools(masks):
+    """Returns the masks of a tree, which are bool."""
+    for path, mask in jax.tree_util.tree_leaves_with_path(masks):
+        check_bool(path_name(path), mask)
+    return jax.tree.leaves(masks)
 
 
 def sparsity(masks: Masks) -> jax.Array:
@@ -168,7 +175,7 @@ def layers(masks: Masks) -> dict[str, tuple[int, int]]:
       >>> lth.masks.layers({"kernel": jnp.array([True, False, True])})
       {'kernel': (2, 3)}
     """
-    leaves = jax.tree.leaves(masks)
+    leaves = _bools(masks)
     kept = jax.device_get([jnp.sum(mask, dtype=jnp.int32) for mask in leaves])
     sizes = [mask.size for mask in leaves]
     rows = zip(names(masks), kept, sizes, strict=True)

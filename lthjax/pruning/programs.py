@@ -2,6 +2,8 @@
 
 import collections
 import functools
+import hashlib
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+DEEPEST = 4  # modules within modules whose attributes a code may name
 KEPT = 4  # programs; their functions, and what these close over, stay in memory
 # Whose functions and objects are taken to be what they are: they are not looked into.
 LIBRARIES = ("builtins", "flax", "jax", "jaxlib", "lthjax", "numpy", "optax")
@@ -41,8 +44,9 @@ def called(fn: Callable[..., Any], fixed: tuple, *trees: Any) -> Any:
     The last few programs are kept: the same function of the same `fixed` compiles once
     for trees of the same shapes, another one anew; and so does one that sees other
     values: in what it closes over, in globals that it names, in its defaults, and in
-    the object that it is a method of, through containers and functions of the user's.
-    Arrays are known by their identity, as JAX knows them.
+    the object that it is a method of, through containers, functions and classes of the
+    user's and what they name of a module. JAX's arrays are known by their identity,
+    NumPy's, which can be filled anew, by what they hold.
     What goes by values in Python (`if loss > 1`) runs operation by operation, as it is.
 
     Args:
@@ -85,6 +89,9 @@ def _seen(value: Any, known: dict[int, Any]) -> Iterator[Any]:
         yield from _all((value.__func__, value.__self__), known)
     elif isinstance(value, functools.partial):
         yield from _all((value.func, value.args, value.keywords), known)
+    elif isinstance(value, np.ndarray):
+        held = hashlib.blake2b(_bytes(value)).hexdigest()
+        yield f"{value.dtype} {value.shape} {held}"
     elif id(value) in known or _is_a_librarys(value):
         yield value
     else:
@@ -105,6 +112,9 @@ def _inside(value, known):
     else:
         yield value
         yield from _all(tuple(getattr(value, "__dict__", {}).items()), known)
+        yield from _all(tuple(_slots(value)), known)
+        if not isinstance(value, type):
+            yield from _seen(type(value), known)
 
 
 def _all(values, known):
@@ -114,12 +124,13 @@ def _all(values, known):
 
 def _is_a_librarys(value) -> bool:
     """Returns whether an object, or what it is derived from, is no user's."""
-    if isinstance(value, jax.Array | types.ModuleType | type):
+    if isinstance(value, jax.Array | types.ModuleType):
         return True
     if isinstance(value, types.FunctionType):
         return _root(value) in LIBRARIES
     containers = (dict, list, tuple, set, frozenset)
-    kinds = [kind for kind in type(value).__mro__ if kind is not object]
+    of = value if isinstance(value, type) else type(value)
+    kinds = [kind for kind in of.__mro__ if kind is not object]
     return not isinstance(value, containers) and any(
         _root(kind) in LIBRARIES for kind in kinds
     )
@@ -127,6 +138,19 @@ def _is_a_librarys(value) -> bool:
 
 def _root(value):
     return (getattr(value, "__module__", None) or "").partition(".")[0]
+
+
+def _bytes(array) -> bytes:
+    """Returns what an array holds; of objects, which have no bytes, their names."""
+    return repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
+
+
+def _slots(value) -> Iterator[Any]:
+    """Yields what an object without a `__dict__` holds."""
+    for kind in type(value).__mro__:
+        names = getattr(kind, "__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            yield getattr(value, name, None)
 
 
 def _cells(function) -> Iterator[Any]:
@@ -139,10 +163,27 @@ def _cells(function) -> Iterator[Any]:
 
 
 def _globals(code, names) -> Iterator[Any]:
-    """Yields the globals that a code names, and those of the functions in it."""
+    """Yields the globals that a code names, and those of the functions in it.
+
+    Of a user's module it may read whatever it names beside.
+    """
     for name in code.co_names:
         if name in names:
             yield names[name]
+            yield from _attributes(names[name], code.co_names, 0)
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _globals(inner, names)
+
+
+def _attributes(module, names, depth) -> Iterator[Any]:
+    """Yields the named attributes of a user's module, and of the modules in it."""
+    if not isinstance(module, types.ModuleType) or depth > DEEPEST:
+        return
+    root = module.__name__.partition(".")[0]
+    if root in LIBRARIES or root in sys.stdlib_module_names:
+        return
+    for name in names:
+        if name in vars(module):
+            yield vars(module)[name]
+            yield from _attributes(vars(module)[name], names, depth + 1)

@@ -241,11 +241,23 @@ def over_batches(loss_fn: BatchLossFn, batches: Any) -> LossFn:
 
     def mean(params):
         dtype = jax.eval_shape(loss_fn, params, _first(batches)).dtype
-        start = jnp.zeros((), dtype)
-        total, _ = lax.scan(lambda t, b: (t + one(params, b), None), start, batches)
-        return total / number
+        wide = jax.tree.map(_wide, params)  # what gradients are added up in, too
+
+        def add(total, batch):
+            own = jax.tree.map(lambda x, w: x.astype(jnp.result_type(w)), wide, params)
+            return total + one(own, batch), None
+
+        start = jnp.zeros((), jnp.promote_types(dtype, jnp.float32))
+        return lax.scan(add, start, batches)[0] / number
 
     return mean
+
+
+def _wide(x):
+    """Returns floats in float32 at least: sums of many, in less, stop growing."""
+    dtype = jnp.result_type(x)
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32) if floating else dtype)
 
 
 def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
@@ -265,7 +277,9 @@ def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
     """
     number = _length(batches)
     shapes = jax.eval_shape(score_fn, _first(batches))
-    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    start = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
+    )
 
     def add(total, batch):
         return jax.tree.map(jnp.add, total, score_fn(batch)), None

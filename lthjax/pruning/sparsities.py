@@ -1,6 +1,7 @@
 """How much: schedules and distributions over layers become counts of kept weights."""
 
 import math
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -104,7 +105,7 @@ def exponential(total: int, kept: int, rounds: int) -> list[int]:
     References:
       Tanaka et al., 2020, arXiv:2006.05467, with 100 rounds.
     """
-    _check_rounds(total, kept, rounds)
+    total, kept, rounds = _check_rounds(total, kept, rounds)
     density = kept / total if total else 1.0
     counts = [round(total * density ** (e / rounds)) for e in range(1, rounds)]
     return [*counts, kept]
@@ -127,7 +128,7 @@ def linear(total: int, kept: int, rounds: int) -> list[int]:
       >>> lth.sparsities.linear(1000, 10, rounds=3)
       [670, 340, 10]
     """
-    _check_rounds(total, kept, rounds)
+    total, kept, rounds = _check_rounds(total, kept, rounds)
     gone = total - kept
     return [total - round(Fraction(gone * e, rounds)) for e in range(1, rounds + 1)]
 
@@ -154,9 +155,10 @@ def uniform(sizes: Mapping[str, int], kept: int) -> list[int]:
       Evci et al., 2020, arXiv:1911.11134, leave the first layer dense: exclude it from
       the masks for that.
     """
-    total = sum(sizes.values())
-    _check_kept(total, kept)
-    return _rounded([Fraction(kept * n, total or 1) for n in sizes.values()], kept)
+    numbers = [operator.index(n) for n in sizes.values()]
+    total = sum(numbers)
+    kept = _check_kept(total, kept)
+    return _rounded([Fraction(kept * n, total or 1) for n in numbers], kept)
 
 
 def erdos_renyi(
@@ -198,8 +200,8 @@ def erdos_renyi(
       (ERK). Departure: their code rounds down the zeros of each layer while it solves
       for eps, and keeps up to one weight a layer more than asked.
     """
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    _check_kept(sum(sizes), kept)
+    sizes = [math.prod(map(operator.index, shape)) for shape in shapes.values()]
+    kept = _check_kept(sum(sizes), kept)
     sides = [_sides(*row, views, kernel) for row in shapes.items()]
     ratios = [Fraction(sum(side), math.prod(side)) for side in sides]
     return _rounded(_capped(sizes, ratios, kept), kept)
@@ -239,14 +241,26 @@ def _rounded(ideal, kept):
 
 
 def _check_kept(total, kept):
+    """Returns `kept` as an int of Python, whose products do not overflow."""
+    kept = _whole("kept", kept)
     if not 0 <= kept <= total:
         raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
+    return kept
 
 
 def _check_rounds(total, kept, rounds):
-    _check_kept(total, kept)
+    total, rounds = _whole("total", total), _whole("rounds", rounds)
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got rounds = {rounds}")
+    return total, _check_kept(total, kept), rounds
+
+
+def _whole(name, number):
+    try:
+        return operator.index(number)
+    except TypeError:
+        sentence = f"{name} must be a whole number, got {name} = {number}"
+        raise ValueError(sentence) from None
 
 
 def _rates(sizes, rate, layer_rates):

@@ -86,7 +86,8 @@ def begin(asked: Extras, opt_state: Any, params: Params, model_state: Any) -> An
     """
     if asked == NONE or isinstance(opt_state, Carried):
         return opt_state
-    average = Average(params, _floats(model_state)) if asked.decay else None
+    own = _wide(params), _wide(_floats(model_state))
+    average = Average(*own) if asked.decay else None
     worst = -math.inf if asked.rule and asked.rule.higher else math.inf
     first = Stop(jnp.float32(worst), jnp.int32(0), jnp.int32(-1))
     return Carried(opt_state, average, first if asked.rule else None)
@@ -147,10 +148,13 @@ def weights(state: Any, forward_fn: ForwardFn) -> tuple[Params, Any]:
     if not isinstance(carried, Carried) or carried.average is None:
         return forward_fn(state), state.model_state
     average = carried.average
+    params = jax.tree.map(lambda w, a: a.astype(w.dtype), state.params, average.params)
     model_state = jax.tree.map(
-        lambda x, a: x if a is None else a, state.model_state, average.model_state
+        lambda x, a: x if a is None else a.astype(x.dtype),
+        state.model_state,
+        average.model_state,
     )
-    return average.params, model_state
+    return params, model_state
 
 
 def stop(opt_state: Any) -> Stop | None:
@@ -204,6 +208,14 @@ def until_stopped(step_fn: Callable[..., Any]) -> StepFn:
         return lax.cond(going, lambda: step_fn(state, *given, **more), lambda: state)
 
     return step
+
+
+def _wide(tree):
+    """Returns a tree in float32 at least: in bfloat16 an average does not move."""
+    return jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)),
+        tree,
+    )
 
 
 def _floats(tree):

@@ -27,6 +27,8 @@ def piecewise(
 ) -> optax.Schedule:
     """Returns the step schedule: the rate times `factor` at every step in `drops`."""
     del steps
+    if len({int(step) for step in drops}) < len(drops):
+        raise ValueError(f"drops must be different steps, got drops = {tuple(drops)}")
     return optax.piecewise_constant_schedule(
         learning_rate, {int(step): factor for step in drops}
     )

@@ -105,7 +105,7 @@ def at_step(
             raise ValueError(f"{text}, got step = {_shown(step)}; {_APART}")
     if not paced or zero:
         return jax.tree.map(
-            lambda mark, x: jnp.asarray(step, x.dtype) if mark is True else x,
+            lambda mark, x: jnp.full(x.shape, step, x.dtype) if mark is True else x,
             marks,
             opt_state,
         )
@@ -172,7 +172,7 @@ def _marked(node, owner, injected, doubts, paced):
     fields = getattr(node, "_fields", [f"[{i}]" for i in range(len(children))])
     found = [
         _of_field(node, field, child, injected, doubts)
-        if _is_count(child)
+        if _is_count(child) or _are_counts(node, field, child)
         else _marked(child, name, injected, doubts, paced)
         for field, child in zip(fields, children, strict=True)
     ]
@@ -215,6 +215,15 @@ def _is_count(leaf):
     if isinstance(leaf, bool) or not hasattr(leaf, "dtype"):
         return isinstance(leaf, int) and not isinstance(leaf, bool)
     return leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer)
+
+
+def _are_counts(node, field, leaf):
+    """Says whether a leaf is the counts of a population, stacked in a known field."""
+    if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.integer):
+        return False
+    declared = getattr(type(node), "schedule_counts", None)
+    known = CLOCKS.get(type(node).__name__, ()) if _optax(node) else ()
+    return field in (known if declared is None else declared)
 
 
 def _fresh(count, first):

@@ -211,3 +211,16 @@ def test_a_mesh_that_does_not_fit_is_refused_before_anything_is_written(
 def test_devices_left_out_are_said():
     assert meshes.idle(meshes.mesh(-1)) == ""
     assert "; 2 of 4 devices used" in meshes.idle(meshes.mesh(2))
+
+
+def test_a_batch_that_is_not_divided_evenly_is_refused():
+    mesh = meshes.mesh(1, 4)
+    with pytest.raises(ValueError, match="evenly by the 4 devices .* got 10 rows"):
+        meshes.own_rows(mesh, 10)
+
+    def rows(x):
+        return meshes.share(x, meshes.DATA)
+
+    given = {"mesh": mesh, "in_specs": P(), "out_specs": P(meshes.DATA)}
+    with pytest.raises(ValueError, match="evenly by the 4 devices .* got 10 rows"):
+        jax.shard_map(rows, **given, check_vma=False)(jnp.arange(10))

@@ -71,3 +71,12 @@ def test_shares_are_those_of_the_examples_of_who_is_there():
 def test_an_unknown_aggregation_is_named():
     with pytest.raises(ValueError, match="zero_fill"):
         aggregation.by_name("zero_fil")
+
+
+@pytest.mark.parametrize("name", sorted(aggregation.AGGREGATIONS))
+def test_global_weights_keep_their_type(name):
+    old = {"w": jnp.ones(2, jnp.bfloat16)}
+    params = {"w": jnp.ones((3, 2), jnp.bfloat16)}
+    masks = {"w": jnp.ones((3, 2), bool)}
+    found = aggregation.by_name(name)(old, params, masks, jnp.full(3, 1 / 3))
+    assert found["w"].dtype == jnp.bfloat16

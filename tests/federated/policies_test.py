@@ -56,3 +56,14 @@ def test_no_layer_is_emptied(name):
     counts = policies.kept(policy, {"one": jnp.ones(1, bool), "two": jnp.ones(2, bool)})
     assert counts["one"].tolist() == [1] * len(policy.sparsities)
     assert min(counts["two"].tolist()) == 1
+
+
+@pytest.mark.parametrize("changes", [{"aggregation": "none"}, {"downlink": "none"}])
+@pytest.mark.parametrize("name", sorted(policies.POLICIES))
+def test_what_is_sent_is_averaged(name, changes):
+    policy = policies.POLICIES[name]()
+    both = policy._replace(downlink="none", aggregation="none")
+    policies.check(both)
+    if policy.downlink != "none":
+        with pytest.raises(ValueError, match="both be 'none', or neither"):
+            policies.check(policy._replace(**changes))

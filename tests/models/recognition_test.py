@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lthjax import models
-from lthjax.models import resnet
+from lthjax.models import recognition, resnet
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views
 
@@ -106,3 +106,11 @@ def test_every_weight_of_a_recogniser_has_its_axes():
 def test_what_does_not_make_a_recogniser_is_refused(options, text):
     with pytest.raises(ValueError, match=text):
         models.build("detector", 3, options=options)
+
+
+def test_images_that_the_stride_does_not_divide_are_refused():
+    trunk = resnet.Trunk(2, blocks=(1, 1), channels=(4, 4))
+    net = recognition.Recogniser("detector", trunk, num_classes=2, features=4, stride=1)
+    jax.eval_shape(net.init, jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    with pytest.raises(ValueError, match="multiples of the backbone's stride 2, got"):
+        jax.eval_shape(net.init, jax.random.key(0), jnp.ones((1, 9, 8, 3)))

@@ -234,3 +234,12 @@ def test_a_text_is_one_pattern():
 def test_the_sparsity_of_nothing_is_refused():
     with pytest.raises(ValueError, match="got masks of none"):
         masks.sparsity({"b": None})
+
+
+@pytest.mark.parametrize(
+    "numbers", [np.array([0, 255], np.uint8), np.array([0.5, 0.5])]
+)
+def test_numbers_are_not_counted_as_masks(numbers):
+    for count in (masks.count, masks.sparsity, masks.layers, masks.collapsed):
+        with pytest.raises(ValueError, match="a mask must be bool, .* got k = "):
+            count({"k": jnp.asarray(numbers)})

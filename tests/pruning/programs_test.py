@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -157,3 +158,34 @@ def test_no_more_programs_are_kept_than_said():
     for gain in range(1, 9):
         snip(Loss(float(gain)))
     assert len(programs._kept) == programs.KEPT
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    """An object without a dict."""
+
+    gain: float = 1.0
+
+
+class Settings:
+    """A class whose attributes are settings."""
+
+    gain = 1.0
+
+
+def test_slots_classes_modules_and_buffers_are_seen_as_they_are(monkeypatch):
+    slots, buffer = Slots(), np.ones(2, np.float32)
+    module = types.ModuleType("settings_of_a_user")
+    module.gain = 1.0
+    monkeypatch.setitem(globals(), "MODULE", module)
+    losses = (
+        lambda w: slots.gain * jnp.sum(w["w"]),
+        lambda w: Settings.gain * jnp.sum(w["w"]),
+        lambda w: MODULE.gain * jnp.sum(w["w"]),  # noqa: F821
+        lambda w: jnp.sum(buffer * w["w"][:, 0]),
+    )
+    assert [snip(loss) for loss in losses] == [[1.0, 1.0]] * 4
+    slots.gain = module.gain = 3.0
+    buffer[:] = 3.0
+    monkeypatch.setattr(Settings, "gain", 3.0)
+    assert [snip(loss) for loss in losses] == [[3.0, 3.0]] * 4

@@ -309,3 +309,30 @@ def test_scores_of_nothing_but_zero_are_refused():
     scores.check(found, full)
     with pytest.raises(ValueError, match="must tell weights apart"):
         scores.check(found, jax.tree.map(lambda score: score == 0, found))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_scores_of_half_precision_are_products_in_float32(dtype):
+    w = {"w": jnp.array([1e-4, 2e-4, 3e-4, 1.0], dtype)}
+    full = masks.full(w, include="w")
+    slope = jnp.array(1e-4, dtype)
+    found = scores.snip(lambda p: jnp.sum(p["w"] * slope), w, full)["w"]
+    exact = np.asarray(w["w"], np.float64) * float(slope)
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    large = {"w": jnp.array([300.0, 1e-4], dtype)}
+    found = scores.energy(large, masks.full(large, include="w"))["w"]
+    np.testing.assert_allclose(
+        found, np.asarray(large["w"], np.float64) ** 2, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_mean_over_many_batches_is_added_up_in_float32(dtype):
+    batches, w = jnp.ones(3000, dtype), jnp.array(1.0, dtype)
+    loss = scores.over_batches(lambda w, x: w * x, batches)
+    value, slope = jax.value_and_grad(loss)(w)
+    assert float(value) == pytest.approx(1, abs=1e-3)
+    assert float(slope) == pytest.approx(1, abs=1e-2) and slope.dtype == dtype
+    assert float(scores.average(lambda x: x, batches)) == pytest.approx(1, abs=1e-3)
+    whole = scores.average(lambda x: x, jnp.full(300, 100, jnp.int8))
+    assert float(whole) == pytest.approx(100)

@@ -231,3 +231,15 @@ def test_a_scope_that_is_none_is_refused():
     ):
         with pytest.raises(ValueError, match="scope must be 'global' or 'layer', got"):
             call()
+
+
+def test_counts_of_numpy_do_not_overflow():
+    sizes = {"a": np.int32(1_000_000), "b": np.int32(3_000_000)}
+    assert sparsities.uniform(sizes, np.int32(400_000)) == [100_000, 300_000]
+    shapes = {"a": (np.int32(1000), 1000), "b": (3000, 1000)}
+    assert sum(sparsities.erdos_renyi(shapes, np.int32(400_000))) == 400_000
+    for schedule in (sparsities.linear, sparsities.exponential):
+        found = schedule(np.int32(4_000_000), np.int32(400_000), np.int32(900))
+        assert found == schedule(4_000_000, 400_000, 900)
+    with pytest.raises(ValueError, match="kept must be a whole number, got kept = 0.5"):
+        sparsities.linear(10, 0.5, 2)

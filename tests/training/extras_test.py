@@ -221,3 +221,19 @@ def test_balanced_weights_have_the_mean_one_and_make_classes_alike():
     np.testing.assert_allclose(np.multiply(found, (6, 3, 1)), [10 / 3] * 3)
     with pytest.raises(ValueError, match="got none of 1; give the weights"):
         class_weights.balanced((6, 0, 1))
+
+
+def test_an_average_in_half_precision_moves():
+    params = {"w": jnp.ones(2, jnp.bfloat16)}
+    carried = extras.begin(Extras(decay=0.999), (), params, {})
+    state = steps_lib.State(
+        {"w": 2 * params["w"]}, {}, carried, jnp.zeros(()), jnp.zeros(())
+    )
+
+    def step(_, state):
+        return extras.averaged(state, {"w": None}, 0.999, lambda s: s.params)
+
+    state = jax.lax.fori_loop(0, 3000, step, state)
+    found, _ = extras.weights(state, lambda s: s.params)
+    assert found["w"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(found["w"], 2 - 0.999**3000, rtol=4e-3)

@@ -307,3 +307,8 @@ def test_a_users_own_optimizer_is_called_with_the_rate_and_wrapped():
 def test_an_unknown_optimizer_names_the_choices():
     with pytest.raises(ValueError, match="adam, .*lion, .*sgd.*did you mean 'adam'"):
         optimizers.build("addam", 0.1)
+
+
+def test_a_step_drops_once():
+    with pytest.raises(ValueError, match=r"different steps, got drops = \(2, 2\)"):
+        optimizers.piecewise(1.0, steps=10, drops=(2, 2), factor=0.1)

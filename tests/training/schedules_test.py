@@ -56,3 +56,16 @@ def test_a_count_of_an_unknown_kind_is_refused_and_a_declared_one_moves():
             optimizers.at_step(state, step)
     moved = optimizers.at_step(Declared(zero, zero), 7)
     assert (moved.count, moved.others) == (7, 0)
+
+
+def test_the_counts_of_a_population_are_moved_too():
+    tx = optax.sgd(optax.exponential_decay(0.1, 10, 0.5), momentum=0.9)
+    stacked = jax.vmap(tx.init)({"w": jnp.ones((3, 2))})
+    one = optimizers.at_step(tx.init({"w": jnp.ones(2)}), 7)
+    many = optimizers.at_step(stacked, 7)
+    same = jax.tree.map(
+        lambda a, b: bool((a == b).all()), jax.vmap(lambda _: one)(jnp.arange(3)), many
+    )
+    counts = [x for x in jax.tree.leaves(many) if x.dtype == jnp.int32]
+    assert counts and all((x == 7).all() and x.shape == (3,) for x in counts)
+    assert jax.tree.structure(same) == jax.tree.structure(many)

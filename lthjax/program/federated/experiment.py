@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from lthjax.data import fingerprints
 from lthjax.data.splits import Source
 from lthjax.federated import states, traffic
 from lthjax.program import progress
@@ -26,6 +27,7 @@ from lthjax.saving import checkpoints
 log = logging.getLogger(__name__)
 
 CONFIG, ROUNDS, FINAL, STATE = "federated.json", "rounds.jsonl", "final.json", "state"
+DATA = "data.json"  # what the data set is: its fingerprint
 SECONDS = 30.0  # of work are lost to a kill, at most, and a round
 
 
@@ -42,11 +44,14 @@ def run(
       source: Its data set, `assembly.load(config)`, where several runs share it.
 
     Raises:
-      ValueError: Something in the config is wrong, or the workdir is of another run.
+      ValueError: Something in the config is wrong, or the workdir is of another run,
+        or of other data.
       Interrupted: The run was asked to stop, and has saved where it stands.
     """
-    parts = assembly.assemble(config, source)
+    source = assembly.load(config) if source is None else source
+    parts, data = assembly.assemble(config, source), fingerprints.fingerprint(source)
     with claimed(root, config) as mark, progress.interruption() as asked:
+        _check_data(root, data)
         stand = _resumed(root, parts, config.rounds, mark)
         state, local = _through(root, parts, config, stand, (mark, asked))
         return _finished(root, parts, state, local, mark)
@@ -153,6 +158,18 @@ def _check_same(root, now):
             f"a workdir must go on with its own config, got {rows} in workdir = {root}"
             "; take another workdir"
         )
+
+
+def _check_data(root, data):
+    """Notes what the data are, or checks that they are those of the rounds before."""
+    path, sealed = root / DATA, json.dumps(checksums.sealed(data), indent=1) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != sealed:
+        raise ValueError(
+            "the data of an existing workdir must stay what they were, got workdir = "
+            f"{root} with other data than {DATA} says; take another workdir, or bring "
+            "the old data back"
+        )
+    results.write(path, sealed)
 
 
 def _resumed(root, parts: Parts, wanted: int, mark: str):

@@ -153,3 +153,14 @@ def test_every_method_has_the_keys_that_it_reads():
         settings.check(config)
         json.dumps(config.to_dict())
     assert "threshold" not in settings.default("fedavg").policy
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    config = tiny(rounds=1)
+    source = assembly.load(config)
+    experiment.run(config, tmp_path, source)
+    flipped = source.train._replace(labels=9 - source.train.labels)
+    with pytest.raises(ValueError, match="with other data than data.json says"):
+        experiment.run(tiny(rounds=2), tmp_path, source._replace(train=flipped))
+    rows, _ = experiment.run(tiny(rounds=2), tmp_path, source)
+    assert len(rows) == 2
