@@ -27,6 +27,18 @@ class Range(NamedTuple):
         return f"{self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
+def wide(dtype: Any) -> np.dtype:
+    """Returns float32, or the type itself where it holds more than that.
+
+    Sums of many numbers in less stop growing, and products vanish.
+
+    Args:
+      dtype: Of what is summed or multiplied.
+    """
+    given = np.dtype(dtype)
+    return given if given == np.float64 else np.dtype(np.float32)
+
+
 def inside(value: float, limits: Range) -> bool:
     """Says whether a number is in a range, for a float in the float32 of the program.
 

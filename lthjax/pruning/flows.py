@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.callables import LogitsFn
 from lthjax.pruning import cuts, overflow_free, programs
 from lthjax.pruning import masks as masks_lib
@@ -71,7 +72,7 @@ def _synflow(apply_fn, input_shape, params, masks):
     def score(w, mask, g):
         if mask is None:
             return None
-        wide = jnp.promote_types(w.dtype, jnp.float32)
+        wide = values.wide(w.dtype)
         found = w.astype(wide) * g.astype(wide) / share.astype(wide)
         return jnp.where(w > 0, found, 0).astype(jnp.float32)
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.callables import LossFn
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import programs
@@ -68,7 +69,7 @@ def where_masked(
     def score(w, mask, *rest):
         if mask is None:
             return None
-        wide = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (w, *rest))
+        wide = (x.astype(values.wide(x.dtype)) for x in (w, *rest))
         return fn(*wide).astype(jnp.float32)
 
     masks_lib.compatible(tree, masks)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import BatchLossFn
 from lthjax.callables import LossFn as LossFn
 from lthjax.pruning import cuts, gradients
@@ -247,7 +248,7 @@ def over_batches(loss_fn: BatchLossFn, batches: Any) -> LossFn:
             own = jax.tree.map(lambda x, w: x.astype(jnp.result_type(w)), wide, params)
             return total + one(own, batch), None
 
-        start = jnp.zeros((), jnp.promote_types(dtype, jnp.float32))
+        start = jnp.zeros((), values.wide(dtype))
         return lax.scan(add, start, batches)[0] / number
 
     return mean
@@ -257,7 +258,7 @@ def _wide(x):
     """Returns floats in float32 at least: sums of many, in less, stop growing."""
     dtype = jnp.result_type(x)
     floating = jnp.issubdtype(dtype, jnp.floating)
-    return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32) if floating else dtype)
+    return jnp.asarray(x, values.wide(dtype) if floating else dtype)
 
 
 def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
@@ -277,9 +278,7 @@ def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
     """
     number = _length(batches)
     shapes = jax.eval_shape(score_fn, _first(batches))
-    start = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
-    )
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, values.wide(x.dtype)), shapes)
 
     def add(total, batch):
         return jax.tree.map(jnp.add, total, score_fn(batch)), None

@@ -171,8 +171,9 @@ def strip(tree: Any) -> Any:
     """
     if isinstance(tree, Mapping):
         kept = {k: v for k, v in tree.items() if not _GHOST.search(str(k))}
-        parts = {key: strip(value) for key, value in kept.items()}
-        return parts if isinstance(tree, dict) else type(tree)(parts)
+        bare = {key: strip(value) for key, value in kept.items()}
+        kind: Any = type(tree)
+        return bare if isinstance(tree, dict) else kind(bare)
     if isinstance(tree, tuple | list):
         parts = [strip(value) for value in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
@@ -192,7 +193,7 @@ def graft(tree: Any, plain: Any) -> Any:
     Raises:
       ValueError: It has another structure.
     """
-    bare, given = (jax.tree.structure(x) for x in (strip(tree), plain))
+    bare, given = map(str, map(jax.tree.structure, (strip(tree), plain)))
     if bare != given:
         raise ValueError(f"what is grafted must be of {bare}, got {given}")
     leaves = iter(jax.tree.leaves(plain))

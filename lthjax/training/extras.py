@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import ForwardFn, StepFn
 from lthjax.pruning.masks import Masks, Params
 
@@ -213,7 +214,7 @@ def until_stopped(step_fn: Callable[..., Any]) -> StepFn:
 def _wide(tree):
     """Returns a tree in float32 at least: in bfloat16 an average does not move."""
     return jax.tree.map(
-        lambda x: jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)),
+        lambda x: jnp.asarray(x, values.wide(jnp.result_type(x))),
         tree,
     )
 

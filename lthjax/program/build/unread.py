@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from lthjax.program.build import criterion, methods
 from lthjax.program.config import defaults
 from lthjax.program.config.validate import flat
@@ -24,7 +26,7 @@ class Reader(NamedTuple):
     """
 
     keys: tuple[str, ...]
-    reads: Callable
+    reads: Callable[[ConfigDict], bool]
     needs: str
 
 
