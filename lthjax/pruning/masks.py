@@ -258,7 +258,7 @@ def check_counts(name: str, counts: Any, masks: Masks) -> None:
       ValueError: One is no whole number, or is not in [0, the weights there are].
     """
     check_whole(name, jnp.asarray(counts))
-    if isinstance(counts, jax.core.Tracer):
+    if any(isinstance(count, jax.core.Tracer) for count in jax.tree.leaves(counts)):
         return
     sizes = [mask.size for mask in jax.tree.leaves(masks)]
     by_layer = np.shape(counts) == (len(sizes),)

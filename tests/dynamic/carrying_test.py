@@ -321,6 +321,17 @@ def test_counts_that_no_weights_have_are_refused(kept):
         masks_lib.check_counts("kept", 0.5, masks)
 
 
+def test_traced_counts_are_taken_alone_and_in_a_list():
+    masks = {"a": jnp.ones(2, bool), "b": jnp.ones(2, bool)}
+
+    def checked(kept):
+        masks_lib.check_counts("kept", kept, masks)
+        masks_lib.check_counts("kept", [kept, 1], masks)
+        return kept
+
+    assert jax.jit(checked)(jnp.int32(99)) == 99
+
+
 def test_a_start_holds_counts_against_the_weights_there_are():
     params = {"kernel": jnp.ones(4)}
     tx = dynamic.gradual(optax.sgd(0.1), 0.5, begin=0, end=4, every=2)
