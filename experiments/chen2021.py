@@ -23,8 +23,16 @@ between two trainings of one carried ticket that differ in the order of the data
 import itertools
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
 from measures import bills, claims, lines, sizes, work
+from measures.carried import (
+    CONTROLS,
+    accuracies,
+    beside,
+    figure,
+    row_of,
+    run_of,
+    shown,
+)
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -41,12 +49,6 @@ PUBLISHED = {
 }
 PUBLISHED_FALLS = {(14, 32): 69.72, (20, 32): 8.72}  # of the line, in points, 4.4
 COSTS = "Search and training, in dense trainings of the target; seed 0."
-CONTROLS = {
-    "reinit": "fresh weights",
-    "shuffle": "permuted masks",
-    "shuffle_reinit": "both",
-    "copies": "copies permuted",
-}
 
 
 class Part(NamedTuple):
@@ -164,29 +166,25 @@ def smoked(config, options):
     return methods.shrunk(config) if options.smoke else config
 
 
-def accuracies(rows: list[dict], run: str, arm: str, share: float) -> list[float]:
-    """Returns the test accuracies, in %, of an arm at what is nearest to a share."""
-    own = [r for r in rows if r["run"] == run and r["arm"] == arm and r["level"]]
-    if not own:
-        return []
-    levels = {r["level"]: r["sparsity"] for r in own}
-    level = min(levels, key=lambda n: abs(1 - levels[n] - share))
-    return [100 * r["test_accuracy"] for r in own if r["level"] == level]
-
-
 def cells(rows: list[dict], own: Part) -> str:
     """Returns ours beside the published table, source by target."""
     share = (1 - own.rate) ** max(own.levels)
     heads = ["source", "target", "published, %", "ours, %", "% left", "n"]
-    text = [_row(heads), "|" + "---|" * len(heads)]
+    text = [row_of(heads), "|" + "---|" * len(heads)]
     for source, target in itertools.product(own.native, repeat=2):
-        run = _run(source, target)
+        run = run_of(source, target)
         values = accuracies(rows, run, "ticket", share)
         if values:
             published = PUBLISHED.get(source, {}).get(target, "")
             left = [100 * (1 - r["sparsity"]) for r in rows if _ends(r, run)]
-            row = [source, target, published, _shown(values), f"{min(left):.2f}"]
-            text.append(_row([*row, len(values)]))
+            row = [
+                source,
+                target,
+                published,
+                shown(values),
+                f"{min(left):.2f}",
+            ]
+            text.append(row_of([*row, len(values)]))
     return "\n".join(text)
 
 
@@ -198,7 +196,7 @@ def claimed(options, rows: list[dict], own: Part) -> list:
     return [
         (
             claims.Claim(f"{source} layers to {target}", value, band=0.25),
-            accuracies(rows, _run(source, target), "ticket", share),
+            accuracies(rows, run_of(source, target), "ticket", share),
         )
         for source, row in PUBLISHED.items()
         for target, value in row.items()
@@ -209,51 +207,13 @@ def _ends(row, run):
     return row["run"] == run and row["arm"] == "ticket"
 
 
-def _run(source, target):
-    return f"imp_{source}" if source == target else f"elastic_{source}_{target}"
-
-
-def _shown(values):
-    return results.shown(results.spread(values)) if values else ""
-
-
-def _row(cells):
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def beside(rows: list[dict], own: Part) -> str:
-    """Returns every carried ticket beside its controls and what was found natively."""
-    heads = ["source", "target", "% left", "dense", "native", "carried"]
-    heads += [*CONTROLS.values(), "n"]
-    text = [_row(heads), "|" + "---|" * len(heads)]
-    for source, target in own.pairs:
-        run = _run(source, target)
-        mine = [r for r in rows if r["run"] == run]
-        dense = [100 * r["test_accuracy"] for r in mine if r["level"] == 0]
-        for level in sorted({r["level"] for r in mine} - {0}):
-            at = [r for r in mine if r["level"] == level and r["arm"] == "ticket"]
-            share = 1 - at[0]["sparsity"]
-            row = [source, target, f"{100 * share:.2f}", _shown(dense)]
-            row.append(_shown(accuracies(rows, f"imp_{target}", "ticket", share)))
-            row += [
-                _shown([100 * r["test_accuracy"] for r in mine if _is(r, level, arm)])
-                for arm in ("ticket", *CONTROLS)
-            ]
-            text.append(_row([*row, len(at)]))
-    return "\n".join(text)
-
-
-def _is(row, level, arm):
-    return (row["level"], row["arm"]) == (level, arm)
-
-
 def bills_of(options, own: Part, source: int, target: int) -> dict:
     """Returns {way: cost} to the last level's ticket of a target, of one seed."""
     setting = base(options, own, target)
     late = setting.search.rewind_to / options.steps
     level = 1 if options.smoke else max(own.levels)
     native, other, carried = (
-        bills.paid(options.workdir / _run(*pair), late)
+        bills.paid(options.workdir / run_of(*pair), late)
         for pair in ((target, target), (source, source), (source, target))
     )
     _, sparse = bills.paid(options.workdir / f"rigl_{target}")
@@ -267,57 +227,21 @@ def bills_of(options, own: Part, source: int, target: int) -> dict:
 def costs(options, rows: list[dict], own: Part) -> str:
     """Returns what is paid for a ticket, carried, found natively and by RigL."""
     heads = ["source", "target", "way", "search", "training", "test accuracy, %", "n"]
-    text = [_row(heads), "|" + "---|" * len(heads)]
+    text = [row_of(heads), "|" + "---|" * len(heads)]
     share = (1 - own.rate) ** max(own.levels)
     for source, target in own.pairs:
-        runs = (_run(source, target), _run(target, target), f"rigl_{target}")
+        runs = (
+            run_of(source, target),
+            run_of(target, target),
+            f"rigl_{target}",
+        )
         found = bills_of(options, own, source, target)
         for run, (way, cost) in zip(runs, found.items(), strict=True):
             values = accuracies(rows, run, "ticket", share)
             row = [source, target, way, f"{cost.search:.2f}", f"{cost.training:.2f}"]
-            row += [_shown(values), len(values)]
-            text.append(_row(row))
+            row += [shown(values), len(values)]
+            text.append(row_of(row))
     return "\n".join(text)
-
-
-def figure(rows: list[dict], own: Part) -> Figure:
-    """Draws each carried ticket beside its controls, a group a pair and level."""
-    groups = [
-        (source, target, level)
-        for source, target in own.pairs
-        for level in range(1, len(own.levels) + 1)
-        if any(r["run"] == _run(source, target) and r["level"] == level for r in rows)
-    ]
-    shown = Figure(figsize=(2 + 1.1 * len(groups), 4.5), layout="constrained")
-    axes = shown.subplots()
-    arms = {"ticket": "carried ticket", **CONTROLS}
-    for i, (arm, label) in enumerate(arms.items()):
-        spreads = []
-        for source, target, level in groups:
-            run = _run(source, target)
-            mine = [r for r in rows if r["run"] == run and _is(r, level, arm)]
-            spreads.append(results.spread([100 * r["test_accuracy"] for r in mine]))
-        x = [j + 0.14 * (i - 2) for j in range(len(groups))]
-        mean, std = ([getattr(s, f) for s in spreads] for f in ("mean", "std"))
-        style = {"marker": "osD^v"[i], "ls": "", "capsize": 2, "color": f"C{i}"}
-        axes.errorbar(x, mean, std, label=label, **style)
-    for j, (_, target, level) in enumerate(groups):
-        share = (1 - own.rate) ** own.levels[level - 1]
-        values = accuracies(rows, f"imp_{target}", "ticket", share)
-        if values:
-            mean = results.spread(values).mean
-            label = "native ticket of the target" if j == 0 else None
-            axes.plot([j - 0.4, j + 0.4], [mean, mean], "--", color="0.4", label=label)
-    axes.set_xticks(
-        range(len(groups)),
-        [f"{source} to {target}\nlevel {level}" for source, target, level in groups],
-    )
-    axes.set_ylabel("test accuracy, %")
-    n = len({r["seed"] for r in rows})
-    axes.set_title(f"mean and standard deviation, n = {n}", fontsize=10)
-    axes.grid(alpha=0.3, axis="y")
-    shown.legend(fontsize=8, loc="outside lower center", ncols=len(arms) + 1)
-    return shown
 
 
 def main() -> None:

@@ -54,17 +54,13 @@ def test_a_folder_of_something_else_is_refused_plainly(tmp_path):
         networks.read(tmp_path)
 
 
-@pytest.mark.parametrize("names", [("a", "a.b"), ("a/b", "a.b")])
+@pytest.mark.parametrize(
+    "names", [("a", "a.b"), ("a/b", "a.b"), ("params/a", "a"), ("params.a", "a.b")]
+)
 def test_names_that_clash_are_refused(names, tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(save({name: np.ones(2, np.float32) for name in names}))
-    with pytest.raises(DamagedError, match="names of their own"):
-        networks.read(path)
-
-
-@pytest.mark.parametrize("names", [("params/a", "a"), ("params.a", "a.b")])
-def test_a_first_params_is_no_name_of_its_own(names, tmp_path):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(save({name: np.ones(2, np.float32) for name in names}))
-    with pytest.raises(DamagedError, match="and a first params none"):
+    with pytest.raises(
+        DamagedError, match="names of their own, .* a first params none"
+    ):
         networks.read(path)

@@ -1,0 +1,105 @@
+"""Carried tickets beside their controls and native ones: a table and a figure."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lthjax.program.workdir import results
+
+CONTROLS = {
+    "reinit": "fresh weights",
+    "shuffle": "permuted masks",
+    "shuffle_reinit": "both",
+    "copies": "copies permuted",
+}
+
+
+def accuracies(rows: list[dict], run: str, arm: str, share: float) -> list[float]:
+    """Returns the test accuracies, in %, of an arm at what is nearest to a share."""
+    own = [r for r in rows if r["run"] == run and r["arm"] == arm and r["level"]]
+    if not own:
+        return []
+    levels = {r["level"]: r["sparsity"] for r in own}
+    level = min(levels, key=lambda n: abs(1 - levels[n] - share))
+    return [100 * r["test_accuracy"] for r in own if r["level"] == level]
+
+
+def run_of(source: int, target: int) -> str:
+    """Returns the name of the run that has a target's tickets from a source."""
+    return f"imp_{source}" if source == target else f"elastic_{source}_{target}"
+
+
+def shown(values: list[float]) -> str:
+    """Returns mean and deviation, "" of nothing."""
+    return results.shown(results.spread(values)) if values else ""
+
+
+def row_of(cells: list) -> str:
+    """Returns a row of a table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def beside(rows: list[dict], own: Any) -> str:
+    """Returns every carried ticket beside its controls and what was found natively."""
+    heads = ["source", "target", "% left", "dense", "native", "carried"]
+    heads += [*CONTROLS.values(), "n"]
+    text = [row_of(heads), "|" + "---|" * len(heads)]
+    for source, target in own.pairs:
+        run = run_of(source, target)
+        mine = [r for r in rows if r["run"] == run]
+        dense = [100 * r["test_accuracy"] for r in mine if r["level"] == 0]
+        for level in sorted({r["level"] for r in mine} - {0}):
+            at = [r for r in mine if r["level"] == level and r["arm"] == "ticket"]
+            share = 1 - at[0]["sparsity"]
+            row = [source, target, f"{100 * share:.2f}", shown(dense)]
+            row.append(shown(accuracies(rows, f"imp_{target}", "ticket", share)))
+            row += [
+                shown([100 * r["test_accuracy"] for r in mine if _is(r, level, arm)])
+                for arm in ("ticket", *CONTROLS)
+            ]
+            text.append(row_of([*row, len(at)]))
+    return "\n".join(text)
+
+
+def _is(row, level, arm):
+    return (row["level"], row["arm"]) == (level, arm)
+
+
+def figure(rows: list[dict], own: Any) -> Figure:
+    """Draws each carried ticket beside its controls, a group a pair and level."""
+    groups = [
+        (source, target, level)
+        for source, target in own.pairs
+        for level in range(1, len(own.levels) + 1)
+        if any(r["run"] == run_of(source, target) and r["level"] == level for r in rows)
+    ]
+    drawn = Figure(figsize=(2 + 1.1 * len(groups), 4.5), layout="constrained")
+    axes = drawn.subplots()
+    arms = {"ticket": "carried ticket", **CONTROLS}
+    for i, (arm, label) in enumerate(arms.items()):
+        spreads = []
+        for source, target, level in groups:
+            run = run_of(source, target)
+            mine = [r for r in rows if r["run"] == run and _is(r, level, arm)]
+            spreads.append(results.spread([100 * r["test_accuracy"] for r in mine]))
+        x = [j + 0.14 * (i - 2) for j in range(len(groups))]
+        mean, std = ([getattr(s, f) for s in spreads] for f in ("mean", "std"))
+        style = {"marker": "osD^v"[i], "ls": "", "capsize": 2, "color": f"C{i}"}
+        axes.errorbar(x, mean, std, label=label, **style)
+    for j, (_, target, level) in enumerate(groups):
+        share = (1 - own.rate) ** own.levels[level - 1]
+        values = accuracies(rows, f"imp_{target}", "ticket", share)
+        if values:
+            mean = results.spread(values).mean
+            label = "native ticket of the target" if j == 0 else None
+            axes.plot([j - 0.4, j + 0.4], [mean, mean], "--", color="0.4", label=label)
+    axes.set_xticks(
+        range(len(groups)),
+        [f"{source} to {target}\nlevel {level}" for source, target, level in groups],
+    )
+    axes.set_ylabel("test accuracy, %")
+    n = len({r["seed"] for r in rows})
+    axes.set_title(f"mean and standard deviation, n = {n}", fontsize=10)
+    axes.grid(alpha=0.3, axis="y")
+    drawn.legend(fontsize=8, loc="outside lower center", ncols=len(arms) + 1)
+    return drawn
