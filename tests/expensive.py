@@ -59,9 +59,11 @@ SLOW = {
     "forward_selection/neurons_test.py": (
         "test_all_candidates_are_the_exhaustive_search_and_few_stay_among_the_open_ones",
         "test_all_engines_agree[options0]",
+        "test_many_networks_at_once_are_each_selected_alone",
+    ),
+    "forward_selection/precision_test.py": (
         "test_bytes_are_selected_as_the_numbers_they_are_and_nan_is_not_hidden",
         "test_in_float32_the_losses_are_those_of_float64",
-        "test_many_networks_at_once_are_each_selected_alone",
     ),
     "main_test.py": ("test_another_config_is_refused_by_key_with_both_values",),
     "models/by_name_test.py": (
