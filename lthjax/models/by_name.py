@@ -161,7 +161,9 @@ def _check_options(name: str, choices: set[str], options: Mapping[str, Any]) -> 
 def _check_values(name: str, parameters: Mapping, options: Mapping[str, Any]) -> None:
     """Raises unless options of ours are of the types of their defaults, and in range.
 
-    Of each stage, blocks or convolutions, there must be channels.
+    Of each stage, blocks or convolutions, there must be channels. With fewer stages
+    than by default the first default channels are theirs; channels that are given are
+    as many as stages, or as the stem of a network without one.
     """
     given = {key: p.default for key, p in parameters.items()} | dict(options)
     for option, value in options.items():
@@ -182,6 +184,8 @@ def _check_values(name: str, parameters: Mapping, options: Mapping[str, Any]) ->
         channels = len(given.get("channels", ()))
         least = 0 if stages == "blocks" else 1  # a residual network may end at its stem
         fits = stages not in given or least <= len(given[stages]) <= channels
+        if fits and stages in given and "channels" in options:
+            fits = channels == max(len(given[stages]), 1)
         if not fits or (stages in given and not channels):
             raise ValueError(
                 f"model {name!r} must have a stage at least, and channels for each, "

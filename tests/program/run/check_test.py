@@ -89,6 +89,7 @@ BAD = [
     ({**RES, "model.options": {"blocks": (), "channels": ()}}, "channels for each"),
     ({**RES, "model.options": {"blocks": (1, 0)}}, "from 1 to 1,000, got blocks"),
     ({**RES, "model.options": {"channels": (16,)}}, r"got blocks = \(3, 3, 3\)"),
+    ({**RES, "model.options": {"channels": (4, 6, 8, 9)}}, r"channels = \(4, 6,"),
     ({**RES, "model.options": {"bottleneck": 1}}, "bottleneck like False, got"),
 ]
 
