@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import values
 from lthjax.analysis.comparison import check_same
 from lthjax.callables import ApplyFn, ErrorFn, StatisticsFn
 from lthjax.pruning import masks as masks_lib
@@ -32,16 +33,17 @@ def interpolate(alpha: jax.typing.ArrayLike, a: Any, b: Any) -> Any:
       ValueError: The leaves differ, with their names.
     """
     check_same(a, b)
-    alpha = jnp.asarray(alpha, jnp.float32)
+    alpha = jnp.asarray(alpha, float)
 
     def between(x, y):
         kind = jnp.result_type(x)
         if not jnp.issubdtype(kind, jnp.inexact):
             return x
-        wide = jnp.promote_types(kind, jnp.float32)
-        x, y = (jnp.asarray(w, wide) for w in (x, y))
+        complex_ = jnp.issubdtype(kind, jnp.complexfloating)
+        wide = kind if complex_ else values.wide(kind)
+        x, y, part = (jnp.asarray(w, wide) for w in (x, y, alpha))
         step = y - x
-        point = jnp.where(alpha < 0.5, x + alpha * step, y - (1 - alpha) * step)
+        point = jnp.where(alpha < 0.5, x + part * step, y - (1 - part) * step)
         return point.astype(kind)
 
     return jax.tree.map(between, a, b)

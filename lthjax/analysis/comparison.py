@@ -83,9 +83,9 @@ def chance_overlap(a: Masks, b: Masks, scope: str = "layer") -> jax.Array:
 
 
 def densities(masks: Masks) -> dict[str, jax.Array]:
-    """Returns {name: kept / size}, float32 [], of every layer."""
+    """Returns {name: kept / size}, float32 [], of every layer that has weights."""
     found = zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True)
-    return {name: 1 - masks_lib.sparsity(mask) for name, mask in found}
+    return {name: 1 - masks_lib.sparsity(mask) for name, mask in found if mask.size}
 
 
 def sign_agreement(a: Params, b: Params, masks: Masks) -> jax.Array:

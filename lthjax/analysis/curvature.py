@@ -15,6 +15,7 @@ from jax import lax
 
 from lthjax.callables import LossFn as LossFn
 from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import precision
 from lthjax.pruning.masks import Masks, Params
 from lthjax.pruning.views import View, Views
 
@@ -39,6 +40,7 @@ def gradient_norm(loss_fn: LossFn, params: Params, masks: Masks) -> jax.Array:
       params: The weights.
       masks: Their masks.
     """
+    loss_fn, params = precision.in_float32(loss_fn, params)
     start = masks_lib.apply(params, masks)
     return optax.tree.norm(masks_lib.apply(jax.grad(loss_fn)(start), masks))
 
@@ -54,6 +56,13 @@ def product(loss_fn: LossFn, params: Params, masks: Masks, vector: Params) -> Pa
       masks: Their masks.
       vector: v, a tree like `params`.
     """
+    wide_fn, wide = precision.in_float32(loss_fn, params)
+    found = _product(wide_fn, wide, masks, precision.widened(vector))
+    return precision.as_of(found, params)
+
+
+def _product(loss_fn, params, masks, vector):
+    """Returns `product` of parameters that are float32."""
     start, along = (masks_lib.apply(tree, masks) for tree in (params, vector))
     _, found = jax.jvp(jax.grad(loss_fn), (start,), (along,))
     return masks_lib.apply(found, masks)
@@ -82,18 +91,19 @@ def top_eigenvalue(
       masks: Their masks.
       iterations: The error falls by the square of the ratio of the two largest each.
     """
+    loss_fn, params = precision.in_float32(loss_fn, params)
     start = _unit(masks_lib.apply(_draw(jax.random.normal, key, params), masks))
 
     def body(_, vector):
-        return _unit(product(loss_fn, params, masks, vector))
+        return _unit(_product(loss_fn, params, masks, vector))
 
     vector = lax.fori_loop(0, iterations, body, start)
-    image = product(loss_fn, params, masks, vector)
+    image = _product(loss_fn, params, masks, vector)
     along = optax.tree.vdot(vector, image)
     rest = jax.tree.map(lambda w, v: w - along * v, image, vector)
     apart = optax.tree.norm(rest)
     other = jax.tree.map(lambda w: w / jnp.where(apart > 0, apart, 1), rest)
-    across = optax.tree.vdot(other, product(loss_fn, params, masks, other))
+    across = optax.tree.vdot(other, _product(loss_fn, params, masks, other))
     # The eigenvalues of [[along, apart], [apart, across]].
     middle, half = (along + across) / 2, (along - across) / 2
     width = jnp.hypot(half, apart)
@@ -119,10 +129,11 @@ def trace(
       masks: Their masks.
       probes: How many, at least 2.
     """
+    loss_fn, params = precision.in_float32(loss_fn, params)
 
     def one(key):
         signs = _draw(jax.random.rademacher, key, params)
-        found = product(loss_fn, params, masks, signs)
+        found = _product(loss_fn, params, masks, signs)
         return optax.tree.vdot(masks_lib.apply(signs, masks), found)
 
     found = lax.map(one, jax.random.split(key, probes))
@@ -157,6 +168,7 @@ def surface(
     References:
       Li et al., 2018, arXiv:1712.09913.
     """
+    loss_fn, params = precision.in_float32(loss_fn, params)
     start = masks_lib.apply(params, masks)
     keys = jax.random.split(key)
     directions = [_filters(k, start, masks, views or {}) for k in keys]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lthjax import registry
+from lthjax import registry, values
 from lthjax.models import mlp, mobilenet, resnet, vgg
 from lthjax.pruning.masks import Masks, Params, path_name
 
@@ -145,6 +145,12 @@ def leaves(params: Params, group: Group) -> tuple[list[str], str]:
     return [name for name in wanted if name in names], f"{group.consumer}/kernel"
 
 
+def last_of(group: Group, made: list[str]) -> list[str]:
+    """Returns those of the names that are its last producer's or that one's norm's."""
+    own = (f"{group.producers[-1]}/", f"{group.producers[-1]}_norm/")
+    return [name for name in made if name.startswith(own)]
+
+
 def _check_kernels(leaves, group):
     """Refuses kernels that have not the channels of a group where they must be."""
     rows = [(f"{layer}/kernel", -1) for layer in group.producers]
@@ -251,7 +257,7 @@ def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
     result = {}
     for group in found:
         made, read = leaves(masks, group)
-        emits = [_any(byname[n], -1) for n in made if n.startswith(group.producers[-1])]
+        emits = [_any(byname[name], -1) for name in last_of(group, made)]
         reads = _any(byname[read], -2).reshape(-1, group.size).any(0)
         result[group.name] = jnp.stack(emits).any(0) & reads
     return result
@@ -290,7 +296,9 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
         factor = factors.get(path_name(path))
         if factor is None:
             return w
-        return (w * _along(factor, w.ndim, -2)).astype(w.dtype)
+        wide = values.wide(w.dtype)
+        many = _along(factor, w.ndim, -2).astype(wide)
+        return (w.astype(wide) * many).astype(w.dtype)
 
     return jax.tree_util.tree_map_with_path(scaled, params)
 

@@ -161,7 +161,7 @@ def _left(params, group, silent, statistics):
     reader = np.asarray(named[read])
     reads = np.abs(reader).reshape(-1, *reader.shape[-2:]).max((0, 2))
     reads = reads.reshape(-1, group.size).max(0)
-    own = [name for name in made if name.startswith(group.producers[-1])]
+    own = layers_of.last_of(group, made)
     norms = [name for name in own if "_norm/" in name]
     normed = f"{group.producers[-1]}_norm"
     if norms and f"{normed}/mean" not in statistics:

@@ -210,7 +210,8 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
       key: A PRNG key for what SET grows; `None` leaves what it is.
 
     Raises:
-      ValueError: The masks or the counts are not of the layers that are there.
+      ValueError: The masks or the counts are not of the layers that are there, or the
+        key is of another kind than the one that the optimizer was made with.
 
     Example:
       >>> params = {"kernel": jnp.ones(2)}
@@ -228,7 +229,7 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
         return node._replace(
             masks=masks,
             kept=_other(node.kept, kept, masks),
-            key=node.key if node.key is None or key is None else _raw(key),
+            key=node.key if key is None else _same_kind(node.key, key),
         )
 
     return jax.tree.map(put, opt_state, is_leaf=_carries)
@@ -244,6 +245,19 @@ def _states(opt_state):
 
 def _raw(key):
     return jax.random.key_data(key)
+
+
+def _same_kind(own, key):
+    """Returns the data of a key in place of those of another one, if there is one."""
+    if own is None:
+        return None
+    data = _raw(key)
+    if data.shape != own.shape:
+        raise ValueError(
+            "a key must be of the kind that the optimizer was made with, got one of "
+            f"the shape {data.shape} in place of {own.shape}"
+        )
+    return data
 
 
 def _other(before, kept, masks):

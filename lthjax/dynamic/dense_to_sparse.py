@@ -1,10 +1,12 @@
 """Masks that follow the largest weights to a sparsity that rises while it trains."""
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -242,8 +244,9 @@ def cubic(
     """
     progress = jnp.where(at >= end, 1.0, (at - begin) / max(end - begin, 1))
     share, going = (1 - progress) ** 3, jnp.maximum(start - kept, 0)
-    few = jnp.round(going * share).astype(jnp.int32)
-    most = going - jnp.round(going * (1 - share)).astype(jnp.int32)
+    many = going.astype(share.dtype)
+    few = jnp.round(many * share).astype(jnp.int32)
+    most = going - jnp.round(many * (1 - share)).astype(jnp.int32)
     return kept + jnp.where(share < 0.5, few, most)
 
 
@@ -271,7 +274,7 @@ def _initialiser(inner, sparsity, initial, scope, prunable):
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     amounts.check_sparsity(initial=initial, sparsity=sparsity)
-    if isinstance(sparsity, int | float) and initial > sparsity:
+    if isinstance(sparsity, numbers.Real | np.generic) and initial > sparsity:
         raise ValueError(
             "the first sparsity must be at most the last one, got initial = "
             f"{initial} with sparsity = {sparsity}"

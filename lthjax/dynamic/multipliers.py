@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lthjax import values
 from lthjax.dynamic import amounts
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
@@ -98,7 +99,7 @@ def admm(
         at = state.clock.count if step is None else jnp.asarray(step, jnp.int32)
         pull = rho * ratio ** part(at).astype(jnp.float32)
         grads = jax.tree.map(
-            lambda g, w, z, u: g if z is None else g + pull * (w - z + u),
+            lambda g, w, z, u: g if z is None else _pulled(g, w - z + u, pull),
             *(grads, params, state.copy, state.dual),
         )
         more = {"masks": masks, "step": step, **extra}
@@ -168,12 +169,23 @@ def residual(params: Params, state: Split) -> jax.Array:
     return jnp.sqrt(apart) / jnp.sqrt(sum(jnp.sum(w**2) for w, _ in pairs))
 
 
+def _pulled(g, apart, pull):
+    """Returns a gradient and its pull towards the copy, of the gradient's type."""
+    wide = values.wide(g.dtype)
+    return (g.astype(wide) + pull.astype(wide) * apart.astype(wide)).astype(g.dtype)
+
+
 def _updated(params, state, grown):
     """Returns Z and U after an update, U for a rho that has `grown`."""
     total = jax.tree.map(lambda w, u: None if u is None else w + u, params, state.dual)
     chosen = _largest(total, state.kept)
     copy = masks_lib.apply(total, chosen)
-    return copy, jax.tree.map(lambda v, z: (v - z) / grown, total, copy)
+
+    def scaled(v, z):
+        wide = values.wide(v.dtype)
+        return ((v - z).astype(wide) / grown.astype(wide)).astype(v.dtype)
+
+    return copy, jax.tree.map(scaled, total, copy)
 
 
 def _largest(tree, kept):

@@ -174,7 +174,7 @@ def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
       >>> [round(float(lth.dynamic.drop_fraction(t, 0.3, 8)), 2) for t in (0, 4, 8)]
       [0.3, 0.15, 0.0]
     """
-    return fraction / 2 * (1 + jnp.cos(jnp.pi * at / until))
+    return fraction / 2 * (1 + jnp.cos(jnp.pi * jnp.asarray(at, jnp.float32) / until))
 
 
 def _redistributing(inner, init, growth, schedule, *, replaces):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lthjax.gates import hard_concrete as hard_concrete_lib
 from lthjax.gates import sigmoid
+from lthjax.pruning import precision
 
 
 def _positive(effective, multipliers):
@@ -130,8 +131,8 @@ def _bernoulli(key, s):
     leaves, treedef = jax.tree.flatten(s)
     keys = jax.random.split(key, len(leaves))
     drawn = [
-        jax.random.uniform(k, leaf.shape) < jax.nn.sigmoid(leaf)
-        for k, leaf in zip(keys, leaves, strict=True)
+        jax.random.uniform(k, leaf.shape, leaf.dtype) < jax.nn.sigmoid(leaf)
+        for k, leaf in zip(keys, precision.widened(leaves), strict=True)
     ]
     return jax.tree.unflatten(treedef, drawn)
 

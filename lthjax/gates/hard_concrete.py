@@ -83,12 +83,20 @@ def bounded(inner: optax.GradientTransformation) -> optax.GradientTransformation
     Args:
       inner: The optimizer of logits.
 
+    Raises:
+      ValueError: In an update: `params` is `None`.
+
     References:
       Louizos et al., 2018, arXiv:1712.01312, by its released code.
     """
     inner = optax.with_extra_args_support(inner)
 
-    def update(grads, state, params, **extra):
+    def update(grads, state, params=None, **extra):
+        if params is None:
+            raise ValueError(
+                "bounds are those of the logits themselves, got params = None; call "
+                "update(grads, state, params)"
+            )
         updates, state = inner.update(grads, state, params, **extra)
         moved = jax.tree.map(
             lambda u, a: jnp.clip(a + u, -BOUND, BOUND) - a, updates, params

@@ -264,7 +264,7 @@ def temperature(
             raise ValueError(f"{name} must be at least 1, got {name} = {value}")
     last = -(-steps // every) - 1
     period = jnp.clip(jnp.asarray(step) // every, 0, last)
-    share = period.astype(jnp.float32) / jnp.maximum(last, 1)
+    share = period.astype(jnp.float32) / jnp.maximum(last, 1).astype(jnp.float32)
     return jnp.asarray(final, jnp.float32) ** jnp.where(last > 0, share, 1)
 
 
@@ -289,7 +289,8 @@ def between(multipliers: Gates) -> jax.Array:
     """
     leaves = jax.tree.leaves(multipliers)
     number = sum(jnp.sum(~((m <= 0.01) | (m >= 0.99))) for m in leaves)
-    return number / jnp.float32(max(1, sum(m.size for m in leaves)))
+    most = jnp.float32(max(1, sum(m.size for m in leaves)))
+    return jnp.asarray(number, jnp.float32) / most
 
 
 def check_initial(initial: float) -> None:

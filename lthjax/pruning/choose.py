@@ -1,6 +1,7 @@
 """Which weights go: scores and an amount become masks with exactly the kept count."""
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ def prune(
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     rows = cuts.pairs(masks, scores)
-    counts = _counts(masks, sparsity, scope, kept)
+    counts, minimum = _counts(masks, sparsity, scope, kept), operator.index(minimum)
     _check_minimum(masks, counts, minimum)
     chosen, finite = _chosen(rows, counts, minimum=minimum)
     _check_finite(masks, finite)
@@ -93,7 +94,7 @@ def kept_count(total: int, sparsity: float) -> int:
             "sparsity must be known on the host, got a traced value; hand in the "
             "integer kept = round(N (1 - sparsity)), which may be traced"
         )
-    if not 0 <= sparsity < 1:
+    if np.ndim(sparsity) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1), got sparsity = {sparsity}")
     return round(total * (1 - float(sparsity)))
 
@@ -317,6 +318,10 @@ def _chosen(rows, counts, *, minimum):
     return shaped, cuts.numbers(rows)
 
 
+def _positive(ranks):
+    return jnp.sum(ranks > 0, dtype=jnp.int32)
+
+
 @jax.jit
 def _highest(ranks, k):
     """Selects the k highest ranks over all leaves, the first ones on a tie.
@@ -324,7 +329,7 @@ def _highest(ranks, k):
     The k-th highest rank t is the largest number with at least k ranks at or above it:
     it is built bit by bit, each pass only counting. No sort, no concatenated copy.
     """
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), sum(jnp.sum(r > 0) for r in ranks))
+    k = jnp.minimum(jnp.asarray(k, jnp.int32), sum(_positive(r) for r in ranks))
 
     def bit(i, t):
         candidate = t | (jnp.uint32(1) << (_BITS - 1 - i).astype(jnp.uint32))

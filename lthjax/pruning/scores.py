@@ -17,7 +17,7 @@ from jax import lax
 from lthjax import values
 from lthjax.callables import BatchLossFn
 from lthjax.callables import LossFn as LossFn
-from lthjax.pruning import cuts, gradients
+from lthjax.pruning import cuts, gradients, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.flows import degree as degree
 from lthjax.pruning.flows import synflow as synflow
@@ -242,23 +242,16 @@ def over_batches(loss_fn: BatchLossFn, batches: Any) -> LossFn:
 
     def mean(params):
         dtype = jax.eval_shape(loss_fn, params, _first(batches)).dtype
-        wide = jax.tree.map(_wide, params)  # what gradients are added up in, too
+        wide = precision.widened(params)  # what gradients are added up in, too
 
         def add(total, batch):
-            own = jax.tree.map(lambda x, w: x.astype(jnp.result_type(w)), wide, params)
-            return total + one(own, batch), None
+            loss = one(precision.as_of(wide, params), batch)
+            return total + loss.astype(total.dtype), None
 
         start = jnp.zeros((), values.wide(dtype))
         return lax.scan(add, start, batches)[0] / number
 
     return mean
-
-
-def _wide(x):
-    """Returns floats in float32 at least: sums of many, in less, stop growing."""
-    dtype = jnp.result_type(x)
-    floating = jnp.issubdtype(dtype, jnp.floating)
-    return jnp.asarray(x, values.wide(dtype) if floating else dtype)
 
 
 def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
@@ -281,7 +274,8 @@ def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, values.wide(x.dtype)), shapes)
 
     def add(total, batch):
-        return jax.tree.map(jnp.add, total, score_fn(batch)), None
+        own = score_fn(batch)
+        return jax.tree.map(lambda t, s: t + s.astype(t.dtype), total, own), None
 
     total, _ = lax.scan(add, start, batches)
     return jax.tree.map(lambda leaf: leaf / number, total)

@@ -203,7 +203,7 @@ def erdos_renyi(
     sizes = [math.prod(map(operator.index, shape)) for shape in shapes.values()]
     kept = _check_kept(sum(sizes), kept)
     sides = [_sides(*row, views, kernel) for row in shapes.items()]
-    ratios = [Fraction(sum(side), math.prod(side)) for side in sides]
+    ratios = [Fraction(sum(side), math.prod(side) or 1) for side in sides]
     return _rounded(_capped(sizes, ratios, kept), kept)
 
 
@@ -216,7 +216,7 @@ def _sides(name, shape, views, kernel):
 
 def _capped(sizes, ratios, kept):
     """Returns min(1, eps * ratio) * size of every layer, `kept` in all."""
-    open_layers = set(range(len(sizes)))
+    open_layers = {i for i, size in enumerate(sizes) if size}
     counts = [Fraction(size) for size in sizes]
     while open_layers:
         room = kept - sum(n for i, n in enumerate(sizes) if i not in open_layers)

@@ -13,6 +13,7 @@ import optax
 from jax import lax
 
 from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import precision
 from lthjax.pruning.masks import Masks, Params
 
 
@@ -100,8 +101,9 @@ def adam(
         squares = jax.tree.map(
             lambda v, g: b2 * v + (1 - b2) * g * g, state.squares, grads
         )
-        first = 1 - b1 ** jnp.where(turn, counts[1], counts[0])
-        second = 1 - b2 ** jnp.sum(counts, dtype=counts.dtype)
+        times = counts.astype(jnp.float32)
+        first = 1 - b1 ** jnp.where(turn, times[1], times[0])
+        second = 1 - b2 ** jnp.sum(times)
         updates = jax.tree.map(
             lambda m, v: -learning_rate * m / first / (jnp.sqrt(v / second) + eps),
             mean,
@@ -152,7 +154,8 @@ def rescale(
     options = options or Options()
     if not options.masked:
         masks = jax.tree.map(lambda _: None, params)
-    start = masks_lib.apply(params, masks)
+    loss_fn, wide = precision.in_float32(loss_fn, params)
+    start = masks_lib.apply(wide, masks)
     tx = adam(options.rate)
     factors = jax.tree.map(lambda w: jnp.ones((), jnp.float32), start)
     carry = factors, tx.init(factors)
@@ -167,12 +170,15 @@ def rescale(
 
     indices = jnp.arange(options.iterations)
     (factors, _), (norms, lowered) = lax.scan(body, carry, indices)
-    return scaled(start, factors), Report(factors, norms, lowered)
+    found = precision.as_of(scaled(start, factors), params)
+    return found, Report(factors, norms, lowered)
 
 
 def scaled(params: Params, factors: Any) -> Params:
     """Returns every tensor times its factor."""
-    return jax.tree.map(lambda w, a: (w * a).astype(w.dtype), params, factors)
+    wide = precision.widened(params)
+    found = jax.tree.map(lambda w, a: w * a.astype(w.dtype), wide, factors)
+    return precision.as_of(found, params)
 
 
 def _iteration(loss_fn, start, masks, batch_fn, options):

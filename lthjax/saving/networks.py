@@ -1,5 +1,6 @@
 """The weights of a network, wherever they were saved: a file, or a folder of ours."""
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 import safetensors
 import safetensors.numpy
+from flax import traverse_util
 
 from lthjax.saving import safetensors as travel
 from lthjax.saving import tickets
 from lthjax.saving.checkpoints import DamagedError
-from lthjax.tickets.transplant import nested
 
 
 def read(path: str | os.PathLike) -> tuple[Any, Any]:
@@ -63,4 +64,5 @@ def _of_file(path):
         )
     state = {n: x for n, x in rows.items() if n.startswith("batch_stats/")}
     params = {n: rows[n] for n in rows if n not in state}
+    nested = functools.partial(traverse_util.unflatten_dict, sep="/")
     return nested(params), nested(state)

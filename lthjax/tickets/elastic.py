@@ -20,7 +20,7 @@ from flax import traverse_util
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.tickets import block_maps
+from lthjax.tickets import block_maps, transplant
 from lthjax.tickets.block_maps import BlockMap, Stages
 from lthjax.tickets.ticket import Ticket
 
@@ -145,12 +145,11 @@ def permuted_copies(
     flat = traverse_util.flatten_dict(masks, sep="/")
     keys = jax.random.split(key, len(flat))
     found = {
-        path: mask
-        if mask is None or unit_of(path) is None
-        else jax.random.permutation(one, mask.reshape(-1)).reshape(mask.shape)
+        path: jax.random.permutation(one, mask.reshape(-1)).reshape(mask.shape)
         for one, (path, mask) in zip(keys, flat.items(), strict=True)
+        if mask is not None and unit_of(path) is not None
     }
-    return traverse_util.unflatten_dict(found, sep="/")
+    return transplant.replaced(masks, found)
 
 
 def match_density(masks: Masks, scores: Params, kept: int) -> Masks:

@@ -52,7 +52,7 @@ def flatten(masks: Any) -> jax.Array:
 
 def distance(one: jax.Array, other: jax.Array) -> jax.Array:
     """Returns the fraction of the entries in which two masks differ, float32 []."""
-    return jnp.sum(one != other) / one.size
+    return jnp.sum(one != other).astype(jnp.float32) / one.size
 
 
 def watch(
@@ -131,8 +131,9 @@ def update(state: Watch, mask: jax.Array, epoch: jax.typing.ArrayLike) -> Watch:
     seen = state.seen + 1
     known = jnp.arange(1, len(masks)) < seen
     differing = jnp.sum(before != masks[1:], axis=1)
-    distances = jnp.where(known, differing / len(mask), jnp.inf)
-    worst = jnp.max(differing)
+    shares = differing.astype(jnp.float32) / len(mask)
+    distances = jnp.where(known, shares, jnp.inf)
+    worst = jnp.max(differing).astype(state.limit.dtype)
     calm = jnp.where(state.strict, worst < state.limit, worst <= state.limit)
     below = calm & jnp.all(known)
     new = below & ~state.fired

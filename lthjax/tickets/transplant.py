@@ -1,13 +1,14 @@
 """What of one tree is taken over into another one, by rules, and said leaf by leaf."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
 from lthjax import registry
+from lthjax.pruning.masks import path_name
 
 WAYS = ("copy", "keep", "error")
 
@@ -52,8 +53,8 @@ def transplant(
     it. Params, batch statistics and masks go by the same rules.
 
     Args:
-      source: Nested dicts of arrays, `None` among them.
-      target: The same; only its leaves are in the result.
+      source: A tree of arrays, `None` among them.
+      target: Likewise; the result has its form and its leaves.
       rules: In order; a leaf that none finds is refused.
 
     Raises:
@@ -77,17 +78,22 @@ def transplant(
         found[name], copied[name] = own[taken], taken
     unused = tuple(name for name in own if name not in copied.values())
     report = Report(copied, tuple(kept), tuple(missing), unused)
-    return nested(found), report
+    return replaced(target, found), report
 
 
 def flat(tree: Any) -> dict[str, Any]:
-    """Returns {name: leaf} of nested dicts, `None` among the leaves."""
-    return traverse_util.flatten_dict(tree, sep="/")
+    """Returns {name: leaf} of a tree, `None` among the leaves."""
+    rows = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
+    return {path_name(path): leaf for path, leaf in rows}
 
 
-def nested(leaves: dict[str, Any]) -> Any:
-    """Returns the nested dicts of {name: leaf}."""
-    return traverse_util.unflatten_dict(leaves, sep="/")
+def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:
+    """Returns a tree of the same form, some of its leaves replaced, by their names."""
+
+    def own(path, leaf):
+        return leaves.get(path_name(path), leaf)
+
+    return jax.tree_util.tree_map_with_path(own, tree, is_leaf=_is_none)
 
 
 def text(report: Report) -> str:
@@ -103,6 +109,10 @@ def text(report: Report) -> str:
 def finds(rule: Rule, name: str) -> bool:
     """Says whether a rule's expression finds a leaf."""
     return re.search(rule.expression, name) is not None
+
+
+def _is_none(leaf):
+    return leaf is None
 
 
 def _rule(rules, name):

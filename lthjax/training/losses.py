@@ -25,7 +25,9 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
                 "labels must be integers, or distributions as large as the logits "
                 f"{list(logits.shape)}, got {labels.dtype} {list(labels.shape)}"
             )
-        return optax.softmax_cross_entropy(logits, labels)
+        # A class of no weight adds nothing, be its logit -inf.
+        nats = jnp.where(labels == 0, 0, jax.nn.log_softmax(logits))
+        return -jnp.sum(labels * nats, axis=-1)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
@@ -73,7 +75,9 @@ def smoothed(
       ValueError: As `uniform`.
     """
     share = uniform(smoothing, logits.shape[-1], convention)
-    spread = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+    # Without a share nothing is spread: a logit of -inf would be 0 times infinity.
+    spread = jnp.where(jnp.asarray(share > 0)[..., None], logits, 0)
+    spread = jax.nn.logsumexp(spread, axis=-1) - jnp.mean(spread, axis=-1)
     return (1 - share) * cross_entropy(logits, labels) + share * spread
 
 
@@ -175,7 +179,9 @@ def distillation(
         )
     target = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
     own = jax.nn.log_softmax(logits / temperature)
-    distance = jnp.square(temperature) * jnp.sum(jnp.exp(target) * (target - own), -1)
+    # A class that the teacher never gives adds nothing, whatever its student says.
+    apart = jnp.where(target > -jnp.inf, target - own, 0)
+    distance = jnp.square(temperature) * jnp.sum(jnp.exp(target) * apart, -1)
     return distance / logits.shape[-1] if mean_over_classes else distance
 
 

@@ -46,7 +46,12 @@ def warmed(schedule: optax.Schedule, warmup: int) -> optax.Schedule:
     """Multiplies a schedule by `min(1, (step + 1) / warmup)`, linear warm-up."""
     if warmup == 0:
         return schedule
-    return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1.0) / warmup)
+
+    def rate(step):
+        share = (jnp.asarray(step, jnp.float32) + 1) / warmup
+        return schedule(step) * jnp.minimum(1.0, share)
+
+    return rate
 
 
 def held(schedule: optax.Schedule, steps: int, rate: float = 0.0) -> optax.Schedule:

@@ -343,3 +343,15 @@ def test_what_is_nan_stays_in_the_compact_network():
     assert jnp.isnan(
         small.model.apply({"params": small.params}, jnp.ones((1, 4)))
     ).all()
+
+
+def test_the_last_producer_is_told_from_one_whose_name_goes_on():
+    params = {
+        "c1": {"kernel": jnp.ones((3, 2))},
+        "c10": {"kernel": jnp.ones((3, 2))},
+        "read": {"kernel": jnp.ones((2, 1))},
+    }
+    groups = (layers_of.Group("c10", ("c10", "c1"), "read", 2),)
+    full = layers_of.full(params, groups)
+    full["c1"]["kernel"] = full["c1"]["kernel"].at[:, 0].set(False)
+    assert layers_of.kept(full, groups)["c10"].tolist() == [False, True]

@@ -340,3 +340,11 @@ def test_a_start_holds_counts_against_the_weights_there_are():
         dynamic.start(tx.init(params), masks, kept=99)
     with pytest.raises(ValueError, match="first sparsity must be at most the last one"):
         dynamic.gradual(optax.sgd(0.1), 0.2, begin=0, end=4, every=2, initial=0.8)
+
+
+def test_a_key_of_another_kind_than_the_optimizer_s_is_refused():
+    params, key = {"kernel": jnp.ones((2, 2))}, jax.random.key(0, impl="rbg")
+    tx = dynamic.sparse_to_sparse.set_(optax.sgd(0.1), 0.5, key=key, every=2, until=4)
+    state = tx.init(params)
+    with pytest.raises(ValueError, match="of the kind that the optimizer was made"):
+        dynamic.start(state, dynamic.masks(state), key=jax.random.key(0))

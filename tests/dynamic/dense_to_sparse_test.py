@@ -149,3 +149,9 @@ def test_straight_through_by_hand():
     assert params["kernel"].tolist() == [0.75, 1.25]
     assert dynamic.masks(state)["kernel"].tolist() == [False, True]
     assert dynamic.forward(params, state)["kernel"].tolist() == [0.0, 1.25]
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64])
+def test_a_first_sparsity_above_the_last_is_refused_whatever_number_it_is(kind):
+    with pytest.raises(ValueError, match="at most the last one, got initial = 0.5"):
+        dynamic.gradual(optax.sgd(0.1), kind(0.2), begin=0, end=4, every=2, initial=0.5)

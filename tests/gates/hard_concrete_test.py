@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from lthjax.gates import hard_concrete
 
@@ -42,3 +43,9 @@ def test_a_step_takes_no_logit_beyond_its_bounds():
     updates, _ = tx.update(pushed, tx.init(gates), gates)
     after = optax.apply_updates(gates, updates)["kernel"]
     np.testing.assert_allclose(after, [0.5, np.log(100), np.log(0.01), 3.0], rtol=1e-6)
+
+
+def test_bounds_need_the_logits():
+    tx = hard_concrete.bounded(optax.sgd(0.1))
+    with pytest.raises(ValueError, match="got params = None; call update"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))

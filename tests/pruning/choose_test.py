@@ -311,3 +311,11 @@ def test_masks_of_numbers_are_refused(kind):
 def test_what_has_nothing_to_prune_is_refused():
     with pytest.raises(ValueError, match="a layer to prune, got masks of none"):
         choose.prune({"b": None}, {"b": None}, kept=0)
+
+
+def test_a_minimum_may_be_any_whole_number_and_a_sparsity_one_number_alone():
+    masks, rows = {"w": jnp.ones(4, bool)}, {"w": jnp.arange(4.0)}
+    for one in (1, np.int64(1), jnp.int32(1)):
+        assert choose.prune(masks, rows, 0.5, minimum=one)["w"].tolist()[2:] == [1, 1]
+    with pytest.raises(ValueError, match=r"sparsity must be in \[0, 1\), got"):
+        choose.prune(masks, rows, np.array([0.5]))

@@ -1,14 +1,16 @@
 """What is called outside of `jit` compiles once, and gives what is traced."""
 
+import collections
 import dataclasses
 import functools
-import itertools
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from flax import nnx
 
 import lthjax as lth
 from lthjax.pruning import programs
@@ -17,37 +19,30 @@ PARAMS = {"a": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.1, 0.2
 MASKS = {"a": jnp.array([[True, True], [False, True]]), "bias": None}
 
 
-def counted():
-    """Returns a loss, a network, and what counts their traces."""
-    traces = itertools.count()
+def loss(params):
+    return jnp.sum((params["a"] @ params["bias"]) ** 2)
 
-    def loss(params):
-        next(traces)
-        return jnp.sum((params["a"] @ params["bias"]) ** 2)
 
-    def network(params, inputs):
-        next(traces)
-        return jax.nn.relu(inputs @ params["a"])
-
-    return loss, network, traces
+def network(params, inputs):
+    return jax.nn.relu(inputs @ params["a"])
 
 
 CALLS = {
-    "snip": lambda loss, network: lth.scores.snip(loss, PARAMS, MASKS),
-    "taylor": lambda loss, network: lth.scores.taylor(loss, PARAMS, MASKS),
-    "grasp": lambda loss, network: lth.scores.grasp(loss, PARAMS, MASKS),
-    "synflow": lambda loss, network: lth.scores.synflow(network, PARAMS, MASKS, (2,)),
+    "snip": lambda: lth.scores.snip(loss, PARAMS, MASKS),
+    "taylor": lambda: lth.scores.taylor(loss, PARAMS, MASKS),
+    "grasp": lambda: lth.scores.grasp(loss, PARAMS, MASKS),
+    "synflow": lambda: lth.scores.synflow(network, PARAMS, MASKS, (2,)),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_second_call_of_a_loss_traces_nothing_and_is_that_of_jit(name):
-    loss, network, traces = counted()
-    first = CALLS[name](loss, network)
-    seen = next(traces)
-    again = CALLS[name](loss, network)
-    assert next(traces) == seen + 1 > 1
-    traced = jax.jit(lambda: CALLS[name](loss, network))()
+def test_the_second_call_compiles_nothing_and_is_that_of_jit(name):
+    programs._kept.clear()
+    first = CALLS[name]()
+    assert len(programs._kept) == 1
+    again = CALLS[name]()
+    assert len(programs._kept) == 1
+    traced = jax.jit(CALLS[name])()
     for own, other in ((first, again), (first, traced)):
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), own, other
@@ -93,9 +88,11 @@ def snip(loss):
 def test_a_loss_that_closes_over_another_batch_is_scored_anew():
     loss = lambda w: jnp.sum(w["w"][:, 0] * batch)  # noqa: E731
     found = []
+    programs._kept.clear()
     for batch in (jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0])):  # noqa: B007
         found.append(snip(loss))
     assert found == [[1.0, 2.0], [10.0, 20.0]]
+    assert len(programs._kept) == 1  # batches are handed to it
 
 
 def test_a_global_that_is_changed_is_seen(monkeypatch):
@@ -155,7 +152,7 @@ def test_methods_and_objects_are_scored_by_what_they_hold(taken):
 
 
 def test_no_more_programs_are_kept_than_said():
-    for gain in range(1, 9):
+    for gain in range(1, programs.KEPT + 3):
         snip(Loss(float(gain)))
     assert len(programs._kept) == programs.KEPT
 
@@ -172,20 +169,88 @@ class Settings:
 
     gain = 1.0
 
+    @property
+    def doubled(self):
+        return 2 * GAIN
 
-def test_slots_classes_modules_and_buffers_are_seen_as_they_are(monkeypatch):
-    slots, buffer = Slots(), np.ones(2, np.float32)
-    module = types.ModuleType("settings_of_a_user")
-    module.gain = 1.0
-    monkeypatch.setitem(globals(), "MODULE", module)
-    losses = (
-        lambda w: slots.gain * jnp.sum(w["w"]),
-        lambda w: Settings.gain * jnp.sum(w["w"]),
-        lambda w: MODULE.gain * jnp.sum(w["w"]),  # noqa: F821
-        lambda w: jnp.sum(buffer * w["w"][:, 0]),
-    )
-    assert [snip(loss) for loss in losses] == [[1.0, 1.0]] * 4
-    slots.gain = module.gain = 3.0
-    buffer[:] = 3.0
-    monkeypatch.setattr(Settings, "gain", 3.0)
-    assert [snip(loss) for loss in losses] == [[3.0, 3.0]] * 4
+    @staticmethod
+    def tripled():
+        return 3 * GAIN
+
+
+class Derived(Settings):
+    """One that has its settings from another."""
+
+
+class Network(nn.Module):
+    """A user's network that reads a global."""
+
+    @nn.compact
+    def __call__(self, x):
+        return GAIN * x
+
+
+GAIN = 1.0
+SLOTS, BUFFER, MODULE = Slots(), np.ones(2, np.float32), types.ModuleType("a_user_s")
+DEQUE, RAW = collections.deque([1.0]), bytearray(b"\x01")
+READ_ONLY: dict = {"gain": 1.0}
+PROXY = types.MappingProxyType(READ_ONLY)
+STATE = nnx.Param(jnp.ones(2))
+MODULE.gain = 1.0
+
+SEEN = {
+    "a slot": (lambda w: SLOTS.gain * w, lambda: setattr(SLOTS, "gain", 3.0)),
+    "a class": (lambda w: Settings.gain * w, lambda: setattr(Settings, "gain", 3.0)),
+    "a base": (lambda w: Derived().gain * w, lambda: setattr(Settings, "gain", 3.0)),
+    "a property": (lambda w: Derived().doubled * w / 2, lambda: setting(GAIN=3.0)),
+    "a static method": (lambda w: Derived.tripled() * w / 3, lambda: setting(GAIN=3.0)),
+    "a network": (lambda w: Network().apply({}, w), lambda: setting(GAIN=3.0)),
+    "a module": (lambda w: MODULE.gain * w, lambda: setattr(MODULE, "gain", 3.0)),
+    "a buffer": (lambda w: BUFFER[:, None] * w, lambda: BUFFER.fill(3.0)),
+    "a deque": (lambda w: DEQUE[0] * w, lambda: DEQUE.appendleft(3.0)),
+    "bytes": (lambda w: RAW[0] * w, lambda: RAW.__setitem__(0, 3)),
+    "a view": (lambda w: PROXY["gain"] * w, lambda: READ_ONLY.update(gain=3.0)),
+    "a state": (lambda w: STATE[:, None] * w, lambda: STATE.set_value(3 * jnp.ones(2))),
+}
+
+
+def setting(**globals_):
+    globals().update(globals_)
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_whatever_a_loss_sees_is_seen_as_it_is_now(name, monkeypatch):
+    monkeypatch.setitem(globals(), "GAIN", 1.0)
+    monkeypatch.setattr(Settings, "gain", 1.0)
+    scaled, change = SEEN[name]
+
+    def loss(w):
+        return jnp.sum(scaled(w["w"]))
+
+    assert snip(loss) == [1.0, 1.0]
+    change()
+    assert snip(loss) == [3.0, 3.0]
+
+
+def test_functions_of_python_s_own_are_called_and_not_taken_for_one_another():
+    def loss(gain):
+        own = lambda: np.float32(gain)  # noqa: E731
+        given = jax.ShapeDtypeStruct((), jnp.float32)
+        return lambda w: jnp.sum(w["w"]) * jax.pure_callback(own, given)
+
+    assert [snip(loss(1.0)), snip(loss(3.0))] == [[1.0, 1.0], [3.0, 3.0]]
+
+
+@pytest.mark.parametrize("simplified", [False, True])
+def test_constants_are_seen_however_jax_holds_them(simplified):
+    name = "jax_use_simplified_jaxpr_constants"
+    before = getattr(jax.config, name, None)
+    if before is None:
+        pytest.skip(f"this JAX has no {name}")
+    jax.config.update(name, simplified)
+    try:
+        for gain in (1.0, 3.0):
+            rows = gain * jnp.ones((2, 1))
+            assert snip(lambda w: jnp.sum(rows * w["w"])) == [gain, gain]  # noqa: B023
+    finally:
+        jax.config.update(name, before)

@@ -243,3 +243,8 @@ def test_counts_of_numpy_do_not_overflow():
         assert found == schedule(4_000_000, 400_000, 900)
     with pytest.raises(ValueError, match="kept must be a whole number, got kept = 0.5"):
         sparsities.linear(10, 0.5, 2)
+
+
+def test_a_layer_without_weights_takes_none():
+    assert sparsities.erdos_renyi({"a": (0, 3), "b": (3, 3)}, 4) == [0, 4]
+    assert sparsities.erdos_renyi({"a": (0, 3)}, 0) == [0]

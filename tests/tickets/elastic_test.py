@@ -199,3 +199,12 @@ def test_perceptrons_go_by_their_layers():
     )
     values = [int(found[f"dense{i}"]["kernel"][0]) for i in (1, 2, 3, 4)]
     assert values == [1, 2, 2, 3]
+
+
+def test_what_is_empty_stays_in_masks_whose_copies_are_permuted():
+    masks = {f"dense{i}": {"kernel": jnp.eye(3, dtype=bool)} for i in (1, 2, 3)}
+    masks |= {"act": {}, "head": {"kernel": None}}
+    units = (("dense1", "dense2"),), (("dense1", "dense2", "dense3"),)
+    found = elastic.permuted_copies(jax.random.key(0), masks, *units, ((0, 1, 1),))
+    assert jax.tree.structure(found) == jax.tree.structure(masks)
+    assert_same(found["dense1"], masks["dense1"])

@@ -154,3 +154,20 @@ def test_float_labels_are_distributions_over_the_classes():
     for wrong in (jnp.array([1.0, 2.0]), jnp.ones((2, 1))):
         with pytest.raises(ValueError, match=r"as large as the logits \[2, 3\]"):
             losses.cross_entropy(logits, wrong)
+
+
+def test_a_class_that_cannot_be_adds_nothing_where_it_has_no_weight():
+    logits = jnp.array([[0.0, 1.0, -jnp.inf]])
+    plain, found = losses.cross_entropy, jax.value_and_grad
+    nats, slope = found(lambda x: plain(x, jnp.array([1])).sum())(logits)
+    kinds = {
+        "smoothed": lambda x: losses.smoothed(x, jnp.array([1]), 0.0),
+        "traced": lambda x: losses.smoothed(x, jnp.array([1]), jnp.float32(0)),
+        "a distribution": lambda x: plain(x, jnp.array([[0.0, 1.0, 0.0]])),
+    }
+    for name, fn in kinds.items():
+        value, own = found(lambda x, fn=fn: fn(x).sum())(logits)
+        np.testing.assert_allclose(value, nats, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(own, slope, rtol=1e-6, err_msg=name)
+    same, slope = found(lambda x: losses.distillation(x, logits).sum())(logits)
+    np.testing.assert_allclose([same, *slope[0]], 0, atol=1e-6)

@@ -125,12 +125,12 @@ def _in_scope(masks, full, found):
     """Returns the source's masks, `None` where the target has none."""
     _, report = transplant.transplant(masks, full, found)
     flat, own = (transplant.flat(tree) for tree in (masks, full))
-    for name, taken in report.copied.items():
-        if own[name] is None:
-            flat[taken] = None
-        elif flat[taken] is None:
-            flat[taken] = own[name]
-    return transplant.nested(flat)
+    scoped = {
+        taken: own[name]
+        for name, taken in report.copied.items()
+        if own[name] is None or flat[taken] is None
+    }
+    return transplant.replaced(masks, scoped)
 
 
 def _rewound(ground, seed, level) -> Ticket:

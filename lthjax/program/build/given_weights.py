@@ -152,14 +152,17 @@ def initialiser(init_fn: InitFn, found: Given | None) -> InitFn:
     taken = found.params, found.model_state
 
     def init(key):
-        drawn = [transplant.flat(tree) for tree in init_fn(key)]
-        rows = [
-            own | {n: jnp.asarray(x, own[n].dtype) for n, x in given.items()}
-            for own, given in zip(drawn, taken, strict=True)
-        ]
-        return transplant.nested(rows[0]), transplant.nested(rows[1])
+        params, model_state = map(_given, init_fn(key), taken)
+        return params, model_state
 
     return init
+
+
+def _given(drawn, given):
+    """Returns a tree with what is given of it, as the types that were drawn."""
+    own = transplant.flat(drawn)
+    found = {name: jnp.asarray(x, own[name].dtype) for name, x in given.items()}
+    return transplant.replaced(drawn, found)
 
 
 def say(found: Given | None) -> None:

@@ -1,0 +1,44 @@
+"""What is computed in float32 although parameters are held in less."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import values
+from lthjax.pruning.masks import Params
+
+
+def widened(tree: Any) -> Any:
+    """Returns a tree whose floats are float32 at least; what is no float stays."""
+    return jax.tree.map(_wide, tree)
+
+
+def _wide(x):
+    dtype = jnp.result_type(x)
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    return jnp.asarray(x, values.wide(dtype) if floating else dtype)
+
+
+def as_of(tree: Any, model: Any) -> Any:
+    """Returns a tree in the types of the leaves of a model of the same structure."""
+    return jax.tree.map(lambda x, y: x.astype(jnp.result_type(y)), tree, model)
+
+
+def in_float32(
+    loss_fn: Callable[..., jax.Array], params: Params
+) -> tuple[Callable[..., jax.Array], Params]:
+    """Returns a loss, and parameters, whose derivatives are added up in float32.
+
+    The network computes in the types that it has: the loss hands it its own.
+
+    Args:
+      loss_fn: (params, ...) -> loss [].
+      params: The parameters, of one type or of several.
+    """
+
+    def loss(wide, *rest):
+        return loss_fn(as_of(wide, params), *rest)
+
+    return loss, widened(params)
