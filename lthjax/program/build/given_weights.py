@@ -152,13 +152,13 @@ def initialiser(init_fn: InitFn, found: Given | None) -> InitFn:
     taken = found.params, found.model_state
 
     def init(key):
-        params, model_state = map(_given, init_fn(key), taken)
+        params, model_state = map(_taken, init_fn(key), taken)
         return params, model_state
 
     return init
 
 
-def _given(drawn, given):
+def _taken(drawn, given):
     """Returns a tree with what is given of it, as the types that were drawn."""
     own = transplant.flat(drawn)
     found = {name: jnp.asarray(x, own[name].dtype) for name, x in given.items()}
