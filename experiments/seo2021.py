@@ -5,12 +5,13 @@
 Tables I (accuracy) and II (traffic) and Figure 2: 40 users of 3 shards of 3 labels,
 20, 50 and 100 samples a shard, participation C of 0 (one user) to 1, 40 rounds of 10
 local epochs of batch 32, the tutorial's LeNet; `--participation`, `--samples`,
-`--methods`, `--seeds` choose cells, and cells that are finished are not run again. A
-seed draws partition and first weights. Three accuracies, each the mean over users on
-all test images of their labels, after the last round: of the global network, of the
-global network with the user's mask, and of the network that each user trained last (of
-who was never asked: the first weights). They lie far apart; Table I seems to be the
-first for FedAvg and the third for the others, and is compared so.
+`--methods`, `--seeds` choose cells, and cells that are finished are not run again;
+`--finished` tells of these alone. A seed draws partition and first weights. Three
+accuracies, each the mean over users on all test images of their labels, after the last
+round: of the global network, of the global network with the user's mask, and of the
+network that each user trained last (of who was never asked: the first weights). They
+lie far apart; Table I seems to be the first for FedAvg and the third for the others,
+and is compared so.
 
 Assumed, as the paper does not print them: 40 users (the only number for which its
 traffic is linear in C), SGD at 0.01 with momentum 0.9 (`--learning_rate`,
@@ -121,14 +122,34 @@ def data(name: str, folder: str):
 
 def run(options, cell: Cell) -> tuple[list[dict], dict]:
     """Returns the records of a cell and its end, from its folder if it is finished."""
-    root = options.workdir / cell.folder
-    own, path = config(options, cell), root / experiment.FINAL
-    final = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    root, own = options.workdir / cell.folder, config(options, cell)
+    final = end(root)
     if final.get("round") != own.rounds:
         source = None if options.smoke else data(own.data.name, own.data.dir)
         return experiment.run(own, root, source)
     with experiment.claimed(root, own) as mark:
         return experiment.records(root, mark), final
+
+
+def end(root: pathlib.Path) -> dict:
+    """Returns what the last round of a cell left in its folder, {} before that."""
+    path = root / experiment.FINAL
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def asked(options) -> list[Cell]:
+    """Returns the cells that are asked for, with `--finished` those that have ended."""
+    found = list(cells(options))
+    if not options.finished:
+        return found
+    ends = {c: end(options.workdir / c.folder).get("round") for c in found}
+    ended = [cell for cell, number in ends.items() if number == options.rounds]
+    if not ended:
+        raise ValueError(
+            "a table of what is finished needs a cell that has ended, got none of "
+            f"{len(found)} in {options.workdir}; leave --finished out to run them"
+        )
+    return ended
 
 
 def tuned(options) -> str:
@@ -263,6 +284,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=float, default=default)
     parser.add_argument("--validation", default="held_out")
     parser.add_argument("--tune", action="store_true", help="the rate, and end")
+    parser.add_argument("--finished", action="store_true", help="run none, and tell")
     return parser
 
 
@@ -317,7 +339,7 @@ def main() -> None:
             print(text)
             return
         found = {}
-        for cell in list(cells(options)):
+        for cell in asked(options):
             found[cell] = run(options, cell)
             text = write(options, found)
         print(text, f"figure: {options.workdir / 'seo2021.png'}", sep="\n")
