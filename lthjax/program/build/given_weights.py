@@ -13,7 +13,7 @@ from lthjax.models.functions import DRAWS
 from lthjax.program.build import methods
 from lthjax.program.build.parts import Ground
 from lthjax.program.workdir import layout, results
-from lthjax.saving import checkpoints, networks
+from lthjax.saving import checkpoints
 from lthjax.tickets import transplant
 from lthjax.tickets.transplant import Report, Rule
 
@@ -83,6 +83,8 @@ def _path(text):
 
 
 def _given(ground, path, fresh):
+    from lthjax.saving import networks  # here: a run without them needs no safetensors
+
     try:
         source = networks.read(path)
     except checkpoints.DamagedError as error:

@@ -39,6 +39,13 @@ for name, data_dir, size, options in {sets}:
 """
 
 
+def test_what_runs_a_config_is_imported_without_them():
+    hidden = "".join(f"sys.modules[{name!r}] = None\n" for name in HIDDEN)
+    code = f"import sys\n{hidden}from lthjax.program.run import dry_run, experiment"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_runs_need_no_package_of_prepared_sets_and_nothing_of_one_system(tmp_path):
     whole = in_memory.load("digits")
