@@ -1,5 +1,6 @@
 """The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`."""
 
+import ast
 import itertools
 import re
 import sys
@@ -57,13 +58,18 @@ FLAGS["config"].parser.parse = _config  # ml_collections' would leave a tracebac
 
 
 _tuple = tuple_parser.TupleParser.parse
-WORDS = re.compile(r"[A-Za-z_][\w.:+-]*(,[A-Za-z_][\w.:+-]*)+")
+# A name or a regular expression; the commas of its brackets are its own.
+WORD = r"(?:[^\s,'\"()\[\]{}\\]|\\\S|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\})+"
+WORDS = re.compile(f"{WORD}(,{WORD})*")
 
 
 def _words(parser, argument):
     """Returns the tuple of a flag's value; "a,b" are two words, as "1,2" numbers."""
     if isinstance(argument, str) and WORDS.fullmatch(argument):
-        return tuple(argument.split(","))
+        try:
+            ast.literal_eval(argument)
+        except (SyntaxError, TypeError, ValueError):
+            return tuple(re.findall(WORD, argument))
     return _tuple(parser, argument)
 
 

@@ -98,7 +98,12 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_makes_no_workdir(
     [
         ("init,reinit,trained", ("init", "reinit", "trained")),
         ("mine:f,neurons+smoothing", ("mine:f", "neurons+smoothing")),
+        ("^neck/,^heads/", ("^neck/", "^heads/")),
+        ("dense1/kernel,head/.*", ("dense1/kernel", "head/.*")),
+        (r"(a,b){1,2}\d$,stage[1,2]", (r"(a,b){1,2}\d$", "stage[1,2]")),
+        ("a{1,2}", ("a{1,2}",)),
         ("0,1e-3", (0, 1e-3)),
+        ("(0,1),(2,3)", ((0, 1), (2, 3))),
         ("('a','b')", ("a", "b")),
         ("a", ("a",)),
     ],
