@@ -34,14 +34,15 @@ PANELS = {
 }
 LABELS = {"ticket": "ticket", "reinit": "re-initialised"}
 EARLY = "test accuracy at early stopping"
-# (level that must have been run, what the paper found), in the order of `findings`.
+LEVELS = {"dense": 0, "21.1": 7, "13.5": 9, "3.6": 15}  # by the weights left, %
+# What the paper found, in the order of `findings`.
 CLAIMS = (
-    (9, Claim(f"{EARLY}, 13.5 % left, ticket - dense", 0.3, "points", 0.1, ABOVE)),
-    (15, Claim(f"{EARLY}, 3.6 % left, the same (unverified)", 0, "points", 0.3)),
-    (7, Claim("early-stopping step, 21.1 % left, ticket / dense", 0.62, "", 0.1)),
-    (7, Claim("the same, re-initialised / ticket", 2.51, "", 0.5)),
-    (7, Claim(f"{EARLY}, 21.1 % left, ticket - re-initialised", 0.5, "points", 0.3)),
-    (9, Claim("the same, 13.5 % left", 0, "points", 0, ABOVE)),
+    Claim(f"{EARLY}, 13.5 % left, ticket - dense", 0.3, "points", 0.1, ABOVE),
+    Claim(f"{EARLY}, 3.6 % left, the same (unverified)", 0, "points", 0.3),
+    Claim("early-stopping step, 21.1 % left, ticket / dense", 0.62, "", 0.1),
+    Claim("the same, re-initialised / ticket", 2.51, "", 0.5),
+    Claim(f"{EARLY}, 21.1 % left, ticket - re-initialised", 0.5, "points", 0.3),
+    Claim("the same, 13.5 % left", 0, "points", 0, ABOVE),
 )
 
 
@@ -59,71 +60,64 @@ def config(options):
 
 
 def findings(rows):
-    """Returns [(what, published, [ours, one value a seed])], at levels that were run.
+    """Returns [(what, published, ours by seed)], no ours of levels that were not run.
 
     The published values: Section 2 and Figures 3 and 4; "unverified" is from memory.
     """
-    last = max(row["level"] for row in rows)
-    level = {"21.1": min(7, last), "13.5": min(9, last), "3.6": min(15, last)}
-    shares = {name: f"{_share(rows, n):.1f} %" for name, n in level.items()}
 
     def accuracy(name, arm="ticket"):
-        return 100 * _paired(rows, level.get(name, 0), arm, "best_test_accuracy")
+        return 100 * _paired(rows, LEVELS[name], arm, "best_test_accuracy")
 
     def step(name, arm="ticket"):
-        return _paired(rows, level.get(name, 0), arm, "best_step")
+        return _paired(rows, LEVELS[name], arm, "best_step")
 
-    return [
+    found = [
         (
-            f"test accuracy at early stopping, {shares['13.5']} left, ticket - dense",
+            f"{EARLY}, 13.5 % left, ticket - dense",
             "> +0.3 points",
             accuracy("13.5") - accuracy("dense"),
         ),
         (
-            f"the same at {shares['3.6']} left",
+            "the same at 3.6 % left",
             "about 0 (unverified)",
             accuracy("3.6") - accuracy("dense"),
         ),
         (
-            f"early-stopping step, {shares['21.1']} left, ticket / dense",
+            "early-stopping step, 21.1 % left, ticket / dense",
             "0.62",
             step("21.1") / step("dense"),
         ),
         (
-            f"early-stopping step, {shares['21.1']} left, re-initialised / ticket",
+            "early-stopping step, 21.1 % left, re-initialised / ticket",
             "2.51",
             step("21.1", "reinit") / step("21.1"),
         ),
         (
-            f"test accuracy, {shares['21.1']} left, ticket - re-initialised",
+            "test accuracy, 21.1 % left, ticket - re-initialised",
             "+0.5 points",
             accuracy("21.1") - accuracy("21.1", "reinit"),
         ),
         (
-            f"test accuracy, {shares['13.5']} left, ticket - re-initialised",
+            "test accuracy, 13.5 % left, ticket - re-initialised",
             "> 0",
             accuracy("13.5") - accuracy("13.5", "reinit"),
         ),
     ]
+    return [(what, told, ours[~np.isnan(ours)]) for what, told, ours in found]
 
 
 def claimed(rows):
     """Returns [(claim, ours by seed)], nothing of levels that were not reached."""
-    last = max((row["level"] for row in rows), default=-1)
-    ours = [values for *_, values in findings(rows)] if rows else [()] * len(CLAIMS)
-    return [
-        (claim, values if last >= level else ())
-        for (level, claim), values in zip(CLAIMS, ours, strict=True)
-    ]
+    ours = [values for *_, values in findings(rows)]
+    return list(zip(CLAIMS, ours, strict=True))
 
 
 def table(rows, settings):
     """Returns the findings and the means by level, as Markdown."""
     lines = ["| finding | published | ours (mean ± std) | n |", "|---|---|---|---|"]
     for what, published, ours in findings(rows):
-        spread = results.spread(ours)
-        value = results.shown(spread, "+.2f")
-        lines.append(f"| {what} | {published} | {value} | {spread.n} |")
+        value = results.shown(results.spread(ours), "+.2f") if len(ours) else "not run"
+        lines.append(f"| {what} | {published} | {value} | {len(ours)} |")
     names = " | ".join(name for name, _ in PANELS.values())
     lines += ["", f"| level | % left | arm | {names} | n |", "|" + "---|" * 7]
     for (level, arm), _ in results.aggregate(rows, "level", ("level", "arm")).items():
@@ -195,10 +189,10 @@ def _share(rows, level):
 
 
 def _paired(rows, level, arm, name):
-    """Returns one value a seed, in the order of the seeds."""
-    arm = arm if level else "ticket"
-    own = [row for row in rows if (row["level"], row["arm"]) == (level, arm)]
-    return np.array([row[name] for row in sorted(own, key=lambda row: row["seed"])])
+    """Returns one value a seed, in the order of the seeds; NaN where there is none."""
+    at = level, arm if level else "ticket"
+    own = {r["seed"]: r[name] for r in rows if (r["level"], r["arm"]) == at}
+    return np.array([own.get(s, np.nan) for s in sorted({r["seed"] for r in rows})])
 
 
 def _cell(group, name, scale):

@@ -62,6 +62,27 @@ def test_a_draw_fires_by_the_threshold_of_its_config():
     assert fired[0.06]["consecutive"] == 4
 
 
+def test_a_published_level_that_was_not_reached_has_no_number():
+    experiment = loaded("frankle2019")
+    rows = [
+        {"seed": s, "level": n, "arm": arm, "best_step": 100 * (1 + s + n + late)}
+        | {"best_test_accuracy": (90 + n - late) / 100, "test_accuracy": 0.9}
+        | {"kept": 0.8**n, "prunable": 1}
+        for s in range(3)
+        for n in range(13)
+        for arm, late in (("ticket", 0), ("reinit", 1))
+        if n or not late
+    ]
+    claims = {claim.what: ours for claim, ours in experiment.claimed(rows)}
+    first, unreached, *_ = claims
+    assert "13.5" in first and np.allclose(claims[first], 9)  # points: the level
+    assert "3.6" in unreached and len(claims.pop(unreached)) == 0
+    assert all(len(ours) == 3 for ours in claims.values())
+    assert "| the same at 3.6 % left | about 0 (unverified) | not run | 0 |" in (
+        experiment.table(rows, "")
+    )
+
+
 def test_iterative_pruning_takes_a_fifth_a_level_and_meets_each_density():
     experiment = loaded("tanaka2020")
     kept = [1 - sparsity for sparsity in experiment.by_fifths([0.64, 0.1, 0.02])]
