@@ -29,6 +29,8 @@ from measures.carried import (
     accuracies,
     beside,
     figure,
+    left,
+    nearest,
     row_of,
     run_of,
     shown,
@@ -176,14 +178,8 @@ def cells(rows: list[dict], own: Part) -> str:
         values = accuracies(rows, run, "ticket", share)
         if values:
             published = PUBLISHED.get(source, {}).get(target, "")
-            left = [100 * (1 - r["sparsity"]) for r in rows if _ends(r, run)]
-            row = [
-                source,
-                target,
-                published,
-                shown(values),
-                f"{min(left):.2f}",
-            ]
+            share_left = left(nearest(rows, run, "ticket", share))
+            row = [source, target, published, shown(values), f"{100 * share_left:.2f}"]
             text.append(row_of([*row, len(values)]))
     return "\n".join(text)
 
@@ -201,10 +197,6 @@ def claimed(options, rows: list[dict], own: Part) -> list:
         for source, row in PUBLISHED.items()
         for target, value in row.items()
     ]
-
-
-def _ends(row, run):
-    return row["run"] == run and row["arm"] == "ticket"
 
 
 def bills_of(options, own: Part, source: int, target: int) -> dict:

@@ -14,14 +14,22 @@ CONTROLS = {
 }
 
 
+def nearest(rows: list[dict], run: str, arm: str, share: float) -> list[dict]:
+    """Returns the records of an arm at the level whose density is nearest a share."""
+    own = [r for r in rows if r["run"] == run and r["arm"] == arm and r["level"]]
+    levels = {r["level"]: r["sparsity"] for r in own}
+    level = min(levels, key=lambda n: abs(1 - levels[n] - share), default=None)
+    return [r for r in own if r["level"] == level]
+
+
 def accuracies(rows: list[dict], run: str, arm: str, share: float) -> list[float]:
     """Returns the test accuracies, in %, of an arm at what is nearest to a share."""
-    own = [r for r in rows if r["run"] == run and r["arm"] == arm and r["level"]]
-    if not own:
-        return []
-    levels = {r["level"]: r["sparsity"] for r in own}
-    level = min(levels, key=lambda n: abs(1 - levels[n] - share))
-    return [100 * r["test_accuracy"] for r in own if r["level"] == level]
+    return [100 * r["test_accuracy"] for r in nearest(rows, run, arm, share)]
+
+
+def left(rows: list[dict]) -> float:
+    """Returns the share of the weights that is left, the mean over seeds."""
+    return results.spread([1 - r["sparsity"] for r in rows]).mean
 
 
 def run_of(source: int, target: int) -> str:
@@ -50,7 +58,7 @@ def beside(rows: list[dict], own: Any) -> str:
         dense = [100 * r["test_accuracy"] for r in mine if r["level"] == 0]
         for level in sorted({r["level"] for r in mine} - {0}):
             at = [r for r in mine if r["level"] == level and r["arm"] == "ticket"]
-            share = 1 - at[0]["sparsity"]
+            share = left(at)
             row = [source, target, f"{100 * share:.2f}", shown(dense)]
             row.append(shown(accuracies(rows, f"imp_{target}", "ticket", share)))
             row += [

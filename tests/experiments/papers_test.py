@@ -83,6 +83,22 @@ def test_a_published_level_that_was_not_reached_has_no_number():
     )
 
 
+def test_what_is_left_of_carried_tickets_is_the_mean_of_their_seeds():
+    experiment = loaded("chen2021")
+    own = experiment.part(SimpleNamespace(part="mnist", smoke=True))
+    arms = ("ticket", "reinit", "shuffle", "shuffle_reinit", "copies")
+    rows = [
+        {"run": "elastic_2_3", "seed": seed, "level": level, "arm": arm}
+        | {"sparsity": 1 - kept if level else 0.0, "test_accuracy": 0.9}
+        for seed, kept in enumerate((0.115, 0.114, 0.1163))
+        for level in (0, 1)
+        for arm in arms[: None if level else 1]
+    ]
+    mean = "11.51"  # of 11.5, 11.4 and 11.63
+    assert f"| 97.95 | 90.00 ± 0.00 | {mean} | 3 |" in experiment.cells(rows, own)
+    assert f"| 2 | 3 | {mean} | 90.00" in experiment.beside(rows, own)
+
+
 def test_iterative_pruning_takes_a_fifth_a_level_and_meets_each_density():
     experiment = loaded("tanaka2020")
     kept = [1 - sparsity for sparsity in experiment.by_fifths([0.64, 0.1, 0.02])]
