@@ -15,8 +15,8 @@ of the whole network. The published numbers are of ResNet-18 on COCO,
 with ImageNet's weights: their order may be compared with ours, not their height.
 "direct" begins with weights drawn at random, theirs with those of ImageNet.
 
-Of the first task there is more: rewinding to other steps, and how much the masks drawn
-there have in common with the final ones; and precision by the size of objects.
+Of the first task also: rewinding to other steps, of which a level trains the rest; how
+much masks drawn there have in common with the final ones; precision by objects' size.
 `--smoke` prunes the backbone alone everywhere, so that its runs are one program, and
 takes the task's own ticket for another one's.
 """
