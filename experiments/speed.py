@@ -77,7 +77,9 @@ def setup(options) -> dict[str, str]:
 
 def text(facts: dict[str, str], rows: list[Row]) -> str:
     """Returns the table as Markdown, with its command and what it depends on."""
-    lines = ["# Speed", "", f"    {__doc__.splitlines()[2]}", ""]
+    pages = os.environ.get("GLIBC_TUNABLES", "")
+    given = f"GLIBC_TUNABLES={pages} " * bool(pages)
+    lines = ["# Speed", "", f"    {given}{command_line.typed()}", ""]
     lines += [f"* {name}: {value}" for name, value in facts.items()]
     lines += ["", "| what | | median | quartiles | n | target |", "|---" * 6 + "|"]
     for r in rows:
