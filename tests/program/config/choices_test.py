@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from paths import ROOT
 
 from lthjax.data import augmentations, in_memory
 from lthjax.models import by_name
@@ -51,6 +52,18 @@ def test_they_are_of_keys_that_there_are():
 def test_they_are_those_of_the_functions(key):
     names = choices.CHOICES[key]
     assert sorted(names) == sorted(BEHIND[key])
+
+
+@pytest.mark.parametrize(
+    "key", ["controls", "data.name", "model.name", "search.method"]
+)
+def test_the_guide_lists_them_all_and_no_others(key):
+    guide = (ROOT / "docs/guides/choose.md").read_text()
+    listed = re.search(rf"^\| `{key}` \| (.*) \|$", guide, re.MULTILINE)[1]
+    listed = listed.split("; or [your own")[0].replace("](", "] (")
+    while listed != (outside := re.sub(r"\([^()]*\)", "", listed)):
+        listed = outside
+    assert sorted(re.findall("`(.*?)`", listed)) == sorted(choices.CHOICES[key])
 
 
 def test_patterns_and_ways_to_restart_are_taken():
