@@ -2,12 +2,12 @@
 
     python experiments/tanaka2020.py --workdir=runs/tanaka2020 --data_dir=DIR
 
-Scores at initialisation (random, magnitude, SNIP, GraSP, SynFlow), with two controls of
-each (weights drawn again, masks shuffled within layers), beside iterative SNIP, FORCE,
-sparse training (SET, RigL, gradual, straight-through) and magnitudes after training, in
-one cut (one_shot, taylor) or rewound and cut by a fifth of what is left a level down to
-each density (iterative): test accuracy by density, the published accuracies of VGG-16
-on CIFAR-10 beside ours.
+Scores at initialisation (random, magnitude, SNIP, GraSP, SynFlow), with `--controls`
+two of each (weights drawn again, masks shuffled within layers), beside iterative SNIP,
+FORCE, sparse training (SET, RigL, gradual, straight-through) and magnitudes after
+training, in one cut (one_shot, taylor) or rewound and cut by a fifth of what is left a
+level down to each density (iterative): test accuracy by density, the published
+accuracies of VGG-16 on CIFAR-10 beside ours.
 By default the published protocol: 160 epochs, batch 128, rate 0.1 times 0.1 at epochs
 60 and 120, Nesterov, weight decay 1e-4; `--model`, `--epochs`, `--limit`, `--methods`
 and so on shorten it; `--adam` is for networks without norms, `--data=mnist` takes it

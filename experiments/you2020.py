@@ -5,10 +5,10 @@
 Trains VGG-16 by `configs/cifar10_vgg16_early_bird.py`, draws the channel mask after
 every epoch, prunes there and trains each drawn ticket to the end of the schedule.
 Leaves the matrix of mask distances with the epoch at which either rule fires, and the
-accuracy of the tickets by the epoch they were drawn at. Published numbers are of other
-sets and networks than CIFAR-10 with VGG-16, for which none was available: they stand
-beside ours as what they are. `--model`, `--width`, `--limit`, `--epochs`, `--draws` and
-`--data` shorten it.
+accuracy of the tickets by the epoch they were drawn at. Published numbers are of VGG-16
+on another set, CIFAR-100, as none of CIFAR-10 was available: they stand beside ours as
+what they are. `--model`, `--width`, `--limit`, `--epochs`, `--draws` and `--data`
+shorten it.
 """
 
 import json
