@@ -6,6 +6,8 @@ ticket's weights: where a search restarts from trained weights, not from rewound
 what earlier levels pruned starts at zero.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +15,8 @@ from lthjax.callables import InitFn
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets.ticket import Ticket, Trained
+
+StartedFn = Callable[[Ticket, Ticket | Trained], Ticket]
 
 
 def reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
@@ -78,7 +82,9 @@ def started(ticket: Ticket, start: Ticket | Trained) -> Ticket:
 
     Args:
       ticket: The ticket.
-      start: Whose weights and statistics: the first ticket, the trained dense network.
+      start: Whose weights and statistics: the first ticket, the trained dense network;
+        its parameters must be what the ticket's masks are of, coefficients of the same
+        basis where they are of coefficients.
 
     References:
       Liu et al., 2021, arXiv:2102.11068: the starts of its Sections 4 and 5. Where a

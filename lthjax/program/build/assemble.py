@@ -84,6 +84,7 @@ def functions(ground: Ground) -> Parts:
         step=data.stepper(step, ground.shapes),
         search=method.search(ground, tx, prune_fn),
         control=_controller(ground.init_fn, {**CONTROLS, **method.controls(ground)}),
+        started=method.started(ground),
         data=data,
         variants=method.members(ground),
         moving=method.carried is not None,

@@ -15,16 +15,15 @@ import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.callables import ApplyFn, InitFn
-from lthjax.gates.gated import GatedState
-from lthjax.program.build import basis_counts, basis_rules
+from lthjax.program.build import basis_counts, basis_rules, basis_turns
 from lthjax.program.build import network as network_lib
+from lthjax.program.build.basis_turns import plain as plain
+from lthjax.program.build.basis_turns import weights as weights
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import bases as bases_lib
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.bases import Bases
-from lthjax.tickets import Search
-from lthjax.tickets.controls import CONTROLS
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,9 @@ def in_basis(method: Method) -> Method:
         network=lambda ground, apply_fn: method.network(
             ground, through(apply_fn, ground.bases)
         ),
-        search=own(_search, method),
-        controls=own(_controls, method),
+        search=own(basis_turns.search, method),
+        controls=own(basis_turns.controls, method),
+        started=basis_turns.started,
         counts=basis_counts.counts,
     )
 
@@ -125,7 +125,7 @@ def initialiser(init_fn: InitFn, found: Bases) -> InitFn:
             )
         own = jax.random.fold_in(key, STREAM)
         arrays = bases_lib.init(own, params, found)
-        kept = _kept(state, arrays)
+        kept = basis_turns.kept(state, arrays)
         return bases_lib.to_basis(params, found, arrays), kept
 
     return init
@@ -152,17 +152,6 @@ def through(apply_fn: ApplyFn, found: Bases) -> ApplyFn:
     return apply
 
 
-def weights(params: Any, model_state: Any, found: Bases) -> Any:
-    """Returns the weights that a network with these coefficients computes with.
-
-    Args:
-      params: Its parameters, the pruned coefficients zero.
-      model_state: Its model state, the arrays of the bases in it.
-      found: The bases of the leaves.
-    """
-    return bases_lib.from_basis(params, found, _arrays(model_state))
-
-
 def materialised(network: Any, config: Any, facts: Any) -> Any:
     """Returns a ticket, or a trained network, of plain weights.
 
@@ -184,29 +173,8 @@ def materialised(network: Any, config: Any, facts: Any) -> Any:
     return network._replace(
         params=weights(kept, network.model_state, found),
         model_state=plain(network.model_state),
-        masks=_full(network.masks, found),
+        masks=basis_turns.full(network.masks, found),
     )
-
-
-def plain(model_state: Any) -> Any:
-    """Returns a model state without what bases keep in it."""
-    return {
-        name: value
-        for name, value in model_state.items()
-        if name != bases_lib.COLLECTION
-    }
-
-
-def _arrays(model_state):
-    return model_state[bases_lib.COLLECTION].get("arrays", {})
-
-
-def _kept(model_state, arrays):
-    """Returns a model state that says that its parameters are coefficients."""
-    own = {"of_coefficients": jnp.ones((), bool)} | (
-        {"arrays": arrays} if arrays else {}
-    )
-    return {**plain(model_state), bases_lib.COLLECTION: own}
 
 
 def _check(method, ground):
@@ -240,99 +208,3 @@ def _check_back(ground):
                 "from_basis of a basis must be the inverse of its to_basis, got "
                 f"weights that come back {apart:.2g} of their length apart at {name}"
             )
-
-
-def _search(method, ground, optimizer, prune_fn) -> Search:
-    """Returns the search; what is learnt is learnt at the end of the dense training."""
-    inner, learnt = (
-        method.search(ground, optimizer, prune_fn),
-        basis_rules.learnt(ground),
-    )
-    if not learnt:
-        return inner
-    each, steps = ground.options.search.basis_each_level, ground.plan.steps
-    learn = jax.jit(functools.partial(_learn, learnt))
-    turn = functools.partial(_turn, jax.jit(functools.partial(_turn_weights, learnt)))
-
-    def step(key, state, ticket, trained):
-        whole = not ticket.searching and ticket.until >= steps
-        if whole and (each or ticket.level == 0):
-            arrays = learn(trained.params, trained.model_state)
-            state, trained = (_turned(x, turn, arrays) for x in (state, trained))
-        if whole and each:
-            trained = trained._replace(masks=_full(trained.masks, learnt))
-        return inner.step(key, state, ticket, trained)
-
-    return inner._replace(step=step)
-
-
-def _learn(learnt, params, model_state):
-    """Returns the arrays of all bases, those learnt anew from trained weights."""
-    before = _arrays(model_state)
-    trained = bases_lib.from_basis(params, learnt, before)
-    found = bases_lib.init(jax.random.key(0), trained, learnt, trained)
-    return _merged(before, found)
-
-
-def _merged(one, other):
-    """Returns a tree of dicts with the leaves of another one in their places."""
-    if not isinstance(other, dict):
-        return other
-    more = {name: _merged(one.get(name, {}), value) for name, value in other.items()}
-    return {**one, **more}
-
-
-def _turn_weights(learnt, params, model_state, arrays):
-    found = bases_lib.from_basis(params, learnt, _arrays(model_state))
-    return bases_lib.to_basis(found, learnt, arrays)
-
-
-def _turn(weights_fn, params, model_state, arrays):
-    """Returns parameters in another basis, with the model state that says so."""
-    if isinstance(model_state, GatedState):
-        inner = _turn(weights_fn, params.weights, model_state.network, arrays)
-        return params._replace(weights=inner[0]), model_state._replace(network=inner[1])
-    return weights_fn(params, model_state, arrays), _kept(model_state, arrays)
-
-
-def _turned(state, turn, arrays):
-    """Returns what a search remembers, every network in it in another basis."""
-    if state is None:
-        return None
-    inner = {n: getattr(state, n) for n in ("dense", "round") if hasattr(state, n)}
-    inner = {name: _turned(one, turn, arrays) for name, one in inner.items()}
-    params, model_state = turn(state.params, state.model_state, arrays)
-    return state._replace(params=params, model_state=model_state, **inner)
-
-
-def _full(masks, names):
-    """Returns masks that keep all of the leaves of some names."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, mask: (
-            jnp.ones_like(mask) if masks_lib.path_name(path) in names else mask
-        ),
-        masks,
-    )
-
-
-def _controls(method, ground):
-    """Returns all controls, whose weights are turned into the ticket's basis."""
-    own = method.controls(ground)
-    if not ground.bases:
-        return own
-    given = {**CONTROLS, **own}.items()
-    return {
-        name: functools.partial(_in_its_basis, control, ground.bases)
-        for name, control in given
-    }
-
-
-def _in_its_basis(control, found, key, ticket, init_fn):
-    arrays = _arrays(ticket.model_state)
-
-    def init(key):
-        params, state = init_fn(key)
-        drawn = weights(params, state, found)
-        return bases_lib.to_basis(drawn, found, arrays), _kept(state, arrays)
-
-    return control(key, ticket, init)

@@ -9,6 +9,8 @@ from lthjax.callables import ApplyFn, ControlFn, MasksFn, PriceFn, Schedule
 from lthjax.program.build.parts import Ground, Training
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
+from lthjax.tickets import controls as controls_lib
+from lthjax.tickets.controls import StartedFn
 from lthjax.training import optimizers
 
 # The sections of a config of which a method reads what it names, and nothing else.
@@ -80,6 +82,8 @@ class Method(NamedTuple):
         evaluate is (params, model_state) -> {metric: value}; or `None`.
       controls: ground -> {name: (key, ticket, init_fn) -> ticket}, of controls beside
         those of `tickets.controls`.
+      started: ground -> ((ticket, start) -> ticket), of the controls that start from
+        weights of their own seed, as `tickets.controls.started`.
       shrink: config -> None, which makes its own keys small, for tests and `--smoke`.
       ground: ground -> ground, whose functions are of other parameters than weights.
       counts: ground -> ((job, masks) -> more columns of the record of a ticket).
@@ -103,5 +107,6 @@ class Method(NamedTuple):
     columns: Callable[[Ground, Any, Any], Any] = _nothing
     shrink: Callable[[Any], None] = _nothing
     controls: Callable[[Ground], dict[str, ControlFn]] = lambda ground: {}
+    started: Callable[[Ground], StartedFn] = lambda ground: controls_lib.started
     ground: Callable[[Ground], Ground] = lambda ground: ground
     counts: Callable[[Ground], Any] = lambda ground: lambda job, masks: {}

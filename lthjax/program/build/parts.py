@@ -15,7 +15,8 @@ from lthjax.program.workdir.member import Member
 from lthjax.pruning.bases import Bases
 from lthjax.pruning.targets import Target
 from lthjax.pruning.views import View
-from lthjax.tickets import Search, Ticket
+from lthjax.tickets import Search, Ticket, controls
+from lthjax.tickets.controls import StartedFn
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 # One number a use, so that adding a use never changes what another one draws.
@@ -162,6 +163,7 @@ class Parts(NamedTuple):
         `RunData.stepper` has it, to be looked at by itself.
       search: The search, stepped member by member.
       control: (arm, key, ticket) -> ticket.
+      started: (ticket, start) -> ticket, of the controls of `controls.STARTS`.
       data: The data on the devices, or what streams them.
       variants: {label: first state of a search -> that of the variant}.
       moving: Whether masks change while a network is trained.
@@ -193,6 +195,7 @@ class Parts(NamedTuple):
     control: Callable[[str, jax.Array, Ticket], Ticket]
     data: RunData
     variants: dict[Any, Callable[[Any], Any]]
+    started: StartedFn = controls.started
     moving: bool = False
     prepare: Callable[[Any], Ticket] = lambda job: job.ticket
     handed: Callable[[Any], Any] = lambda job: job.ticket.masks

@@ -43,7 +43,6 @@ from lthjax.program.run.population import Job
 from lthjax.program.workdir import claim, layout, results, sittings
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import steps as retraining_steps
-from lthjax.tickets import controls
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +255,7 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
         return Job(arm, one, ticket)
     if arm in starts.STARTS:
         start = starts.of(this.root, arm, one)
-        return Job(arm, one, controls.started(ticket, start))
+        return Job(arm, one, this.parts.started(ticket, start))
     control = _functions(this, arm, level).control
     if (arm, level) not in this.parts.arms:
         return Job(arm, one, control(arm, key(one.seed, arm), ticket))

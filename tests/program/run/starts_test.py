@@ -1,13 +1,16 @@
 """Controls that start from the seed's first weights, or the trained dense network's."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
 import tiny
 
-from lthjax.program.build import assemble
-from lthjax.program.run import experiment, population
+from lthjax.program.build import assemble, basis_turns, plan
+from lthjax.program.run import experiment, population, starts
 from lthjax.program.workdir import layout
+from lthjax.program.workdir.member import Member
 from lthjax.saving.tickets import load_trained
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -74,6 +77,50 @@ def test_without_rewinding_the_first_weights_are_the_tickets_bit_for_bit(tmp_pat
         assert len(own) == 4  # two levels, two seeds
         for (level, seed, _, *rest), row in own.items():
             assert {**row, "arm": "ticket"} == name[level, seed, "ticket", *rest]
+
+
+ROWS = {
+    "search.basis": (("dense1", "svd_rows"), ("head", "random_orthogonal_both")),
+    "search.pattern": "channels",
+    "search.score": "energy",
+    "search.rate": 0.4,
+}
+WINDOWS = {**tiny.CONV, "search.basis": (("Conv", "pca_spatial"),)}
+
+
+@pytest.mark.parametrize("basis", [ROWS, WINDOWS], ids=["svd_rows", "pca_spatial"])
+def test_in_a_learnt_basis_the_first_weights_are_the_tickets_bit_for_bit(
+    basis, tmp_path
+):
+    changes = {**basis, "seeds": (0,), "controls": ("init", "trained")}
+    experiment.run(tiny.config(changes), tmp_path)
+    found = tiny.records(tmp_path)
+    for level in (1, 2):
+        assert {**found[level, 0, "init"], "arm": "ticket"} == found[level, 0, "ticket"]
+        costs = [k for k in found[level, 0, "ticket"] if k.startswith(("flops", "bas"))]
+        assert len(costs) > 2
+        for name in costs:  # of the same masks in the same basis
+            assert found[level, 0, "trained"][name] == found[level, 0, "ticket"][name]
+
+
+def test_starts_are_the_same_weights_in_a_basis_that_each_level_learns(tmp_path):
+    changes = {**ROWS, "search.basis_each_level": True, "controls": ("trained",)}
+    config = tiny.config({**changes, "seeds": (0,)})
+    experiment.run(config, tmp_path)
+    source = experiment.load(config)
+    found, parts = plan.of(config, source).bases, tiny.build(config, source)
+    points = {arm: starts.of(tmp_path, arm, Member(0)) for arm in starts.STARTS}
+
+    def weights(network):
+        return basis_turns.weights(network.params, network.model_state, found)
+
+    for level, (arm, point) in itertools.product((1, 2), points.items()):
+        ticket = layout.load_ticket(tmp_path, 0, level)
+        begun = parts.started(ticket, point)
+        assert same(begun.model_state["basis"], ticket.model_state["basis"])
+        pair = weights(begun), weights(point)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *pair)
+        assert arm == "trained" or level == 2 or same(begun.params, ticket.params)
 
 
 def test_a_dense_network_that_was_not_kept_is_missed_before_anything_is_trained(
