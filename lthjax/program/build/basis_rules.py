@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
+
 from lthjax import registry
 from lthjax.program.build import criterion
 from lthjax.program.build.parts import Ground
@@ -82,6 +84,23 @@ def check(keys: Sequence[str], ground: Ground) -> None:
             f"{tuple(config.search.basis)}; give ()"
         )
     _check_studies(config.studies)
+    _check_overlap(ground)
+
+
+def _check_overlap(ground):
+    """Refuses an overlap of masks whose places are not of the same basis."""
+    config = ground.options
+    apart = len(config.seeds) > 1 or config.search.basis_each_level
+    if "overlap" not in config.studies or not apart:
+        return
+    _, state = jax.eval_shape(ground.init_fn, jax.random.key(0))
+    if state[bases_lib.COLLECTION].get("arrays"):
+        raise ValueError(
+            "the study 'overlap' compares masks place by place, and in a basis that is "
+            "drawn or learnt a place is another one for each seed and whenever it is "
+            f"learnt, got studies = {tuple(config.studies)} with search.basis = "
+            f"{tuple(config.search.basis)}; leave it out"
+        )
 
 
 def _check_studies(studies: Sequence[str]):

@@ -8,7 +8,7 @@ import numpy as np
 
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training, key
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, origin, results
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.targets import LEARNT
@@ -167,6 +167,11 @@ def _root(ground, seed):
             "transplant.source must be the workdir of a run whose networks are taken "
             f"over, got transplant.source = {asked.source!r}, which holds no "
             f"{results.RESULTS}"
+        )
+    if origin.config(root).get("search", {}).get("basis"):
+        raise ValueError(
+            "what is taken over must be of weights, got transplant.source = "
+            f"{asked.source!r}, whose networks are of coefficients (search.basis)"
         )
     return root, seed if asked.seed < 0 else asked.seed
 

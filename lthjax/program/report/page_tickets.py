@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from lthjax.program.report.palette import COLOURS
 from lthjax.program.report.studies import overlap, ticket_rows
 from lthjax.program.workdir import layout
+from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.saving import tickets
 
@@ -28,7 +29,8 @@ def of(root: pathlib.Path, rows: list[dict]) -> Iterator[tuple[str, Figure]]:
     """Yields (title, figure) of what the tickets of a run show.
 
     Only those of the last level that all seeds have are read, and the others' masks
-    where all tickets together have no more than `MOST` bytes.
+    where all tickets together have no more than `MOST` bytes, and not where a basis of
+    its own makes a place in the masks of one seed another one in those of the next.
 
     Args:
       root: The workdir.
@@ -44,7 +46,8 @@ def of(root: pathlib.Path, rows: list[dict]) -> Iterator[tuple[str, Figure]]:
     drawn = filters(loaded)
     if drawn:
         yield f"filters of the first layer, level {last}", drawn
-    if len(there) > 1 and _bytes(root, there[0], last) * len(found) <= MOST:
+    shared = not loaded[there[0]].model_state.get(bases.COLLECTION, {}).get("arrays")
+    if shared and len(there) > 1 and _bytes(root, there[0], last) * len(found) <= MOST:
         yield "overlap of the masks of two seeds", between_seeds(root)
     yield f"weights, level {last}", weights(root, there[0], loaded[there[0]])
 

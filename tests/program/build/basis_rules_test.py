@@ -26,6 +26,10 @@ BAD = [
         "study 'flops' takes parameters for weights",
     ),
     (
+        {BASIS: (("head", "random_orthogonal_both"),), "studies": ("overlap",)},
+        "'overlap' compares masks place by place",
+    ),
+    (
         {BASIS: (("head", "hadamard"),), "retraining.arms": ("smoothing",)},
         "retraining.arms are of tickets of weights",
     ),
@@ -65,6 +69,13 @@ FAILS = bases.Kind(
 def test_what_does_not_go_with_a_basis_is_refused_before_anything(changes, message):
     with pytest.raises(ValueError, match=message):
         check.check(tiny.config(changes))
+
+
+def test_masks_in_one_basis_for_all_seeds_may_be_compared():
+    changes = {BASIS: (("head", "hadamard"),), "studies": ("overlap",)}
+    check.check(tiny.config(changes))
+    drawn = {BASIS: (("head", "random_orthogonal_both"),), "seeds": (0,)}
+    check.check(tiny.config(changes | drawn))
 
 
 def test_what_makes_it_another_training_is_said():

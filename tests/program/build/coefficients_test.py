@@ -231,6 +231,9 @@ def test_what_is_exported_is_the_weights_that_its_network_computes_with(
 
 def test_a_ticket_of_coefficients_is_no_elastic_ticket_and_no_teacher(learnt, tmp_path):
     _, root = learnt
+    with pytest.raises(ValueError, match="taken over must be of weights, got trans"):
+        changes = {"search.method": "transplant", "transplant.source": str(root)}
+        check.check(tiny.config(changes))
     with pytest.raises(ValueError, match="elastic ticket must be of weights"):
         changes = {"search.method": "elastic", "elastic.source": str(root)}
         check.check(tiny.config(changes))
