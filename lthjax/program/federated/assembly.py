@@ -1,7 +1,7 @@
 """A config and its data become the functions and the first state of a federated run."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ def _dealt(config, source):
     own = config.clients.to_dict()
     count, name = own.pop("count"), own.pop("partition")
     if name == "dirichlet":
-        own["least"] = config.local.batch_size + config.local.batch_size // 8 + 1
+        own["least"] = _least(config.local.batch_size, config.validation)
     labels = np.asarray(source.train.labels)
     parts = partitions.PARTITIONS[name](labels, count, config.seed, **own)
     owned = partitions.own_labels(labels, parts, source.num_classes)
@@ -134,6 +134,11 @@ def _dealt(config, source):
         batch_size=config.local.batch_size,
     )
     return examples, owned
+
+
+def _least(batch, validation):
+    """Returns how many examples leave a batch to train on."""
+    return batch + (batch // 8 + 1) * (validation == "held_out")
 
 
 def _model(config, source):
@@ -213,9 +218,15 @@ def _measured(config, model, source, owned, of_each):
     return (lambda params: everywhere(params, *test)), each, masked
 
 
-def sparsities(policy: Policy, stage: Any) -> list[float]:
-    """Returns the sparsity of the last ticket of each client."""
-    return [policy.sparsities[int(at)] for at in np.asarray(stage)]
+def sparsities(masks: Masks) -> list[float]:
+    """Returns the sparsity of what each client has, by the counts of its masks.
+
+    Args:
+      masks: Of all clients [K, ...].
+    """
+    kept = np.asarray(jax.vmap(lambda own: masks_lib.count(own)[0])(masks))
+    total = sum(leaf[0].size for leaf in jax.tree.leaves(masks))
+    return [(total - int(number)) / total for number in kept]
 
 
 def names() -> tuple[str, ...]:

@@ -228,7 +228,7 @@ def _row(parts: Parts, number: int, record: states.Record, clients) -> dict:
     """Returns the record of a round, without what is evaluated."""
     found = traffic.of_round(record, parts.policy, parts.full, parts.start[0].params)
     there = ~record.dropped & record.finite
-    own = assembly.sparsities(parts.policy, clients.stage)
+    own = assembly.sparsities(clients.masks)
 
     def who(chosen):
         return sorted(int(k) for k in record.client[chosen])
@@ -243,6 +243,7 @@ def _row(parts: Parts, number: int, record: states.Record, clients) -> dict:
         "train_loss": _mean(record.loss[there]),
         "sparsity": float(np.mean(own)),
         "sparsity_by_client": own,
+        "stage_by_client": np.asarray(clients.stage).tolist(),
         "threshold_by_client": np.asarray(clients.threshold).tolist(),
         **{f"{name}_bytes": value for name, value in found._asdict().items()},
     }

@@ -164,6 +164,9 @@ def shrunk(config: ConfigDict) -> ConfigDict:
         small.clients.update(count=4)
         if "samples" in small.clients:
             small.clients.samples = 4
+            small.clients.each = min(small.clients.each, 2)
+        if "balance" in small.clients:
+            small.clients.balance = 1.0
         small.local.update(epochs=1, batch_size=4)
         small.rounds, small.eval_every, small.eval_batch = 2, 1, 20
     return small

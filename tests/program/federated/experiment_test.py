@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lthjax import federate
+from lthjax.federated import partitions
 from lthjax.program import progress
 from lthjax.program.federated import assembly, experiment, report, settings
 from lthjax.saving import checkpoints
@@ -78,6 +79,50 @@ def test_records_say_who_was_asked_lost_and_what_was_sent(tmp_path, caplog):
     assert "masked by the client's ticket" in text
     assert (tmp_path / "accuracy_traffic.png").stat().st_size > 1000
     assert report.megabytes([row, row], ("down",))[1] == 8 * weights / 2**20
+
+
+def test_a_recorded_sparsity_is_that_of_what_a_client_has(tmp_path):
+    more = {"policy.threshold": 0.0, "validation": "train", "participation": 1.0}
+    more |= {"local.epochs": 10, "local.learning_rate": 0.1}
+    config = tiny("cell", rounds=3, **more)
+    rows, _ = experiment.run(config, tmp_path)
+    parts = assembly.assemble(config)
+    local = {"accuracy": 0, "stale": 0}
+    like = {"server": parts.start[0], "clients": parts.start[1], "local": local}
+    clients = checkpoints.newest(tmp_path / "state", like)[0]["clients"]
+    own = [np.asarray(mask).reshape(4, -1) for mask in jax.tree.leaves(clients.masks)]
+    kept = np.concatenate(own, 1)
+    total, stages = kept.shape[1], rows[-1]["stage_by_client"]
+    found = rows[-1]["sparsity_by_client"]
+    assert found == [(total - int(row.sum())) / total for row in kept]
+    assert rows[-1]["sparsity"] == pytest.approx(np.mean(found))
+    assert stages == np.asarray(clients.stage).tolist() and max(stages) > 0
+
+
+@pytest.mark.parametrize("partition", settings.PARTITION_KEYS)
+def test_what_is_shrunk_can_be_dealt_whatever_clients_have(partition):
+    config = settings.default("cell", partition)
+    given = {"each": 10, "samples": 300, "balance": 0.1, "alpha": 0.5}
+    for name in settings.PARTITION_KEYS[partition]:
+        config.clients[name] = given[name]
+    assert assembly.assemble(settings.shrunk(config)).count == 1
+
+
+@pytest.mark.parametrize("validation", ["train", "test", "held_out"])
+def test_a_draw_of_clients_leaves_each_a_batch_to_train_on(monkeypatch, validation):
+    config = settings.shrunk(settings.default("cell", "dirichlet"))
+    config.validation, seen = validation, []
+    dirichlet = partitions.PARTITIONS["dirichlet"]
+
+    def noted(*given, least, **more):
+        seen.append(least)
+        return dirichlet(*given, least=least, **more)
+
+    monkeypatch.setitem(partitions.PARTITIONS, "dirichlet", noted)
+    assembly.assemble(config)
+    least, batch = seen[0], config.local.batch_size
+    spared = max(1, least // partitions.HELD_OUT) if validation == "held_out" else 0
+    assert least - spared == batch  # no more, no less
 
 
 def test_accuracies_are_those_of_the_networks_there_are(tmp_path):
