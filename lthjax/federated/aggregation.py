@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from lthjax import registry
 from lthjax.pruning.masks import Masks, Params
 
+EXACT = jax.lax.Precision.HIGHEST  # an accelerator's default would round to bfloat16
+
 
 def shares(sizes: jax.Array, present: jax.Array) -> jax.Array:
     """Returns what each client counts: `n_k / n` of those that are there, else 0.
@@ -83,7 +85,7 @@ def _held(share, w, mask):
 
 
 def _summed(share, leaf):
-    return jnp.tensordot(share, leaf, 1)
+    return jnp.tensordot(share, leaf, 1, precision=EXACT)
 
 
 def by_name(name: str) -> Callable[..., Params]:

@@ -73,7 +73,8 @@ def strategy(
     """Returns a `flwr.server.strategy.Strategy` that averages as the policy says.
 
     `aggregate_fit` opens payloads, leaves out clients that failed, whose weights are
-    not finite or whose payload cannot be opened, and counts the others by `n_k / n`. It
+    not finite, whose payload cannot be opened or is of less than one example, and
+    counts the others by `n_k / n`. It
     returns how many failed, and the ids of those whose payload it left out.
 
     Args:
@@ -133,7 +134,8 @@ def averaged(
 ) -> tuple[Any, list[int]]:
     """Returns the global weights after some payloads, and which were left out.
 
-    That is those that cannot be opened, and whose weights are not finite.
+    That is those that cannot be opened, whose weights are not finite, or that are of no
+    example: a negative share would count the others more than once.
 
     Args:
       combine: One of `aggregation.AGGREGATIONS`.
@@ -143,6 +145,7 @@ def averaged(
       sizes: The examples of each.
     """
     found = {k: _opened(sent, full, old) for k, sent in enumerate(payloads)}
+    found = {k: row if sizes[k] >= 1 else None for k, row in found.items()}
     rows = {k: row for k, row in found.items() if row is not None}
     left = [k for k in found if k not in rows]
     if not rows:

@@ -80,3 +80,12 @@ def test_global_weights_keep_their_type(name):
     masks = {"w": jnp.ones((3, 2), bool)}
     found = aggregation.by_name(name)(old, params, masks, jnp.full(3, 1 / 3))
     assert found["w"].dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("name", ["zero_fill", "mask_mean"])
+def test_means_are_of_float32_on_an_accelerator_too(name):
+    old, clients = {"kernel": jnp.ones(3)}, {"kernel": jnp.ones((2, 3))}
+    masks = {"kernel": jnp.ones((2, 3), bool)}
+    given = old, clients, masks, jnp.full(2, 0.5)
+    program = str(jax.make_jaxpr(aggregation.by_name(name))(*given))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST")

@@ -36,6 +36,10 @@ def test_payloads_average_as_stacked_clients_do(name):
     assert left == [0, 1, 4]
     only = flower.averaged(combine, server.params, full, sent[1:3], [2, 3])[0]
     jax.tree.map(np.testing.assert_array_equal, found, only)
+    sizes = [-1, 2, 3, 0]  # two weights of the third would be three, less one
+    again, left = flower.averaged(combine, server.params, full, sent, sizes)
+    jax.tree.map(np.testing.assert_array_equal, again, only)
+    assert left == [0, 3]
     assert flower.averaged(combine, server.params, full, sent[3:], [4]) == (
         server.params,
         [0],
