@@ -61,8 +61,9 @@ def start_point_study(
         1.  value >= dense - match
         2.  mean(value - fresh) > gap std(value - fresh) / sqrt(n)
 
-    with the differences paired by seed: the same masks and data order. Of one seed the
-    second is value - fresh > match.
+    with the dense network of the same seeds, and the differences paired by seed: the
+    same masks and data order. Of one seed the second is value - fresh > match. Records
+    without the measure are left out.
 
     Args:
       rows: Records; the controls "reinit", "init" and "trained" are looked at.
@@ -75,26 +76,19 @@ def start_point_study(
       Liu et al., 2021, arXiv:2102.11068, Section 3. Departure: it says "about" and
       "clearly"; these tolerances are ours.
     """
-    dense = [row for row in member.once(rows) if not row["level"]]
+    rows = [row for row in rows if row[measures.value] is not None]
+    dense = {r["seed"]: r for r in member.once(rows) if not r["level"]}
     groups = {}
     for row in rows:
         at = row["level"], row.get(results.VARIANT), row["arm"]
         groups.setdefault(at, []).append(row)
     found = [at for at in groups if at[0] and at[-1] in STARTS]
-    if not dense:
-        return []
-    reached = learning_rates.spread(dense, measures)
-    room = match if measures.scale == 100 else match / 100 * abs(reached.mean)
-    return [
-        _start(
-            (groups[at], groups.get((*at[:-1], FRESH), [])),
-            reached,
-            measures,
-            room,
-            gap,
-        )
-        for at in sorted(found, key=_place)
-    ]
+    tolerances, judged = (match, gap), []
+    for at in sorted(found, key=_place):
+        own = [row for row in groups[at] if row["seed"] in dense]
+        beside = [dense[row["seed"]] for row in own], groups.get((*at[:-1], FRESH), [])
+        judged += [_start(own, beside, measures, tolerances)] if own else []
+    return judged
 
 
 def _place(at):
@@ -103,17 +97,22 @@ def _place(at):
     return level, -(logit or 0), STARTS.index(arm)
 
 
-def _start(pair, dense, measures, room, gap):
-    """Returns one start, judged; a pair is its records and those of fresh weights."""
-    own, fresh = pair
+def _start(own, beside, measures, tolerances):
+    """Returns one start, judged beside records of the dense network and fresh weights.
+
+    The dense network's are those of its own seeds.
+    """
+    (dense, fresh), (match, gap) = beside, tolerances
+    reached = learning_rates.spread(dense, measures).mean
+    room = match if measures.scale == 100 else match / 100 * abs(reached)
     value, row = learning_rates.spread(own, measures), own[0]
     sign = 1 if measures.shown in measures.higher else -1
-    below = sign * (dense.mean - value.mean)
+    below = sign * (reached - value.mean)
     ahead = _ahead(own, fresh, measures, sign)
     wins = None if ahead is None else _clear(ahead, room, gap)
     share = member.kept(own)
     at = row["level"], member.label(row), share, value, below
-    return Start(*at, ahead, below <= room, wins)
+    return Start(*at, ahead, below <= room + learning_rates.SLACK, wins)
 
 
 def _ahead(own, fresh, measures, sign):
@@ -126,9 +125,8 @@ def _ahead(own, fresh, measures, sign):
 
 def _clear(ahead, room, gap):
     """Says whether differences are clearly above zero."""
-    if ahead.n == 1:
-        return ahead.mean > room
-    return ahead.mean > gap * ahead.std / math.sqrt(ahead.n)
+    least = room if ahead.n == 1 else gap * ahead.std / math.sqrt(ahead.n)
+    return ahead.mean > least + learning_rates.SLACK
 
 
 def table(

@@ -66,6 +66,37 @@ def test_of_one_seed_the_gap_is_the_tolerance_in_points():
         assert only(rows).wins == wins
 
 
+def test_what_is_exactly_the_tolerance_is_within_it():
+    (found,) = start_points.start_point_study(
+        records((0,), dense=90.0, ticket=89.8, reinit=89.6)
+    )
+    assert 90.0 - 100 * 0.898 > 0.2 and 100 * (0.898 - 0.896) > 0.2  # by rounding
+    assert found.matches and not found.wins
+    alike = records(dense=90.0, ticket=(90.0, 88.1, 87.7), reinit=(90.0, 88.1, 87.7))
+    assert not only(alike).wins
+
+
+def test_a_start_is_judged_beside_the_dense_network_of_its_own_seeds():
+    rows = records(dense=(90.0, 80.0, 70.0))
+    rows += [r for r in records((1, 2), ticket=(80.0, 70.0), reinit=60.0)]
+    assert only(rows).matches and only(rows).below == pytest.approx(0)
+    rows = [r for r in rows if r["level"] or not r["seed"]]
+    assert start_points.start_point_study(rows) == []
+
+
+@pytest.mark.parametrize("lost", ["dense", "ticket", "reinit"])
+def test_records_without_the_measure_are_left_out(lost):
+    whole = {"dense": 90.0, "ticket": (90.0, 89.9, 89.9), "reinit": (86.0, 85.0, 85.5)}
+    rows = records(**whole)
+    level, arm = (0, "ticket") if lost == "dense" else (1, lost)
+    for row in rows:
+        if (row["level"], row["arm"], row["seed"]) == (level, arm, 1):
+            row["test_accuracy"] = None
+    found = only(rows)
+    assert found.value.n == (3 if lost == "reinit" else 2)
+    assert found.ahead.n == 2 and found.winning
+
+
 def test_where_less_is_better_the_signs_turn():
     rows = records(dense=100.0, ticket=100.1, reinit=120.0)
     for row in rows:
