@@ -17,6 +17,8 @@ from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
+_MOST = jnp.finfo(jnp.float32).max  # what ranks an infinite weight among the largest
+
 
 def overlap_ratio(
     a: Params, b: Params, masks: Masks, part: float | jax.Array
@@ -28,6 +30,7 @@ def overlap_ratio(
     with T_p(a)_l the k_l weights of layer l that are largest in magnitude (on a tie,
     those of the lowest index) among the N_l that the mask keeps. Of independent trees
     it is p, of a tree with itself 1. A layer that keeps nothing has no part in it.
+    Of NaN that is kept the ratio is NaN.
 
     Args:
       a: Parameters.
@@ -38,8 +41,8 @@ def overlap_ratio(
       part: p, in (0, 1]; it may be traced.
 
     Raises:
-      ValueError: `part` is known and not in (0, 1], the leaves differ, or a mask does
-        not fit.
+      ValueError: `part` is known and not in (0, 1], the leaves differ, a mask does
+        not fit, or nothing is prunable.
 
     Example:
       >>> a, b = jnp.array([3.0, -2.0, 1.0, 0.0]), jnp.array([-3.0, 0.0, 1.0, 2.0])
@@ -53,16 +56,25 @@ def overlap_ratio(
     """
     if not isinstance(part, jax.core.Tracer) and not 0 < part <= 1:
         raise ValueError(f"part must be in (0, 1], got part = {part}")
-    tops = [_largest(tree, masks, part) for tree in (a, b)]
-    check_same(*tops)
+    pair = [_kept(tree, masks) for tree in (a, b)]
+    check_same(*pair)
+    tops = [_largest(tree, masks, part) for tree in pair]
     both = jax.tree.map(jnp.logical_and, *tops)
     whole = masks_lib.count(tops[0])[0]
     shared = masks_lib.count(both)[0].astype(jnp.float32)
-    return jnp.where(whole > 0, shared / jnp.maximum(whole, 1).astype(jnp.float32), 1.0)
+    found = shared / jnp.maximum(whole, 1).astype(jnp.float32)
+    broken = [jnp.any(jnp.isnan(w)) for w in jax.tree.leaves(pair)]
+    found = jnp.where(jnp.any(jnp.stack(broken)), jnp.nan, found)
+    return jnp.where(whole > 0, found, 1.0)
 
 
 def lowest_density(masks: Masks) -> jax.Array:
-    """Returns min_l kept_l / N_l, below which `part` is to be, float32 []."""
+    """Returns min_l kept_l / N_l, below which `part` is to be, float32 [].
+
+    Raises:
+      ValueError: Nothing is prunable.
+    """
+    _check_some(masks)
     kept = [1 - masks_lib.sparsity(mask) for mask in jax.tree.leaves(masks)]
     return jnp.min(jnp.stack(kept))
 
@@ -81,7 +93,7 @@ def magnitude_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
       masks: What counts.
 
     Raises:
-      ValueError: The leaves differ, or a mask does not fit.
+      ValueError: The leaves differ, a mask does not fit, or nothing is prunable.
     """
     return _mean(lambda x, y, mask: _pearson(jnp.abs(x), jnp.abs(y), mask), a, b, masks)
 
@@ -118,10 +130,14 @@ def distance(start: Params, end: Params, masks: Masks) -> jax.Array:
       masks: What counts.
 
     Raises:
-      ValueError: The leaves differ, or a mask does not fit.
+      ValueError: The leaves differ, a mask does not fit, or nothing is prunable.
     """
     start, end = (_kept(tree, masks) for tree in (start, end))
     check_same(start, end)
+    rows = [jnp.max(jnp.abs(w), initial=0) for w in jax.tree.leaves(start)]
+    largest = jnp.max(jnp.stack(rows))
+    unit = jnp.where(largest > 0, largest, 1)  # squares of more or less leave float32
+    start, end = (jax.tree.map(lambda w: w / unit, tree) for tree in (start, end))
     lengths = [
         jnp.sqrt(sum(jnp.sum(jnp.square(w)) for w in jax.tree.leaves(tree)))
         for tree in (jax.tree.map(jnp.subtract, end, start), start)
@@ -131,6 +147,7 @@ def distance(start: Params, end: Params, masks: Masks) -> jax.Array:
 
 def _kept(tree, masks):
     """Returns the prunable leaves of a tree, float32, zero where pruned."""
+    _check_some(masks)
     masks_lib.compatible(tree, masks)
 
     def own(w, mask):
@@ -139,19 +156,28 @@ def _kept(tree, masks):
     return jax.tree.map(own, tree, masks)
 
 
+def _check_some(masks):
+    """Refuses masks of nothing."""
+    if not jax.tree.leaves(masks):
+        raise ValueError(
+            "what is compared must be prunable weights, got masks of none; "
+            "masks.full(params) makes them"
+        )
+
+
 def _largest(tree, masks, part):
     """Returns masks of the largest `part` of what each layer keeps, at least one."""
-    masks_lib.compatible(tree, masks)
 
     def top(w, mask):
         if mask is None:
             return None
+        sizes = jnp.where(jnp.isnan(w), 0, jnp.minimum(jnp.abs(w), _MOST))
         kept = jnp.sum(mask)
         wanted = jnp.round(jnp.asarray(part, jnp.float32) * kept.astype(jnp.float32))
         wanted = jnp.minimum(kept, jnp.maximum(1, wanted.astype(jnp.int32)))
-        return choose.prune(mask, jnp.abs(w), kept=wanted)
+        return choose.prune(mask, sizes, kept=wanted)
 
-    return jax.tree.map(top, tree, masks)
+    return jax.tree.map(top, tree, masks, is_leaf=lambda leaf: leaf is None)
 
 
 def _mean(fn: Callable[..., jax.Array], a: Any, b: Any, masks: Any) -> jax.Array:

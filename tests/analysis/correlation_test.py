@@ -218,7 +218,41 @@ def test_of_what_is_no_number_nothing_correlates():
         correlation.rank_correlation,
         correlation.sign_agreement,
         correlation.distance,
+        functools.partial(correlation.overlap_ratio, part=0.5),
     ):
         for pair in ((bad, good), (good, bad)):
             assert jnp.isnan(jax.jit(fn)(*pair, masks)), fn
+            assert jnp.isnan(fn(*pair, masks)), fn
             assert jnp.isfinite(fn(*pair, masks.at[3].set(False))), fn
+
+
+def test_an_infinite_weight_is_among_the_largest():
+    far = jnp.array([1.0, -jnp.inf, 3.0, 2.0])
+    near, masks = jnp.array([1.0, 9.0, 2.0, 0.0]), jnp.ones(4, bool)
+    assert correlation.overlap_ratio(far, near, masks, 0.5) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1.0, 1e25])
+def test_a_distance_is_that_of_weights_of_any_size(unit):
+    start = {"one": jnp.full(3, unit), "two": jnp.full(2, -unit)}
+    end = jax.tree.map(lambda w: 2 * w, start)
+    masks = jax.tree.map(lambda w: jnp.ones(w.shape, bool), start)
+    assert correlation.distance(start, end, masks) == pytest.approx(1)
+    assert correlation.distance(start, start, masks) == 0
+
+
+def test_masks_of_nothing_are_refused_in_words():
+    own, masks = {"bias": jnp.ones(3)}, {"bias": None}
+    calls = [functools.partial(correlation.lowest_density, masks)]
+    calls += [
+        functools.partial(fn, own, own, masks)
+        for fn in (
+            functools.partial(correlation.overlap_ratio, part=0.5),
+            correlation.magnitude_correlation,
+            correlation.rank_correlation,
+            correlation.distance,
+        )
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="prunable weights, got masks of none"):
+            call()
