@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.pruning import rotations
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.bases import IDENTITY, Basis, Kind, Leaf
@@ -22,10 +23,10 @@ def _turned(leaf: Leaf, turns: Sequence[Rotation], init_fn=None, stored=None) ->
     """Returns the basis of rotations of the canonical leaf, one after the other."""
 
     def canonical(x, arrays, transposed):
-        found = views_lib.canonical(x, leaf.view)
+        found = views_lib.canonical(x.astype(values.wide(x.dtype)), leaf.view)
         for turn in reversed(turns) if transposed else turns:
             found = rotations.rotated(found, turn, arrays, transposed=transposed)
-        return views_lib.restored(found, leaf.view, leaf.shape)
+        return views_lib.restored(found, leaf.view, leaf.shape).astype(x.dtype)
 
     return Basis(
         init_fn or IDENTITY.init,
@@ -104,8 +105,9 @@ def _random(sides, leaf):
     def draw(key, w, trained):
         del trained
         keys = zip(jax.random.split(key, len(turns)), turns.values(), strict=True)
+        exact = values.wide(w.dtype)
         return {
-            t.name: jax.random.orthogonal(k, sizes[t.at], (), w.dtype) for k, t in keys
+            t.name: jax.random.orthogonal(k, sizes[t.at], (), exact) for k, t in keys
         }
 
     stored = sum(sizes[turn.at] ** 2 for turn in turns.values())
@@ -119,9 +121,11 @@ def _svd_rows(leaf):
 
     def learn(key, w, trained):
         del key
+        exact = values.wide(w.dtype)
         if trained is None:
-            return {"outputs": jnp.eye(outputs, dtype=w.dtype)}
-        matrix = views_lib.canonical(trained, leaf.view).reshape(-1, outputs).T
+            return {"outputs": jnp.eye(outputs, dtype=exact)}
+        kernel = views_lib.canonical(trained, leaf.view).astype(exact)
+        matrix = kernel.reshape(-1, outputs).T
         full = outputs > space * inputs
         return {"outputs": jnp.linalg.svd(matrix, full_matrices=full)[0].T}
 
@@ -143,9 +147,11 @@ def _pca_spatial(leaf):
 
     def learn(key, w, trained):
         del key
+        exact = values.wide(w.dtype)
         if trained is None:
-            return {"space": jnp.eye(space, dtype=w.dtype)}
-        kernels = views_lib.canonical(trained, leaf.view).reshape(space, -1)
+            return {"space": jnp.eye(space, dtype=exact)}
+        kernels = views_lib.canonical(trained, leaf.view).astype(exact)
+        kernels = kernels.reshape(space, -1)
         moment = jnp.matmul(kernels, kernels.T, precision=jax.lax.Precision.HIGHEST)
         return {"space": jnp.linalg.eigh(moment)[1].T[::-1]}
 

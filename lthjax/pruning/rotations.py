@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lthjax import values
+
 EXACT = jax.lax.Precision.HIGHEST  # an accelerator's default would round to bfloat16
 
 
@@ -41,9 +43,13 @@ def rotated(
       turn: What is done.
       arrays: Of the basis.
       transposed: Whether to turn back.
+
+    Returns:
+      Of the type of `x`, turned in float32 at least: rows of less are not orthonormal.
     """
     matrix = arrays[turn.name] if turn.matrix is None else turn.matrix
-    matrix = jnp.asarray(matrix, x.dtype)
+    given, exact = x.dtype, values.wide(x.dtype)
+    matrix, x = jnp.asarray(matrix, exact), x.astype(exact)
     matrix = matrix.T if transposed else matrix
     n = turn.sizes[turn.at]
     after = math.prod(turn.sizes[turn.at + 1 :])
@@ -54,7 +60,7 @@ def rotated(
         found = jnp.matmul(matrix, rows[0], precision=EXACT)
     else:
         found = jnp.einsum("ab,xbc->xac", matrix, rows, precision=EXACT)
-    return found.reshape(x.shape)
+    return found.reshape(x.shape).astype(given)
 
 
 def operations(turn: Rotation) -> int:

@@ -62,6 +62,19 @@ def test_weights_come_back_and_keep_their_length(name, dtype, bound):
     np.testing.assert_allclose(*energies, rtol=bound)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16])
+@pytest.mark.parametrize("name", NAMES)
+def test_of_half_precision_the_transform_is_that_of_float32_rounded_once(name, dtype):
+    params, trained = draw(0, dtype=dtype), draw(1, dtype=dtype)
+    found, arrays = turned(name, params, trained)
+    assert {leaf.dtype for leaf in jax.tree.leaves(arrays)} <= {np.dtype(np.float32)}
+    exact = jax.tree.map(lambda w: w.astype(np.float32), params)
+    for turn in (bases.to_basis, bases.from_basis):
+        own, wide = (turn(tree, found, arrays) for tree in (params, exact))
+        wide = jax.tree.map(lambda w: w.astype(dtype), wide)
+        jax.tree.map(np.testing.assert_array_equal, own, wide)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_transform_is_orthonormal(name):
     shapes = {"conv": (2, 3, 2, 3), "point": (1, 1, 3, 4), "pixels": (12, 2)}
