@@ -115,7 +115,11 @@ def _random(sides, leaf):
 
 
 def _svd_rows(leaf):
-    """Rotates the outputs to the left singular vectors of the trained [out, rest]."""
+    """Rotates the outputs to the left singular vectors of the trained [out, rest].
+
+    Two thin layers compute it, but not what has groups of channels: there the first
+    would have to know which outputs are of which group.
+    """
     copies, space, inputs, outputs = sizes = _sizes(leaf)
     _check_lone(leaf, "svd_rows", copies)
 
@@ -134,7 +138,8 @@ def _svd_rows(leaf):
         return outputs * int(jnp.sum(rows))
 
     rows = [Rotation(sizes, OUTPUTS, None, "outputs")]
-    return _turned(leaf, rows, learn, stored)._replace(thin=True)
+    thin = not leaf.view.kind.startswith(views_lib.GROUPED)
+    return _turned(leaf, rows, learn, stored)._replace(thin=thin)
 
 
 def _pca_spatial(leaf):

@@ -189,6 +189,7 @@ def _conv(layer, *args, **options):
     del args, options
     size = len(_tuple(layer.kernel_size))
     masked = "masked " if layer.mask is not None else ""
+    masked = ("grouped " if layer.feature_group_count > 1 else "") + masked
     if layer.shared_weights:
         words = [*["space"] * size, "in", "out"]
         return _leaves(words, ["out"], f"{masked}Conv")

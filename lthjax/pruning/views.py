@@ -38,6 +38,7 @@ class View(NamedTuple):
 Views = Mapping[str, View]
 WORDS = {"in": "inputs", "out": "outputs", "space": "space", "copies": "copies"}
 TRANSPOSED = "ConvTranspose"  # how the kinds of transposed convolutions begin
+GROUPED = "grouped "  # how the kinds of convolutions with groups of channels begin
 PLAIN = "plain"  # a leaf whose axes are nothing of these, such as a position's vector
 
 

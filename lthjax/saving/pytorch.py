@@ -31,7 +31,7 @@ KERNEL = "kernel"
 USUAL = {KERNEL: "Dense", "embedding": "Embed"}  # of two axes, where nothing is said
 AS_THEY_ARE = ("norm", views_lib.PLAIN, "Embed")
 KINDS = ("", "Dense", "Conv", "ConvTranspose", "ConvTranspose with transpose_kernel")
-KINDS += ("Einsum", "bias", *AS_THEY_ARE)
+KINDS += ("grouped Conv", "Einsum", "bias", *AS_THEY_ARE)
 STATISTICS = ("mean", "var")
 # (regular expression, what replaces it), in turn, on the path of a layer.
 TORCHVISION = (

@@ -7,9 +7,11 @@ from flax import linen as nn
 
 from lthjax import models
 from lthjax.channels import low_rank
-from lthjax.pruning import bases, patterns, scores
+from lthjax.pruning import bases, patterns, scores, views
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.basis_names import BASES
+
+KEY = jax.random.key(1)
 
 
 class Net(nn.Module):
@@ -86,3 +88,16 @@ def test_groups_of_channels_are_refused():
     thin = low_rank.split(z, *rest)
     with pytest.raises(ValueError, match="without groups of channels, got conv = Conv"):
         low_rank.apply(model, thin, state, images, train=False)
+
+
+def test_where_groups_are_known_a_kernel_stays_one():
+    model = Net(groups=4)
+    images, state, z, (masks, _, arrays) = drawn(model, 2, ("conv/kernel",))
+    known = views.of(lambda *given: model.init(*given)["params"], KEY, images)
+    rules, names = [("conv", BASES["svd_rows"])], ["conv/kernel"]
+    found = bases.choose(z, rules, prunable=names, image_shape=(6, 6, 4), views=known)
+    assert not found["conv/kernel"].thin
+    split = low_rank.split(z, masks, found, arrays, views=known)
+    plain = bases.materialize(z, masks, found, arrays)
+    jax.tree.map(np.testing.assert_array_equal, split, plain)
+    low_rank.apply(model, split, state, images, train=False)
