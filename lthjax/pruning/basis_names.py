@@ -75,9 +75,12 @@ def _dct_pixels(leaf):
             "rule that finds the first layer only"
         )
     sizes = copies, space, *image, outputs
-    return _turned(
-        leaf, [Rotation(sizes, 2 + i, rotations.dct(image[i])) for i in range(2)]
+    turns = [Rotation(sizes, 2 + i, rotations.dct(image[i])) for i in range(2)]
+    said = (
+        f"its {inputs} inputs are taken for the pixels of the image {list(image)} by "
+        "their number alone; give it to no other layer than the one that reads them"
     )
+    return _turned(leaf, turns)._replace(said=said)
 
 
 def _hadamard(leaf):

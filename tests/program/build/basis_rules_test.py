@@ -55,6 +55,7 @@ BAD = [
     ),
     ({BASIS: (("head", f"{__name__}:FAILS"),)}, "the basis must .* ZeroDivisionError"),
 ]
+PLAIN = {"optimizer.name": "sgd"}
 LONGER = bases.Kind(
     lambda leaf: bases.IDENTITY._replace(
         to_basis=lambda w, arrays: jnp.concatenate([w, w[:1]])
@@ -76,6 +77,13 @@ def test_masks_in_one_basis_for_all_seeds_may_be_compared():
     check.check(tiny.config(changes))
     drawn = {BASIS: (("head", "random_orthogonal_both"),), "seeds": (0,)}
     check.check(tiny.config(changes | drawn))
+
+
+def test_what_fits_an_image_by_its_size_alone_is_said():
+    changes = {BASIS: (("dense1", "dct_pixels"),)}
+    ground = check.check(tiny.config(changes))[2]
+    (text,) = basis_rules.sentences(ground._replace(options=tiny.config(PLAIN)))
+    assert "the basis of dense1/kernel: its 64 inputs are taken for the pixels" in text
 
 
 def test_what_makes_it_another_training_is_said():
