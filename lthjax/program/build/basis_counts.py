@@ -26,15 +26,25 @@ def counts(ground: Ground) -> Callable[[Any, Any], dict]:
     Args:
       ground: Of coefficients.
     """
+    counted = of_networks(ground)
+    return lambda job, masks: counted(job.ticket.level, job.ticket.model_state, masks)
+
+
+def of_networks(ground: Ground) -> Callable[[int, Any, Any], dict]:
+    """Returns (level, model_state, masks) -> the same of a network, or {} of weights.
+
+    Args:
+      ground: What the method is built on.
+    """
     if not ground.bases:
-        return lambda job, masks: {}
+        return lambda level, model_state, masks: {}
     used, of_trained = uses(ground), basis_rules.learnt(ground)
 
-    def counted(job, masks):
+    def counted(level, model_state, masks):
         found = ground.bases
-        if not job.ticket.level:  # nothing is learnt yet
+        if not level:  # nothing is learnt yet
             found = {n: basis for n, basis in found.items() if n not in of_trained}
-        arrays = job.ticket.model_state[bases_lib.COLLECTION].get("arrays", {})
+        arrays = model_state[bases_lib.COLLECTION].get("arrays", {})
         return numbers(ground.shapes, masks, found, arrays, used)
 
     return counted

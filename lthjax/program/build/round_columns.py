@@ -1,11 +1,12 @@
 """What the rounds of a search are like: more columns of their records, and warnings."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 
 from lthjax.gates import gated, sigmoid
-from lthjax.program.build import gate_rounds
+from lthjax.program.build import basis_counts, gate_rounds
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Trained
@@ -33,7 +34,8 @@ def examiner(
     like are those of the network pruned as the gates are, untrained. `undecided` is a
     share of the gates. A round whose masks were `trimmed` to a target has the number of
     gates that were `open` before; one that leaves nothing, the layer that is furthest
-    closed (of the lowest highest logit), `collapsed_first`.
+    closed (of the lowest highest logit), `collapsed_first`; one in another basis, what
+    that keeps and costs (`basis_counts`).
 
     Args:
       rounds: Of the search.
@@ -41,6 +43,10 @@ def examiner(
       more: (ground, trained, columns) -> more columns, of what has gates.
       decides: Whether gates should have decided at the end of a round.
     """
+
+    @functools.cache
+    def counted():
+        return basis_counts.of_networks(ground)
 
     def examine(evaluate, key, trained, level, row):
         found = rounds.harvest(key, trained, level)
@@ -54,6 +60,7 @@ def examiner(
         own["layers"] = {name: left / size for name, (left, size) in layers.items()}
         if not kept:
             own["collapsed_first"] = own["collapsed"][0]
+        own |= counted()(level, found.model_state, found.masks)
         own |= more(ground, trained, {**own, "level": level})
         return own, warnings({**row, **own}, decides=decides)
 

@@ -205,6 +205,21 @@ def test_gates_are_of_the_coefficients_of_a_basis_that_is_learnt():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *pair)
 
 
+def test_a_round_of_gates_records_what_its_basis_keeps_and_costs(tmp_path):
+    changes = {
+        **tiny.CONV,
+        "seeds": (0,),
+        "search.method": "continuous",
+        "search.levels": 1,
+        "search.basis": (("Conv", "pca_spatial"),),
+    }
+    experiment.run(tiny.config(changes), tmp_path)
+    found = tiny.records(tmp_path)
+    pair = found[1, 0, "search"], found[1, 0, "ticket"]
+    for name in ("kept", "basis_numbers", "flops_materialised", "flops_unmaterialised"):
+        assert pair[0][name] == pair[1][name], name
+
+
 def test_what_is_exported_is_the_weights_that_its_network_computes_with(
     learnt, tmp_path
 ):
