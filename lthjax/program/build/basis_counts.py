@@ -26,6 +26,8 @@ def counts(ground: Ground) -> Callable[[Any, Any], dict]:
     Args:
       ground: Of coefficients.
     """
+    if not ground.bases:
+        return lambda job, masks: {}
     counted = of_networks(ground)
     return lambda job, masks: counted(job.ticket.level, job.ticket.model_state, masks)
 
