@@ -229,15 +229,24 @@ def claimed(found: dict) -> list:
 def figure(found: dict) -> Figure:
     """Draws accuracy by round and by traffic, of the first seed: Figure 2.
 
+    A row is a C; a pair of panels, the number of samples a shard.
+
     Args:
       found: {Cell: (records, end)}.
     """
-    groups = sorted({cell[1:3] for cell in found if cell.method in METHODS})
-    drawn = Figure(figsize=(11, 1 + 3 * max(1, len(groups))), layout="constrained")
-    panels = drawn.subplots(max(1, len(groups)), 2, squeeze=False)
-    for group, pair in zip(groups, panels, strict=False):
-        own = {c.method: v for c, v in found.items() if (*c[1:3], c[3]) == (*group, 0)}
-        _draw(pair, group, own)
+    groups = {cell[1:3] for cell in found if cell.method in METHODS}
+    shares, numbers = (sorted({group[i] for group in groups}) or [0] for i in (0, 1))
+    size = 1 + 7 * len(numbers), 1 + 2.8 * len(shares)
+    drawn = Figure(figsize=size, layout="constrained")
+    panels = drawn.subplots(len(shares), 2 * len(numbers), squeeze=False)
+    places = itertools.product(enumerate(shares), enumerate(numbers))
+    for (i, share), (j, samples) in places:
+        pair = panels[i, 2 * j : 2 * j + 2]
+        own = {c.method: v for c, v in found.items() if c[1:] == (share, samples, 0)}
+        for axes in pair:
+            axes.set_visible(bool(own))
+        if own:
+            _draw(pair, (share, samples), own)
     drawn.suptitle("what Table I is compared with, by method: seed 0", fontsize=10)
     return drawn
 
