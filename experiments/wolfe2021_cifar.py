@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from measures import claims, work
 from measures import sizes as named
 
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.channels.smaller import compact, speed_up
 from lthjax.data import facts
 from lthjax.devices import cpu_convolutions
@@ -91,7 +91,7 @@ def cell(options, model, size, draw_at):
     network = plan.of(settings, source).module
     small = compact(network, ticket.params, ticket.masks, ticket.model_state)
     found = layers_of.groups(network, ticket.params)
-    kept, total = layers_of.count(layers_of.kept(ticket.masks, found))
+    kept, total = by_channel.count(by_channel.kept(ticket.masks, found))
     images = jnp.asarray(source.train.images[:64], jnp.float32) / 255
     whole = ticket.params, ticket.model_state
     rounds = {"rounds": 1, "seconds": 0.01} if options.smoke else {}

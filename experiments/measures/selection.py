@@ -8,7 +8,7 @@ import numpy as np
 
 import lthjax
 from lthjax import models
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.devices import cpu_convolutions, measure
 from lthjax.forward_selection import channels as channels_lib
 from lthjax.forward_selection import neurons as neurons_lib
@@ -121,7 +121,7 @@ def _direct_channel(network, group, images, labels):
 
     def score(params, counts):
         weights = {group.name: channels_lib.weights(counts)}
-        folded = layers_of.fold(params, weights, (group,))
+        folded = by_channel.fold(params, weights, (group,))
         logits, _ = models.apply(
             network.model, folded, network.model_state, images, train=False
         )

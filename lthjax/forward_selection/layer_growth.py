@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.callables import AccuracyFn, DrawFn
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.pruning.masks import Params
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def grow(
     """
     given = step, params, key, draw_fn, accuracy_fn
     *_, (counts, _) = growth(*given, group=group, **options)
-    return layers_of.fold(params, {group.name: weights(counts)}, (group,)), counts
+    return by_channel.fold(params, {group.name: weights(counts)}, (group,)), counts
 
 
 def growth(
@@ -94,7 +94,7 @@ def growth(
         found = step(params, step_key, counts, draw_fn(draw_key))
         _check_finite(found.loss, group, n)
         counts = counts.at[found.pick].add(1)
-        grown = layers_of.fold(params, {group.name: weights(counts)}, (group,))
+        grown = by_channel.fold(params, {group.name: weights(counts)}, (group,))
         near = found.accuracy >= (1 - gate) * reference
         met = near and float(accuracy_fn(grown)) >= (1 - tolerance) * reference
         if not met and n + 1 == last:

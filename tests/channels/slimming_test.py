@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lthjax import models
-from lthjax.channels import layers_of, slimming
+from lthjax.channels import by_channel, slimming
 from lthjax.pruning import masks
 
 GAMMA = {"a": [0.5, 0.1, 0.9, 0.3], "b": [0.05, 0.7, 0.2, 0.4]}
@@ -63,7 +63,7 @@ def test_seven_of_ten_stay_where_the_released_rule_keeps_six():
 
 def test_of_equal_scales_the_first_stay_where_the_released_rule_keeps_none():
     equal = {"a": [0.5] * 6, "b": [0.5] * 4}
-    assert layers_of.count(slimming.slimmed(equal, 0.5)) == (5, 10)
+    assert by_channel.count(slimming.slimmed(equal, 0.5)) == (5, 10)
     with pytest.raises(ValueError, match="got sparsity = 0.5, .* leaves none in a"):
         slimming.slimmed(equal, 0.5, released=True)
 

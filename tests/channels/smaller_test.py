@@ -9,7 +9,7 @@ from cases import rest_slow
 from flax import linen as nn
 
 from lthjax import models
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.channels.smaller import compact, speed_up
 from lthjax.pruning import masks
 
@@ -43,7 +43,7 @@ def drawn(found, seed=0):
 
 def shrunk(params, found, seed):
     """Returns masks that keep about half of the channels."""
-    return layers_of.spread(layers_of.full(params, found), drawn(found, seed), found)
+    return by_channel.spread(by_channel.full(params, found), drawn(found, seed), found)
 
 
 def logits(model, params, state):
@@ -58,7 +58,7 @@ def test_a_compact_network_computes_what_the_masked_one_does(name):
     model, params, state = network(name)
     found = layers_of.groups(model, params)
     kept = drawn(found)
-    tree = layers_of.spread(layers_of.full(params, found), kept, found)
+    tree = by_channel.spread(by_channel.full(params, found), kept, found)
     small = compact(model, params, tree, state)
     wanted = logits(model, masks.apply(params, tree), state)
     np.testing.assert_allclose(
@@ -98,7 +98,7 @@ def test_norms_alone_remove_channels_only_where_the_activation_is_zero_at_zero()
             if masks.path_name(path).startswith(f"{group.name}_norm/")
             else m
         ),
-        layers_of.full(params, layers_of.groups(model, params)),
+        by_channel.full(params, layers_of.groups(model, params)),
     )
     for activation, left in ((nn.relu, 2), (nn.sigmoid, group.size)):
         other = model.clone(activation=activation)
@@ -136,8 +136,8 @@ def test_counts_above_one_are_weights_on_what_the_next_layer_reads(name):
         for name, n in counts.items()
     }
     kept = {name: jnp.asarray(n > 0) for name, n in counts.items()}
-    folded = layers_of.fold(params, weights, found)
-    tree = layers_of.spread(layers_of.full(params, found), kept, found)
+    folded = by_channel.fold(params, weights, found)
+    tree = by_channel.spread(by_channel.full(params, found), kept, found)
     small = compact(model, folded, tree, state)
     readers = {g.consumer: np.asarray(weights[g.name]) for g in found}
 
@@ -161,7 +161,7 @@ def test_a_group_with_nothing_left_keeps_one_channel_of_zeros():
     model, params, state = network("resnet34")
     found = layers_of.groups(model, params)
     none = {found[0].name: jnp.zeros(found[0].size, bool)}
-    tree = layers_of.spread(layers_of.full(params, found), none, found)
+    tree = by_channel.spread(by_channel.full(params, found), none, found)
     small = compact(model, params, tree, state)
     wanted = logits(model, masks.apply(params, tree), state)
     np.testing.assert_allclose(logits(*small), wanted, rtol=1e-5, atol=1e-5)
@@ -171,11 +171,11 @@ def test_a_group_with_nothing_left_keeps_one_channel_of_zeros():
 def test_full_masks_change_nothing_and_the_kept_channels_are_read_back():
     model, params, state = network("vgg11")
     found = layers_of.groups(model, params)
-    tree = layers_of.full(params, found)
+    tree = by_channel.full(params, found)
     same = compact(model, params, tree, state)
     jax.tree.map(np.testing.assert_array_equal, same.params, params)
     kept = drawn(found)
-    back = layers_of.kept(layers_of.spread(tree, kept, found), found)
+    back = by_channel.kept(by_channel.spread(tree, kept, found), found)
     jax.tree.map(np.testing.assert_array_equal, back, kept)
 
 
@@ -184,7 +184,7 @@ def test_folded_weights_are_weights_on_the_channels():
     found = layers_of.groups(model, params)
     rng = np.random.default_rng(0)
     weights = {g.name: jnp.asarray(rng.random(g.size), jnp.float32) for g in found}
-    folded = layers_of.fold(params, weights, found)
+    folded = by_channel.fold(params, weights, found)
     # A positive weight passes relu and the max pool: scaling what the norm emits is it.
     named = {}
     for group in found:
@@ -200,7 +200,7 @@ def test_folded_weights_are_weights_on_the_channels():
 def test_a_smaller_network_is_timed_against_the_whole_one():
     model, params, state = network("mlp")
     found = layers_of.groups(model, params)
-    tree = layers_of.full(params, found)
+    tree = by_channel.full(params, found)
     small = compact(model, params, tree, state)
     ratios = speed_up(model, (params, state), small, IMAGES, rounds=1, seconds=0.01)
     assert ratios.shape == (1,) and ratios[0] > 0
@@ -290,7 +290,7 @@ def test_a_grouped_convolution_loses_no_channels():
     params = Grouped().init(jax.random.key(0), images)["params"]
     groups = (layers_of.Group("conv1", ("conv1",), "conv2", 8),)
     stay = {"conv1": jnp.arange(8) < 4}
-    pruned = layers_of.spread(layers_of.full(params, groups), stay, groups)
+    pruned = by_channel.spread(by_channel.full(params, groups), stay, groups)
     small = compact(Grouped(), params, pruned, groups=groups)
     with pytest.raises(ValueError, match="got conv1 with 4 groups for 8 channels"):
         small.model.apply({"params": small.params}, images)
@@ -303,7 +303,7 @@ def test_a_reader_of_more_than_the_group_is_refused():
     }
     groups = (layers_of.Group("a", ("a",), "c", 4),)
     with pytest.raises(ValueError, match="got 4 channels for c/kernel"):
-        layers_of.full(params, groups)
+        by_channel.full(params, groups)
 
 
 KERNELS = {"a": {"kernel": jnp.ones((4, 3))}, "b": {"kernel": jnp.ones((3, 2))}}
@@ -320,15 +320,15 @@ CHAIN = (layers_of.Group("a", ("a",), "b", 3),)
 )
 def test_what_is_kept_is_a_mask_for_each_channel_of_a_group(given, message):
     with pytest.raises(ValueError, match=message):
-        layers_of.spread(layers_of.full(KERNELS, CHAIN), given, CHAIN)
+        by_channel.spread(by_channel.full(KERNELS, CHAIN), given, CHAIN)
     if "int" not in message:
         with pytest.raises(ValueError, match=message):
-            layers_of.fold(KERNELS, given, CHAIN)
+            by_channel.fold(KERNELS, given, CHAIN)
 
 
 def test_folding_keeps_the_type_of_the_weights():
     half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), KERNELS)
-    found = layers_of.fold(half, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
+    found = by_channel.fold(half, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
     assert found["b"]["kernel"].dtype == jnp.bfloat16
 
 
@@ -352,6 +352,6 @@ def test_the_last_producer_is_told_from_one_whose_name_goes_on():
         "read": {"kernel": jnp.ones((2, 1))},
     }
     groups = (layers_of.Group("c10", ("c10", "c1"), "read", 2),)
-    full = layers_of.full(params, groups)
+    full = by_channel.full(params, groups)
     full["c1"]["kernel"] = full["c1"]["kernel"].at[:, 0].set(False)
-    assert layers_of.kept(full, groups)["c10"].tolist() == [False, True]
+    assert by_channel.kept(full, groups)["c10"].tolist() == [False, True]

@@ -8,7 +8,7 @@ import pytest
 from cases import rest_slow
 
 from lthjax import models
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.channels.smaller import compact
 from lthjax.forward_selection import channels as channels_lib
 from lthjax.forward_selection import cut_network
@@ -44,7 +44,7 @@ def forwarded(name):
 def logits(name, group, counts):
     """Returns the logits with a layer's weights C n_i / n, folded in by hand."""
     named = {group.name: channels_lib.weights(jnp.asarray(counts, jnp.float32))}
-    return forwarded(name)(layers_of.fold(network(name).params, named, (group,)))
+    return forwarded(name)(by_channel.fold(network(name).params, named, (group,)))
 
 
 def brute(name, group, counts, objective):
@@ -161,7 +161,7 @@ def test_a_grown_layer_leaves_as_masks_and_a_smaller_network_of_the_same_functio
     )
     found = layers_of.groups(net.model, net.params)
     kept = {group.name: counts > 0}
-    tree = layers_of.spread(layers_of.full(net.params, found), kept, found)
+    tree = by_channel.spread(by_channel.full(net.params, found), kept, found)
     wanted = forwarded("vgg11")(params)
     masked = forwarded("vgg11")(masks_lib.apply(params, tree))
     np.testing.assert_allclose(masked, wanted, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ import tiny
 from flax import linen as nn
 
 from lthjax.analysis import curvature
-from lthjax.channels import layers_of, slimming, smaller
+from lthjax.channels import by_channel, layers_of, slimming, smaller
 from lthjax.forward_selection import cut_network
 from lthjax.program.build import assemble
 from lthjax.program.build import plan as plan_lib
@@ -204,11 +204,11 @@ def test_channels_of_kernels_that_cannot_be_cut_are_refused_by_name():
     for size, name in ((4, "a"), (8, "a")):
         group = layers_of.Group("a", ("a",), "b", size)
         with pytest.raises(ValueError, match=f"{size} channels for {name}/kernel"):
-            layers_of.full(params, (group,))
+            by_channel.full(params, (group,))
     grouped = {"a": {"kernel": jnp.zeros((3, 4))}}
     grouped["b"] = {"kernel": jnp.zeros((3, 3, 2, 6))}
     with pytest.raises(ValueError, match="4 channels for b/kernel"):
-        layers_of.full(grouped, (layers_of.Group("a", ("a",), "b", 4),))
+        by_channel.full(grouped, (layers_of.Group("a", ("a",), "b", 4),))
     norm = {"a_norm": {"scale": jnp.ones(4)}, "head": {"kernel": jnp.ones((4, 2, 4))}}
     with pytest.raises(ValueError, match="got head/kernel of shape"):
         slimming.check(norm)

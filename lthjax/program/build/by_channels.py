@@ -9,7 +9,7 @@ import jax
 
 from lthjax import registry
 from lthjax.callables import MasksFn
-from lthjax.channels import layers_of, slimming
+from lthjax.channels import by_channel, slimming
 from lthjax.program.build import channel_selection, levels
 from lthjax.program.build.method import Method, kept_weights
 from lthjax.program.build.parts import Ground, Training
@@ -39,7 +39,7 @@ def channel_masks(ground: Ground) -> MasksFn:
 
     def masks(params):
         found = channel_selection.groups(ground.module, params, exclude)
-        return layers_of.full(params, found)
+        return by_channel.full(params, found)
 
     return masks
 
@@ -83,7 +83,7 @@ def drawing(ground: Ground) -> Callable[[Trained], tuple[Any, Any]]:
 def _drawn_channels(network, exclude, sparsity, trained):
     found = channel_selection.groups(network, trained.params, exclude)
     kept = slimming.slimmed(slimming.norm_scales(trained.params, found), sparsity)
-    return flatten(kept), layers_of.spread(trained.masks, kept, found)
+    return flatten(kept), by_channel.spread(trained.masks, kept, found)
 
 
 def _drawn_weights(sparsity, trained):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from lthjax import models, registry
 from lthjax.callables import AccuracyFn, DrawFn
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 from lthjax.forward_selection import channels as channels_lib
@@ -109,7 +109,7 @@ def selection(ground: Ground) -> Selection:
         rows = zip(found, state.counts, strict=True)
         kept = {group.name: counts > 0 for group, counts in rows}
         params = _folded(trained.params, found, state.counts)
-        return params, layers_of.spread(trained.masks, kept, found)
+        return params, by_channel.spread(trained.masks, kept, found)
 
     return Selection(begin, grow, end)
 
@@ -128,7 +128,7 @@ def _folded(params, found, counts):
     """Returns parameters with the weights of the first of all layers folded in."""
     rows = zip(found, counts, strict=False)
     weights = {group.name: channels_lib.weights(chosen) for group, chosen in rows}
-    return layers_of.fold(params, weights, found)
+    return by_channel.fold(params, weights, found)
 
 
 def _grown(config, network, data, key, here):

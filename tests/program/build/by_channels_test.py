@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from lthjax import models
-from lthjax.channels import layers_of
+from lthjax.channels import by_channel, layers_of
 from lthjax.channels.smaller import compact
 from lthjax.program.build import plan
 from lthjax.program.run import experiment
@@ -59,7 +59,7 @@ def test_an_early_bird_run_ends_pretraining_by_itself_and_finishes(tmp_path, cap
     assert (ticket.step, ticket.until) == (9, 24)
     model = plan.of(config, experiment.load(config)).module
     found = layers_of.groups(model, ticket.params)
-    kept = layers_of.count(layers_of.kept(ticket.masks, found))
+    kept = by_channel.count(by_channel.kept(ticket.masks, found))
     assert kept == (5, 10)
     before = tiny.contents(tmp_path)
     experiment.run(config, tmp_path)
@@ -91,7 +91,7 @@ def test_a_forward_run_prunes_channels_to_a_smaller_network(tmp_path, caplog):
     model = plan.of(config, source).module
     ticket = tickets.load(tmp_path / "tickets" / "seed_0" / "level_01")
     found = layers_of.groups(model, ticket.params)
-    kept = layers_of.kept(ticket.masks, found)
+    kept = by_channel.kept(ticket.masks, found)
     assert all(1 <= int(mask.sum()) <= 2 for mask in kept.values())
     small = compact(model, ticket.params, ticket.masks, ticket.model_state)
     images = jnp.asarray(source.train.images[:3], jnp.float32) / 255
