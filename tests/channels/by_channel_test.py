@@ -1,0 +1,55 @@
+"""Of each channel a truth or a number: what fits, and which leaves it acts on."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lthjax.channels import by_channel, layers_of
+
+
+def test_a_reader_of_more_than_the_group_is_refused():
+    params = {
+        "a": {"kernel": jnp.ones((1, 1, 3, 4))},
+        "c": {"kernel": jnp.ones((1, 1, 8, 2))},
+    }
+    groups = (layers_of.Group("a", ("a",), "c", 4),)
+    with pytest.raises(ValueError, match="got 4 channels for c/kernel"):
+        by_channel.full(params, groups)
+
+
+KERNELS = {"a": {"kernel": jnp.ones((4, 3))}, "b": {"kernel": jnp.ones((3, 2))}}
+CHAIN = (layers_of.Group("a", ("a",), "b", 3),)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"aa": jnp.ones(3, bool)}, "one of a, got 'aa'"),
+        ({"a": jnp.ones(1, bool)}, r"each of its 3 channels, got bool \[1\]"),
+        ({"a": jnp.array([2, 1, 0])}, r"bool for each of its 3 .*, got int32 \[3\]"),
+    ],
+)
+def test_what_is_kept_is_a_mask_for_each_channel_of_a_group(given, message):
+    with pytest.raises(ValueError, match=message):
+        by_channel.spread(by_channel.full(KERNELS, CHAIN), given, CHAIN)
+    if "int" not in message:
+        with pytest.raises(ValueError, match=message):
+            by_channel.fold(KERNELS, given, CHAIN)
+
+
+def test_folding_keeps_the_type_of_the_weights():
+    half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), KERNELS)
+    found = by_channel.fold(half, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
+    assert found["b"]["kernel"].dtype == jnp.bfloat16
+
+
+def test_the_last_producer_is_told_from_one_whose_name_goes_on():
+    params = {
+        "c1": {"kernel": jnp.ones((3, 2))},
+        "c10": {"kernel": jnp.ones((3, 2))},
+        "read": {"kernel": jnp.ones((2, 1))},
+    }
+    groups = (layers_of.Group("c10", ("c10", "c1"), "read", 2),)
+    full = by_channel.full(params, groups)
+    full["c1"]["kernel"] = full["c1"]["kernel"].at[:, 0].set(False)
+    assert by_channel.kept(full, groups)["c10"].tolist() == [False, True]
