@@ -1,17 +1,11 @@
 """The tables of Liu et al.: what was expected is judged by the numbers beside it."""
 
 import argparse
-import importlib.util
 
 import pytest
-from paths import ROOT
+from commands import loaded
 
-PATH = ROOT / "experiments" / "liu2021.py"
-SPEC = importlib.util.spec_from_file_location("liu2021", PATH)
-liu2021 = importlib.util.module_from_spec(SPEC)
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(PATH.parent))  # as its command has it
-    SPEC.loader.exec_module(liu2021)
+liu2021 = loaded("liu2021")
 
 DEFAULTS = {"rates": "0.01,0.1", "masks": "iterative", "model": "resnet8", "width": 1.0}
 DEFAULTS |= {

@@ -1,17 +1,14 @@
 """What the experiments compute from numbers alone, beside the published ones."""
 
-import importlib.util
 import math
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from paths import ROOT
+from commands import EXPERIMENTS, loaded
 
 from lthjax.program.config import validate
-
-EXPERIMENTS = ROOT / "experiments"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -22,13 +19,6 @@ def beside():
         yield
     for name in [n for n in sys.modules if n.split(".")[0] == "measures"]:
         del sys.modules[name]
-
-
-def loaded(name):
-    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("width", ["5000", "20000"])

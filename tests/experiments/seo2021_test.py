@@ -1,17 +1,11 @@
 """The cells of Seo et al.: which are asked for, and which have ended."""
 
-import importlib.util
 import json
 
 import pytest
-from paths import ROOT
+from commands import loaded
 
-PATH = ROOT / "experiments" / "seo2021.py"
-SPEC = importlib.util.spec_from_file_location("seo2021", PATH)
-seo2021 = importlib.util.module_from_spec(SPEC)
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(PATH.parent))  # as its command has it
-    SPEC.loader.exec_module(seo2021)
+seo2021 = loaded("seo2021")
 
 
 def options(workdir, *words):
