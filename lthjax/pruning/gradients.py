@@ -6,10 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lthjax import values
 from lthjax.callables import LossFn
 from lthjax.pruning import masks as masks_lib
-from lthjax.pruning import programs
+from lthjax.pruning import precision, programs
 from lthjax.pruning.masks import Masks, Params
 
 
@@ -69,8 +68,7 @@ def where_masked(
     def score(w, mask, *rest):
         if mask is None:
             return None
-        wide = (x.astype(values.wide(x.dtype)) for x in (w, *rest))
-        return fn(*wide).astype(jnp.float32)
+        return fn(*precision.widened((w, *rest))).astype(jnp.float32)
 
     masks_lib.compatible(tree, masks)
     return jax.tree.map(score, tree, masks, *others)

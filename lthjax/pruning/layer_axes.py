@@ -188,13 +188,13 @@ def _einsum(layer, *args, **options):
 def _conv(layer, *args, **options):
     del args, options
     size = len(_tuple(layer.kernel_size))
-    masked = "masked " if layer.mask is not None else ""
-    masked = ("grouped " if layer.feature_group_count > 1 else "") + masked
+    how = "grouped " if layer.feature_group_count > 1 else ""
+    how += "masked " if layer.mask is not None else ""
     if layer.shared_weights:
         words = [*["space"] * size, "in", "out"]
-        return _leaves(words, ["out"], f"{masked}Conv")
+        return _leaves(words, ["out"], f"{how}Conv")
     copies = ["copies"] * size
-    return _leaves([*copies, "in", "out"], [*copies, "out"], f"{masked}ConvLocal")
+    return _leaves([*copies, "in", "out"], [*copies, "out"], f"{how}ConvLocal")
 
 
 def _conv_transpose(layer, *args, **options):

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lthjax import values
 from lthjax.callables import ForwardFn, StepFn
+from lthjax.pruning import precision
 from lthjax.pruning.masks import Masks, Params
 
 
@@ -87,7 +87,7 @@ def begin(asked: Extras, opt_state: Any, params: Params, model_state: Any) -> An
     """
     if asked == NONE or isinstance(opt_state, Carried):
         return opt_state
-    own = _wide(params), _wide(_floats(model_state))
+    own = precision.widened((params, _floats(model_state)))  # or it would not move
     average = Average(*own) if asked.decay else None
     worst = -math.inf if asked.rule and asked.rule.higher else math.inf
     first = Stop(jnp.float32(worst), jnp.int32(0), jnp.int32(-1))
@@ -149,7 +149,7 @@ def weights(state: Any, forward_fn: ForwardFn) -> tuple[Params, Any]:
     if not isinstance(carried, Carried) or carried.average is None:
         return forward_fn(state), state.model_state
     average = carried.average
-    params = jax.tree.map(lambda w, a: a.astype(w.dtype), state.params, average.params)
+    params = precision.as_of(average.params, state.params)
     model_state = jax.tree.map(
         lambda x, a: x if a is None else a.astype(x.dtype),
         state.model_state,
@@ -209,14 +209,6 @@ def until_stopped(step_fn: Callable[..., Any]) -> StepFn:
         return lax.cond(going, lambda: step_fn(state, *given, **more), lambda: state)
 
     return step
-
-
-def _wide(tree):
-    """Returns a tree in float32 at least: in bfloat16 an average does not move."""
-    return jax.tree.map(
-        lambda x: jnp.asarray(x, values.wide(jnp.result_type(x))),
-        tree,
-    )
 
 
 def _floats(tree):
