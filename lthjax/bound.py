@@ -111,7 +111,7 @@ def measured(setting: Setting, run: dict) -> str:
     rows |= _bounds(setting.picks, rows)
     columns = [rows[name] for name in COLUMNS]
     lines = [
-        f"rate fitted from the last {rate.points} of {len(rows['steps'])} checkpoints: "
+        f"rate fitted to {rate.points} of {len(rows['steps'])} checkpoints, the tail: "
         f"the loss times {rate.rho:.6f} a step, R^2 = {rate.fit:.3f}",
         " | ".join(f"{title:>11}" for title in COLUMNS.values()),
         *(

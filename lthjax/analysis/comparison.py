@@ -77,7 +77,7 @@ def chance_overlap(a: Masks, b: Masks, scope: str = "layer") -> jax.Array:
     for pair in [(a, b)] if scope == "global" else layers:
         (in_a, size), (in_b, _) = map(masks_lib.count, pair)
         in_a, in_b = in_a.astype(jnp.float32), in_b.astype(jnp.float32)
-        expected = in_a * (in_b / size)
+        expected = in_a * (in_b / max(size, 1))
         both, either = both + expected, either + (in_a + in_b - expected)
     return _ratio(both, either)
 
@@ -179,4 +179,4 @@ def _count(fn, a, b):
 def _ratio(part, whole):
     """Returns part / whole, float32, and 1 where the whole is nothing."""
     part, whole = (jnp.asarray(x, jnp.float32) for x in (part, whole))
-    return jnp.where(whole > 0, part / jnp.maximum(whole, 1), 1.0)
+    return jnp.where(whole == 0, 1.0, part / jnp.where(whole == 0, 1.0, whole))

@@ -128,7 +128,14 @@ def trace(
       params: The weights.
       masks: Their masks.
       probes: How many, at least 2.
+
+    Raises:
+      ValueError: There are fewer.
     """
+    if probes < 2:
+        raise ValueError(
+            f"a standard error needs at least 2 probes, got probes = {probes}"
+        )
     loss_fn, params = precision.in_float32(loss_fn, params)
 
     def one(key):

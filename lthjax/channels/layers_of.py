@@ -82,7 +82,13 @@ def named(tree: Any) -> dict[str, jax.Array]:
 def _place(layer):
     """Returns where a layer comes: by kind, then by the numbers in its name."""
     kinds = ("stem", "conv", "stage", "dense", "last", "head")
-    kind = next(i for i, kind in enumerate(kinds) if layer.startswith(kind))
+    kind = next((i for i, kind in enumerate(kinds) if layer.startswith(kind)), None)
+    if kind is None:
+        raise ValueError(
+            "the layers of the network must be those of lthjax.models, named "
+            f"{', '.join(kinds)}, got the layer {layer!r}; hand your own "
+            "channels.Group to what takes groups"
+        )
     return kind, [int(n) for n in re.findall(r"\d+", layer)], layer
 
 

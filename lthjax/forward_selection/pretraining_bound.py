@@ -14,6 +14,8 @@ import numpy as np
 
 from lthjax import registry
 
+ROUNDING = 1e-12  # of a squared residual: float32 is this and a little less
+
 
 class Setting(NamedTuple):
     """The numbers that the theorem is about.
@@ -245,14 +247,31 @@ def tail(losses: Sequence[float]) -> slice:
     """Returns which points of a run to fit a rate to: its tail.
 
     From the first loss that is at most 1e-4 of the first of all, a hundredth of the
-    residual, on; everything where that leaves fewer than three points.
+    residual, to the last one before what rounding leaves: 1e-12 of the first, or where
+    the run stands still at its end. Where that leaves fewer than three points it begins
+    with the first.
 
     Args:
       losses: A multiple of the squared residual at each measurement.
     """
-    low = np.asarray(losses, float) <= 1e-4 * losses[0]
+    losses = np.asarray(losses, float)
+    end = _fallen(losses)
+    low = losses[:end] <= 1e-4 * losses[0]
     start = int(np.argmax(low)) if low.any() else 0
-    return slice(start if len(low) - start >= 3 else 0, None)
+    return slice(start if end - start >= 3 else 0, end)
+
+
+def _fallen(losses):
+    """Returns how many points there are before a run has nothing but rounding left."""
+    low = losses <= ROUNDING * losses[0]
+    end = int(np.argmax(low)) if low.any() else len(losses)
+    still = int(np.argmax(losses[:end] <= 2 * np.min(losses[:end], initial=np.inf)))
+    last = losses[still:end]
+    if len(last) < 6:
+        return end
+    order = np.argsort(np.argsort(last, stable=True))
+    trend = np.corrcoef(np.arange(len(last)), order)[0, 1]  # Spearman's
+    return end if trend * math.sqrt(len(last) - 1) < -2 else still
 
 
 def fitted(steps: Sequence[float], losses: Sequence[float]) -> Rate:

@@ -59,6 +59,11 @@ class GatedState(NamedTuple):
     network: Any
     progress: Progress
 
+    def held(self, before: "GatedState") -> "GatedState":
+        """Returns the state at the step of another one, as parts of a batch are."""
+        step = before.progress.step
+        return self._replace(progress=self.progress._replace(step=step))
+
 
 def begin(
     key: jax.Array,

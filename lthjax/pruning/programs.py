@@ -28,16 +28,23 @@ def called(fn: Callable[..., Any], fixed: tuple, *trees: Any) -> Any:
       fixed: What is no array: functions, shapes.
       *trees: Trees of arrays.
     """
-    if isinstance(jnp.zeros(()), jax.core.Tracer):
+    if _traced(jnp.zeros(()), trees):
         return fn(*fixed, *trees)
     try:
         traced = jax.make_jaxpr(functools.partial(fn, *fixed), return_shape=True)
         closed, shapes = traced(*trees)
     except jax.errors.ConcretizationTypeError:
         return fn(*fixed, *trees)
+    if _traced(closed.consts):
+        return fn(*fixed, *trees)
     arrays = (*closed.consts, *jax.tree.leaves(trees))
     found = _program(closed.jaxpr, len(closed.consts), arrays)(*arrays)
     return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+
+def _traced(*trees) -> bool:
+    """Returns whether an array is of a transformation that goes on, jitted or not."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
 
 
 def _program(jaxpr, consts, arrays):

@@ -93,7 +93,8 @@ def traced(
 def joined(known: Views, said: Views) -> dict[str, View]:
     """Returns views with those of rules before them.
 
-    A convolution stays a transposed one, which is no matter of its axes.
+    A layer of the same axes stays what it is, and a convolution a transposed or grouped
+    one, which is no matter of its axes.
 
     Args:
       known: Those of layers.
@@ -102,10 +103,16 @@ def joined(known: Views, said: Views) -> dict[str, View]:
     kinds = {
         name: known[name].kind
         for name, one in said.items()
-        if name in known and known[name].kind.startswith(TRANSPOSED) and not one.kind
+        if name in known and not one.kind and _stays(known[name], one)
     }
     more = {name: said[name]._replace(kind=kind) for name, kind in kinds.items()}
     return {**known, **said, **more}
+
+
+def _stays(known, said):
+    """Returns whether a leaf is of the layer that it was, by a rule of its axes."""
+    kinds = any(kind in known.kind for kind in (TRANSPOSED, GROUPED))
+    return kinds or known._replace(kind="") == said
 
 
 def view(words: Sequence[str], kind: str = "") -> View:

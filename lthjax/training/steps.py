@@ -197,7 +197,9 @@ def step(
       local: Whether what the objective leaves of the model state is by a device's own
         rows; it is averaged over the axis too.
       parts: Of a batch, which divide it: its gradient is the mean of theirs, one after
-        the other, for less memory. Batch norm is by a part, and moves with each.
+        the other, for less memory. Batch norm is by a part, and moves with each; what
+        a network draws, a part draws anew. A part of the model state with a method
+        `held(before)` counts steps: every part of a batch is given it at one of them.
       decay: Of the average that the state carries, if it does (`extras`).
     """
     gradients = _accumulated(jax.value_and_grad(objective, has_aux=True), parts)
@@ -225,8 +227,10 @@ def _accumulated(value_and_grad, parts):
         return value_and_grad
 
     def accumulated(params, model_state, *batch):
+        before = model_state
+
         def add(carry, part):
-            sums, model_state = carry
+            sums, model_state = carry[0], _held(carry[1], before)
             (loss, model_state), grads = value_and_grad(params, model_state, *part)
             return (jax.tree.map(jnp.add, sums, (loss, grads)), model_state), None
 
@@ -237,6 +241,18 @@ def _accumulated(value_and_grad, parts):
         return (loss, model_state), grads
 
     return accumulated
+
+
+def _held(after, before):
+    """Returns a model state, what counts steps in it as it was before."""
+
+    def counts(node):
+        return hasattr(node, "held")
+
+    def back(node, was):
+        return node.held(was) if counts(node) else node
+
+    return jax.tree.map(back, after, before, is_leaf=counts)
 
 
 def _averaged(tree, axis_name):

@@ -81,6 +81,10 @@ def test_chance_is_the_formula_of_the_densities():
     assert comparison.chance_overlap(layers, layers) == 1
     assert comparison.chance_overlap(layers, layers, "global") == jnp.float32(2) / 6
     assert comparison.chance_overlap(nothing(half), nothing(half)) == 1
+    empty = {**half, "none": jnp.zeros(0, bool)}
+    assert comparison.chance_overlap(empty, {**other, "none": empty["none"]}) == (
+        jnp.float32(2) / 6
+    )
 
 
 def test_densities_are_the_kept_fractions_of_the_layers():

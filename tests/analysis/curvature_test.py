@@ -7,6 +7,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import networks
 import numpy as np
+import pytest
 
 from lthjax import models
 from lthjax.analysis import curvature
@@ -61,6 +62,12 @@ def test_the_trace_is_within_its_error():
     assert error > 0
     # Four standard errors: one draw in 15,000 lies farther off.
     assert abs(found - np.trace(explicit()[1])) < 4 * error
+
+
+@pytest.mark.parametrize("probes", [0, 1])
+def test_a_trace_of_too_few_probes_has_no_error_and_is_refused(probes):
+    with pytest.raises(ValueError, match=f"at least 2 probes, got probes = {probes}"):
+        curvature.trace(KEY, loss_fn, *ticket(), probes=probes)
 
 
 def test_pruned_weights_do_not_matter():

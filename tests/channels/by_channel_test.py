@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lthjax import models
 from lthjax.channels import by_channel, layers_of
 
 
@@ -35,6 +36,13 @@ def test_what_is_kept_is_a_mask_for_each_channel_of_a_group(given, message):
     if "int" not in message:
         with pytest.raises(ValueError, match=message):
             by_channel.fold(KERNELS, given, CHAIN)
+
+
+def test_a_layer_that_our_networks_do_not_have_is_named():
+    params = {f"{name}/kernel": jnp.ones((3, 3)) for name in ("dense1", "neck", "head")}
+    params = {name.split("/")[0]: {"kernel": x} for name, x in params.items()}
+    with pytest.raises(ValueError, match="got the layer 'neck'; hand your own"):
+        layers_of.groups(models.build("mlp", 3, options={"hidden": (3,)}), params)
 
 
 def test_folding_keeps_the_type_of_the_weights():

@@ -76,7 +76,30 @@ def test_a_rate_is_fitted_to_the_tail_where_there_is_one():
     assert abs(math.log(rate.rho / 0.97)) < abs(
         math.log(pretraining_bound.fitted(steps, fast + slow).rho / 0.97)
     )
-    assert pretraining_bound.tail([1.0, 0.5, 1e-5]) == slice(0, None)
+    assert pretraining_bound.tail([1.0, 0.5, 1e-5]) == slice(0, 3)
+
+
+@pytest.mark.parametrize("floor", [2e-15, 1e-10, 1e-7])
+@pytest.mark.parametrize("length", [60, 200])
+def test_a_rate_is_not_of_what_rounding_leaves(floor, length):
+    rng, steps = np.random.default_rng(0), np.arange(length)
+    ripple = 1 + 0.05 * rng.standard_normal(length)
+    losses = np.maximum(0.5 * 0.3**steps, floor) * ripple
+    found = pretraining_bound.tail(losses)
+    rate = pretraining_bound.fitted(steps[found], losses[found])
+    np.testing.assert_allclose(rate.rho, 0.3, rtol=0.05)
+    assert rate.fit > 0.99
+
+
+@pytest.mark.parametrize("rho", [0.9, 0.99, 0.9999])
+def test_a_slow_end_of_a_run_is_no_rounding(rho):
+    steps = np.arange(100)
+    losses = 0.5 * 0.3**steps + 1e-6 * rho**steps
+    found = pretraining_bound.tail(losses)
+    assert found.stop == 100
+    late = slice(30, None)  # what is fast is gone
+    rate = pretraining_bound.fitted(steps[late], losses[late])
+    np.testing.assert_allclose(rate.rho, rho, rtol=1e-3)
 
 
 def test_a_geometric_run_gives_its_rate_and_the_constant_behind_it():

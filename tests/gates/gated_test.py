@@ -71,10 +71,10 @@ def optimizer(decay=1e-4, rate=0.1):
     return gated.optimizer(sgd(weight_decay=decay), sgd())
 
 
-def stepper(kind, tx, *, scaled=False, weight=1e-8, loss=quadratic):
+def stepper(kind, tx, *, scaled=False, weight=1e-8, loss=quadratic, parts=1):
     apply_fn = gated.network(identity, kind, at, scaled=scaled)
     objective = gated.penalised(loss(apply_fn), kind, at, weight=weight, scaled=scaled)
-    return jax.jit(steps_lib.step(objective, tx))
+    return jax.jit(steps_lib.step(objective, tx, parts=parts))
 
 
 def begun(tx, initial, params=START, masks=FULL):
@@ -122,6 +122,28 @@ def test_a_new_round_resets_gates_and_temperature_and_nothing_else():
     assert (end.model_state.progress.step, state.progress.step) == (5, 0)
     moved = optimizers.at_step(end.opt_state, 0)
     jax.tree.map(np.testing.assert_array_equal, moved, end.opt_state)  # no schedule
+
+
+@pytest.mark.parametrize("kind", [gated.continuous(), gated.stochastic()])
+def test_parts_of_a_batch_are_of_one_step(kind):
+    def mean(apply_fn):
+        def objective(params, model_state, images, labels):
+            output, model_state = apply_fn(params, model_state, images, True)
+            return jnp.mean((output[None] - labels) ** 2), model_state
+
+        return objective
+
+    tx, states = optimizer(), []
+    labels = jnp.tile(GOAL, (4, 1)) + jnp.arange(4.0)[:, None]
+    for parts in (1, 4):
+        step, state = stepper(kind, tx, loss=mean, parts=parts), begun(tx, 0.02)
+        for _ in range(4):
+            state = step(state, gated.masked(FULL), labels, labels)
+        states.append(state)
+    assert [int(s.model_state.progress.step) for s in states] == [4, 4]
+    whole, parts = ((s.params, s.loss) for s in states)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, parts, whole)
 
 
 def test_a_gate_that_the_papers_reset_left_closed_stays_closed():

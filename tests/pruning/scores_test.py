@@ -77,6 +77,32 @@ def test_scores_are_the_same_under_jit_and_vmap(name):
         )
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_scores_are_mapped_and_derived_outside_of_jit(name):
+    params = network()
+    part = partly(params, 50)
+    stacked = jax.tree.map(lambda w: w[None], params)
+    found = flat(FUNCTIONS[name](params, part))
+    near = {"rtol": 0 if name in EXACT else 1e-5, "atol": 0 if name in EXACT else 1e-5}
+    mapped = jax.vmap(lambda params: FUNCTIONS[name](params, part))(stacked)
+    np.testing.assert_allclose(
+        flat(jax.tree.map(lambda x: x[0], mapped)), found, **near
+    )
+    again = jax.jvp(lambda w: FUNCTIONS[name](w, part), (params,), (params,))[0]
+    np.testing.assert_allclose(flat(again), found, **near)
+
+
+def test_a_loss_that_closes_over_a_mapped_batch_is_mapped():
+    masks_of_it = {"w": jnp.ones(2, bool)}
+
+    def one(batch, params):
+        return scores.snip(lambda p: jnp.sum(batch * p["w"]), params, masks_of_it)
+
+    batches = jnp.array([[1.0, 2.0], [3.0, 5.0]])
+    found = jax.vmap(one, (0, None))(batches, {"w": jnp.array([1.0, -1.0])})
+    np.testing.assert_array_equal(found["w"], batches)
+
+
 def test_magnitude_is_the_absolute_value_of_each_prunable_weight():
     params = network()
     found = scores.magnitude(params, masks.full(params))

@@ -30,6 +30,22 @@ def test_a_leaf_goes_to_its_canonical_shape_and_back(text):
     np.testing.assert_array_equal(views.restored(flat, found, shape), x)
 
 
+def test_a_rule_of_the_same_axes_leaves_a_layer_what_it_is():
+    words, kinds = ["space", "space", "in", "out"], {}
+    for kind in ("Conv", "grouped Conv", "masked Conv", "grouped masked Conv"):
+        known = {"kernel": views.view(words, kind)}
+        kinds[kind] = views.joined(known, {"kernel": views.view(words)})["kernel"].kind
+    assert all(kind == found for kind, found in kinds.items())
+    turned = views.view(["space", "space", "out", "in"])
+    for kind, left in {
+        "Conv": "",
+        "masked Conv": "",
+        "grouped Conv": "grouped Conv",
+    }.items():
+        known = {"kernel": views.view(words, kind)}
+        assert views.joined(known, {"kernel": turned})["kernel"].kind == left
+
+
 # The attention of the issue, and a layer beside it: as matrices 64 x 64 and 64 x 256.
 SHAPES = {"query": (64, 4, 16), "out": (4, 16, 64), "up": (64, 256)}
 VIEWS = {

@@ -195,6 +195,7 @@ def selector(ground: Ground) -> PruneFn:
             trained.masks,
             counts,
             revive=criterion.revive,
+            minimum=search.minimum,
         )
 
     first = jax.jit(scored)

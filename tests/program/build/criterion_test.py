@@ -155,8 +155,10 @@ def test_channels_and_blocks_go_whole_and_n_of_m_is_exact(source):
         assert (np.asarray(mask).reshape(-1, 4, mask.shape[1]).sum(1) == 2).all()
 
 
-def test_a_minimum_keeps_every_layer_alive(source):
-    found = chosen(source, {"search.minimum": 5}, target=12)
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_minimum_keeps_every_layer_alive(source, rounds):
+    changes = {"search.minimum": 5, "search.rounds": rounds}
+    found = chosen(source, changes, target=12)
     assert all(mask.sum() >= 5 for mask in jax.tree.leaves(found))
     assert masks_lib.count(found)[0] == 12
 
