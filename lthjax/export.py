@@ -294,12 +294,20 @@ def _parser():
     return parser
 
 
-def _check_coefficients(options):
-    if options.coefficients:
+def _check_layout(options):
+    """Refuses what only the other layout reads."""
+    turned = options.layout == "torch"
+    if turned and options.coefficients:
         raise ValueError(
             "PyTorch's layout is of weights, got --coefficients with --layout=torch; "
             "leave it out, or give --layout=lthjax"
         )
+    for name in ("flattened", "views"):
+        if getattr(options, name) and not turned:
+            raise ValueError(
+                f"our own layout keeps all axes as they are, got --{name} with "
+                "--layout=lthjax; leave it out, or give --layout=torch"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -309,12 +317,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = options.workdir, Member(options.seed, options.initial), options.level
     try:
         command_line.check_once(sys.argv[1:] if arguments is None else arguments)
+        _check_layout(options)
         if options.layout == "lthjax":
             own = {"coefficients": options.coefficients, "trust": options.trust}
             export(*where, options.to, arm=options.trained, **own)
             written = [options.to]
         else:
-            _check_coefficients(options)
             own = {"flattened": _flattened(options.flattened), "trust": options.trust}
             own["rules"] = _rules(options.views)
             written = export_torch(*where, options.to, arm=options.trained, **own)

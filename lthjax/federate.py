@@ -7,13 +7,12 @@ round in `rounds.jsonl`, and leaves `summary.md` and `accuracy_traffic.png`. The
 """
 
 import argparse
-import ast
 import re
 import sys
 from collections.abc import Sequence
 
 from lthjax.program import command_line
-from lthjax.program.config import shrink
+from lthjax.program.config import shrink, typed
 from lthjax.program.config.validate import flat
 from lthjax.program.federated import experiment, report, settings
 
@@ -57,7 +56,7 @@ def configured(words: Sequence[str]):
     for key, text in given.items():
         if not key.startswith(OPEN):
             settings.check_key(config, key, known)
-        found[key] = text if isinstance(known.get(key), str) else _literal(text)
+        found[key] = text if isinstance(known.get(key), str) else typed.literal(text)
     config = shrink.changed(config, found)
     settings.check(config)
     return config
@@ -71,13 +70,6 @@ def _pair(word):
             "--config.key=value"
         )
     return match[1], match[2]
-
-
-def _literal(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _parser():

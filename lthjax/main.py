@@ -1,8 +1,6 @@
 """The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`."""
 
-import ast
 import itertools
-import re
 import sys
 
 from absl import app, flags
@@ -10,7 +8,7 @@ from ml_collections import config_flags
 from ml_collections.config_flags import tuple_parser
 
 from lthjax.program import command_line
-from lthjax.program.config import files
+from lthjax.program.config import files, typed
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
@@ -58,18 +56,12 @@ FLAGS["config"].parser.parse = _config  # ml_collections' would leave a tracebac
 
 
 _tuple = tuple_parser.TupleParser.parse
-# A name or a regular expression; the commas of its brackets are its own.
-WORD = r"(?:[^\s,'\"()\[\]{}\\]|\\\S|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\})+"
-WORDS = re.compile(f"{WORD}(,{WORD})*")
 
 
 def _words(parser, argument):
     """Returns the tuple of a flag's value; "a,b" are two words, as "1,2" numbers."""
-    if isinstance(argument, str) and WORDS.fullmatch(argument):
-        try:
-            ast.literal_eval(argument)
-        except (SyntaxError, TypeError, ValueError):
-            return tuple(re.findall(WORD, argument))
+    if isinstance(argument, str) and (found := typed.words(argument)):
+        return tuple(found)
     return _tuple(parser, argument)
 
 

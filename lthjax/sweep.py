@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 
 from lthjax.program import command_line
-from lthjax.program.config import files
+from lthjax.program.config import files, typed
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, table
 
@@ -132,7 +132,7 @@ def _settings(words) -> tuple[list[str], dict]:
             )
         found[match[1]].append(match[2])
     pairs = [text.split("=", 1) for text in found["slurm"]]
-    return found["config"], {key: grid_lib.literal(value) for key, value in pairs}
+    return found["config"], {key: typed.literal(value) for key, value in pairs}
 
 
 def _config(name, settings):

@@ -157,3 +157,14 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
     (tmp_path / "tickets").mkdir()
     with pytest.raises(SystemExit, match="error: .*none at"):
         call(tmp_path, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "words", [("--flattened", "dense1:16"), ("--views", "kernel$:in out")]
+)
+def test_what_only_pytorch_s_layout_reads_is_refused_for_ours(
+    run, tmp_path, words, capsys
+):
+    with pytest.raises(SystemExit, match=f"got {words[0]} with --layout=lthjax"):
+        call(run, tmp_path / "x", *words)
+    assert not list(tmp_path.iterdir())

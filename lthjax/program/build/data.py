@@ -118,7 +118,7 @@ def chunk(config, source) -> int:
     if config.eval_batch <= AS_GIVEN:
         return config.eval_batch
     largest = max(splits_lib.size(x) for x in (source.validation, source.test))
-    parts = config.mesh.data
+    parts = mesh(config).shape[meshes.DATA]
     return min(config.eval_batch, -(-largest // parts) * parts)
 
 

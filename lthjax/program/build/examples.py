@@ -9,22 +9,43 @@ from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 
 
+def check(config, size: int) -> None:
+    """Checks how many training examples a score is to read.
+
+    Args:
+      config: A validated config.
+      size: Of the training set.
+
+    Raises:
+      ValueError: There are fewer than asked for, or none is left of them.
+    """
+    count = config.search.batches
+    batch = config.search.examples or config.train.batch_size
+    if count * batch > size:
+        raise ValueError(
+            f"the examples that a score reads must be at most the {size} of the "
+            f"training set, got search.batches = {count} of {batch}"
+        )
+    if config.search.corrupt == "half" and batch < 2:
+        raise ValueError(
+            "half of what a score reads must be an example a batch or more, got "
+            f"search.corrupt = 'half' with search.batches = {count} of {batch}; give "
+            "search.examples = 2 or more"
+        )
+
+
 def drawing(config, source):
     """Returns key -> (images [n, batch, ...], labels [n, batch]) to score with.
 
     Training examples, normalised, not augmented, corrupted where the config says so.
 
     Raises:
-      ValueError: There are fewer than asked for, or the corruption is unknown.
+      ValueError: As `check`, or the corruption is unknown.
     """
     count = config.search.batches
     batch = config.search.examples or config.train.batch_size
     size = splits_lib.size(source.train)
-    if count * batch > size:
-        raise ValueError(
-            f"the examples that a score reads must be at most the {size} of the "
-            f"training set, got search.batches = {count} of {batch}"
-        )
+    check(config, size)
     corrupt = registry.resolve(config.search.corrupt, CORRUPTIONS, "corruption")
 
     def draw(key):

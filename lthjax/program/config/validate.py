@@ -336,8 +336,8 @@ def _check_type(name, value, example):
         right, kind = values.like(value, example), type(example).__name__
     else:
         element = ELEMENTS[name]
-        named = training_ranges.NAMED.get(name, 0)
-        right = value == named or values.like(value, (element,))
+        named = name in training_ranges.NAMED and value == training_ranges.NAMED[name]
+        right = named or values.like(value, (element,))
         kind = WORDS.get(type(element), f"pairs such as {element!r}")
         kind = f"tuple of {kind}"
     if not right:

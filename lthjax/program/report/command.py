@@ -73,7 +73,10 @@ def _again(root):
         results.warn_of_lacking(root, rows)
         run_report.show(root, rows)
     if rows and not failed:
-        _say_page(page.write(root))
+        try:
+            _say_page(page.write(root))
+        except ValueError as error:
+            return str(error)
     return failed or ("" if rows else _without_records(root))
 
 

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from lthjax.data import balance
 from lthjax.program.config import defaults, validate
 from lthjax.program.report import gains, page_figures, run_report
-from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir import origin, results, sittings
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
@@ -68,7 +67,7 @@ def read(root: str | pathlib.Path) -> Run:
         root,
         rows,
         results.read(curves) if curves.exists() else [],
-        measures_lib.read(root),
+        run_report.of(root, rows),
         origin.config(root) or {},
     )
 

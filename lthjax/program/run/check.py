@@ -16,6 +16,7 @@ from lthjax.program.build import (
     by_channels,
     by_task,
     criterion,
+    examples,
     methods,
     network,
     objective,
@@ -282,14 +283,8 @@ def _shapes(shapes):
 
 def _check_read(config, train):
     """Checks what else is read: a score's examples, and a teacher."""
-    count = config.search.batches
-    batch = config.search.examples or config.train.batch_size
-    reads = methods.reads(config.search.method, "search.batches")
-    if reads and count * batch > train:
-        raise ValueError(
-            f"the examples that a score reads must be at most the {train} of the "
-            f"training set, got search.batches = {count} of {batch}"
-        )
+    if methods.reads(config.search.method, "search.batches"):
+        examples.check(config, train)
     name = "retraining.distillation.teacher"
     teacher = config.retraining.distillation.teacher
     taught = [arm for arm in config.retraining.arms if "distillation" in arm]

@@ -9,6 +9,7 @@ import rich.console
 import rich.table
 
 from lthjax.data import in_memory
+from lthjax.devices import meshes
 from lthjax.program import progress
 from lthjax.program.build import assemble, pools, spans
 from lthjax.program.build import data as data_lib
@@ -147,11 +148,16 @@ def _seconds(config, facts, ground, held_out):
 def _seconds_per_image(config, facts, plan):
     """Returns the seconds an image takes in training, and in validation."""
     config = copy.deepcopy(config)
-    batch = min(config.train.batch_size, _BATCH)
+    each = data_lib.mesh(config).shape[meshes.DATA]
+    given = config.train.batch_size, config.eval_batch
+    batch, chunk = (
+        min(size, -(-few // each) * each)
+        for size, few in zip(given, (_BATCH, _CHUNK), strict=True)
+    )
     config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
-    config.search.batches = 1  # scored with: here there are no more
-    config.eval_every = plan.eval_every
-    config.eval_batch = chunk = min(config.eval_batch, _CHUNK)
+    config.train.update(accumulate=1, class_weights=())  # of a batch that is not this
+    config.search.update(batches=1, examples=0)  # scored with: here there are no more
+    config.eval_every, config.eval_batch = plan.eval_every, chunk
     train, held_out = (_blank(facts, size) for size in (batch, chunk))
     described = facts.num_classes, facts.mean, facts.std
     source = in_memory.Source(train, held_out, held_out, *described)

@@ -216,7 +216,8 @@ def _studied(parts, found, chunk):
 def _neighbours(config, root):
     """Returns what studies need to know to train the dense network at other rates."""
     dense_at = functools.partial(neighbours.records, run, config, root)
-    return {"rate": config.optimizer.learning_rate, "dense_at": dense_at}
+    rate, seeds = config.optimizer.learning_rate, tuple(config.seeds)
+    return {"rate": rate, "dense_at": dense_at, "seeds": seeds}
 
 
 @contextlib.contextmanager

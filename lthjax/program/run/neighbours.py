@@ -6,6 +6,7 @@ from typing import Any
 
 from lthjax.program.build.method import SECTIONS
 from lthjax.program.config import defaults, files, shrink
+from lthjax.program.workdir import results
 
 BESIDE = {"controls": (), "studies": (), "schedule.tune": 0.0, "search.levels": 0}
 
@@ -24,6 +25,8 @@ def at(config: Any, rate: float) -> Any:
     if config.search.basis:  # the dense network trains in it
         asked = ("basis", "pattern", "score")
         alone |= {f"search.{key}": config.search[key] for key in asked}
+    if config.train.stop.by:  # not before the step that tickets are rewound to
+        alone["search.rewind_to"] = config.search.rewind_to
     return shrink.changed(config, {**alone, "optimizer.learning_rate": rate})
 
 
@@ -41,4 +44,4 @@ def records(
       root: Its workdir; `studies/rate_0.3` in it is that of the training.
       rate: The learning rate.
     """
-    return run(at(config, rate), root / "studies" / f"rate_{rate:g}")
+    return run(at(config, rate), root / results.STUDIES / f"rate_{rate:g}")

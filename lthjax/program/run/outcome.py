@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from lthjax.program.build import retraining as arms
+from lthjax.program.build import spans
 from lthjax.program.build.parts import Parts, key
 from lthjax.program.report import run_report
 from lthjax.program.run import missing, recording
@@ -27,12 +28,14 @@ def keep(this: Any, population: Population) -> None:
       this: The `experiment.Run`.
       population: What is trained.
     """
-    level = population.ticket.level
+    level, plan = population.ticket.level, this.parts.plan
+    if not level and population.ticket.until < plan.steps and not spans.drawn(plan):
+        return  # to where tickets are rewound to
     own = this.parts.arms
     wanted = {*own} | {("ticket", n) for _, n in own}
     asked = this.parts.options
     if asked.pooled:
-        wanted |= {("ticket", n) for n in range(len(this.parts.plan.targets) + 1)}
+        wanted |= {("ticket", n) for n in range(len(plan.targets) + 1)}
     if own or "trained" in asked.controls:
         wanted |= {("ticket", 0)}
     for i, job in enumerate(population.jobs):

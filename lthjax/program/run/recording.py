@@ -103,6 +103,7 @@ def rows(
     described = described or [{}] * len(masks)
     for job, kept, more in zip(population.jobs, masks, described, strict=True):
         parts = [c for c in drawn if c.items() >= _identity(job).items()]
+        parts.sort(key=lambda c: c["start"])  # of a file that was mended, none are
         names = "step", *measures.columns
         curve = {name: sum((c[name] for c in parts), []) for name in names}
         row = {**_identity(job), **_amounts(kept)}

@@ -5,9 +5,12 @@ from typing import Any
 
 from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
+from lthjax.retraining.steps import tweaks
 from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Ticket, Trained
 from lthjax.tickets.controls import STARTS as STARTS
+
+TAUGHT = "distillation"  # the tweak that learns from a network
 
 
 def of(root: pathlib.Path, arm: str, one: Member) -> Ticket | Trained:
@@ -27,7 +30,9 @@ def of(root: pathlib.Path, arm: str, one: Member) -> Ticket | Trained:
 
 
 def check(this: Any) -> None:
-    """Checks that the trained dense networks were kept that a control starts from.
+    """Checks that the trained dense networks were kept that are built on.
+
+    A control starts from them, and the arms of distillation learn from them.
 
     Args:
       this: An `experiment.Run` whose chains have begun.
@@ -35,15 +40,23 @@ def check(this: Any) -> None:
     Raises:
       ValueError: One was not; nothing has been trained since.
     """
-    if "trained" not in this.parts.options.controls:
+    asked = this.parts.options
+    taught = sorted({arm for arm, _ in this.parts.arms if TAUGHT in tweaks(arm)})
+    if "trained" in asked.controls:
+        what = "the control 'trained' starts from the end of"
+        got, remedy = f"controls = {asked.controls}", "leave it out"
+    elif taught and not asked.teacher:
+        what = "distillation without a teacher is from the end of"
+        got = f"retraining.arms = {tuple(taught)}"
+        remedy = "name one by retraining.distillation.teacher"
+    else:
         return
     for one, (_, ticket) in this.chains.items():
         path = layout.trained_path(this.root, "ticket", one, 0)
         later = ticket is None or ticket.level or ticket.searching
         if later and not path.exists():
             raise ValueError(
-                "the control 'trained' starts from the end of the dense training, "
-                "which a run keeps from where the control is asked for, got controls "
-                f"= {this.parts.options.controls} with a dense training of {one.text} "
-                "that ended before; take another workdir, or leave it out"
+                f"{what} the dense training, which a run keeps from where that is "
+                f"asked for, got {got} with a dense training of {one.text} that ended "
+                f"before; take another workdir, or {remedy}"
             )

@@ -14,6 +14,7 @@ from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
 from lthjax.program.build import assemble
 from lthjax.program.build import data as data_lib
+from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import plan as plan_lib
 
 
@@ -127,7 +128,10 @@ def _zeros(config, facts, size):
     del config
     image, label = _types(facts)
     images = np.zeros((size, *facts.image_shape), image)
-    return splits_lib.Split(images, np.zeros((size, *facts.label_shape), label))
+    labels = np.zeros((size, *facts.label_shape), label)
+    if objective_lib.is_of_classes(facts):
+        labels += np.arange(size, dtype=label) % facts.num_classes
+    return splits_lib.Split(images, labels)
 
 
 def _stored(config, facts, size):

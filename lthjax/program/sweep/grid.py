@@ -1,6 +1,5 @@
 """A grid of values becomes runs, a workdir each; what trains together is one run."""
 
-import ast
 import hashlib
 import itertools
 import json
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from lthjax.program.build import methods
-from lthjax.program.config import files, shrink, validate
+from lthjax.program.config import files, shrink, typed, validate
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
 from lthjax.program.workdir import results
@@ -121,16 +120,24 @@ def axis(config, text: str) -> tuple[str, list]:
     Raises:
       ValueError: There is no such key, or no value.
     """
-    key, _, given = text.partition("=")
+    key, example, given = _parted(config, text)
+    found = typed.literals(given)
+    if not found:
+        raise ValueError(f"a grid must be key=value,value,..., got {text!r}")
+    return key, [_like(example, value) for value in found]
+
+
+def _parted(config, text):
+    """Returns the key of "key=value", its value so far, and what is typed for it."""
+    key, sign, given = text.partition("=")
     known = files.flat(files.default()) | files.flat(config)
     if key not in known and not key.startswith(OPTIONS):
         raise ValueError(
             f"a grid must be of known config keys, got {key}{suggestion(key, known)}"
         )
-    found = _literals(given)
-    if not found:
-        raise ValueError(f"a grid must be key=value,value,..., got {text!r}")
-    return key, [_like(known.get(key), value) for value in found]
+    if not sign:
+        raise ValueError(f"a config key must be given a value, got {text!r}")
+    return key, known.get(key), given
 
 
 def changed(config, text: str) -> ConfigDict:
@@ -143,14 +150,15 @@ def changed(config, text: str) -> ConfigDict:
     Raises:
       ValueError: There is no such key, or not one value.
     """
-    key, found = axis(config, text)
-    example, given = files.flat(config).get(key), text.partition("=")[2]
+    key, example, given = _parted(config, text)
     if isinstance(example, str):
         found = [given]
     elif isinstance(example, tuple | list):
-        elements = _literals(given)
+        elements = typed.literals(given)
         nested = len(elements) == 1 and isinstance(elements[0], tuple | list)
         found = [elements[0] if nested else tuple(elements)]
+    else:
+        _, found = axis(config, text)
     if len(found) > 1:
         raise ValueError(f"a config key must be given one value, got {text!r}")
     return shrink.changed(config, {key: found[0]})
@@ -261,22 +269,6 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
     rows = noted["runs"].items()
     runs = [Cell(n, files.from_json(json.dumps(config))) for n, config in rows]
     return noted["columns"], runs
-
-
-def _literals(text):
-    """Returns the values of "0.1,0.03", "a,b" or "(1, 2),(3,)"."""
-    try:
-        return list(ast.literal_eval(f"{text},"))
-    except (SyntaxError, ValueError):
-        return [literal(word) for word in text.split(",") if word]
-
-
-def literal(word: str) -> Any:
-    """Returns the Python value of a word, or the word."""
-    try:
-        return ast.literal_eval(word)
-    except (SyntaxError, ValueError):
-        return word
 
 
 def _like(example, value):

@@ -55,9 +55,10 @@ def finish(folder: pathlib.Path, seeds: Iterable[int]) -> None:
 
     Args:
       folder: Its workdir.
-      seeds: The seeds; those of an earlier mark stay.
+      seeds: The seeds; those of an earlier mark stay while its records do.
     """
-    known = {*seeds, *_mark(folder).get("seeds", ())}
+    before = _mark(folder).get("seeds", ())
+    known = {*seeds, *(before if finished(folder, before) else ())}
     files = {name: _prefix(folder / name, None) for name in results.KEYS}
     mark = {"seeds": sorted(known), "files": files}
     results.write(folder / FINISHED, text(mark))

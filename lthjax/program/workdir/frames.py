@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import pathlib
 from typing import Any
 
 from lthjax.program.workdir import results
@@ -58,8 +57,8 @@ def curves(root: str | os.PathLike) -> Any:
       ValueError: As `records`.
     """
     found = []
-    for file in sorted(pathlib.Path(root).rglob(results.CURVES)):
-        for curve in results.read(file):
+    for file in results.below(root, results.CURVES):
+        for curve in _in_order(results.read(file)):
             found += _points({"workdir": str(file.parent), **_named(curve)})
     if not found:
         raise ValueError(f"root must hold a run's {results.CURVES}, got root = {root}")
@@ -76,6 +75,14 @@ def _named(row):
     """Returns a row whose arm is "dense" where that is what was trained."""
     dense = row["arm"] == "ticket" and not row["level"]
     return {**row, "arm": DENSE} if dense else row
+
+
+def _in_order(drawn):
+    """Returns curves as they stand, but the parts of one training by their steps."""
+    parts = {}
+    for curve in sorted(drawn, key=lambda curve: curve["start"]):
+        parts.setdefault(results.identity(curve, results.IDENTITY), []).append(curve)
+    return [parts[results.identity(curve, results.IDENTITY)].pop(0) for curve in drawn]
 
 
 def _points(curve):

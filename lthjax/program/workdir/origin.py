@@ -90,6 +90,7 @@ def check(
         _check_keys(root, checked, asked)
         _say(begun and (not shown or files.changed(shown, asked)), root / CONFIG)
     elif own in marks:
+        _check_sparsities(root, shown, asked)
         log.warning("%s is not whole; its records are of this config", root / COPY)
     else:
         _check_shown(root, shown, asked, begun=begun, marks=marks)
@@ -157,6 +158,14 @@ def _check_keys(root, old, asked):
             f"{root} with other values: {listing}; take another workdir, or "
             "give the old values"
         )
+
+
+def _check_sparsities(root, shown, asked):
+    """Checks what the digest of a run leaves out, where `config.json` still says it."""
+    name, found = "sparsities", (shown or {}).get("search", {})
+    if found.get(name) is not None:
+        now = plain(asked)
+        _check_keys(root, now | {"search": now["search"] | {name: found[name]}}, asked)
 
 
 def _check_data(root, old, now):

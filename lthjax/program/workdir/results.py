@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 RESULTS = "results.jsonl"
 CURVES = "curves.jsonl"
+STUDIES = "studies"  # the folder of what is measured of a run beside its records
 IDENTITY = ("level", "seed", "arm")
 KEYS = {RESULTS: IDENTITY, CURVES: (*IDENTITY, "start")}
 VARIANT = "initial"  # in records of a run whose members differ in it too
@@ -242,16 +243,31 @@ def load(root: str | os.PathLike) -> list[dict]:
     as `config.a.b` beside it; `pandas.DataFrame(results.load(root))` makes it a frame.
 
     Args:
-      root: A workdir, or a folder that holds workdirs at any depth.
+      root: A workdir, or a folder that holds workdirs at any depth. Trainings that a
+        study has made for itself (`studies/rate_0.3`) are read where they are named.
 
     Raises:
       ValueError: There is no `results.jsonl` in or below `root`.
     """
-    root = pathlib.Path(root)
-    files = sorted(root.rglob(RESULTS))
+    files = below(root, RESULTS)
     if not files:
         raise ValueError(f"root must hold a run's {RESULTS}, got root = {root}")
     return [row for file in files for row in _rows(file)]
+
+
+def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
+    """Returns the files of a name in the workdirs below a folder, or in it, sorted.
+
+    Trainings that a study has made for itself are not of the run: they are left out,
+    unless the folder is one of them.
+
+    Args:
+      root: The folder.
+      name: `RESULTS` or `CURVES`.
+    """
+    root = pathlib.Path(root)
+    found = sorted(root.rglob(name))
+    return [path for path in found if STUDIES not in path.relative_to(root).parts]
 
 
 def spread(values: Iterable[float]) -> Spread:

@@ -14,7 +14,7 @@ from lthjax.models import mlp
 from lthjax.program.build import criterion, linear
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import key as key_of
-from lthjax.program.run import experiment
+from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import scores, targets
@@ -279,3 +279,10 @@ def test_layers_share_by_their_shapes_where_asked(source):
     # Where no layer is dense the densities are as the ratios, but for whole weights.
     slack = sum(1 / s.prod() for s in shapes) / min(densities)
     assert abs(densities[0] / densities[1] / (ratios[0] / ratios[1]) - 1) < slack
+
+
+def test_half_of_too_few_examples_is_refused_before_anything_is_trained():
+    changes = {"search.score": "snip", "search.corrupt": "half", "search.batches": 4}
+    config = tiny.config({**changes, "search.examples": 1})
+    with pytest.raises(ValueError, match="'half' with search.batches = 4 of 1; give"):
+        check.check(config)

@@ -19,6 +19,7 @@ from lthjax.program.run import check, experiment
         (10**8, (16, 20), 1, 20),
         (500, (16, 20), 1, 500),  # as it was, to the last digit
         (8, (16, 20), 1, 8),
+        (10**8, (15, 17), -1, 20),  # all devices there are, of which this is four
     ],
 )
 def test_no_more_images_are_evaluated_at_once_than_there_are(

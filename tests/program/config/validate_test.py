@@ -70,6 +70,9 @@ def test_the_options_of_models_and_data_are_the_users():
     "key, value",
     [
         ("seeds", 3),
+        ("seeds", 0),
+        ("search.sparsities", 0),
+        ("data.mean", False),
         ("train.batch_size", 1.5),
         ("train.batch_size", True),
         ("optimizer.learning_rate", "0.1"),

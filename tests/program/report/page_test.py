@@ -111,6 +111,25 @@ def test_the_report_command_writes_the_page_too(tmp_path, capsys):
     parsed((root / page.PAGE).read_text(encoding="utf-8"))
 
 
+def test_a_page_of_a_damaged_config_is_refused_and_the_next_one_drawn(tmp_path, capsys):
+    roots = [workdir(tmp_path / name) for name in ("a", "b")]
+    (roots[0] / origin.COPY).unlink(missing_ok=True)
+    (roots[0] / "config.json").write_text("{")
+    with pytest.raises(SystemExit) as ended:
+        report.main([*map(str, roots)])
+    assert str(roots[0]) in str(ended.value)
+    assert (roots[1] / page.PAGE).exists()
+
+
+def test_what_a_run_measures_must_be_known_for_its_page(tmp_path):
+    root = workdir(tmp_path / "run")
+    rows = [{"level": 0, "seed": 0, "arm": "ticket", "test_mse": 0.5, "kept": 1}]
+    (root / results.RESULTS).unlink()
+    results.append(root / results.RESULTS, rows)
+    with pytest.raises(ValueError, match="must say what its records measure, got none"):
+        page.read(root)
+
+
 def test_runs_are_compared_in_one_page(tmp_path, capsys):
     roots = [workdir(tmp_path / name / "run") for name in ("a", "b")]
     out = tmp_path / "both.html"

@@ -62,12 +62,19 @@ def flip_digit(path):
     rewrite(path, change)
 
 
+def first_part(path):
+    """Loses the curve up to where tickets are rewound to, and all records."""
+    empty(path.with_name(results.RESULTS))
+    rewrite(path, lambda rows: [row for row in rows if b'"start": 0' not in row])
+
+
 LOSSES = [
     (results.RESULTS, empty),
     (results.CURVES, halve),
     (results.RESULTS, lambda path: rewrite(path, lambda rows: rows[1:])),
     (results.RESULTS, flip_digit),
     (results.CURVES, lambda path: path.unlink()),
+    (results.CURVES, first_part),
 ]
 
 

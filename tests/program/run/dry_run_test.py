@@ -46,6 +46,23 @@ def test_what_a_run_would_refuse_is_refused(changes, message):
         dry_run.show(tiny.config(changes))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.batch_size": 96, "train.accumulate": 3},
+        {"train.class_weights": ("balanced",)},
+        {"search.score": "snip", "search.examples": 90, "train.batch_size": 12},
+        {"mesh.data": 3, "train.batch_size": 90, "eval_batch": 300},
+    ],
+)
+def test_what_a_run_accepts_is_planned(changes, capsys):
+    sizes = {"data.options": {"train": 120, "test": 120}, "data.validation": 12}
+    config = tiny.config({**sizes, "search.levels": 1, **changes})
+    check.check(config)
+    dry_run.show(config)
+    assert "estimated time here" in capsys.readouterr().out
+
+
 def test_no_image_is_needed(capsys, tmp_path):
     changes = {"data.name": "cifar10", "data.options": {}, "data_dir": str(tmp_path)}
     dry_run.show(tiny.config({**changes, "data.validation": 5000}))

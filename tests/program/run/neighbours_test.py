@@ -1,5 +1,7 @@
 """A run that also trains its dense network at other learning rates, and says so."""
 
+import shutil
+
 import pytest
 import tiny
 
@@ -34,6 +36,22 @@ def test_the_dense_network_alone_is_trained_at_another_rate():
     different = {k.partition(".")[0] for k in own if own[k] != other[k]}
     assert different == {"search", "controls", "studies", "optimizer"}
     assert config.search.rate == 0.5
+
+
+def test_an_early_stop_is_by_the_same_rule_at_every_rate():
+    stop = {"train.stop.by": "loss", "train.stop.patience": 1}
+    config = tiny.config(CHANGES | stop)
+    assert neighbours.at(config, 0.3).search.rewind_to == 1
+
+
+def test_fewer_seeds_than_there_are_records_of_are_studied_alone(run, tmp_path):
+    config, root = run
+    copied = tmp_path / "run"
+    shutil.copytree(root, copied)
+    shutil.rmtree(copied / results.STUDIES)
+    experiment.run(tiny.changed(config, {"seeds": config.seeds[:1]}), copied)
+    rows = results.read(copied / learning_rates.STUDY)
+    assert {row["seed"] for row in rows} == {config.seeds[0]} and len(rows) == 3
 
 
 def test_the_dense_network_keeps_the_basis_that_it_trains_in():

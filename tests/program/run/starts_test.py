@@ -8,8 +8,8 @@ import pytest
 import tiny
 
 from lthjax.program.build import assemble, basis_turns, plan
-from lthjax.program.run import experiment, population, starts
-from lthjax.program.workdir import layout
+from lthjax.program.run import experiment, outcome, population, starts
+from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.saving.tickets import load_trained
 
@@ -140,3 +140,33 @@ def test_a_dense_network_that_is_not_trained_to_its_end_is_no_start(tmp_path):
     with pytest.raises(ValueError, match="dense network that is trained to its end"):
         experiment.run(tiny.config(changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_arms_that_learn_from_a_dense_network_that_was_not_kept_are_refused_first(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(assemble, "build", tiny.build)
+    config = tiny.config({"search.levels": 1})
+    experiment.run(config, tmp_path)
+    arms = {"retraining.arms": ("vanilla", "distillation")}
+    before = (tmp_path / results.RESULTS).read_bytes()
+    with pytest.raises(ValueError, match="distillation without a teacher .* before"):
+        experiment.run(tiny.changed(config, arms), tmp_path)
+    assert (tmp_path / results.RESULTS).read_bytes() == before
+    assert not (tmp_path / "deployed").exists()
+
+
+def test_the_network_at_the_rewind_step_is_not_kept_for_the_trained_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(assemble, "build", tiny.build)
+    config = tiny.config({"search.rewind_to": 2, "controls": ("trained",)})
+    record, seen = outcome.record, []
+
+    def noted(this, parts, population):
+        seen.append((population.ticket.until, (tmp_path / "deployed").exists()))
+        return record(this, parts, population)
+
+    monkeypatch.setattr(outcome, "record", noted)
+    experiment.run(config, tmp_path)
+    assert seen[:2] == [(2, False), (4, True)]

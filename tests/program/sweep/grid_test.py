@@ -13,7 +13,7 @@ from lthjax.data import balance
 from lthjax.program.config import files, validate
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
-from lthjax.program.sweep import jobs, table
+from lthjax.program.sweep import jobs, marks, table
 from lthjax.program.sweep.grid import Cell
 from lthjax.program.workdir import results
 
@@ -125,6 +125,25 @@ def test_values_are_read_as_their_key_holds_them(text, values):
 def test_a_key_of_all_runs_is_set(text, value):
     found = grid_lib.changed(base(), text)
     assert files.flat(found)[text.partition("=")[0]] == value
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("search.exclude=conv[0-9]{1,2}/kernel$", ("conv[0-9]{1,2}/kernel$",)),
+        ("search.exclude=(a|b){1,2},head", ("(a|b){1,2}", "head")),
+        ("search.include=", ""),
+        ("data_dir=", ""),
+    ],
+)
+def test_a_key_is_set_as_the_command_of_a_run_sets_it(text, value):
+    found = files.flat(grid_lib.changed(files.default(), text))
+    assert found[text.partition("=")[0]] == value
+
+
+def test_a_regular_expression_of_an_axis_is_one_run():
+    key, found = grid_lib.axis(files.default(), "search.include=conv[0-9]{1,2},head")
+    assert (key, found) == ("search.include", ["conv[0-9]{1,2}", "head"])
 
 
 def test_all_keys_that_are_wrong_are_named():
@@ -249,6 +268,21 @@ def test_runs_are_finished_one_after_the_other_and_marked(tmp_path):
     ]
     assert grid_lib.finished(tmp_path, Cell("b", configs["b"]))
     assert not grid_lib.finished(tmp_path, Cell("a", base({"seeds": (5, 6)})))
+
+
+def test_a_mark_forgets_seeds_whose_records_are_gone(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    rows = [record(0, seed, "ticket", 0.5) for seed in (0, 1, 2)]
+    results.append(folder / results.RESULTS, rows)
+    marks.finish(folder, (0, 1, 2))
+    results.append(folder / results.RESULTS, [record(0, 3, "ticket", 0.5)])
+    marks.finish(folder, (3,))
+    assert marks.finished(folder, (0, 1, 2, 3))
+    (folder / results.RESULTS).unlink()
+    results.append(folder / results.RESULTS, rows[:2])
+    marks.finish(folder, (0, 1))
+    assert marks.finished(folder, (0, 1)) and not marks.finished(folder, (0, 1, 2))
 
 
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):

@@ -6,10 +6,11 @@ import pytest
 import tiny
 
 from lthjax.program.config import files
-from lthjax.program.workdir import claim, layout, origin
+from lthjax.program.workdir import claim, layout, origin, results
 
 # The data may move, what is shown may change, and there may be more to train.
 FREE = {"data_dir": "elsewhere", "logging.line_seconds": 1.0, "seeds": (0, 5)}
+RECORD = {"level": 0, "seed": 0, "arm": "ticket", "test_accuracy": 0.5}
 
 
 def test_a_claimed_folder_holds_the_config(tmp_path):
@@ -77,4 +78,21 @@ def test_an_old_folder_keeps_the_cut_of_its_time(tmp_path):
     ):
         pass
     with claim.claimed(tmp_path, tiny.changed(config, {"data.cut": "first"})):
+        pass
+
+
+@pytest.mark.parametrize("damaged", [None, "{"])
+def test_other_sparsities_are_refused_by_what_config_json_still_says(tmp_path, damaged):
+    config = tiny.config({"search.sparsities": (0.5, 0.8)})
+    with claim.claimed(tmp_path, config) as mark:
+        results.append(tmp_path / results.RESULTS, [RECORD], run=mark)
+    copy = tmp_path / origin.COPY
+    copy.unlink() if damaged is None else copy.write_text(damaged)
+    other = tiny.changed(config, {"search.sparsities": (0.5, 0.95)})
+    with (
+        pytest.raises(ValueError, match=r"search.sparsities: \[0.5, 0.8\] -> "),
+        claim.claimed(tmp_path, other),
+    ):
+        pass
+    with claim.claimed(tmp_path, config):
         pass

@@ -59,3 +59,21 @@ def test_without_pandas_the_way_to_have_it_is_named(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ValueError, match=r"pip install 'lthjax\[pandas\]'"):
         frames.records(root)
+
+
+def test_parts_of_a_training_are_in_the_order_of_its_steps(root):
+    path = root / "one" / results.CURVES
+    path.unlink()
+    late = {**CURVE, "start": 4, "step": [6, 8], "test_loss": [0.2, 0.1]}
+    results.append(path, [late, CURVE], results.KEYS[results.CURVES])
+    assert list(frames.curves(root)["step"]) == [2, 4, 6, 8]
+
+
+def test_trainings_that_a_study_made_are_no_rows_of_the_run(root):
+    inner = root / "one" / results.STUDIES / "rate_0.3"
+    inner.mkdir(parents=True)
+    results.append(inner / results.RESULTS, ROWS[:1])
+    results.append(inner / results.CURVES, [CURVE], results.KEYS[results.CURVES])
+    assert len(frames.records(root)) == 3 and len(frames.curves(root)) == 2
+    assert len(results.load(root / "one")) == 3
+    assert len(frames.records(inner)) == 1 and len(frames.curves(inner)) == 2

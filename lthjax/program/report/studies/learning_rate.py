@@ -17,7 +17,8 @@ FACTORS = (1 / 3, 1, 3)
 def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
     """Yields what the dense network reaches at the run's learning rate and beside it.
 
-    Of a training whose loss does not stay finite the row has `diverged`, and no number.
+    Of a population whose loss does not stay finite, of any of its seeds, the rows have
+    `diverged`, and no number.
     """
     rates = [] if network.dense_at is None else [f * network.rate for f in FACTORS]
     value, finished = network.measures.value, ticket_rows.finished(root)
@@ -38,8 +39,9 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
             return head | {value: None, "diverged": True}
         return head | {value: rows[seed][value]}
 
+    seeds = [s for s in dense if network.seeds is None or s in network.seeds]
     for rate in rates:
-        for seed in dense:
+        for seed in seeds:
             identity = {"level": 0, "seed": seed, "other": f"rate {rate:g}"}
             yield identity, functools.partial(measure, rate, seed)
 

@@ -43,7 +43,7 @@ from lthjax.training.objective import CLASSIFICATION, Objective
 
 log = logging.getLogger(__name__)
 
-FOLDER = "studies"
+FOLDER = results.STUDIES
 IDENTITY = ("level", "seed", "other")
 
 
@@ -64,6 +64,7 @@ class Network(NamedTuple):
       rate: The learning rate that it is trained at.
       dense_at: rate -> the records of the dense network trained at another one; `None`
         where nobody can train it.
+      seeds: Those that it trains; `None` for all that there are records of.
     """
 
     apply: ApplyFn
@@ -76,6 +77,7 @@ class Network(NamedTuple):
     measures: Measures = ACCURACY
     rate: float = 0.0
     dense_at: Callable[[float], list[dict]] | None = None
+    seeds: tuple[int, ...] | None = None
 
 
 class Study(NamedTuple):
