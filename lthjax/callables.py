@@ -67,6 +67,14 @@ class ObjectiveFn(Protocol):
     ) -> tuple[jax.Array, Any]: ...
 
 
+class GradientFn(Protocol):
+    """(params, model_state, inputs, labels) -> ((loss [], model_state), gradient)."""
+
+    def __call__(
+        self, params: Any, model_state: Any, inputs: Any, labels: Any, /
+    ) -> tuple[tuple[jax.Array, Any], Any]: ...
+
+
 class PriceFn(Protocol):
     """(params, model_state) -> what is added to the mean loss, or `None`."""
 

@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lthjax.data import checks, class_folders, encoded, own_arrays, splits
+from lthjax.data import (
+    checks,
+    class_folders,
+    encoded,
+    objects,
+    own_arrays,
+    splits,
+)
 from lthjax.data.splits import PARTS, Source, Split
 
 log = logging.getLogger(__name__)
@@ -72,7 +79,15 @@ def arrays(
     scale = own_arrays.moments(NAME, named["train"].images) if images else ((), ())
     named.setdefault("validation", splits.part(named["train"], 0, 0))
     number = len(classes) or _outputs(named)
-    return Source(*(named[part] for part in PARTS), number, *scale, classes=classes)
+    moved = images and _maps(named["train"])
+    follow = objects.follow_pixels if moved else None
+    return Source(*(named[part] for part in PARTS), number, *scale, follow, classes)
+
+
+def _maps(split):
+    """Returns whether each pixel of an image has a class."""
+    images, labels = split
+    return labels.dtype.kind in "iu" and labels.shape == images.shape[:3]
 
 
 def _read(top: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

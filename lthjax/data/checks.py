@@ -24,6 +24,11 @@ def sound(name: str, source: Source) -> Source:
     """
     free = _is_empty(source.mean) and _is_empty(source.std)
     check_classes(name, source.num_classes, _label_dtype(source.train))
+    if len(source.classes) not in (0, source.num_classes):
+        raise ValueError(
+            f"the classes of {name!r} must each have a name, or none of them, got "
+            f"{len(source.classes)} names for num_classes = {source.num_classes}"
+        )
     given = {"num_classes": int(source.num_classes), "images": not free}
     found = {n: arrays(name, n, getattr(source, n), **given) for n in ("train", "test")}
     brought = source.validation

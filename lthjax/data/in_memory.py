@@ -37,6 +37,7 @@ from lthjax.data.splits import (
     cut,
     image_shape,
     input_dtype,
+    label_shape,
     labels,
     of_facts,
     part,
@@ -278,7 +279,7 @@ def _measure(source: Source) -> Facts:
     sizes = {name: size(getattr(source, name)) for name in PARTS}
     train = source.train
     stored = isinstance(train, Stored)
-    shape = train.label_shape if stored else train.labels.shape[1:]
+    shape = label_shape(train)
     return Facts(
         image_shape(train),
         source.num_classes,

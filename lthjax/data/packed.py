@@ -56,7 +56,8 @@ def packed(*, set: str, data_dir: str | os.PathLike | None = None) -> Source:
             f"{paths[0].parent}; pack {set!r} again"
         )
     found = _facts(known)
-    return Source(*splits, found.num_classes, found.mean, found.std)
+    names = tuple(known.get("classes", ()))
+    return Source(*splits, found.num_classes, found.mean, found.std, classes=names)
 
 
 def facts(*, set: str, data_dir: str | os.PathLike | None = None) -> Facts:
@@ -97,6 +98,7 @@ def write(
     _check_shape(image_shape(source.train))
     _check_labels(source, splits)
     known = {"facts": facts._asdict(), "digest": _digest(splits)}
+    known["classes"] = list(source.classes)
     known["sizes"] = [len(split.labels) for split in splits]
     groups = _grouped(_sheets(splits), most)
     folder = pathlib.Path(folder)

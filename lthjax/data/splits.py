@@ -94,6 +94,13 @@ def image_shape(split: Split | Stored) -> tuple[int, ...]:
     return split.images.shape[1:]
 
 
+def label_shape(split: Split | Stored) -> tuple[int, ...]:
+    """Returns the shape of the labels of one example, reading none."""
+    if isinstance(split, Stored):
+        return split.label_shape
+    return split.labels.shape[1:]
+
+
 def input_dtype(split: Split | Stored) -> str:
     """Returns the type of what a network is given: float32 of images, else as it is."""
     if isinstance(split, Stored):

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from lthjax.devices import backend, compiled_text, compilers, operations
+from lthjax.devices import backend, compiled_text, operations
 
-_READER = 1  # to be raised where what is read of a program changes
+_READER = 2  # to be raised where what is read of a program changes
 # What XLA:TPU says of a program that does not fit, in its older and its newer words.
 _OVER = re.compile(
     r"([\d.]+)([KMGT])\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT])"
@@ -250,8 +250,9 @@ def compile(  # noqa: A001
     traced = program.trace(*shapes)
     lowered = traced.lower()
     versions = [_version(name) for name in ("jax", "jaxlib", *_COMPILERS)]
-    told = *sorted(compilers.ROOM.items()), compilers.SMALL  # not in a program's text
-    key = f"{_READER} {target.name} {versions} {told} {lowered.as_text()}"
+    # What is not in a program's text; JAX says its options in no public place.
+    told = target, getattr(traced, "_params", {}).get("compiler_options_kvs")
+    key = f"{_READER} {told} {versions} {lowered.as_text()}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = cache / f"{name}.json" if cache else None
     if path and path.exists():

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import safetensors
 import safetensors.numpy
 from flax import traverse_util
@@ -40,6 +41,24 @@ def read(path: str | os.PathLike) -> tuple[Any, Any]:
     return _of_file(path)
 
 
+def _narrow(path, name, tensor):
+    """Returns a tensor as JAX holds it, if its numbers are still what they were."""
+    with np.errstate(over="ignore"):
+        found = jnp.asarray(tensor)
+    whole = np.issubdtype(tensor.dtype, np.integer)
+    kept = (
+        np.array_equal(found, tensor)
+        if whole
+        else not np.any(np.isinf(found) & np.isfinite(tensor))
+    )
+    if not kept:
+        raise DamagedError(
+            f"the tensors of {path} must be of 32 bits, or of numbers that are, got "
+            f"{name} of {tensor.dtype} with others; set jax_enable_x64"
+        )
+    return found
+
+
 def _of_file(path):
     try:
         with safetensors.safe_open(path, framework="np") as file:
@@ -51,7 +70,7 @@ def _of_file(path):
         return found.params, found.model_state
     tensors = safetensors.numpy.load_file(path)
     rows = {
-        name.replace(".", "/").removeprefix("params/"): jnp.asarray(x)
+        name.replace(".", "/").removeprefix("params/"): _narrow(path, name, x)
         for name, x in tensors.items()
     }
     parents = {

@@ -1,3 +1,4 @@
+from . import accumulation as accumulation
 from . import centre_points as centre_points
 from . import class_weights as class_weights
 from . import evaluate as evaluate

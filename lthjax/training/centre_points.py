@@ -110,7 +110,16 @@ def point_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       outputs: [batch, h, w, classes + 3 k + 6].
       labels: Objects [batch, most, 7 + 3 k].
+
+    Raises:
+      ValueError: As `split`, or the labels have no points.
     """
+    if not number_of_points(labels):
+        raise ValueError(
+            "points are learnt from labels that have some, got labels "
+            f"{list(labels.shape)}, which are of boxes; give data.options.labels = "
+            "'keypoints', or objective = 'detection'"
+        )
     maps = split(outputs, number_of_points(labels))
     side = maps.points.shape[1:3]
     there, boxes, centres = _objects(labels, side)

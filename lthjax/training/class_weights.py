@@ -25,24 +25,24 @@ def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
     """
     own = np.asarray(weights, np.float32)
 
-    def weight(labels):
-        mixed = jnp.issubdtype(labels.dtype, jnp.floating)
-        return labels @ jnp.asarray(own) if mixed else jnp.asarray(own)[labels]
-
-    def loss(outputs, labels):
+    def weight(outputs, labels):
         if outputs.shape[-1] != len(own):
             raise ValueError(
                 "there must be a weight of each class, got weights = "
                 f"{own.tolist()} for {outputs.shape[-1]} classes"
             )
-        return weight(labels) * objective.loss(outputs, labels)
+        mixed = jnp.issubdtype(labels.dtype, jnp.floating)
+        return labels @ jnp.asarray(own) if mixed else jnp.asarray(own)[labels]
+
+    def loss(outputs, labels):
+        return weight(outputs, labels) * objective.loss(outputs, labels)
 
     smoothed = objective.smoothed
     if smoothed is not None:
         plain = smoothed
 
         def smoothed(outputs, labels, smoothing):
-            return weight(labels) * plain(outputs, labels, smoothing)
+            return weight(outputs, labels) * plain(outputs, labels, smoothing)
 
     return objective._replace(loss=loss, smoothed=smoothed)
 

@@ -155,8 +155,11 @@ def of_sets(
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
     def measured(params, model_state):
+        none = dict.fromkeys(measure.names, float("nan"))
         rows = {
             name: measure.reduce(found(params, model_state, split))
+            if splits_lib.size(split)
+            else none
             for name, split in sets.items()
         }
         return {f"{s}_{n}": rows[s][n] for s in rows for n in measure.names}

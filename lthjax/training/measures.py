@@ -53,12 +53,20 @@ def with_measures(
       name: What the config calls the objective, for the error.
 
     Raises:
-      ValueError: There is no such measure, or it does not go with the objective.
+      ValueError: There is no such measure, it does not go with the objective, or two
+        that are not the same have one name.
     """
-    found = objective
+    found, given = objective, {}
     for asked in names:
         one, column = resolve(asked), asked.rpartition(":")[2]
         _check_outputs(objective, one, asked, name)
+        there = column in (*objective_lib.names(objective), *objective.tables)
+        first = given.setdefault(column, column if there else asked)
+        if first != asked:
+            raise ValueError(
+                f"measures must have names of their own, got {asked!r} for the column "
+                f"{column!r}, which is of {first!r}; give its attribute another name"
+            )
         if column not in (*objective_lib.names(found), *found.tables):
             found = _added(found, column, one)
     return found

@@ -323,17 +323,17 @@ KEYPOINTS = Objective(
     percent=frozenset({"ap"}),
     best_by="ap",
     of_set=OfSet(
-        (*recognition.AP, "pck"), recognition.read_points, recognition.point_precision
+        (*recognition.AP, "pck"), recognition.read_boxes, recognition.point_precision
     ),
     counted={"ap": Counted(recognition.point_counts, precision_counts.average)},
 )
 SEGMENTATION = Objective(
-    loss=token_cross_entropy,
-    measures={"accuracy": tokens_correct},
+    loss=recognition.pixel_cross_entropy,
+    measures={"accuracy": recognition.pixels_correct},
     higher=frozenset({"accuracy", "miou"}),
     percent=frozenset({"accuracy", "miou"}),
     best_by="miou",
-    smoothed=_tokens_smoothed,
+    smoothed=recognition.pixels_smoothed,
     distilled=_tokens_distilled,
     logits=True,
     counted={"miou": Counted(recognition.pixel_counts, recognition.overlap)},

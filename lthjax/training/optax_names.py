@@ -11,6 +11,7 @@ from lthjax import registry
 
 # A schedule's rate is the first of these that it takes, and its length of those.
 RATES = ("peak_value", "value", "init_value")
+DECAYS = ("weight_decay", "weight_decay_rate")  # how optimizers call their own
 LENGTHS = ("decay_steps", "transition_steps")
 # These take no function for a rate, or count moments and a schedule at once: the rate
 # is handed to them from outside, step by step.
@@ -64,18 +65,21 @@ def optimizer(
     Args:
       name: One of `optimizers`.
       learning_rate: A number or a schedule over optimizer steps.
-      weight_decay: The optimizer's own; of one that has none, `weight_decay w` is added
-        to the gradient, as SGD's is.
+      weight_decay: The optimizer's own (Adafactor's is its `weight_decay_rate`, which
+        no learning rate multiplies); of one that has none, `weight_decay w` is added to
+        the gradient, as SGD's is.
       options: Its other arguments, by name.
 
     Raises:
       ValueError: It takes no such option, or needs one that is not given.
     """
     factory, options = optimizers()[name], dict(options or {})
-    coupled = weight_decay if "weight_decay" not in _parameters(factory) else 0.0
-    if not coupled and "weight_decay" in _parameters(factory):
-        _check_once(name, weight_decay, options)
-        options.setdefault("weight_decay", weight_decay)
+    own = next((key for key in DECAYS if key in _parameters(factory)), None)
+    coupled = 0.0 if own else weight_decay
+    if own:
+        _check_once(name, weight_decay, options, own)
+        if weight_decay or own == DECAYS[0]:
+            options.setdefault(own, weight_decay)
     check_options("optimizer", name, factory, options, ("learning_rate",))
     if name in INJECTED:
         factory = optax.inject_hyperparams(factory)
@@ -85,9 +89,9 @@ def optimizer(
     return optax.chain(decay, found) if coupled else found
 
 
-def _check_once(name, weight_decay, options):
+def _check_once(name, weight_decay, options, own):
     """Refuses a weight decay that is given in two places."""
-    if weight_decay and "weight_decay" in options:
+    if weight_decay and own in options:
         raise ValueError(
             "the weight decay must be given once, got optimizer.weight_decay = "
             f"{weight_decay} beside optimizer.options = {options} of {name!r}; leave "

@@ -1,4 +1,4 @@
-"""What recognition is measured by, of a whole set: precision of objects, overlaps."""
+"""What recognition is measured by: precision of objects, overlaps, pixels."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from lthjax.analysis import average_precision, overlaps
 from lthjax.data.objects import WIDTH, number_of_points
-from lthjax.training import centre_points, precision_counts
+from lthjax.training import centre_points, losses, precision_counts
 from lthjax.training.centre_points import Found
 from lthjax.training.precision_counts import Counts
 
@@ -31,22 +31,15 @@ def read_boxes(outputs: jax.Array, labels: jax.Array) -> Read:
     """Returns the objects that were found in a batch, and those that are there.
 
     Args:
-      outputs: [batch, h, w, classes + 4].
-      labels: Objects [batch, most, 7].
-    """
-    most = max(32, 2 * labels.shape[1])
-    return Read(centre_points.decode(outputs, most=most), labels)
-
-
-def read_points(outputs: jax.Array, labels: jax.Array) -> Read:
-    """Returns the same of objects with points.
-
-    Args:
-      outputs: [batch, h, w, classes + 3 k + 6].
+      outputs: [batch, h, w, classes + 4], or classes + 3 k + 6 with k points.
       labels: Objects [batch, most, 7 + 3 k].
     """
     points, most = number_of_points(labels), max(32, 2 * labels.shape[1])
     return Read(centre_points.decode(outputs, points=points, most=most), labels)
+
+
+def _classes(outputs, labels):
+    return centre_points.split(outputs, number_of_points(labels)).centres.shape[-1]
 
 
 def box_precision(read: Read) -> dict[str, float]:
@@ -82,14 +75,15 @@ def box_counts(outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Cou
     """Returns what the average precision of boxes is counted from.
 
     Args:
-      outputs: [batch, h, w, classes + 4].
-      labels: Objects [batch, most, 7].
+      outputs: As for `read_boxes`.
+      labels: Likewise; points do not matter.
       weights: Of the images [batch].
     """
     found, _ = read_boxes(outputs, labels)
-    similar = precision_counts.box_overlaps(found.boxes, labels)
-    given = similar, found, labels, weights
-    return precision_counts.of_finds(*given, classes=outputs.shape[-1] - 4)
+    boxes = labels[..., :WIDTH]
+    similar = precision_counts.box_overlaps(found.boxes, boxes)
+    classes = _classes(outputs, labels)
+    return precision_counts.of_finds(similar, found, boxes, weights, classes=classes)
 
 
 def point_counts(outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Counts:
@@ -100,11 +94,59 @@ def point_counts(outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> C
       labels: Objects [batch, most, 7 + 3 k].
       weights: Of the images [batch].
     """
-    found, _ = read_points(outputs, labels)
+    found, _ = read_boxes(outputs, labels)
     similar = precision_counts.point_similarities(found.points, labels)
-    classes = outputs.shape[-1] - 6 - 3 * number_of_points(labels)
+    classes = _classes(outputs, labels)
     given = similar, found, labels, weights
     return precision_counts.of_finds(*given, classes=classes)
+
+
+def pixel_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the mean of `-log softmax(logits)[label]` over an image's pixels, nats.
+
+    Pixels whose label is none of the classes do not count; of an image without others
+    it is 0.
+
+    Args:
+      logits: float32 [batch, h, w, classes].
+      labels: int32 [batch, h, w].
+    """
+    return _by_pixel(losses.cross_entropy, logits, labels)
+
+
+def pixels_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the share of an image's pixels whose highest logit is their label's.
+
+    Args:
+      logits: As for `pixel_cross_entropy`.
+      labels: Likewise, those that do not count too.
+    """
+    return _by_pixel(losses.correct, logits, labels)
+
+
+def pixels_smoothed(
+    logits: jax.Array, labels: jax.Array, smoothing: float
+) -> jax.Array:
+    """Returns `pixel_cross_entropy` of smoothed labels [batch].
+
+    Args:
+      logits: As for `pixel_cross_entropy`.
+      labels: Likewise, those that do not count too.
+      smoothing: The share of a label that all classes have alike.
+    """
+
+    def smoothed(logits, labels):
+        return losses.smoothed(logits, labels, smoothing)
+
+    return _by_pixel(smoothed, logits, labels)
+
+
+def _by_pixel(fn, logits, labels):
+    """Returns the mean of fn over the pixels of an image with a class [batch]."""
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    found = jnp.where(known, fn(logits, jnp.where(known, labels, 0)), 0)
+    counted = jnp.maximum(known.reshape(len(known), -1).sum(1), 1)
+    return found.reshape(len(found), -1).sum(1) / counted
 
 
 def pixel_counts(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:

@@ -26,9 +26,9 @@ from lthjax.callables import (
 from lthjax.data import batches
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
+from lthjax.training import accumulation, optimizers
 from lthjax.training import extras as extras_lib
 from lthjax.training import objective as objective_lib
-from lthjax.training import optimizers
 from lthjax.training.evaluate import counter as counter
 from lthjax.training.evaluate import evaluator as evaluator
 from lthjax.training.extras import Extras, Rule
@@ -202,7 +202,9 @@ def step(
         `held(before)` counts steps: every part of a batch is given it at one of them.
       decay: Of the average that the state carries, if it does (`extras`).
     """
-    gradients = _accumulated(jax.value_and_grad(objective, has_aux=True), parts)
+    gradients = accumulation.accumulated(
+        jax.value_and_grad(objective, has_aux=True), parts
+    )
 
     def update(state, masks, images, labels, at=None):
         (loss, model_state), grads = gradients(
@@ -219,40 +221,6 @@ def step(
         return extras_lib.averaged(after, masks, decay, forward_fn)
 
     return extras_lib.until_stopped(update)
-
-
-def _accumulated(value_and_grad, parts):
-    """Returns the value and the gradient of a batch, as the means of those of parts."""
-    if parts == 1:
-        return value_and_grad
-
-    def accumulated(params, model_state, *batch):
-        before = model_state
-
-        def add(carry, part):
-            sums, model_state = carry[0], _held(carry[1], before)
-            (loss, model_state), grads = value_and_grad(params, model_state, *part)
-            return (jax.tree.map(jnp.add, sums, (loss, grads)), model_state), None
-
-        cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
-        none = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
-        (sums, model_state), _ = lax.scan(add, (none, model_state), cut)
-        loss, grads = jax.tree.map(lambda x: x / parts, sums)
-        return (loss, model_state), grads
-
-    return accumulated
-
-
-def _held(after, before):
-    """Returns a model state, what counts steps in it as it was before."""
-
-    def counts(node):
-        return hasattr(node, "held")
-
-    def back(node, was):
-        return node.held(was) if counts(node) else node
-
-    return jax.tree.map(back, after, before, is_leaf=counts)
 
 
 def _averaged(tree, axis_name):

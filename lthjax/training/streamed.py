@@ -274,7 +274,9 @@ def _validation(count, feed, compile_fn, objective, *, axis_name, **when):
             none = jax.eval_shape(_nothing(count), *network, chunk)
             shapes.append(none)
         members = len(states.loss)
-        none = jax.tree.map(lambda x: jnp.zeros((members, *x.shape)), shapes[0])
+        none = jax.tree.map(
+            lambda x: jnp.zeros((members, *x.shape), x.dtype), shapes[0]
+        )
         return meshes.spread(feed.mesh, none)
 
     def validate(states, span, at):

@@ -1,11 +1,15 @@
 """Arrays in an `.npz` file: images, and inputs of any kind, with labels of any."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from lthjax.data import in_memory, splits
+from lthjax.data import augment, in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
 from lthjax.data.fingerprints import fingerprint
+from lthjax.program.build import data as data_lib
 
 LABELS = np.repeat([0, 1, 2], (30, 15, 5))
 RNG = np.random.default_rng(0)
@@ -172,3 +176,28 @@ def test_streamed_arrays_are_known_by_all_their_labels(tmp_path):
     assert all(
         found(other) != found(labels) for other in others if (other != labels).any()
     )
+
+
+def test_maps_of_labels_go_where_their_images_go(load):
+    rng = np.random.default_rng(1)
+    images = rng.integers(1, 5, (20, 6, 6, 1), np.uint8)
+    source = load(images=images, labels=images[..., 0].astype(np.int32))
+    config = tiny.config({"data.crop": 2, "data.flip": True})
+    key = jax.random.key(0)
+    pixels, labels = source.train
+    moves = augment.augment(key, jnp.asarray(pixels), padding=2, flip=True)
+    found = data_lib.following(config, source)(key, jnp.asarray(labels))
+    np.testing.assert_array_equal(moves[..., 0], found)
+    assert (np.asarray(found) != labels).any()
+
+
+def test_maps_that_nothing_moves_are_refused_where_images_are_moved(load):
+    images = np.zeros((20, 6, 6, 1), np.uint8)
+    source = load(images=images, labels=np.zeros((20, 6, 6), np.float32))
+    assert source.follow is None
+    for changes in ({"data.crop": 2}, {"data.flip": True}):
+        with pytest.raises(
+            ValueError, match=r"lie on the image, \[6, 6\] each, must go"
+        ):
+            data_lib.following(tiny.config(changes), source)
+    data_lib.following(tiny.config(), source)

@@ -142,3 +142,12 @@ def test_numbers_that_do_not_fit_into_32_bits_are_refused():
     split = Split(inputs, np.arange(30) % 3)
     with pytest.raises(ValueError, match=r"finite in 32 bits, got up to 1e\+39"):
         checks.sound("x", Source(split, split, split, 3, (), ()))
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c", "d")])
+def test_every_class_has_a_name_or_none(names):
+    split = Split(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 2, 0]))
+    source = Source(split, split, split, 3, (0.5,), (0.5,))
+    checks.sound("x", source._replace(classes=("a", "b", "c")))
+    with pytest.raises(ValueError, match=f"got {len(names)} names for num_classes = 3"):
+        checks.sound("x", source._replace(classes=names))

@@ -146,3 +146,21 @@ def test_a_compiler_refuses_what_does_not_fit():
     found = targets.compile(target, jax.jit(lambda x: x @ x), shape)
     assert not found.fits
     assert found.total >= 2 * 2**34  # x and its square, of 16 GiB each
+
+
+def test_a_report_is_of_the_options_that_a_program_is_compiled_with(
+    monkeypatch, tmp_path
+):
+    asked = []
+    monkeypatch.setattr(
+        targets, "_compiled", lambda *given: asked.append(given) or report()
+    )
+    shape = (jax.ShapeDtypeStruct((4, 4), jnp.float32),)
+    options = {"xla_gpu_deterministic_ops": True}
+    v5e = targets.named("v5e")
+    for more in ({}, {"compiler_options": options}) * 2:
+        targets.compile(v5e, jax.jit(lambda x: x + 1, **more), shape, cache=tmp_path)
+    assert len(asked) == 2
+    smaller = v5e._replace(chip=v5e.chip._replace(memory=1))
+    targets.compile(smaller, jax.jit(lambda x: x + 1), shape, cache=tmp_path)
+    assert len(asked) == 3

@@ -64,3 +64,16 @@ def test_names_that_clash_are_refused(names, tmp_path):
         DamagedError, match="names of their own, .* a first params none"
     ):
         networks.read(path)
+
+
+@pytest.mark.parametrize(
+    "tensor", [np.array([2.0**40, 1e300]), np.array([1, 2**40]), np.array([2**40])]
+)
+def test_numbers_that_32_bits_do_not_hold_are_refused(tensor, tmp_path):
+    path = tmp_path / "network"
+    path.write_bytes(save({"conv1.kernel": tensor}))
+    with pytest.raises(DamagedError, match=f"conv1/?.?kernel of {tensor.dtype} with"):
+        networks.read(path)
+    path.write_bytes(save({"conv1.kernel": np.array([0.1, np.inf])}))
+    params, _ = networks.read(path)
+    assert params["conv1"]["kernel"].dtype == jnp.float32

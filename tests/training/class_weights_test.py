@@ -48,3 +48,5 @@ def test_a_weight_must_be_there_for_every_class():
     found = class_weights.weighted(CLASSIFICATION, [1.0, 2.0])
     with pytest.raises(ValueError, match="a weight of each class.* for 3 classes"):
         found.loss(jnp.zeros((3, 3)), jnp.array([0, 1, 2]))
+    with pytest.raises(ValueError, match="a weight of each class.* for 3 classes"):
+        found.smoothed(jnp.zeros((3, 3)), jnp.array([0, 1, 2]), 0.1)

@@ -70,6 +70,8 @@ def test_a_measure_of_a_set_sees_every_example_once():
     given = apply_fn, lambda x: x, {"test": split}
     measure = evaluate.of_sets(*given, batch=3, objective=goal)
     assert measure(jnp.float32(2), {}) == {"test_median": 6.0}  # 2 x 3; padding is none
+    given[2]["validation"] = splits.Split(inputs[:0], split.labels[:0])
+    assert np.isnan(measure(jnp.float32(2), {})["validation_median"])
     nothing = evaluate.of_sets(*given, batch=3, objective=REGRESSION)
     assert nothing(jnp.float32(2), {}) == {}
 

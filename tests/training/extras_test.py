@@ -22,7 +22,7 @@ from small_training import (
 )
 
 from lthjax.pruning import masks as masks_lib
-from lthjax.training import class_weights, extras
+from lthjax.training import accumulation, class_weights, extras
 from lthjax.training import steps as steps_lib
 from lthjax.training.extras import Extras, Rule
 from lthjax.training.objective import CLASSIFICATION
@@ -237,3 +237,16 @@ def test_an_average_in_half_precision_moves():
     found, _ = extras.weights(state, lambda s: s.params)
     assert found["w"].dtype == jnp.bfloat16
     np.testing.assert_allclose(found["w"], 2 - 0.999**3000, rtol=4e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_parts_are_added_up_in_float32(dtype):
+    def objective(params, model_state, images, labels):
+        return 300 * params["w"].astype(jnp.float32) * jnp.mean(images), model_state
+
+    params = {"w": jnp.ones((), dtype)}
+    fn = accumulation.accumulated(jax.value_and_grad(objective, has_aux=True), 512)
+    (loss, _), grads = fn(params, {}, jnp.ones((512, 1)), jnp.ones(512))
+    assert grads["w"].dtype == dtype
+    np.testing.assert_allclose(grads["w"].astype(jnp.float32), 300, rtol=1e-2)
+    np.testing.assert_allclose(loss, 300, rtol=1e-5)

@@ -1,5 +1,8 @@
 """Measures by name: against sums by hand, streamed or not, and refused in time."""
 
+import sys
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +105,28 @@ def test_a_measure_of_ones_own_is_a_column_of_its_name():
     found = measures.with_measures(REGRESSION, asked)
     assert objective_lib.names(found) == ("loss", "absolute_error", "FAR", "WORST")
     assert found.higher == {"WORST"}
+
+
+class Other:
+    """Another module's measures, of names that are there already."""
+
+    FAR = measures.Measure(objective_lib.squared_error)
+    loss = measures.Measure(objective_lib.absolute_error)
+
+
+def test_two_measures_of_one_name_are_refused(monkeypatch):
+    other = types.ModuleType("other_measures")
+    other.FAR, other.loss = Other.FAR, Other.loss
+    monkeypatch.setitem(sys.modules, "other_measures", other)
+    ours = f"{__name__}:FAR"
+    same = measures.with_measures(REGRESSION, [ours, ours])
+    assert objective_lib.names(same) == ("loss", "absolute_error", "FAR")
+    other.top5 = Other.FAR._replace(classes=None)
+    with pytest.raises(ValueError, match="got 'top5' for the column 'top5', which is"):
+        measures.with_measures(CLASSIFICATION, ["other_measures:top5", "top5"])
+    for asked in ([ours, "other_measures:FAR"], ["other_measures:loss"]):
+        with pytest.raises(ValueError, match=f"got '{asked[-1]}' for the column"):
+            measures.with_measures(REGRESSION, asked)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,10 @@ def test_weight_decay_is_the_optimizers_own_where_it_has_one():
     assert decayed("lion", weight_decay=0.25) == 0.75
     assert decayed("lion", options={"weight_decay": 0.5}) == 0.5
     assert decayed("lion") == 1.0
+    # Adafactor's is called otherwise, and no learning rate multiplies it.
+    assert decayed("adafactor", weight_decay=0.25) == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="must be given once"):
+        decayed("adafactor", weight_decay=0.25, options={"weight_decay_rate": 0.5})
     # One that has none of its own sees it as a gradient: sign(0.25) rate = 1.
     assert decayed("sign_sgd", weight_decay=0.25) == 0.0
 

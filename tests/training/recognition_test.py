@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from lthjax.training import recognition
+from lthjax.training import centre_points, losses, precision_counts, recognition
 from lthjax.training.centre_points import Found
+from lthjax.training.objective import SEGMENTATION
 
 
 def read(*, away=0.0, kind=1.0):
@@ -69,3 +71,60 @@ def test_pixels_are_counted_by_class_and_by_what_is_said():
     np.testing.assert_array_equal(counts, [[[1, 1, 0], [0, 2, 0], [0, 0, 0]]])
     found = recognition.mean_overlap(np.asarray(counts))
     np.testing.assert_allclose(found["miou"], (1 / 2 + 2 / 3) / 2)
+
+
+def perfect(points):
+    """A network's maps of one object, and its label with k points, all seen."""
+    box, k = [0.25, 0.25, 0.75, 0.75], points
+    row = [0.0, *box, 0.25, 0.0, *[0.5, 0.5, 2.0] * k]
+    maps = np.zeros((1, 8, 8, 5 + (3 * k + 2) * bool(k)), np.float32)
+    maps[..., 0] = -20.0
+    maps[0, 4, 4, :5] = [20.0, 4.0, 4.0, 0.0, 0.0]  # the centre, sizes, offsets
+    labels = np.full((1, 2, 7 + 3 * k), -1.0, np.float32)
+    labels[0, 0] = row
+    return jnp.asarray(maps), jnp.asarray(labels)
+
+
+@pytest.mark.parametrize("points", [0, 2])
+def test_boxes_are_found_whether_or_not_objects_have_points(points):
+    outputs, labels = perfect(points)
+    read = recognition.read_boxes(outputs, labels)
+    best = int(read.found.scores[0].argmax())
+    np.testing.assert_allclose(read.found.boxes[0, best], labels[0, 0, 1:5], atol=1e-6)
+    found = jax.tree.map(np.asarray, read)
+    assert recognition.box_precision(found)["ap"] == pytest.approx(1)
+    counts = recognition.box_counts(outputs, labels, jnp.ones(1))
+    assert counts.wanted.shape == (1,)
+    assert precision_counts.average(counts) == pytest.approx(1)
+
+
+def test_points_that_nobody_sees_make_no_box_free():
+    outputs, labels = perfect(2)
+    hidden = labels.at[..., 9::3].set(0.0)
+    counts = recognition.box_counts(outputs, hidden, jnp.ones(1))
+    np.testing.assert_array_equal(counts.wanted, [1.0])
+
+
+def test_points_are_not_learnt_from_boxes():
+    outputs, labels = perfect(0)
+    with pytest.raises(ValueError, match="from labels that have some, got .* of boxes"):
+        centre_points.point_loss(jnp.zeros((1, 8, 8, 13)), labels)
+
+
+@pytest.mark.parametrize("none", [-1, 255])
+def test_pixels_of_no_class_count_for_nothing(none):
+    logits = jax.random.normal(jax.random.key(0), (2, 2, 2, 3))
+    labels = jnp.array([[[0, 1], [2, none]], [[none, none], [none, none]]])
+    known, three = logits[0].reshape(4, 3)[:3], jnp.arange(3)
+    for fn, plain in (
+        (SEGMENTATION.loss, losses.cross_entropy),
+        (SEGMENTATION.measures["accuracy"], losses.correct),
+    ):
+        found = fn(logits, labels)
+        np.testing.assert_allclose(found[0], plain(known, three).mean(), rtol=1e-6)
+        assert found[1] == 0
+    found = SEGMENTATION.smoothed(logits, labels, 0.1)[0]
+    expected = losses.smoothed(known, three, 0.1).mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    grads = jax.grad(lambda x: SEGMENTATION.loss(x, labels).sum())(logits)
+    assert jnp.isfinite(grads).all() and not grads[1].any() and not grads[0, 1, 1].any()

@@ -155,11 +155,25 @@ def following(
       config: A validated config.
       source: The data set; of one whose `follow` is `None`, labels stay as they are.
       axis_name: As for `augmentation`.
+
+    Raises:
+      ValueError: Labels have the sides of the images, which are moved, and nothing says
+        how they follow.
     """
     asked = {"padding": config.data.crop, "flip": config.data.flip}
-    if source.follow is None or not any(asked.values()):
+    if not any(asked.values()):
         return lambda key, labels: labels
     side = splits_lib.image_shape(source.train)[:2]
+    if source.follow is None:
+        shape = splits_lib.label_shape(source.train)
+        if shape[:2] == side:
+            raise ValueError(
+                f"labels that lie on the image, {list(shape)} each, must go where it "
+                "goes, got a Source without follow with data.crop = "
+                f"{config.data.crop}, data.flip = {config.data.flip}; give it follow, "
+                "such as data.objects.follow_pixels, or leave the images where they are"
+            )
+        return lambda key, labels: labels
 
     def follow(key, labels):
         moves = augment.moves(key, len(labels), **asked, axis_name=axis_name)

@@ -1,0 +1,53 @@
+"""The gradient of a batch in parts, one after the other, for less memory."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lthjax.callables import GradientFn
+from lthjax.pruning import precision
+
+
+def accumulated(value_and_grad: GradientFn, parts: int) -> GradientFn:
+    """Returns the value and the gradient of a batch, as the means of those of parts.
+
+    They are added up in float32 at least. What counts steps in the model state, a part
+    of it with a method `held(before)`, is the same for all parts of a batch, and moves
+    on once; batch norm moves with each.
+
+    Args:
+      value_and_grad: What `jax.value_and_grad` makes of an objective.
+      parts: How many, which divide the batch.
+    """
+    if parts == 1:
+        return value_and_grad
+
+    def accumulated(params, model_state, *batch):
+        before = model_state
+
+        def add(carry, part):
+            sums, model_state = carry[0], _held(carry[1], before)
+            (loss, model_state), grads = value_and_grad(params, model_state, *part)
+            found = precision.widened((loss, grads))
+            return (jax.tree.map(jnp.add, sums, found), model_state), None
+
+        cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        none = jnp.zeros(()), precision.widened(zeros)
+        (sums, model_state), _ = lax.scan(add, (none, model_state), cut)
+        loss, grads = jax.tree.map(lambda x: x / parts, sums)
+        return (loss, model_state), precision.as_of(grads, params)
+
+    return accumulated
+
+
+def _held(after, before):
+    """Returns a model state, what counts steps in it as it was before."""
+
+    def counts(node):
+        return hasattr(node, "held")
+
+    def back(node, was):
+        return node.held(was) if counts(node) else node
+
+    return jax.tree.map(back, after, before, is_leaf=counts)
