@@ -21,14 +21,11 @@ much masks drawn there have in common with the final ones; precision by objects'
 takes the task's own ticket for another one's.
 """
 
-import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from measures import claims, overlaps, paper_rows, sizes, work
+from measures import claims, overlaps, paper_rows, scenes, sizes, work
 
 from lthjax.data import augment, splits
 from lthjax.program import command_line
@@ -276,16 +273,6 @@ def drawn(options, task: str, number: int = 4) -> Figure:
     return pictures.figure(images, columns)
 
 
-def write_scenes(options) -> None:
-    """Has `scenes.py` write the scenes, where they are not there."""
-    if not (pathlib.Path(options.scenes) / "scenes.json").exists():
-        script = str(pathlib.Path(__file__).with_name("scenes.py"))
-        given = [f"--workdir={options.scenes}", f"--data_dir={options.data_dir}"]
-        given += [f"--side={options.side}", f"--largest={options.side * 7 // 16}"]
-        given += ["--smoke"] * options.smoke
-        subprocess.run([sys.executable, script, *given], check=True)
-
-
 def options_of() -> Any:
     """Returns the options of the command."""
     parser = command_line.arguments(__doc__)
@@ -300,6 +287,19 @@ def options_of() -> Any:
         vars(options).update(SMOKE)
     options.scenes = options.scenes or str(options.workdir / "scenes")
     return options
+
+
+def asked(text: str) -> tuple[str, ...]:
+    """Returns the tasks of "detection,keypoints", in our order.
+
+    Raises:
+      ValueError: One is unknown, or there is none.
+    """
+    words = text.split(",")
+    if unknown := [word for word in words if word not in TASKS]:
+        given = f"--tasks = {', '.join(map(repr, unknown))}"
+        raise ValueError(f"tasks must be among {', '.join(TASKS)}, got {given}")
+    return tuple(task for task in TASKS if task in words)
 
 
 def trained(options, tasks: tuple[str, ...]) -> list[dict]:
@@ -327,8 +327,8 @@ def main() -> None:
     options = options_of()
     command_line.prepare()
     with command_line.plain_errors():
-        write_scenes(options)
-        tasks = tuple(task for task in TASKS if task in options.tasks.split(","))
+        tasks = asked(options.tasks)
+        scenes.written(options)
         if options.cost:
             every = {"backbone": classifier(options), **runs(options, tasks)}
             work.show(options, every, {"girish2021": claimed([])})

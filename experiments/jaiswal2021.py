@@ -140,7 +140,7 @@ def table(cells):
         for arm, level in sorted(found, key=lambda group: (group[1], group[0])):
             cells_of = _cells(rows, arm, level)
             gain = found[arm, level]
-            published = PUBLISHED.get(cell, "")
+            published = PUBLISHED.get(cell, "") if arm == "tost_paper" else ""
             row = (cell, level, *cells_of[:1], arm, cells_of[1], gains.text(gain))
             row += (gain.n, *cells_of[2:], published)
             lines.append("| " + " | ".join(map(str, row)) + " |")
@@ -202,7 +202,7 @@ def analyses(cell, settings, root, examples):
     running statistics, on the coordinates that the masks keep.
     """
     path = root / "analyses.jsonl"
-    keys = ("arm", "level", "seed")
+    keys = ("arm", "level", "seed", "examples")
     done = {results.identity(row, keys) for row in results.read(path)}
     rows = [r for r in results.read(root / results.RESULTS) if r["level"]]
     levels = {row["level"] for row in rows if row.get("retrained")}
@@ -211,18 +211,19 @@ def analyses(cell, settings, root, examples):
         for r in rows
         if r["level"] in levels and r["arm"] in (gains.VANILLA, "tost_paper")
     ]
+    wanted = [{**r, "examples": examples} for r in wanted]
     wanted = [r for r in wanted if results.identity(r, keys) not in done]
     if wanted:
         source = experiment.load(settings)
         measure = _measurement(settings, source, examples)
         for row in wanted:
-            arm, level, seed = results.identity(row, keys)
+            arm, level, seed, _ = results.identity(row, keys)
             found = load_trained(layout.trained_path(root, arm, seed, level))
             numbers = jax.device_get(measure(found))
-            head = {"cell": cell, "arm": arm, "level": level, "seed": seed}
+            head = {"cell": cell} | {key: row[key] for key in keys}
             values = {k: np.asarray(v).tolist() for k, v in numbers.items()}
             results.append(path, [head | values], keys)
-    return results.read(path)
+    return [r for r in results.read(path) if r.get("examples") == examples]
 
 
 def _measurement(settings, source, examples):

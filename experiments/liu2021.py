@@ -120,7 +120,7 @@ def levels(rows: list[dict], run: str) -> dict[int, float]:
 def accuracies(rows: list[dict], found: dict) -> str:
     """Returns the accuracies of all starts, the published ones beside."""
     lines = ["| masks | rate | sparsity, % | dense | " + " | ".join(ARMS.values())]
-    lines[0] += " | published dense | published ticket | n |"
+    lines[0] += " | published dense, ResNet-20 | published ticket, ResNet-20 | n |"
     lines += ["|" + "---|" * (len(ARMS) + 7)]
     for run, config in found.items():
         at = levels(rows, run)

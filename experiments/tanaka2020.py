@@ -277,7 +277,8 @@ def main() -> None:
             return
         rows = grid.run(found, options.workdir)
         rows = shown(rows, found, densities(options))
-        same = (options.data, options.model or "vgg16") == ("cifar10", "vgg16")
+        network = options.data, options.model or "vgg16", options.width
+        same = network == ("cifar10", "vgg16", 1)
         run = setting(next(iter(found.values())))
         text = f"Command: `{command_line.typed()}` ({run}); "
         text += "test accuracy in %, last step, mean ± standard deviation."

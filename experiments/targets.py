@@ -138,6 +138,11 @@ def main() -> None:
     command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
     path = options.workdir / "targets.csv"
+    programs = sorted({line[0] for line in (SMOKED if options.smoke else ROWS)})
+    if options.only not in ("", *programs):
+        parser.error(
+            f"--only must be one of {', '.join(programs)}, got {options.only!r}"
+        )
     rows, missing = {found[:2]: found for found in read(path)}, {}
     for program, name, changes, target in SMOKED if options.smoke else ROWS:
         if options.only not in ("", program):

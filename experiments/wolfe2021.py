@@ -38,7 +38,7 @@ FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
 PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))
 SIZES = (1000, *range(5000, 50_001, 5000))
 SHOWN = (10, 25, 50, 100, 150, 200)
-PICKS, BATCH, EVERY, DISPATCH = 200, 128, 1000, 100
+PICKS, BATCH, EVERY, DISPATCH, CHUNK = 200, 128, 1000, 100, 1000
 KEYS = ("width", "size", "seed", "step")
 RECORDS = "heat.jsonl"
 
@@ -135,7 +135,7 @@ def _dense(params, examples):
     return jnp.mean(jax.lax.map(one, _chunks(examples)))
 
 
-def _chunks(examples, most=1000):
+def _chunks(examples, most=CHUNK):
     """Returns (pixels, targets, index of the first) in equal chunks; a rest is left."""
     pixels, targets = examples
     chunk = min(most, len(targets))
@@ -154,11 +154,14 @@ def start(width, members, inputs):
 
 def heat(options, width, data):
     """Trains and prunes the population of one width, as far as it is missing."""
+    least, most = max(options.sizes), len(data["train"][1]) // CHUNK * CHUNK
+    if least > most and not options.smoke:  # as many of every class
+        raise ValueError(f"sizes must be at most {most:,}, got --sizes = {least:,}")
     members = [(m, seed) for seed in range(options.seeds) for m in options.sizes]
-    folder = options.workdir / f"width_{width}_{len(members)}"
+    sizes = "_".join(map(str, options.sizes))
+    folder = options.workdir / f"width_{width}_of_{sizes}_seeds_{options.seeds}"
     states, at = start(width, members, data["train"][0].shape[1]), 0
-    saved = checkpoints.newest(folder, states)
-    if saved is not None:
+    if (saved := checkpoints.newest(folder, states)) is not None:
         states, at = jax.tree.map(jnp.asarray, saved[0]), saved[1]["step"]
     train, prune = programs(width, jax.default_backend() == "cpu")
     sizes = jnp.asarray([m for m, _ in members])

@@ -13,6 +13,7 @@ validation (`--validation`), and the table says so; each cell trains its dense n
 anew, to the same bits.
 """
 
+import functools
 import itertools
 import json
 import pathlib
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, work
+from measures import claims, kept, work
 from measures import sizes as named
 
 from lthjax.channels import by_channel, layers_of
@@ -245,14 +246,15 @@ def main():
     options.workdir.mkdir(parents=True, exist_ok=True)
     path = options.workdir / RECORDS
     with command_line.plain_errors():
-        present = {results.identity(row, KEYS) for row in results.read(path)}
+        asked = functools.partial(config, options)
+        present = {results.identity(r, KEYS) for r in kept.read(path, KEYS, asked)}
         if options.cost:
             known = {"wolfe2021_cifar": claimed([], options)}
             work.show(options, works(options, present), known)
             return
         for name in (name for name in cells(options) if name not in present):
-            results.append(path, [cell(options, *name)], KEYS)
-        rows = results.read(path)
+            kept.append(path, cell(options, *name), KEYS, asked(*name))
+        rows = kept.read(path, KEYS, asked)
         text = table(rows, options)
         results.write(options.workdir / "cifar.md", named.titled(options, text))
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))

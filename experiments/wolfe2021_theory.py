@@ -226,8 +226,13 @@ def table(found, masks, margins, options):
 
 
 def claimed(margins, options):
-    """Returns [(claim, ours)]: the first epoch at which the labels are in the hull."""
+    """Returns [(claim, ours)]: the first epoch at which the labels are in the hull.
+
+    Where they are in it at none that was looked at, ours is the number of those: they
+    are not before.
+    """
     inside = [epoch for epoch, (margin, _) in enumerate(margins) if margin > 0]
+    inside = inside or [len(margins)] * bool(margins)
     return [
         (
             claims.Claim(f"first epoch in the hull, m = {int(m):,}", epoch, "", 0),

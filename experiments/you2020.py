@@ -17,7 +17,7 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, sizes, work
+from measures import claims, kept, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import assemble, methods
@@ -34,7 +34,7 @@ HERE = pathlib.Path(__file__).parent
 PUBLISHED = json.loads(
     (HERE / "published" / "you2020.json").read_text(encoding="utf-8")
 )
-RECORDS = "draws.jsonl"
+RECORDS, KEYS = "draws.jsonl", ("epoch",)
 
 
 def config(options):
@@ -116,18 +116,19 @@ def run(settings, options):
     parts = assemble.build(settings, source)
     draw = parts.prune_fn
     seed, seen = settings.seeds[0], []
-    done = {row["epoch"] for row in results.read(path)}
+    done = {row["epoch"] for row in kept.read(path, KEYS, lambda epoch: settings)}
     epochs = parts.plan.steps // parts.plan.steps_per_epoch
     for epoch, trained, mask, masks, accuracy in dense(parts, draw, seed):
         seen.append(np.asarray(mask))
         print(f"epoch {epoch} of {epochs}: {accuracy} %", flush=True)
-        wanted = epoch % options.draws == 0 or epoch == epochs
+        fires = fired(np.stack(seen), settings)["consecutive"] == epoch
+        wanted = epoch % options.draws == 0 or fires or epoch == epochs
         if wanted and epoch not in done:
             last = epoch == epochs
             found = accuracy if last else retrained(parts, trained, masks, epoch, seed)
             row = {"epoch": epoch, "dense": accuracy, "ticket": None if last else found}
-            results.append(path, [row], ("epoch",))
-    return results.read(path), np.stack(seen)
+            kept.append(path, row, KEYS, settings)
+    return kept.read(path, KEYS, lambda epoch: settings), np.stack(seen)
 
 
 def table(rows, seen, settings):

@@ -94,12 +94,14 @@ def figure(rows: list[dict], own: Any) -> Figure:
         mean, std = ([getattr(s, f) for s in spreads] for f in ("mean", "std"))
         style = {"marker": "osD^v"[i], "ls": "", "capsize": 2, "color": f"C{i}"}
         axes.errorbar(x, mean, std, label=label, **style)
+    told: set[int] = set()
     for j, (_, target, level) in enumerate(groups):
         share = (1 - own.rate) ** own.levels[level - 1]
         values = accuracies(rows, f"imp_{target}", "ticket", share)
         if values:
-            mean = results.spread(values).mean
-            label = "native ticket of the target" if j == 0 else None
+            mean, number = results.spread(values).mean, len(values)
+            label = f"native ticket, n = {number}" if number not in told else None
+            told.add(number)
             axes.plot([j - 0.4, j + 0.4], [mean, mean], "--", color="0.4", label=label)
     axes.set_xticks(
         range(len(groups)),

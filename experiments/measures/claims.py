@@ -14,7 +14,7 @@ RULE = (
     "*Within*: ours lies from the published number by no more than half the width of "
     "Student's 95 % interval over the seeds, or than the band that stands with the "
     "row, whichever is more; of a number that is published as a lower bound, ours may "
-    'lie above it by any amount. A row of size "toy" or "shortened" is of a smaller '
+    'lie above it by any amount. A row of another size than "paper" is of a smaller '
     "protocol than the paper's, and its verdict says so; one of a single seed has no "
     "interval. *Other data*: ours is of another data set, and only the order of rows "
     "can be compared."

@@ -82,7 +82,7 @@ def _cells(row):
 
 
 def _odd(row):
-    return row.size in ("toy", sizes.SHORTENED)
+    return row.size != "paper"
 
 
 def _line(cells):
@@ -90,7 +90,7 @@ def _line(cells):
 
 
 def figure(found: Mapping[str, Sequence[claims.Row]]) -> Figure:
-    """Draws ours against the published numbers that are in per cent.
+    """Draws ours against the published numbers in per cent, of the same data.
 
     Args:
       found: {name of the table: its rows}.
@@ -112,11 +112,16 @@ def figure(found: Mapping[str, Sequence[claims.Row]]) -> Figure:
 def _marks(axes, name, rows, color):
     """Draws the rows of a table that are in per cent, a marker for each size."""
     for size, marker in MARKERS.items():
-        own = [r for r in rows if r.size == size and r.unit == "%"]
+        own = [r for r in rows if r.size == size and _compares(r)]
         if own:
             x, y = zip(*((r.published, r.ours) for r in own), strict=True)
             style = {"marker": marker, "color": color, "alpha": 0.7, "s": 28, "lw": 0.8}
             axes.scatter(x, y, label=f"{name}, {size}", **style)
+
+
+def _compares(row):
+    """Returns whether a row has a place in the figure: not by its order alone."""
+    return row.unit == "%" and row.relation != claims.ORDER
 
 
 def write(root: pathlib.Path, found: Mapping[str, Sequence[claims.Row]]) -> None:

@@ -5,10 +5,14 @@
 """
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 SIZES = ("toy", "cpu", "gpu", "paper")
 SHORTENED = "shortened"  # options that are of no size
+# Options of no protocol: where things lie, what is shown, what it runs on, how often.
+APART = {"help", "workdir", "data_dir", "smoke", "size", "cost", "analyses", "scenes"}
+APART |= {"finished", "devices", "tune", "seeds"}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "frankle2019": {
         "toy": {"steps": 2000, "levels": 9, "seeds": 2},
@@ -56,7 +60,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {"models": "resnet34,mobilenet_v2", "steps": 80_000, "tune": 2500},
     },
     "wolfe2021_theory": {
-        "toy": {"margins": 0},
+        "toy": {"examples": 200, "width": 300, "picks": 50, "steps": 400},
         "cpu": {"margins": 3},
         "gpu": {"margins": 10},
         "paper": {"margins": 10},
@@ -129,12 +133,13 @@ def parse(
     parser.add_argument(
         "--cost", metavar="FILE", default="", help="print what it costs and end; JSON"
     )
+    own = {action.dest: action.default for action in parser._actions}
     size = parser.parse_args(words).size
     if size:
         parser.set_defaults(**checked(parser, name, size))
     options = parser.parse_args(words)
-    if not size:
-        options.size = recognised(options, parser, name)
+    if not size or not _is(options, own, OPTIONS[name][size]):
+        options.size = recognised(options, own, name)
     return options
 
 
@@ -156,19 +161,24 @@ def checked(parser: argparse.ArgumentParser, name: str, size: str) -> dict[str, 
     return OPTIONS[name][size]
 
 
-def recognised(options, parser: argparse.ArgumentParser, name: str) -> str:
+def recognised(options, own: Mapping[str, Any], name: str) -> str:
     """Returns the largest size whose options are these, "shortened" if there is none.
 
     What a size leaves out is the experiment's own default.
+
+    Args:
+      options: What is asked for.
+      own: The experiment's own defaults.
+      name: The experiment's.
     """
-    own = {action.dest: action.default for action in parser._actions}
-    skipped = {"help", "workdir", "data_dir", "smoke", "size", "cost", "analyses"}
-    given = {k: _plain(v) for k, v in vars(options).items() if k not in skipped}
-    for size in reversed(SIZES):
-        wanted = {**own, **OPTIONS[name][size]}
-        if all(given[key] == _plain(wanted[key]) for key in given):
-            return size
-    return SHORTENED
+    found = [size for size in SIZES if _is(options, own, OPTIONS[name][size])]
+    return found[-1] if found else SHORTENED
+
+
+def _is(options, own, size) -> bool:
+    given = {k: _plain(v) for k, v in vars(options).items() if k not in APART}
+    wanted = {**own, **size}
+    return all(given[key] == _plain(wanted[key]) for key in given)
 
 
 def _plain(value):

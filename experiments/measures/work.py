@@ -50,11 +50,13 @@ def of(config, root: pathlib.Path) -> Work:
     ground, times = planned(config)
     chains = len(plan_lib.options(ground).members)
     lengths = spans.steps(ground.plan)
-    images = chains * sum(lengths) * times * config.train.batch_size
+    again = times - 1  # controls beside each ticket, and none beside the dense network
+    images = sum(lengths) * times - lengths[0] * again
+    images *= chains * config.train.batch_size
     rows = [
         r for r in results.read(root / results.RESULTS) if r["seed"] in config.seeds
     ]
-    done = min(1.0, len(rows) / (chains * len(lengths) * times))
+    done = min(1.0, len(rows) / (chains * (len(lengths) * times - again)))
     seconds = sum(row.get("seconds") or 0.0 for row in rows)
     like = ground.options
     return Work(images, BACKWARD * images * forward(ground), done, seconds, like)

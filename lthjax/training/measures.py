@@ -56,7 +56,8 @@ def with_measures(
       ValueError: There is no such measure, it does not go with the objective, or two
         that are not the same have one name.
     """
-    found, given = objective, {}
+    found = objective
+    given: dict[str, str] = {}  # what each column is of
     for asked in names:
         one, column = resolve(asked), asked.rpartition(":")[2]
         _check_outputs(objective, one, asked, name)

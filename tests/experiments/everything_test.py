@@ -55,6 +55,17 @@ def test_without_a_size_the_defaults_stand_and_the_options_are_recognised(ours):
     assert ours.sizes.parse(parser(), "frankle2019", words).size == "paper"
 
 
+def test_what_is_typed_beside_a_size_makes_it_another_one(ours):
+    words = ["--size=paper", "--steps=100"]
+    options = ours.sizes.parse(parser(), "frankle2019", words)
+    assert (options.steps, options.size) == (100, ours.sizes.SHORTENED)
+    paper = ours.sizes.OPTIONS["frankle2019"]["paper"]
+    words = ["--size=toy", *(f"--{k}={v}" for k, v in paper.items())]
+    assert ours.sizes.parse(parser(), "frankle2019", words).size == "paper"
+    words = ["--size=paper", "--seeds=1"]
+    assert ours.sizes.parse(parser(), "frankle2019", words).size == "paper"
+
+
 def test_a_size_of_an_option_that_is_none_is_refused(ours):
     with pytest.raises(ValueError, match="a size must set options of its experiment"):
         ours.sizes.parse(parser(), "renda2020", ["--size=toy"])

@@ -1,14 +1,17 @@
 """What the experiments compute from numbers alone, beside the published ones."""
 
+import importlib
 import math
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny
 from commands import EXPERIMENTS, loaded
 
-from lthjax.program.config import validate
+from lthjax.program.config import files, validate
+from lthjax.program.workdir import results
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -219,3 +222,78 @@ def test_a_recognisers_runs_are_sound_configs_and_come_after_their_sources():
     assert task.transplant.source == str(EXPERIMENTS / "keypoints_direct")
     for config in (experiment.classifier(options), *found.values()):
         validate.validate(config)
+
+
+def test_rows_that_are_kept_are_of_the_config_asked_for(tmp_path):
+    loaded("you2020")
+    kept = importlib.import_module("measures.kept")
+    path, keys = tmp_path / "rows.jsonl", ("epoch",)
+    mine, other = files.default(), files.default()
+    other.model.width = 0.5
+    kept.append(path, {"epoch": 1, "ticket": 50.0}, keys, mine)
+    (row,) = kept.read(path, keys, lambda epoch: mine)
+    assert row["ticket"] == 50.0
+    with pytest.raises(ValueError, match="other options with epoch = 1 in .*row"):
+        kept.read(path, keys, lambda epoch: other)
+    results.append(path, [{"epoch": 2, "ticket": 60.0}], keys)  # an earlier version's
+    with pytest.raises(ValueError, match="other options with epoch = 2"):
+        kept.read(path, keys, lambda epoch: mine)
+
+
+def test_networks_of_other_sizes_have_a_folder_of_their_own(tmp_path, monkeypatch):
+    experiment, seen = loaded("wolfe2021"), []
+    data = {"train": (np.zeros((3000, 4)), np.zeros(3000))}
+
+    def newest(folder, states):
+        seen.append(folder.name)
+        raise KeyError
+
+    monkeypatch.setattr(experiment.checkpoints, "newest", newest)
+    for sizes, seeds in (([1000, 3000], 1), ([2000, 3000], 1), ([1000], 2)):
+        own = SimpleNamespace(sizes=sizes, seeds=seeds, workdir=tmp_path, smoke=False)
+        with pytest.raises(KeyError):
+            experiment.heat(own, 8, data)
+    assert len(set(seen)) == 3
+    own.sizes = [3001]
+    with pytest.raises(ValueError, match="at most 3,000, got --sizes = 3,001"):
+        experiment.heat(own, 8, data)
+
+
+def test_a_recogniser_s_tasks_are_known(monkeypatch):
+    experiment = loaded("girish2021")
+    every = tuple(experiment.TASKS)
+    assert experiment.asked(",".join(reversed(every))) == every
+    with pytest.raises(ValueError, match="must be among .*, got --tasks = 'keypoint'"):
+        experiment.asked(f"{every[0]},keypoint")
+
+
+def test_labels_that_are_in_no_hull_are_not_before_the_epochs_looked_at():
+    experiment = loaded("wolfe2021_theory")
+    (m, *_) = experiment.PUBLISHED["hull"]["mnist"]
+    own = SimpleNamespace(examples=int(m))
+    for margins, expected in (
+        ([(-1.0, 0.5), (0.5, 1.0)], [1]),
+        ([(-1.0, 0.5), (-0.5, 0.9)], [2]),
+        ([], []),
+    ):
+        assert list(experiment.claimed(margins, own)[0][1]) == expected
+
+
+def test_a_carried_run_is_done_when_every_record_is_there(tmp_path):
+    loaded("chen2021")
+    work = importlib.import_module("measures.work")
+    config = tiny.config(
+        {"search.method": "elastic", "controls": ("reinit", "shuffle")}
+    )
+    config.elastic.levels = (2, 4)
+    rows = [
+        {"level": level, "seed": seed, "arm": arm, "seconds": 1.0}
+        for seed in config.seeds
+        for level in (0, 1, 2)
+        for arm in ("ticket", *config.controls)
+        if level or arm == "ticket"
+    ]
+    results.append(tmp_path / results.RESULTS, rows[:-1])
+    assert 0.8 < work.of(config, tmp_path).done < 1
+    results.append(tmp_path / results.RESULTS, rows[-1:])
+    assert work.of(config, tmp_path).done == 1
