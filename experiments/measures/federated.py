@@ -19,6 +19,7 @@ NAMES |= {"standalone": "Standalone"}
 KINDS = ("global", "masked", "local")
 COMPARED = {"fedavg": "global", "lottery_fl": "local", "cell": "local"}
 COMPARED |= {"standalone": "local"}
+ALONE = "standalone"
 OFFSET = 21.15  # MiB of FedAvg's printed traffic above the paper's own rule
 HERE = pathlib.Path(__file__).parents[1]
 TABLES = ("table_1", "table_2")
@@ -83,12 +84,15 @@ def claimed(found: dict) -> list:
 def figure(found: dict) -> Figure:
     """Draws accuracy by round and by traffic, of the first seed: Figure 2.
 
-    A row is a C; a pair of panels, the number of samples a shard.
+    A row is a C; a pair of panels, the number of samples a shard. Users who train alone
+    stand beside the others in every C; they send nothing.
 
     Args:
       found: {Cell: (records, end)}.
     """
     groups = {cell[1:3] for cell in found if cell.method in METHODS}
+    groups = groups or {cell[1:3] for cell in found}
+    alone = {c.samples: v for c, v in found.items() if (c.method, c.seed) == (ALONE, 0)}
     shares, numbers = (sorted({group[i] for group in groups}) or [0] for i in (0, 1))
     size = 1 + 7 * len(numbers), 1 + 2.8 * len(shares)
     drawn = Figure(figsize=size, layout="constrained")
@@ -97,6 +101,8 @@ def figure(found: dict) -> Figure:
     for (i, share), (j, samples) in places:
         pair = panels[i, 2 * j : 2 * j + 2]
         own = {c.method: v for c, v in found.items() if c[1:] == (share, samples, 0)}
+        if own and samples in alone:
+            own[ALONE] = alone[samples]
         for axes in pair:
             axes.set_visible(bool(own))
         if own:
@@ -124,6 +130,7 @@ def _lines(pair, method, rows):
     known = [i for i, row in enumerate(rows) if value in row]
     y = [100 * rows[i][value] for i in known]
     style = {"marker": "o", "ms": 3, "lw": 1, "label": NAMES[method]}
-    style["color"] = f"C{[*METHODS, 'standalone'].index(method)}"
+    style["color"] = f"C{[*METHODS, ALONE].index(method)}"
     pair[0].plot([rows[i]["round"] for i in known], y, **style)
-    pair[1].plot([sent[i] for i in known], y, **style)
+    if method != ALONE:
+        pair[1].plot([sent[i] for i in known], y, **style)
