@@ -201,8 +201,7 @@ def analyses(cell, settings, root, examples):
     Of `examples` training images that are not augmented, the plain loss, norms by their
     running statistics, on the coordinates that the masks keep.
     """
-    path = root / "analyses.jsonl"
-    keys = ("arm", "level", "seed", "examples")
+    path, keys = root / f"analyses_{examples}.jsonl", ("arm", "level", "seed")
     done = {results.identity(row, keys) for row in results.read(path)}
     rows = [r for r in results.read(root / results.RESULTS) if r["level"]]
     levels = {row["level"] for row in rows if row.get("retrained")}
@@ -211,19 +210,18 @@ def analyses(cell, settings, root, examples):
         for r in rows
         if r["level"] in levels and r["arm"] in (gains.VANILLA, "tost_paper")
     ]
-    wanted = [{**r, "examples": examples} for r in wanted]
     wanted = [r for r in wanted if results.identity(r, keys) not in done]
     if wanted:
         source = experiment.load(settings)
         measure = _measurement(settings, source, examples)
         for row in wanted:
-            arm, level, seed, _ = results.identity(row, keys)
+            arm, level, seed = results.identity(row, keys)
             found = load_trained(layout.trained_path(root, arm, seed, level))
             numbers = jax.device_get(measure(found))
-            head = {"cell": cell} | {key: row[key] for key in keys}
+            head = {"cell": cell, "arm": arm, "level": level, "seed": seed}
             values = {k: np.asarray(v).tolist() for k, v in numbers.items()}
             results.append(path, [head | values], keys)
-    return [r for r in results.read(path) if r.get("examples") == examples]
+    return results.read(path)
 
 
 def _measurement(settings, source, examples):

@@ -192,7 +192,8 @@ def works(options, settings):
     lengths = [epochs, *(epochs - e for e in drawn)]
     images = sum(lengths) * plan.steps_per_epoch * settings.train.batch_size
     rows = results.read(options.workdir / RECORDS)
-    done = min(1.0, len(rows) / len(lengths))
+    there = {row["epoch"] for row in rows} & {*drawn, epochs}
+    done = len(there) / len(lengths)
     flops = work.BACKWARD * images * work.forward(ground)
     return {"": work.Work(images, flops, done, 0.0, settings)}
 

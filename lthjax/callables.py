@@ -105,6 +105,12 @@ class PrepareFn(Protocol):
     def __call__(self, inputs: Any, /) -> Any: ...
 
 
+class FollowFn(Protocol):
+    """(labels [n, ...], what was done to their images, (h, w)) -> labels."""
+
+    def __call__(self, labels: Any, moves: Any, side: tuple[int, int], /) -> Any: ...
+
+
 class FetchFn(Protocol):
     """(key, data, indices [batch]) -> (inputs, labels), augmented."""
 

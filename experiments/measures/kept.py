@@ -26,12 +26,17 @@ def read(path: pathlib.Path, keys: Sequence[str], config: ConfigFn) -> list[dict
       config: identity -> config.
 
     Raises:
-      ValueError: One is of another config.
+      ValueError: One is of another config, or of an earlier version.
     """
     rows = results.read(path)
+    if any(CONFIG not in row for row in rows):
+        raise ValueError(
+            "the rows of a workdir must say which config they are of, got those of an "
+            f"earlier version in {path}; move it away"
+        )
     for row in rows:
         identity = results.identity(row, keys)
-        if row.get(CONFIG) != files.digest(config(*identity)):
+        if row[CONFIG] != files.digest(config(*identity)):
             named = ", ".join(f"{k} = {v}" for k, v in zip(keys, identity, strict=True))
             raise ValueError(
                 "the rows of a workdir must be of the options asked for, got one of "

@@ -12,7 +12,7 @@ SIZES = ("toy", "cpu", "gpu", "paper")
 SHORTENED = "shortened"  # options that are of no size
 # Options of no protocol: where things lie, what is shown, what it runs on, how often.
 APART = {"help", "workdir", "data_dir", "smoke", "size", "cost", "analyses", "scenes"}
-APART |= {"finished", "devices", "tune", "seeds"}
+APART |= {"finished", "devices", "seeds"}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "frankle2019": {
         "toy": {"steps": 2000, "levels": 9, "seeds": 2},
@@ -138,8 +138,7 @@ def parse(
     if size:
         parser.set_defaults(**checked(parser, name, size))
     options = parser.parse_args(words)
-    if not size or not _is(options, own, OPTIONS[name][size]):
-        options.size = recognised(options, own, name)
+    options.size = recognised(options, own, name)
     return options
 
 

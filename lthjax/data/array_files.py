@@ -79,15 +79,11 @@ def arrays(
     scale = own_arrays.moments(NAME, named["train"].images) if images else ((), ())
     named.setdefault("validation", splits.part(named["train"], 0, 0))
     number = len(classes) or _outputs(named)
-    moved = images and _maps(named["train"])
-    follow = objects.follow_pixels if moved else None
+    pixels, labels = named["train"]
+    shapes, follow = (labels.shape[1:], str(labels.dtype), pixels.shape[1:]), None
+    if images:  # no class is known to be that of nothing
+        follow = objects.follower(*shapes, outside=-1)
     return Source(*(named[part] for part in PARTS), number, *scale, follow, classes)
-
-
-def _maps(split):
-    """Returns whether each pixel of an image has a class."""
-    images, labels = split
-    return labels.dtype.kind in "iu" and labels.shape == images.shape[:3]
 
 
 def _read(top: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

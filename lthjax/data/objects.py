@@ -6,9 +6,14 @@ crowd, which stands for several. Coordinates are shares of the image's sides, ar
 its area.
 """
 
+import functools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from lthjax.callables import FollowFn
 from lthjax.data.augment import Moves
 
 OBJECT = ("class", "x0", "y0", "x1", "y1", "area", "crowd")
@@ -30,13 +35,17 @@ def number_of_points(labels: jax.Array) -> int:
     return more // 3
 
 
-def follow_pixels(labels: jax.Array, moves: Moves, side: tuple[int, int]) -> jax.Array:
-    """Returns the classes of pixels of images that were moved; what came in is 0.
+def follow_pixels(
+    labels: jax.Array, moves: Moves, side: tuple[int, int], *, outside: int = 0
+) -> jax.Array:
+    """Returns the classes of pixels of images that were moved.
 
     Args:
       labels: [n, h, w].
       moves: What was done to each image.
       side: h, w.
+      outside: What has come in, beside the image: the class of nothing, or -1, which
+        is none and counts for nothing.
     """
     rows, columns = (
         jnp.arange(length)[None] - moves.shifts[:, axis, None]
@@ -46,7 +55,24 @@ def follow_pixels(labels: jax.Array, moves: Moves, side: tuple[int, int]) -> jax
     inside = _within(rows, side[0])[:, :, None] & _within(columns, side[1])[:, None]
     each = jnp.arange(len(labels))[:, None, None]
     taken = labels[each, rows[:, :, None] % side[0], columns[:, None] % side[1]]
-    return jnp.where(inside, taken, 0)
+    return jnp.where(inside, taken, outside)
+
+
+def follower(
+    label: Sequence[int], dtype: str, image: Sequence[int], *, outside: int = 0
+) -> FollowFn | None:
+    """Returns what moves labels with their images, `None` where they are no maps.
+
+    Args:
+      label: The shape of one example's labels.
+      dtype: Their type; classes are integers.
+      image: The shape of an image, (h, w, c).
+      outside: As for `follow_pixels`.
+    """
+    of_pixels = len(label) == 2 and tuple(label) == tuple(image[:2])
+    if not of_pixels or np.dtype(dtype).kind not in "iu":
+        return None
+    return functools.partial(follow_pixels, outside=outside)
 
 
 def _within(places, length):

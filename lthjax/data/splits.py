@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lthjax.callables import FollowFn
 from lthjax.data.facts import FACTS, check_classes
 
 CUTS = ("", "first", "stratified")
@@ -68,7 +69,7 @@ class Source(NamedTuple):
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    follow: Callable[[Any, Any, tuple[int, int]], Any] | None = None
+    follow: FollowFn | None = None
     classes: tuple[str, ...] = ()
 
 

@@ -249,13 +249,15 @@ def tail(losses: Sequence[float]) -> slice:
     From the first loss that is at most 1e-4 of the first of all, a hundredth of the
     residual, to the last one before what rounding leaves: 1e-12 of the first, or where
     the run stands still at its end. Where that leaves fewer than three points it begins
-    with the first.
+    with the first, and where these are not three it is the whole run.
 
     Args:
       losses: A multiple of the squared residual at each measurement.
     """
     losses = np.asarray(losses, float)
     end = _fallen(losses)
+    if end < 3:
+        return slice(0, None)
     low = losses[:end] <= 1e-4 * losses[0]
     start = int(np.argmax(low)) if low.any() else 0
     return slice(start if end - start >= 3 else 0, end)

@@ -12,6 +12,7 @@ from lthjax import registry
 # A schedule's rate is the first of these that it takes, and its length of those.
 RATES = ("peak_value", "value", "init_value")
 DECAYS = ("weight_decay", "weight_decay_rate")  # how optimizers call their own
+BESIDE = "adam_weight_decay"  # Muon's, of the leaves that it leaves to Adam
 LENGTHS = ("decay_steps", "transition_steps")
 # These take no function for a rate, or count moments and a schedule at once: the rate
 # is handed to them from outside, step by step.
@@ -80,6 +81,8 @@ def optimizer(
         _check_once(name, weight_decay, options, own)
         if weight_decay or own == DECAYS[0]:
             options.setdefault(own, weight_decay)
+        if weight_decay and BESIDE in _parameters(factory):
+            options.setdefault(BESIDE, weight_decay)
     check_options("optimizer", name, factory, options, ("learning_rate",))
     if name in INJECTED:
         factory = optax.inject_hyperparams(factory)

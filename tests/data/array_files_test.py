@@ -180,15 +180,16 @@ def test_streamed_arrays_are_known_by_all_their_labels(tmp_path):
 
 def test_maps_of_labels_go_where_their_images_go(load):
     rng = np.random.default_rng(1)
-    images = rng.integers(1, 5, (20, 6, 6, 1), np.uint8)
+    images = rng.integers(0, 5, (20, 6, 6, 1), np.uint8)
     source = load(images=images, labels=images[..., 0].astype(np.int32))
     config = tiny.config({"data.crop": 2, "data.flip": True})
     key = jax.random.key(0)
     pixels, labels = source.train
-    moves = augment.augment(key, jnp.asarray(pixels), padding=2, flip=True)
+    moved = augment.augment(key, jnp.asarray(pixels) + 1, padding=2, flip=True)
     found = data_lib.following(config, source)(key, jnp.asarray(labels))
-    np.testing.assert_array_equal(moves[..., 0], found)
-    assert (np.asarray(found) != labels).any()
+    # What has come in is none of the classes, of which 0 is one.
+    np.testing.assert_array_equal(moved[..., 0].astype(int) - 1, found)
+    assert (np.asarray(found) != labels).any() and (np.asarray(found) == -1).any()
 
 
 def test_maps_that_nothing_moves_are_refused_where_images_are_moved(load):

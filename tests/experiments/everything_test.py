@@ -62,6 +62,7 @@ def test_what_is_typed_beside_a_size_makes_it_another_one(ours):
     paper = ours.sizes.OPTIONS["frankle2019"]["paper"]
     words = ["--size=toy", *(f"--{k}={v}" for k, v in paper.items())]
     assert ours.sizes.parse(parser(), "frankle2019", words).size == "paper"
+    assert ours.sizes.parse(parser(), "frankle2019", ["--size=cpu"]).size == "paper"
     words = ["--size=paper", "--seeds=1"]
     assert ours.sizes.parse(parser(), "frankle2019", words).size == "paper"
 

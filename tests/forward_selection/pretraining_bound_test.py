@@ -77,6 +77,9 @@ def test_a_rate_is_fitted_to_the_tail_where_there_is_one():
         math.log(pretraining_bound.fitted(steps, fast + slow).rho / 0.97)
     )
     assert pretraining_bound.tail([1.0, 0.5, 1e-5]) == slice(0, 3)
+    still = [1e-3 * (1 + 0.01 * (n % 3)) for n in range(12)]
+    for first in ([1.0, 0.05], [1.0], []):
+        assert pretraining_bound.tail([*first, *still]) == slice(0, None)
 
 
 @pytest.mark.parametrize("floor", [2e-15, 1e-10, 1e-7])

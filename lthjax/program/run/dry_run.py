@@ -8,7 +8,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax.data import in_memory
+from lthjax.data import in_memory, objects
 from lthjax.devices import meshes
 from lthjax.program import progress
 from lthjax.program.build import assemble, pools, spans
@@ -156,11 +156,14 @@ def _seconds_per_image(config, facts, plan):
     )
     config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
     config.train.update(accumulate=1, class_weights=())  # of a batch that is not this
-    config.search.update(batches=1, examples=0)  # scored with: here there are no more
+    # Scored with: here there are no more.
+    config.search.update(batches=1, examples=0, corrupt="none")
     config.eval_every, config.eval_batch = plan.eval_every, chunk
     train, held_out = (_blank(facts, size) for size in (batch, chunk))
     described = facts.num_classes, facts.mean, facts.std
-    source = in_memory.Source(train, held_out, held_out, *described)
+    shapes = facts.label_shape, facts.label_dtype, facts.image_shape
+    follow = objects.follower(*shapes)
+    source = in_memory.Source(train, held_out, held_out, *described, follow)
     parts = assemble.functions(plan_lib.of(config, source))
     params, model_state = parts.init_fn(jax.random.key(0))
     members = len(parts.options.members) * (1 + len(parts.options.controls))

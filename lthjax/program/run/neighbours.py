@@ -41,7 +41,10 @@ def records(
     Args:
       run: (config, workdir) -> records: `experiment.run`.
       config: Of the run.
-      root: Its workdir; `studies/rate_0.3` in it is that of the training.
+      root: Its workdir; `studies/rate_0.3` in it is that of the training, and with an
+        early stop that does not come before a step `studies/rate_0.3_from_500`.
       rate: The learning rate.
     """
-    return run(at(config, rate), root / results.STUDIES / f"rate_{rate:g}")
+    own = at(config, rate)
+    late = f"_from_{own.search.rewind_to}" if own.search.rewind_to else ""
+    return run(own, root / results.STUDIES / f"rate_{rate:g}{late}")

@@ -29,7 +29,7 @@ def keep(this: Any, population: Population) -> None:
       population: What is trained.
     """
     level, plan = population.ticket.level, this.parts.plan
-    if not level and population.ticket.until < plan.steps and not spans.drawn(plan):
+    if not level and population.ticket.until < spans.dense(plan):
         return  # to where tickets are rewound to
     own = this.parts.arms
     wanted = {*own} | {("ticket", n) for _, n in own}

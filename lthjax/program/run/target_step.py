@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
-from lthjax.data import in_memory
+from lthjax.data import in_memory, objects
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
 from lthjax.program.build import assemble
@@ -121,17 +121,26 @@ def _blank(config, facts, held_out):
     make = _stored if config.data.stream else _zeros
     splits = [make(config, facts, size) for size in sizes]
     described = facts.num_classes, facts.mean, facts.std
-    return in_memory.Source(*splits, *described)
+    shapes = facts.label_shape, facts.label_dtype, facts.image_shape
+    follow = objects.follower(*shapes)
+    return in_memory.Source(*splits, *described, follow)
 
 
 def _zeros(config, facts, size):
     del config
     image, label = _types(facts)
     images = np.zeros((size, *facts.image_shape), image)
-    labels = np.zeros((size, *facts.label_shape), label)
-    if objective_lib.is_of_classes(facts):
-        labels += np.arange(size, dtype=label) % facts.num_classes
+    labels = _classes(facts, size)
+    if labels is None:
+        labels = np.zeros((size, *facts.label_shape), label)
     return splits_lib.Split(images, labels)
+
+
+def _classes(facts, size):
+    """Returns classes of examples, every one of them, where there are classes."""
+    if not objective_lib.is_of_classes(facts):
+        return None
+    return (np.arange(size) % facts.num_classes).astype(facts.label_dtype)
 
 
 def _stored(config, facts, size):
@@ -143,6 +152,7 @@ def _stored(config, facts, size):
         range(size),
         facts.image_shape,
         augmented=photographs,
+        labels=_classes(facts, size),
         dtype=str(np.dtype(image)),
         label_shape=facts.label_shape,
         label_dtype=label,

@@ -266,8 +266,13 @@ def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
       name: `RESULTS` or `CURVES`.
     """
     root = pathlib.Path(root)
-    found = sorted(root.rglob(name))
-    return [path for path in found if STUDIES not in path.relative_to(root).parts]
+    return [path for path in sorted(root.rglob(name)) if not _of_study(path, root)]
+
+
+def _of_study(path, root):
+    """Returns whether a file lies in the studies of a workdir that is below a root."""
+    above = [p for p in path.parents if p.name == STUDIES and root in p.parents]
+    return any((folder.parent / RESULTS).exists() for folder in above)
 
 
 def spread(values: Iterable[float]) -> Spread:

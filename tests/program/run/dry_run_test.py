@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 import tiny
+from flax import linen as nn
 
+from lthjax.data import objects
 from lthjax.data.splits import Source, Split
 from lthjax.program.run import check, dry_run
 
@@ -87,3 +89,32 @@ def test_an_own_set_is_counted_with_what_it_brings(capsys):
     assert "always saying the largest class: 75.00 % of the test images" in text
     with pytest.raises(ValueError, match="validation must be 8, as .* = 5"):
         check.check(tiny.config(changes | {"data.validation": 5}))
+
+
+class Pixels(nn.Module):
+    """Says a class of every pixel by its own values."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        """Returns logits [n, h, w, classes]."""
+        return nn.Dense(self.num_classes)(images)
+
+
+def maps():
+    """Classes of pixels, as a set of one's own has them."""
+    images = np.zeros((40, 6, 6, 1), np.uint8)
+    split = Split(images, np.zeros((40, 6, 6), np.int32))
+    follow = objects.follower((6, 6), "int32", (6, 6, 1))
+    return Source(split, split, split, 3, (0.5,), (0.5,), follow)
+
+
+def test_classes_of_pixels_that_move_are_planned(capsys):
+    changes = {"data.name": f"{__name__}:maps", "data.options": {}, "data.crop": 1}
+    changes |= {"objective": "segmentation", "best_by": "miou", "data.flip": True}
+    changes |= {"model.name": f"{__name__}:Pixels", "model.options": {}}
+    changes |= {"data.validation": 40}
+    config = tiny.config({**changes, "search.levels": 1})
+    dry_run.show(config)
+    assert "estimated time here" in capsys.readouterr().out
