@@ -107,6 +107,9 @@ def figure(found: dict) -> Figure:
             axes.set_visible(bool(own))
         if own:
             _draw(pair, (share, samples), own)
+    lines = [line for axes in drawn.axes for line in axes.lines]
+    named = {line.get_label(): line for line in lines}
+    drawn.legend(named.values(), named, loc="outside lower center", ncols=len(named))
     drawn.suptitle("what Table I is compared with, by method: seed 0", fontsize=10)
     return drawn
 
@@ -121,7 +124,6 @@ def _draw(pair, group, own):
     for axes, text in zip(pair, ("round", "traffic, 2^20 bytes"), strict=True):
         axes.set_xlabel(text)
         axes.grid(alpha=0.3)
-    pair[0].legend(fontsize=8)
 
 
 def _lines(pair, method, rows):
