@@ -24,8 +24,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from lthjax import values
-from lthjax.forward_selection import pretraining_bound
-from lthjax.forward_selection.pretraining_bound import Rate, Setting
+from lthjax.forward_selection import pretraining_bound, rates
+from lthjax.forward_selection.pretraining_bound import Setting
+from lthjax.forward_selection.rates import Rate
 from lthjax.program import command_line
 
 FIELDS = Setting._fields
@@ -195,8 +196,8 @@ def _columns(run):
 def _fitted(run) -> Rate:
     """Returns the rate of a run's tail."""
     rows = _columns(run)
-    last = pretraining_bound.tail(rows["dense"])
-    return pretraining_bound.fitted(rows["steps"][last], rows["dense"][last])
+    last = rates.tail(rows["dense"])
+    return rates.fitted(rows["steps"][last], rows["dense"][last])
 
 
 def _parser():

@@ -5,6 +5,7 @@ from . import gram as gram
 from . import layer_growth as layer_growth
 from . import neurons as neurons
 from . import pretraining_bound as pretraining_bound
+from . import rates as rates
 from . import two_layer as two_layer
 from .neurons import Selection as Selection
 from .neurons import select as select

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from lthjax.forward_selection import convex_hull, pretraining_bound, two_layer
+from lthjax.forward_selection import convex_hull, rates, two_layer
 from lthjax.training import losses
 
 SQUARE = jnp.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])  # a neuron a corner
@@ -126,8 +126,8 @@ def test_a_wide_network_contracts_about_as_its_kernel_says():
         return jax.tree.map(lambda w, g: w - rate * g, params, grads), value
 
     found = np.asarray(jax.jit(lambda p: jax.lax.scan(step, p, length=150))(params)[1])
-    last = pretraining_bound.tail(found)
-    rho = pretraining_bound.fitted(np.arange(150)[last], found[last]).rho
+    last = rates.tail(found)
+    rho = rates.fitted(np.arange(150)[last], found[last]).rho
     ratio = (1 - np.sqrt(rho)) / (rate * values[0] / m)
     assert 0.7 <= ratio <= 1.3  # the kernel moves while the network trains
 

@@ -5,7 +5,7 @@ import pytest
 from bound_runs import RUN, written
 
 from lthjax import bound
-from lthjax.forward_selection import pretraining_bound
+from lthjax.forward_selection import pretraining_bound, rates
 from lthjax.forward_selection.pretraining_bound import Setting
 from lthjax.training import losses
 
@@ -66,50 +66,11 @@ def test_the_initial_loss_is_the_sum_of_squares_of_the_theorem_by_two_m():
     assert dense[1] <= rest < dense[0]
 
 
-def test_a_rate_is_fitted_to_the_tail_where_there_is_one():
-    steps = np.arange(0, 200, 10)
-    fast, slow = 0.5 * 0.6**steps, 1e-5 * 0.97**steps
-    found = pretraining_bound.tail(fast + slow)
-    rate = pretraining_bound.fitted(steps[found], (fast + slow)[found])
-    # Where the tail begins the fast part is still at most 1e-4 of the first loss.
-    assert rate.points == len(steps) - found.start < len(steps)
-    assert abs(math.log(rate.rho / 0.97)) < abs(
-        math.log(pretraining_bound.fitted(steps, fast + slow).rho / 0.97)
-    )
-    assert pretraining_bound.tail([1.0, 0.5, 1e-5]) == slice(0, 3)
-    still = [1e-3 * (1 + 0.01 * (n % 3)) for n in range(12)]
-    for first in ([1.0, 0.05], [1.0], []):
-        assert pretraining_bound.tail([*first, *still]) == slice(0, None)
-
-
-@pytest.mark.parametrize("floor", [2e-15, 1e-10, 1e-7])
-@pytest.mark.parametrize("length", [60, 200])
-def test_a_rate_is_not_of_what_rounding_leaves(floor, length):
-    rng, steps = np.random.default_rng(0), np.arange(length)
-    ripple = 1 + 0.05 * rng.standard_normal(length)
-    losses = np.maximum(0.5 * 0.3**steps, floor) * ripple
-    found = pretraining_bound.tail(losses)
-    rate = pretraining_bound.fitted(steps[found], losses[found])
-    np.testing.assert_allclose(rate.rho, 0.3, rtol=0.05)
-    assert rate.fit > 0.99
-
-
-@pytest.mark.parametrize("rho", [0.9, 0.99, 0.9999])
-def test_a_slow_end_of_a_run_is_no_rounding(rho):
-    steps = np.arange(100)
-    losses = 0.5 * 0.3**steps + 1e-6 * rho**steps
-    found = pretraining_bound.tail(losses)
-    assert found.stop == 100
-    late = slice(30, None)  # what is fast is gone
-    rate = pretraining_bound.fitted(steps[late], losses[late])
-    np.testing.assert_allclose(rate.rho, rho, rtol=1e-3)
-
-
 def test_a_geometric_run_gives_its_rate_and_the_constant_behind_it():
     for optimizer in ("gd", "sgd"):
         rho = pretraining_bound.contraction(setting(5000), optimizer, 0.05)
         steps = np.arange(0, 1000, 50)
-        rate = pretraining_bound.fitted(steps, 3 * rho**steps)
+        rate = rates.fitted(steps, 3 * rho**steps)
         assert rate.rho == pytest.approx(rho, rel=1e-9)
         assert rate.fit == pytest.approx(1)
         found = pretraining_bound.implied_constant(setting(5000), optimizer, rate.rho)
@@ -169,12 +130,12 @@ def test_inside_the_assumptions_only_what_numbers_cannot_show_is_assumed():
             lambda: pretraining_bound.threshold(setting(1000), "adam"),
             "got optimizer = 'adam'",
         ),
-        (lambda: pretraining_bound.fitted([1, 2], [1, 0.5]), "three points or more"),
+        (lambda: rates.fitted([1, 2], [1, 0.5]), "three points or more"),
         (
-            lambda: pretraining_bound.fitted([1, 2, 3], [1, 0.5, 0]),
+            lambda: rates.fitted([1, 2, 3], [1, 0.5, 0]),
             "positive and finite",
         ),
-        (lambda: pretraining_bound.fitted([1, 2, 3], [1, 2, 3]), "must fall"),
+        (lambda: rates.fitted([1, 2, 3], [1, 2, 3]), "must fall"),
         (
             lambda: pretraining_bound.implied_constant(setting(1000), "gd", 1.2),
             "got rho = 1.2",

@@ -277,42 +277,6 @@ def test_inverted_scores_keep_the_lowest():
     np.testing.assert_array_equal(flat(best), ~flat(worst))
 
 
-BATCHES = jax.random.normal(jax.random.key(3), (3, 4, 6))
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_the_mean_over_batches_is_the_loss_of_one_large_batch(name):
-    params = network()
-    part = partly(params, 60)
-
-    def score(loss_fn):
-        return flat(jax.jit(functools.partial(LOSSES[name], loss_fn))(params, part))
-
-    found = score(scores.over_batches(squares, BATCHES))
-    expected = score(lambda params: squares(params, BATCHES.reshape(12, 6)))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_the_average_of_scores_is_that_of_the_batches_and_above_that_of_their_sum():
-    params = network()
-    full = masks.full(params)
-
-    def score(batch):
-        return scores.snip(lambda params: squares(params, batch), params, full)
-
-    found = flat(jax.jit(functools.partial(scores.average, score))(BATCHES))
-    expected = np.mean([flat(score(batch)) for batch in BATCHES], axis=0)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    summed = flat(scores.snip(scores.over_batches(squares, BATCHES), params, full))
-    assert (summed <= found * (1 + 1e-5)).all() and (summed < 0.5 * found).any()
-
-
-def test_batches_of_no_common_length_are_refused():
-    for batches in ({"x": jnp.ones((2, 3)), "y": jnp.ones(3)}, jnp.ones((0, 3))):
-        with pytest.raises(ValueError, match="one leading axis of at least one batch"):
-            scores.over_batches(squares, batches)
-
-
 @pytest.mark.parametrize("damage", [jnp.nan, jnp.inf, -jnp.inf])
 def test_damaged_scores_are_refused_with_their_layer_unless_pruned(damage):
     params = network()
@@ -350,15 +314,3 @@ def test_scores_of_half_precision_are_products_in_float32(dtype):
     np.testing.assert_allclose(
         found, np.asarray(large["w"], np.float64) ** 2, rtol=1e-6
     )
-
-
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_a_mean_over_many_batches_is_added_up_in_float32(dtype):
-    batches, w = jnp.ones(3000, dtype), jnp.array(1.0, dtype)
-    loss = scores.over_batches(lambda w, x: w * x, batches)
-    value, slope = jax.value_and_grad(loss)(w)
-    assert float(value) == pytest.approx(1, abs=1e-3)
-    assert float(slope) == pytest.approx(1, abs=1e-2) and slope.dtype == dtype
-    assert float(scores.average(lambda x: x, batches)) == pytest.approx(1, abs=1e-3)
-    whole = scores.average(lambda x: x, jnp.full(300, 100, jnp.int8))
-    assert float(whole) == pytest.approx(100)

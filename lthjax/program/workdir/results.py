@@ -1,4 +1,4 @@
-"""Append, read and aggregate records: one JSON line per level, seed and arm."""
+"""Append and read records: one JSON line per level, seed and arm."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ import logging
 import os
 import pathlib
 import re
-import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,10 @@ from lthjax.devices import processes
 from lthjax.program.config import checksums
 from lthjax.program.config import files as files_lib
 from lthjax.program.workdir import origin
+from lthjax.program.workdir.spreads import Spread as Spread
+from lthjax.program.workdir.spreads import aggregate as aggregate
+from lthjax.program.workdir.spreads import shown as shown
+from lthjax.program.workdir.spreads import spread as spread
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +27,6 @@ STUDIES = "studies"  # the folder of what is measured of a run beside its record
 IDENTITY = ("level", "seed", "arm")
 KEYS = {RESULTS: IDENTITY, CURVES: (*IDENTITY, "start")}
 VARIANT = "initial"  # in records of a run whose members differ in it too
-
-
-class Spread(NamedTuple):
-    """Mean, sample standard deviation (0 for one value) and number of values."""
-
-    mean: float
-    std: float
-    n: int
 
 
 class Lines(NamedTuple):
@@ -273,42 +268,6 @@ def _of_study(path, root):
     """Returns whether a file lies in the studies of a workdir that is below a root."""
     above = [p for p in path.parents if p.name == STUDIES and root in p.parents]
     return any((folder.parent / RESULTS).exists() for folder in above)
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """Returns mean, sample standard deviation and n of some numbers."""
-    values = list(values)
-    std = statistics.stdev(values) if len(values) > 1 else 0.0
-    return Spread(statistics.fmean(values), std, len(values))
-
-
-def shown(spread: Spread, form: str = ".2f", beside: str = "") -> str:
-    """Returns "1.20 ± 0.30", the mean alone where it is of one value.
-
-    Args:
-      spread: Mean, deviation (or another half width) and n.
-      form: How the mean is written, and what is beside it, that without a plus.
-      beside: How that is written, if otherwise.
-    """
-    std = f" ± {spread.std:{beside or form.lstrip('+')}}"
-    return f"{spread.mean:{form}}{std if spread.n > 1 else ''}"
-
-
-def aggregate(
-    rows: Iterable[dict], value: str, by: Sequence[str] = ("arm", "level")
-) -> dict[tuple, Spread]:
-    """Groups rows by some keys and returns {group: Spread of `value`}.
-
-    Args:
-      rows: Records.
-      value: The key whose numbers are averaged; rows without it are left out.
-      by: The keys that rows of one group share.
-    """
-    groups = {}
-    for row in rows:
-        if row.get(value) is not None:
-            groups.setdefault(tuple(row[key] for key in by), []).append(row[value])
-    return {group: spread(values) for group, values in sorted(groups.items())}
 
 
 def warn_of_lacking(root: str | os.PathLike, records: list[dict]) -> None:
