@@ -1,0 +1,88 @@
+"""What is done to images before a network sees them, and to labels that lie on them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from lthjax.callables import PrepareFn
+from lthjax.data import augment, augmentations
+from lthjax.data import splits as splits_lib
+from lthjax.data.augmentations import AugmentFn
+
+
+def preparation(source) -> PrepareFn:
+    """Returns uint8 images -> normalised images."""
+    return lambda images: augment.normalise(images, source.mean, source.std)
+
+
+def augmentation(
+    config, source, *, axis_name: str | None = None
+) -> Callable[[jax.Array, Any], Any]:
+    """Returns (key, uint8 images) -> images cropped, flipped and normalised.
+
+    Only normalised, where the host has cropped and flipped what it has read.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: The mesh axis that the batch is split over; the images are then the
+        rows of this device.
+    """
+    flip = config.data.flip and not getattr(source.train, "augmented", False)
+    options = {"padding": config.data.crop, "flip": flip, "axis_name": axis_name}
+    normalise = preparation(source)
+    return lambda key, images: normalise(augment.augment(key, images, **options))
+
+
+def following(
+    config, source, *, axis_name: str | None = None
+) -> Callable[[jax.Array, Any], Any]:
+    """Returns (key, labels) -> labels that lie on images as `augmentation` moves them.
+
+    Args:
+      config: A validated config.
+      source: The data set; of one whose `follow` is `None`, labels stay as they are.
+      axis_name: As for `augmentation`.
+
+    Raises:
+      ValueError: Labels have the sides of the images, which are moved, and nothing says
+        how they follow.
+    """
+    asked = {"padding": config.data.crop, "flip": config.data.flip}
+    if not any(asked.values()):
+        return lambda key, labels: labels
+    side = splits_lib.image_shape(source.train)[:2]
+    if source.follow is None:
+        shape = splits_lib.label_shape(source.train)
+        if shape[:2] == side:
+            raise ValueError(
+                f"labels that lie on the image, {list(shape)} each, must go where it "
+                "goes, got a Source without follow with data.crop = "
+                f"{config.data.crop}, data.flip = {config.data.flip}; give it follow, "
+                "such as data.objects.follow_pixels, or leave the images where they are"
+            )
+        return lambda key, labels: labels
+
+    def follow(key, labels):
+        moves = augment.moves(key, len(labels), **asked, axis_name=axis_name)
+        return source.follow(labels, moves, side)
+
+    return follow
+
+
+def mixing(config, source, *, axis_name: str | None = None) -> AugmentFn:
+    """Returns (key, batch) -> batch, what `data.augment` does to a batch as a whole.
+
+    Args:
+      config: A validated config.
+      source: The data set.
+      axis_name: As for `augmentation`.
+
+    Raises:
+      ValueError: As `augmentations.chain`.
+    """
+    data = config.data
+    options = data.augment_options.to_dict()
+    functions = augmentations.chain(data.augment, options, source.num_classes)
+    return augmentations.applied(functions, axis_name=axis_name)
