@@ -67,8 +67,8 @@ def optimizer(
       name: One of `optimizers`.
       learning_rate: A number or a schedule over optimizer steps.
       weight_decay: The optimizer's own (Adafactor's is its `weight_decay_rate`, which
-        no learning rate multiplies); of one that has none, `weight_decay w` is added to
-        the gradient, as SGD's is.
+        no learning rate multiplies; Muon's is of what it leaves to Adam too); of one
+        that has none, `weight_decay w` is added to the gradient, as SGD's is.
       options: Its other arguments, by name.
 
     Raises:

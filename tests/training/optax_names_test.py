@@ -67,6 +67,8 @@ def test_weight_decay_is_the_optimizers_own_where_it_has_one():
     assert decayed("adafactor", weight_decay=0.25) == pytest.approx(0.75)
     with pytest.raises(ValueError, match="must be given once"):
         decayed("adafactor", weight_decay=0.25, options={"weight_decay_rate": 0.5})
+    # Muon leaves what is no matrix to Adam, whose decay it is too.
+    assert decayed("muon", weight_decay=0.25) == pytest.approx(0.75)
     # One that has none of its own sees it as a gradient: sign(0.25) rate = 1.
     assert decayed("sign_sgd", weight_decay=0.25) == 0.0
 
