@@ -12,6 +12,7 @@ another version of the code, the table has both. Two cores take from a minute
 """
 
 import csv
+import io
 import pathlib
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files, shrink
 from lthjax.program.run import target_plan
+from lthjax.program.workdir import results
 
 HERE = pathlib.Path(__file__).parent
 BF16 = {"model.dtype": "bfloat16", "seeds": (0,)}
@@ -109,8 +111,9 @@ def read(path: pathlib.Path) -> list[Row]:
 
 def write(path: pathlib.Path, rows: list[Row]) -> None:
     """Writes rows to a file."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([Row._fields, *rows])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
+    results.write(path, text.getvalue())
 
 
 def table(rows: list[Row], before: list[Row]) -> str:
@@ -160,7 +163,7 @@ def main() -> None:
         found = [rows[key] for key in order if key in rows]
         write(path, found)
         text = table(found, read(options.before) if options.before else [])
-        (options.workdir / "targets.md").write_text(text, encoding="utf-8")
+        results.write(options.workdir / "targets.md", text)
         print(rows[program, target], flush=True)
     for sentence in missing.values():
         print(sentence)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lthjax import whole_files
 from lthjax.data import files, pixels
 from lthjax.data.facts import Facts
 from lthjax.data.splits import PARTS, Source, Split, image_shape
@@ -104,7 +105,7 @@ def write(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob(f"{name}.packed-*.npz"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     paths = []
     for i, group in enumerate(groups):
         path = folder / f"{name}.packed-{i:05d}-of-{len(groups):05d}.npz"
@@ -116,8 +117,7 @@ def write(
 def _save(path, known, group):
     """Writes a part: what is known, the bytes of its sheets, where they end, labels."""
     sheets, labels = zip(*group, strict=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with whole_files.writing(path) as partial, partial.open("wb") as file:
         np.savez(
             file,
             known=np.frombuffer(json.dumps(known, default=_plain).encode(), np.uint8),
@@ -125,7 +125,6 @@ def _save(path, known, group):
             ends=np.cumsum([len(sheet) for sheet in sheets]),
             labels=np.concatenate(labels),
         )
-    partial.replace(path)
 
 
 def _plain(value):

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
+from lthjax import whole_files
 from lthjax.devices import backend, compiled_text, operations
 
 _READER = 2  # to be raised where what is read of a program changes
@@ -262,9 +263,8 @@ def compile(  # noqa: A001
     found = _compiled(target, lowered)._replace(flops=flops)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(found._asdict()))
-        part.replace(path)
+        with whole_files.writing(path) as partial:
+            partial.write_text(json.dumps(found._asdict()))
     return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from lthjax import whole_files
 from lthjax.pruning.masks import path_name
 from lthjax.saving.checkpoints import DamagedError, checksum
 from lthjax.tickets.ticket import Ticket, Trained
@@ -108,12 +109,8 @@ def put(path: str | os.PathLike, tensors: dict, metadata: dict[str, str]) -> Non
     """
     path = pathlib.Path(path)
     rows = {name: np.asarray(leaf, order="C") for name, leaf in tensors.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(safetensors.numpy.save(rows, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with whole_files.writing(path) as partial:
+        partial.write_bytes(safetensors.numpy.save(rows, metadata))
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
+from lthjax import whole_files
 from lthjax.devices import processes
 from lthjax.program.workdir import member, results
 
@@ -29,9 +30,8 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     """Writes a figure as PNG, whole or not at all, in the first process."""
     if not processes.first():
         return
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, dpi=150)
-    partial.replace(path)
+    with whole_files.writing(path) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 def panels(

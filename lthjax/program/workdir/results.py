@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from lthjax import whole_files
 from lthjax.devices import processes
 from lthjax.program.config import checksums
 from lthjax.program.config import files as files_lib
@@ -213,12 +214,8 @@ def write(path: str | os.PathLike, text: str) -> None:
     data = text.encode("utf-8")
     if not processes.first() or (path.exists() and path.read_bytes() == data):
         return
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with whole_files.writing(path) as partial:
+        partial.write_bytes(data)
 
 
 def to_csv(records: Sequence[dict]) -> str:
