@@ -53,8 +53,23 @@ def _displayed(*event):
     lines[:] = shown
 
 
+# Pages that are made of files of the tree, to which the guides' links lead as they are.
+_MADE = {
+    "](../../lthjax/program/config/defaults.py)": "](keys.md)",
+    "](../../experiments/results/index.md)": "](../results/index.md)",
+}
+
+
+def _linked(*event):
+    """Turns the links of a guide to such a file into those to its page."""
+    source = event[2]
+    for file, page in _MADE.items():
+        source[0] = source[0].replace(file, page)
+
+
 def setup(app):
     """Writes the pages that follow the sources, and leaves out what says nothing."""
     reference.write(HERE)
     app.connect("autodoc-process-docstring", _displayed, priority=400)
     app.connect("autodoc-skip-member", _skipped)
+    app.connect("source-read", _linked)

@@ -9,9 +9,10 @@ each layer, 2,000 steps a training), ResNet-8 of half width on CIFAR-10 (7 level
 35 % over all layers, 1,200 steps, rewound to step 100), three seeds as one population.
 The bases turn the same leaves, all others are pruned by weights: of LeNet-300-100 the
 first layer, by the cosines of its 28x28 pixels or a rotation of its inputs; of the
-others the convolutions, by the cosines of their windows or rotations of their input
-and of their output channels. All are orthonormal, and train by SGD with momentum, which
-is the same in each of them while nothing is pruned; Adam would not be.
+others the convolutions but for ResNet-8's first, by the cosines of their windows or
+rotations of their input and of their output channels. All are orthonormal, and train by
+SGD with momentum, which is the same in each of them while nothing is pruned; Adam would
+not be.
 
 What is expected stands before what came out. Only the paper's abstract was at hand: no
 published number stands beside ours, and the study is our own. `--networks`, `--bases`,

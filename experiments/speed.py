@@ -24,6 +24,7 @@ from measures import (
     feeding,
     gated,
     once,
+    recognition,
     retraining,
     scaling,
     scoring,
@@ -51,6 +52,7 @@ PARTS = (
     | feeding.PARTS
     | clients.PARTS
     | bases.PARTS
+    | recognition.PARTS
 )
 FAR = 5  # times: shares that lie further apart have a logarithmic axis
 VIRTUAL = {"devices": max(scaling.DEVICES), "clients": clients.DEVICES}

@@ -49,8 +49,9 @@ def _figure(path):
 
 
 def _packed(path):
-    source = in_memory.load("synthetic", train=20, test=10)
-    packed.write(path.parent, "s", source, in_memory.facts("synthetic", train=20, test=10))
+    few = {"train": 20, "test": 10}
+    facts = in_memory.facts("synthetic", **few)
+    packed.write(path.parent, "s", in_memory.load("synthetic", **few), facts)
 
 
 WRITERS = {

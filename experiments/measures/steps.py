@@ -69,15 +69,20 @@ def trainer(
     batch_size=None,
     basis=(),
 ) -> Callable:
-    """Returns steps -> seconds for a population, compiled as the program compiles it.
-
-    Every call goes on from where the last one stopped, with the masks of another level.
-    """
+    """Returns steps -> seconds of a network's training, as `running` gives them."""
     config, source = setting(network(name, options), options, augment)
     config.model.dtype = dtype
     config.train.batch_size = batch_size or config.train.batch_size
     config.mesh.ticket, config.mesh.data = mesh
     config.search.basis = basis
+    return running(config, source, members=members, masked=masked)
+
+
+def running(config, source, *, members=1, masked=True) -> Callable:
+    """Returns steps -> seconds for a population, compiled as the program compiles it.
+
+    Every call goes on from where the last one stopped, with the masks of another level.
+    """
     parts = assemble.build(config, source)
     params, model_state = parts.init_fn(jax.random.key(0))
     full = parts.masks_fn(params)

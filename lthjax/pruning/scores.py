@@ -3,8 +3,8 @@
 `snip`, `taylor` and `grasp` take `loss_fn(params) -> scalar`, closed over its examples
 and over the mode of the network (batch statistics of the examples, or running ones:
 published codes differ). Several batches are one loss by `over_batches`, or several
-scores by `average`. Outside of `jax.jit` each compiles its loss once: hand the same
-function again, not another of the same lines.
+scores by `average`. Outside of `jax.jit` each traces its loss at every call, and
+compiles it where no earlier call had the same program.
 """
 
 from collections.abc import Callable

@@ -86,7 +86,8 @@ def early_bird(
         at = ticket.until // epoch
         mask, masks = draw_fn(trained)
         seen = update(state.watch, mask, at)
-        state = State(seen, state.history.at[at - 1].set(seen.distances[0]))
+        history = jnp.asarray(state.history)  # of numpy where it was restored
+        state = State(seen, history.at[at - 1].set(seen.distances[0]))
         if not seen.fired and ticket.until + epoch < steps:
             return state, resumed(ticket, trained, ticket.until + epoch)
         weights = trained.params, trained.model_state

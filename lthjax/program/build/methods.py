@@ -1,5 +1,7 @@
 """Every search method by its name, and what a config may say to it."""
 
+import shlex
+
 from lthjax import registry
 from lthjax.program.build import (
     by_admm,
@@ -111,12 +113,20 @@ def check_keys(config) -> None:
     Raises:
       ValueError: There is any such key.
     """
-    found = _flat(config)
-    for key, default in unread(config).items():
+    found, wrong = _flat(config), unread(config)
+    for key, default in wrong.items():
+        flags = " ".join(_flag(*pair) for pair in wrong.items())
         raise ValueError(
             f"{key} is not read by search.method = {config.search.method!r}, and must "
-            f"be its default, {default!r}, got {key} = {found[key]!r}"
+            f"be its default, {default!r}, got {key} = {found[key]!r}; what sets all "
+            f"that is not read to its default: {flags}"
         )
+
+
+def _flag(key, default):
+    """Returns the word of a command that sets a key."""
+    value = default if isinstance(default, str) else repr(default)
+    return f"--config.{key}={shlex.quote(value)}"
 
 
 def cleared(config):
