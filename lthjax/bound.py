@@ -79,7 +79,9 @@ def report(setting: Setting, optimizer: str, constant: float, origin: str) -> st
     lines = [
         f"m = {m:,} examples, d = {d:,} inputs, N = {n:,} neurons, k = {k:,} picks",
         f"c = {constant:.4g} ({origin}), optimizer {optimizer}",
-        f"published threshold: {steps:,.4g} steps, {epochs:,.4g} epochs",
+        f"published threshold: {steps:,.4g} steps, {epochs:,.4g} epochs"
+        + f" (as printed {2 * steps:,.4g}: a square contracts twice a step)"
+        * (optimizer == "gd"),
         f"twice the examples: {doubled / steps:.3f} times the steps; the width is not "
         "in the formula but through N d > m^2, the step size only through c",
         f"assumed, not checked: {', '.join(pretraining_bound.assumed(setting))}",

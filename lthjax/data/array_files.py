@@ -57,7 +57,8 @@ def arrays(
     share, drawn once and for all. Inputs of uint8 [n, h, w] or [n, h, w, c] are images,
     from 0 to 255: normalised, and to be augmented. Others go to the network as they
     are, bytes and truth values as float32. Labels are the numbers of classes from 0 or
-    their names [n], or, for other objectives, any numbers [n, ...].
+    their names [n], or, for other objectives, floats or tokens [n, ...]: whole numbers
+    that are no classes are stored as floats.
 
     Args:
       data_dir: The file, or a folder.
@@ -133,6 +134,13 @@ def _pair(top, part, pair):
             f"{list(images.shape)} and labels {list(labels.shape)} for {part} in "
             f"{str(top)!r}"
         )
+    if labels.dtype.kind not in "iufbUS":
+        raise ValueError(
+            "the labels of an npz file must be numbers or texts, got labels "
+            f"{labels.dtype} for {part} in {str(top)!r}"
+        )
+    if labels.dtype.kind == "S":
+        labels = _decoded(top, part, labels)
     if images.dtype == np.uint8 and images.ndim == 3:
         images = images[..., None]
     elif images.dtype.kind == "b" or (images.dtype == np.uint8 and images.ndim != 4):
@@ -142,25 +150,33 @@ def _pair(top, part, pair):
     return Split(images, labels.astype(int) if labels.dtype.kind == "b" else labels)
 
 
+def _decoded(top, part, labels):
+    try:
+        return np.char.decode(labels, "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"bytes that name classes must be UTF-8, got {error.object!r} in labels "
+            f"for {part} of {str(top)!r}"
+        ) from error
+
+
 def _names(found):
     """Returns the classes that labels name, in the order of the alphabet; or ()."""
-    texts = [pair.labels for pair in found.values() if pair.labels.dtype.kind in "US"]
+    texts = [pair.labels for pair in found.values() if pair.labels.dtype.kind == "U"]
     if len(texts) not in (0, len(found)):
         raise ValueError(
             "the labels of an npz file must be texts in all splits or in none, got "
             + ", ".join(f"{part} {x.labels.dtype}" for part, x in found.items())
         )
     known = np.unique(np.concatenate(texts)) if texts else ()
-    return tuple(x.decode() if isinstance(x, bytes) else str(x) for x in known)
+    return tuple(map(str, known))
 
 
 def _numbered(pair, classes):
     """Returns a split, the numbers of classes in the place of their names."""
     if not classes:
         return pair
-    texts = pair.labels
-    texts = np.char.decode(texts, "utf-8") if texts.dtype.kind == "S" else texts
-    labels = np.searchsorted(np.array(classes), texts)
+    labels = np.searchsorted(np.array(classes), pair.labels)
     return pair._replace(labels=labels.astype(np.int32))
 
 

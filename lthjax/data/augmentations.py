@@ -40,8 +40,8 @@ def mixup(
       Inputs [n, ...], and labels float32 [n, num_classes], or of their shape.
 
     Raises:
-      ValueError: Inputs are no floats, labels neither classes nor floats, or alpha is
-        not positive.
+      ValueError: Inputs are no floats, labels neither classes nor floats, classes
+        without their number, or alpha is not positive.
 
     References:
       Zhang et al., 2017, arXiv:1710.09412. There the other example is drawn by a
@@ -56,6 +56,11 @@ def mixup(
             "what is mixed must be floats, with one class for each example or floats "
             f"for labels, got inputs {inputs.dtype} {list(inputs.shape)}, labels "
             f"{labels.dtype} {list(labels.shape)} with data.augment = 'mixup'"
+        )
+    if classes and num_classes < 1:
+        raise ValueError(
+            "num_classes must be given where labels are classes, got num_classes = "
+            f"{num_classes}"
         )
     if not alpha > 0:
         raise ValueError(f"alpha of mixup must be above 0, got alpha = {alpha}")

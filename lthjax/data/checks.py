@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lthjax.data import splits as splits_lib
 from lthjax.data.facts import check_classes
 from lthjax.data.splits import PARTS, Source, Split, part
 
@@ -12,8 +13,8 @@ FEW = 1_000  # classes: so many may be named by fewer images
 def sound(name: str, source: Source) -> Source:
     """Returns a source, its labels as int32, if its arrays and numbers fit together.
 
-    Where mean and std are empty, inputs may be no images; floats become float32, whole
-    numbers of more than 32 bits int32.
+    Where mean and std are empty, inputs may be no images, and bytes that look like some
+    become float32; so do floats, and whole numbers int32, of more than 32 bits.
 
     Args:
       name: Of the set, for the error.
@@ -30,10 +31,13 @@ def sound(name: str, source: Source) -> Source:
             f"{len(source.classes)} names for num_classes = {source.num_classes}"
         )
     given = {"num_classes": int(source.num_classes), "images": not free}
-    found = {n: arrays(name, n, getattr(source, n), **given) for n in ("train", "test")}
-    brought = source.validation
-    if brought is not None and len(brought) == 2 and len(brought[1]):
-        found["validation"] = arrays(name, "validation", brought, **given)
+    brought = {n: getattr(source, n) for n in ("train", "test")}
+    own = source.validation
+    if own is not None and len(own) == 2 and len(own[1]):
+        brought["validation"] = own
+    found = {n: arrays(name, n, split, **given) for n, split in brought.items()}
+    if free:
+        found = {n: _as_it_is(split) for n, split in found.items()}
     shapes = _check_alike(name, {n: found[n] for n in PARTS if n in found})
     found.setdefault("validation", part(found["train"], 0, 0))
     if not free:
@@ -89,6 +93,13 @@ def arrays(
     if labels.dtype.kind in "iu":
         _check_range(name, labels, num_classes)
     return Split(_narrow(name, which, inputs), _narrow(name, which, labels, "iu"))
+
+
+def _as_it_is(split):
+    """Returns a split that nothing normalises: of bytes, a network is given floats."""
+    if not splits_lib.are_images(split.images):
+        return split
+    return split._replace(images=split.images.astype(np.float32))
 
 
 def _is_empty(scale):
@@ -215,7 +226,8 @@ def _check_range(name, labels, num_classes):
         known = "" if num_classes is None else f" with num_classes = {num_classes}"
         raise ValueError(
             f"labels of {name!r} must be the numbers of the classes, from 0 to "
-            f"num_classes - 1, got labels from {low} to {high}{known}"
+            f"num_classes - 1, got labels from {low} to {high}{known}; whole numbers "
+            "that are no classes are given as floats"
         )
 
 

@@ -120,7 +120,8 @@ def check_classes(name: str, num_classes: int, label_dtype: str = "int32") -> No
     elif not isinstance(num_classes, int | np.integer) or num_classes < 2:
         raise ValueError(
             "a data set must have at least two classes, a whole number, got "
-            f"{name!r} with num_classes = {num_classes!r}"
+            f"{name!r} with num_classes = {num_classes!r}; whole numbers that are no "
+            "classes are given as floats"
         )
 
 

@@ -1,5 +1,6 @@
 """A data set as splits, which are arrays or lie on the disk, and how it is cut."""
 
+import heapq
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -126,7 +127,7 @@ def take(split: Split | Stored, indices) -> Split:
     """
     if isinstance(split, Stored):
         return read(split, indices)
-    return Split(*(array[np.asarray(indices)] for array in split))
+    return Split(*(array[np.asarray(indices, int)] for array in split))
 
 
 def read(split: Stored, indices: Sequence[int], draws: Sequence | None = None) -> Split:
@@ -182,11 +183,12 @@ def _label_dtype(split):
 
 
 def even(labels: np.ndarray) -> np.ndarray:
-    """Returns an order of examples of which every stretch has each class's share.
+    """Returns an order of examples of which the first ones have each class's share.
 
-    The r-th of the n_c examples of class c, in an order drawn once and for all, comes
-    at the place (r + 1/2) / n_c of the whole; so the first m of n hold n_c m / n of it,
-    rounded, as seats are given to parties by Sainte-Lague.
+    Of the n_c examples of class c, in an order drawn once and for all, the r-th wants
+    the place (r + 1/2) / n_c of the whole, as seats are given to parties by
+    Sainte-Lague, and comes no earlier than its class's share allows: the first m of n
+    hold n_c m / n of it, rounded, and never more than rounded up.
 
     Args:
       labels: Of the examples, from 0 [n].
@@ -199,8 +201,31 @@ def even(labels: np.ndarray) -> np.ndarray:
     grouped = drawn[np.argsort(labels[drawn], kind="stable")]
     _, counts = np.unique(labels, return_counts=True)
     ranks = np.concatenate([np.arange(n) for n in counts] or [np.arange(0)])
-    places = (ranks + 0.5) / np.repeat(counts, counts)
-    return grouped[np.argsort(places, kind="stable")]
+    of_each = np.repeat(counts, counts)
+    order = np.argsort((ranks + 0.5) / of_each, kind="stable")
+    earliest = ranks * len(labels) // of_each
+    if (earliest[order] > np.arange(len(labels))).any():  # small classes would wait
+        order = _in_turn(order, earliest)
+    return grouped[order]
+
+
+def _in_turn(order, earliest):
+    """Returns an order in which nothing comes before its earliest place [n].
+
+    Of what may come, the next is what is first in `order`. There is always one, as the
+    shares of the first m, rounded up, are m at the least.
+    """
+    wanted = np.empty_like(order)
+    wanted[order] = np.arange(len(order))
+    waiting: list[int] = []
+    found, arriving = [], iter(np.argsort(earliest, kind="stable").tolist())
+    comes = next(arriving, None)
+    for place in range(len(order)):
+        while comes is not None and earliest[comes] <= place:
+            heapq.heappush(waiting, int(wanted[comes]))
+            comes = next(arriving, None)
+        found.append(order[heapq.heappop(waiting)])
+    return np.array(found)
 
 
 def _comes_evenly(name, train):

@@ -53,7 +53,9 @@ def lower_convolutions(*, library: bool = True) -> None:
 
     Serves every model under `jit`, `grad`, `jvp`, `vmap` and Hessian products. Others
     (1-D, 3-D, complex, integer, explicitly sharded) and other backends stay with JAX's
-    own rule. A second call changes nothing; what was compiled before the first stays.
+    own rule. A pixel that is not finite may be seen by neighbours of those that see it,
+    as 0 times it. A second call changes nothing; what was compiled before the first
+    stays.
 
     Args:
       library: Whether oneDNN, if installed, computes what it can on a single device.
@@ -127,7 +129,7 @@ def _faster_form(lhs, rhs, out, params):
       out: Shape and dtype of the result.
       params: Parameters of `conv_general_dilated_p`.
     """
-    if not _is_ours(lhs, rhs, params):
+    if not _is_ours(lhs, rhs, params) or 0 in out.shape:
         return None
     window = _Window.of(params)
     layout = params["dimension_numbers"]

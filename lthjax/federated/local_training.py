@@ -118,8 +118,19 @@ def counter(
       prepare_fn: Likewise.
       batch_size: How many examples are evaluated at once.
       objective: Whose measure `best_by` it is.
+
+    Raises:
+      ValueError: What the objective is best by is no mean over examples, or one of
+        which less is better: policies ask for more than a threshold.
     """
-    measure = objective.measures[objective.best_by]
+    best = objective.best_by
+    means = sorted(set(objective.measures) & set(objective.higher))
+    if best not in means:
+        raise ValueError(
+            "clients must be measured by a mean over examples of which more is better "
+            f"(of this objective: {', '.join(means) or 'none'}), got best_by = {best!r}"
+        )
+    measure = objective.measures[best]
 
     def accuracy(params, examples):
         images, labels, size = examples

@@ -1,5 +1,6 @@
 """Which examples each client has: shards by label, classes a client, Dirichlet."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,7 +105,8 @@ def classes(
       released code draws shards, two of which may be of one class.
     """
     _check(clients=clients, each=each, samples=samples)
-    if not (0 < balance <= 1 and int(balance * samples)):
+    less = math.floor(round(balance * samples, 9))  # 0.29 * 100 is 28.999...
+    if not (0 < balance <= 1 and less):
         raise ValueError(
             "balance must be in (0, 1] and leave an example of each class, got balance "
             f"= {balance} of samples = {samples}"
@@ -125,7 +127,7 @@ def classes(
                 f"got none for client {client} of {clients}; ask for fewer"
             )
         own = rng.choice(rich, each, replace=False)
-        sizes = dict.fromkeys(own, int(balance * samples)) | {own[0]: samples}
+        sizes = dict.fromkeys(own, less) | {own[0]: samples}
         taken = [left[kind][:size] for kind, size in sizes.items()]
         found.append(rng.permutation(np.concatenate(taken)))
         left |= {kind: left[kind][size:] for kind, size in sizes.items()}
@@ -150,7 +152,8 @@ def dirichlet(
       ValueError: A client gets too few each time, or alpha is not positive.
 
     References:
-      Hsu et al., 2019, arXiv:1909.06335.
+      Yurochkin et al., 2019, arXiv:1905.12022, as Flower cites it. Hsu et al., 2019,
+      arXiv:1909.06335, draw the classes of each client, and clients of one size.
     """
     _check(clients=clients)
     if not 0 < alpha < np.inf:

@@ -135,6 +135,9 @@ def threshold(
         sgd:  t >= log k / -log(1 - c d / m^2)      (about (m^2 / (c d)) log k)
         gd:   t >= log k / (-2 log(1 - c d / m))    (about (m / (2 c d)) log k)
 
+    For gradient descent that is half of what is printed, log k / -log(1 - c d / m): the
+    loss is a square, and contracts twice a step (`contraction`).
+
     Args:
       setting: m, d and k.
       optimizer: "sgd", one example a step, or "gd".

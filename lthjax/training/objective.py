@@ -274,7 +274,8 @@ def _apart(outputs, targets):
     if outputs.size != targets.size:
         raise ValueError(
             f"outputs must be as many as targets, got outputs = {outputs.shape}, "
-            f"targets = {targets.shape}"
+            f"targets = {targets.shape}; targets that are whole numbers, which count "
+            "as classes, are given as floats"
         )
     return outputs.reshape(targets.shape) - targets
 

@@ -113,6 +113,8 @@ BAD = [
     ({"images": GREY, "labels": np.array([None] * 50)}, "must be whole, and hold"),
     ({"images": np.moveaxis(GREY[..., None], -1, 1), "labels": LABELS}, "moveaxis"),
     ({"images": GREY + np.inf, "labels": LABELS}, "must be finite"),
+    ({"images": GREY, "labels": LABELS.astype("M8[D]")}, r"texts, got labels datetime"),
+    ({"images": GREY, "labels": np.array([b"\xe9"] * 50)}, r"UTF-8, got b'\\xe9' in"),
 ]
 
 

@@ -28,6 +28,11 @@ def share_of(mixed):
     return (np.asarray(mixed) - other) / (np.asarray(IMAGES) - other)
 
 
+def test_mixup_of_classes_wants_their_number():
+    with pytest.raises(ValueError, match="num_classes must be given"):
+        mixup(KEY, BATCH)
+
+
 def test_mixup_is_linear_in_images_and_in_labels():
     images, labels = mixup(KEY, BATCH, num_classes=CLASSES)
     share = float(np.median(share_of(images)))

@@ -82,6 +82,29 @@ def test_even_numbers_are_those_of_a_division_by_odd_numbers():
     assert sorted(labels[order[:12]]) == sorted(seats)
 
 
+TAILED = {
+    "one_large": np.repeat(np.arange(101), (100, *[1] * 100)),
+    "pairs": np.repeat(np.arange(201), (600, *[2] * 200)),
+    "long_tailed": np.repeat(
+        np.arange(100), np.round(500 * 0.01 ** (np.arange(100) / 99)).astype(int)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAILED)
+def test_the_first_have_no_more_of_a_class_than_its_share_rounded_up(name):
+    labels = TAILED[name]
+    order = splits.even(labels)
+    assert sorted(order) == list(range(len(labels)))
+    seen = np.eye(labels.max() + 1, dtype=int)[labels[order]].cumsum(0)
+    shares = np.bincount(labels) / len(labels)
+    most = np.ceil(np.arange(1, 1 + len(labels))[:, None] * shares - 1e-9)
+    assert (seen <= most).all()
+    # By odd numbers alone, the large class fills what the small ones wait for.
+    tenth = len(labels) // 10
+    assert seen[tenth - 1, 0] == pytest.approx(tenth * shares[0], abs=1)
+
+
 def test_the_order_never_changes():
     # What runs are cut by today they are cut by when they go on.
     assert splits.even(np.repeat([0, 1], (4, 2))).tolist() == [2, 5, 1, 3, 4, 0]

@@ -52,6 +52,25 @@ def test_tokens_become_int32_and_the_order_is_drawn_once():
     np.testing.assert_array_equal((got.train.images + 1) % 5, got.train.labels)
 
 
+def test_bytes_that_nothing_normalises_become_floats():
+    images = np.arange(SIZE * 4, dtype=np.uint8).reshape(SIZE, 2, 2, 1)
+    got = load((images, CLASSES), number=2, how="first")
+    assert got.train.images.dtype == np.float32
+    assert splits.input_dtype(got.train) == "float32"
+    np.testing.assert_array_equal(got.train.images, images[2:])
+
+
+def test_whole_numbers_that_are_no_classes_are_refused_with_what_to_do():
+    for number in (1, 6):
+        with pytest.raises(ValueError, match="no classes are given as floats"):
+            load((VECTORS, np.arange(SIZE) - 3), number=number)
+
+
+def test_nothing_is_taken_of_no_numbers():
+    got = splits.take(load((VECTORS, TARGETS), number=1).train, [])
+    assert got.images.shape == (0, 3) and got.labels.shape == (0,)
+
+
 def test_images_may_have_targets():
     images = np.zeros((SIZE, 2, 2, 1), np.uint8)
     got = load((images, TARGETS[:, None]), number=1, scale=((0.5,), (0.5,)))

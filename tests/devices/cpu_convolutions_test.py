@@ -143,6 +143,19 @@ def test_every_derivative_and_batch_equals_jax_s_own(case):
     assert_close(ours, theirs, tolerance=1e-6)
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("shape", [(1, 3, 3, 4), (1, 6, 3, 4)])
+def test_results_of_no_pixels_are_those_of_jax(shape, groups):
+    args = points(shape, (5, 5, 4 // groups, 4))
+    convolve = convolution(padding="VALID", feature_group_count=groups)
+    cpu_convolutions.lower_convolutions()
+    args = [x[None].repeat(2, 0) for x in args]
+    function = functools.partial(everything, convolve)
+    found, theirs = compiled(function, *args), jax.eval_shape(function, *args)
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, theirs)
+    assert 0 in found["value"].shape and not jnp.any(found["gradient"][1])
+
+
 @pytest.mark.parametrize("dimensions", [1, 3])
 def test_other_dimensions_stay_with_jax(dimensions, rules):
     args = points((2, *[4] * dimensions, 3), (*[3] * dimensions, 3, 2))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lthjax.federated import evaluation, local_training, partitions
+from lthjax.training.objective import OBJECTIVES
 
 
 def test_accuracy_on_own_classes_is_that_of_their_examples():
@@ -31,6 +32,14 @@ def test_accuracy_on_own_classes_is_that_of_their_examples():
     arrays = jnp.asarray(test.images), jnp.asarray(test.labels)
     each = evaluation.of_each(accuracy)(clients.params, numbers, sizes, *arrays)
     np.testing.assert_allclose(each, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"classification"}))
+def test_clients_of_an_objective_whose_best_is_no_such_mean_are_refused(name):
+    with pytest.raises(ValueError, match="mean over examples of which more is better"):
+        local_training.counter(
+            lambda *_: None, lambda x: x, batch_size=8, objective=OBJECTIVES[name]
+        )
 
 
 def test_a_class_of_nobody_has_no_accuracy():

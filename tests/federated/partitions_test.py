@@ -33,6 +33,14 @@ def test_an_unbalanced_client_has_all_of_its_first_class_and_a_share_of_the_othe
         assert sorted(counts[counts > 0]) == [2, 2, 10]
 
 
+@pytest.mark.parametrize("balance, less", [(0.29, 29), (0.57, 57), (0.255, 25)])
+def test_a_share_is_rounded_down_as_it_is_written(balance, less):
+    labels = np.repeat(np.arange(4), 200)
+    options = {"each": 2, "samples": 100, "balance": balance}
+    (part,) = partitions.classes(labels, 1, 0, **options)
+    assert sorted(np.unique(labels[part], return_counts=True)[1]) == [less, 100]
+
+
 def test_a_client_of_classes_has_those_and_as_many_of_each():
     parts = partitions.classes(LABELS, 30, 1, each=2, samples=10)
     assert disjoint(parts)
