@@ -158,9 +158,16 @@ def _check_kernels(leaves, group):
     """Refuses kernels that have not the channels of a group where they must be."""
     rows = [(f"{layer}/kernel", -1) for layer in group.producers]
     for name, axis in [*rows, (f"{group.consumer}/kernel", -2)]:
-        shape = leaves[name].shape if leaves.get(name) is not None else None
-        if shape is None:
+        if name not in leaves:
+            known = (n.removesuffix("/kernel") for n in leaves if n.endswith("/kernel"))
+            raise ValueError(
+                "a group's layers must have kernels, got none of "
+                f"{name.removesuffix('/kernel')!r} in {group}; the layers are "
+                f"{', '.join(known)}"
+            )
+        if leaves[name] is None:
             continue
+        shape = leaves[name].shape
         known = len(shape) in (2, 4) and shape[axis]
         flattened = axis == -2 and len(shape) == 2  # height x width times over
         fits = known == group.size or (flattened and known and not known % group.size)

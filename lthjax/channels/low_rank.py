@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -54,7 +55,7 @@ def split(
         view = views_lib.one(name, rows[name].shape, views)
         pair = bases_lib.factorize(rows[name], kept[name], own, view)
         if sum(kernel.size for kernel in pair) < rows[name].size:
-            found = _replaced(found, place.split("/"), pair)
+            found = _replaced(found, place.split("/") if place else [], pair)
     return found
 
 
@@ -86,7 +87,7 @@ def apply(
     def thin(next_fn, args, kwargs, context):
         module = context.module
         own = _at(params, module.path) if context.method_name == "__call__" else {}
-        if FIRST not in own:
+        if not all(hasattr(own.get(name), "shape") for name in (FIRST, SECOND)):
             return next_fn(*args, **kwargs)
         return _two(module, own, *args)
 
@@ -150,6 +151,9 @@ def _two(module, own, x):
             f"channels, got {'/'.join(module.path)} = {type(module).__name__}"
         )
     rank = own[FIRST].shape[-1]
+    if not rank:  # nothing is read: zeros, of the shape of the layer's result
+        thin = {FIRST: _one_zero(own[FIRST], -1), SECOND: _one_zero(own[SECOND], 0)}
+        own, rank = {**own, **thin}, 1
     first = module.clone(features=rank, use_bias=False, parent=None, name=None)
     inner = first.apply({"params": {"kernel": own[FIRST]}}, x)
     outer = inner @ own[SECOND].astype(inner.dtype)
@@ -157,6 +161,13 @@ def _two(module, own, x):
         return outer
     bias = own["bias"].astype(outer.dtype)
     return outer + bias.reshape((1,) * (outer.ndim - 1) + bias.shape)
+
+
+def _one_zero(kernel, axis):
+    """Returns a kernel with one slice of zeros where it has none."""
+    shape = list(kernel.shape)
+    shape[axis] = 1
+    return jnp.zeros(shape, kernel.dtype)
 
 
 def _grouped(module):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax.channels import layers_of
-from lthjax.pruning import choose
+from lthjax.pruning import choose, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -40,7 +40,8 @@ def penalty(params: Params) -> jax.Array:
     References:
       Liu et al., 2017, arXiv:1708.06519.
     """
-    total: Any = sum(jnp.sum(jnp.abs(gamma)) for gamma in scales(params).values())
+    found = precision.widened(scales(params))
+    total: Any = sum(jnp.sum(jnp.abs(gamma)) for gamma in found.values())
     return total
 
 

@@ -167,7 +167,9 @@ def _left(params, group, silent, statistics):
     if norms and f"{normed}/mean" not in statistics:
         raise ValueError(
             "a channel may go where a norm takes each by itself, as a batch norm does, "
-            f"got {normed}, which has no running mean; leave its group out"
+            f"got {normed}, which has no running mean; "
+            + "hand in the network's model_state, or " * (not statistics)
+            + "leave its group out"
         )
     silent &= f"{normed}/mean" not in statistics or f"{normed}/scale" in norms
     emits = [np.abs(np.asarray(named[n])).reshape(-1, group.size) for n in norms or own]

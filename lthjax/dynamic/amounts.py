@@ -52,9 +52,8 @@ def check_sparsity(**sparsities: Any) -> None:
       ValueError: One is not.
     """
     for name, tree in sparsities.items():
-        bad = [value for value in jax.tree.leaves(tree) if not 0 <= value < 1]
-        if bad:
-            raise ValueError(f"{name} must be in [0, 1), got {name} = {bad[0]}")
+        for value in jax.tree.leaves(tree):
+            choose.check_sparsity(value, name)
 
 
 def check_given(params: Any) -> None:

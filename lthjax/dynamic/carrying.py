@@ -61,7 +61,7 @@ def begin(masks: Masks, kept: Any, key: Any, inner: Any, kind: type = State) -> 
 
 
 def carrying(
-    inner: optax.GradientTransformation,
+    inner: optax.GradientTransformationExtraArgs,
     init: Callable[[Any], Any],
     due: Callable[[Any], Any],
     change: Callable[..., Any],
@@ -79,7 +79,7 @@ def carrying(
     where weights come back, a change clears that of all that are off.
 
     Args:
-      inner: Any optax optimizer.
+      inner: Of `zeros.single`.
       init: params -> State.
       due: step [] -> whether the masks change, from the step alone.
       change: (state, step, params, grads, stepped) -> masks, with stepped(masks) the
@@ -88,7 +88,6 @@ def carrying(
         "replace" where a change takes the place of the step: u = 0, and of the inner
         state only the schedules go on (but in a network that is wholly dense).
     """
-    extended = optax.with_extra_args_support(inner)
 
     def update(updates, state, params=None, *, step=None, masks=None, **extra):
         del masks  # the training step hands them to any optimizer; ours has its own
@@ -96,7 +95,7 @@ def carrying(
         at, grads = now(state, step), updates
 
         def stepped(masks):
-            return zeros.stepped(extended, grads, state.inner, params, masks, **extra)
+            return zeros.stepped(inner, grads, state.inner, params, masks, **extra)
 
         def still():
             u, slots = stepped(state.masks)
@@ -110,7 +109,7 @@ def carrying(
             if grows == "replace":
                 u, slots = _paused(moved, state.inner, u, slots)
             if grows:
-                slots = zeros.cleared(extended, slots, params, stay)
+                slots = zeros.cleared(inner, slots, params, stay)
             return zeros.cancelled(u, params, stay), slots, masks
 
         u, slots, masks = lax.cond(due(at), changed, still)

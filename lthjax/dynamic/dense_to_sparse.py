@@ -13,6 +13,7 @@ from jax import lax
 from lthjax.dynamic import amounts, carrying
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
+from lthjax.training import zeros
 
 
 def gradual(
@@ -78,6 +79,7 @@ def gradual(
     amounts.check_steps(0, begin=begin)
     amounts.check_steps(begin + 1, end=end)
     amounts.check_steps(1, every=every)
+    inner = zeros.single(inner, "gradual(inner)")
     init = _initialiser(inner, sparsity, initial, scope, (exclude, include))
 
     def change(state, at, params, grads, stepped):
@@ -155,8 +157,8 @@ def straight_through(
     amounts.check_steps(1, every=every)
     if until is not None:
         amounts.check_steps(end + 1, until=until)
+    inner = zeros.single(inner, "straight_through(inner)")
     dense = _initialiser(inner, sparsity, initial, scope, (exclude, include))
-    inner = optax.with_extra_args_support(inner)
 
     def init(params):
         return carrying.StraightThroughState(*dense(params))

@@ -9,7 +9,7 @@ from jax import lax
 
 from lthjax import values
 from lthjax.dynamic import amounts
-from lthjax.pruning import choose
+from lthjax.pruning import choose, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 from lthjax.training import zeros
@@ -67,8 +67,8 @@ def admm(
       last: The same in the last part.
 
     Raises:
-      ValueError: A number is not positive, there are fewer steps than updates, or rho
-        would fall.
+      ValueError: A number is not positive, or not whole, there are fewer steps than
+        updates, or rho would fall.
 
     References:
       Zhang et al., 2018, arXiv:1804.03294; one of the mask generators of Liu et al.,
@@ -76,7 +76,8 @@ def admm(
       are of the usual size. Departures: rho rises in equal ratios; U is rescaled with
       it (Boyd et al., 2011, Section 3.4.1).
     """
-    _check(steps=steps, updates=updates, rho=rho, last=last)
+    amounts.check_steps(1, steps=steps, updates=updates)
+    _check(rho=rho, last=last)
     if last < rho:
         raise ValueError(
             f"rho must not fall from part to part, got rho = {rho}, last = {last}"
@@ -99,7 +100,7 @@ def admm(
         at = state.clock.count if step is None else jnp.asarray(step, jnp.int32)
         pull = rho * ratio ** part(at).astype(jnp.float32)
         grads = jax.tree.map(
-            lambda g, w, z, u: g if z is None else _pulled(g, w - z + u, pull),
+            lambda g, *wide: g if wide[1] is None else _pulled(g, *wide, pull),
             *(grads, params, state.copy, state.dual),
         )
         more = {"masks": masks, "step": step, **extra}
@@ -164,15 +165,17 @@ def residual(params: Params, state: Split) -> jax.Array:
     """
     treedef: Any = jax.tree.structure(params)
     weights, copies = jax.tree.leaves(params), treedef.flatten_up_to(state.copy)
-    pairs = [(w, z) for w, z in zip(weights, copies, strict=True) if z is not None]
+    rows = [(w, z) for w, z in zip(weights, copies, strict=True) if z is not None]
+    pairs = precision.widened(rows)
     apart = sum(jnp.sum((w - z) ** 2) for w, z in pairs)
     return jnp.sqrt(apart) / jnp.sqrt(sum(jnp.sum(w**2) for w, _ in pairs))
 
 
-def _pulled(g, apart, pull):
+def _pulled(g, w, z, u, pull):
     """Returns a gradient and its pull towards the copy, of the gradient's type."""
     wide = values.wide(g.dtype)
-    return (g.astype(wide) + pull.astype(wide) * apart.astype(wide)).astype(g.dtype)
+    w, z, u = (x.astype(wide) for x in (w, z, u))
+    return (g.astype(wide) + pull.astype(wide) * (w - z + u)).astype(g.dtype)
 
 
 def _updated(params, state, grown):

@@ -13,6 +13,7 @@ from lthjax.dynamic import amounts, carrying
 from lthjax.pruning import choose, scores, sparsities
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.views import Views
+from lthjax.training import zeros
 
 
 def set_(
@@ -86,6 +87,7 @@ def set_(
         return scores.random(jax.random.fold_in(carried, at), grads, state.masks)
 
     schedule = {"every": every, "until": until, "fraction": fraction}
+    inner = zeros.single(inner, "set(inner)")
     init = _initialiser(
         inner, sparsity, key, distribution, (exclude, include), views=views
     )
@@ -154,6 +156,7 @@ def rigl(
         return scores.magnitude(grads, state.masks)
 
     schedule = {"every": every, "until": until, "fraction": fraction}
+    inner = zeros.single(inner, "rigl(inner)")
     init = _initialiser(
         inner, sparsity, key, distribution, (exclude, include), views=views
     )

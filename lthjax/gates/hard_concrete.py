@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lthjax.gates.sigmoid import Gates
+from lthjax.training import zeros
 
 LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
 BOUND = math.log(100)  # of a logit's absolute value, in training
@@ -89,7 +90,7 @@ def bounded(inner: optax.GradientTransformation) -> optax.GradientTransformation
     References:
       Louizos et al., 2018, arXiv:1712.01312, by its released code.
     """
-    inner = optax.with_extra_args_support(inner)
+    inner = zeros.single(inner, "bounded(inner)")
 
     def update(grads, state, params=None, **extra):
         if params is None:

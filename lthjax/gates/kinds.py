@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax.gates import sigmoid
 from lthjax.gates.gated import Kind
 from lthjax.pruning.masks import Masks, Params
 
@@ -22,10 +23,14 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Logits:
       masks: A mask tree, which says what is prunable.
       initial: The logit; at -3200 the threshold is zero, and the network dense.
 
+    Raises:
+      ValueError: A leaf is not bool: these are no masks, but parameters perhaps.
+
     Example:
       >>> lth.gates.kinds.init({"kernel": jnp.ones((2, 2), bool), "bias": None}, -5.0)
       {'bias': None, 'kernel': Array(-5., dtype=float32)}
     """
+    sigmoid.check_masks(masks)
     initial = jnp.asarray(initial, jnp.float32)
     return jax.tree.map(lambda mask: initial, masks)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lthjax.pruning.masks import Masks, Params
 
@@ -32,18 +33,16 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Gates:
       initial: s0, a scalar, which may be traced.
 
     Raises:
-      ValueError: A leaf is not bool: these are no masks, but parameters perhaps.
+      ValueError: A leaf is not bool: these are no masks, but parameters perhaps; or s0
+        is known, and so far from zero that its gate is 0 or 1 and learns nothing.
 
     Example:
       >>> lth.gates.init({"kernel": jnp.ones(2, bool), "bias": None}, 0.1)
       {'bias': None, 'kernel': Array([0.1, 0.1], dtype=float32)}
     """
-    for leaf in jax.tree.leaves(masks):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.bool_):
-            raise ValueError(
-                "gates are made from masks, whose leaves are bool, got a leaf of "
-                f"dtype = {jnp.result_type(leaf)}; give masks.full(params)"
-            )
+    check_masks(masks)
+    if not isinstance(initial, jax.core.Tracer):
+        check_initial(initial)
     initial = jnp.asarray(initial, jnp.float32)
     return jax.tree.map(lambda mask: jnp.where(mask, initial, LOWEST), masks)
 
@@ -293,13 +292,28 @@ def between(multipliers: Gates) -> jax.Array:
     return jnp.asarray(number, jnp.float32) / most
 
 
-def check_initial(initial: float) -> None:
+def check_masks(masks: Masks) -> None:
+    """Refuses what are no masks, but parameters perhaps.
+
+    Raises:
+      ValueError: A leaf is not bool.
+    """
+    for leaf in jax.tree.leaves(masks):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.bool_):
+            raise ValueError(
+                "gates are made from masks, whose leaves are bool, got a leaf of "
+                f"dtype = {jnp.result_type(leaf)}; give masks.full(params)"
+            )
+
+
+def check_initial(initial: jax.typing.ArrayLike) -> None:
     """Checks that a gate with this logit is between 0 and 1 in float32.
 
     Raises:
       ValueError: It rounds to 0 or to 1, so that no gradient would ever move it.
     """
-    gate = float(jax.nn.sigmoid(jnp.float32(initial)))
+    with np.errstate(over="ignore"):  # in numpy: the program may be traced
+        gate = float(1 / (1 + np.exp(-np.asarray(initial, np.float32))))
     if not 0 < gate < 1:
         raise ValueError(
             "the gate of the initial logit must lie between 0 and 1 in float32, got "

@@ -89,14 +89,36 @@ def kept_count(total: int, sparsity: float) -> int:
       >>> lth.pruning.kept_count(266_200, 0.9)
       26620
     """
+    check_sparsity(sparsity)
+    return round(total * (1 - float(sparsity)))
+
+
+def check_sparsity(sparsity: Any, name: str = "sparsity") -> None:
+    """Refuses what is no number in [0, 1) that is known on the host.
+
+    Args:
+      sparsity: What may be one.
+      name: How it is called, for the errors.
+
+    Raises:
+      ValueError: It is none.
+    """
     if isinstance(sparsity, jax.core.Tracer):
         raise ValueError(
-            "sparsity must be known on the host, got a traced value; hand in the "
+            f"{name} must be known on the host, got a traced value; hand in the "
             "integer kept = round(N (1 - sparsity)), which may be traced"
         )
-    if np.ndim(sparsity) or not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity must be in [0, 1), got sparsity = {sparsity}")
-    return round(total * (1 - float(sparsity)))
+    if np.ndim(sparsity):
+        raise ValueError(
+            f"{name} must be one number, got {name} of shape {np.shape(sparsity)}; "
+            "for one a layer give a list"
+        )
+    try:
+        inside = 0 <= sparsity < 1
+    except TypeError:
+        inside = False
+    if not inside:
+        raise ValueError(f"{name} must be in [0, 1), got {name} = {sparsity!r}")
 
 
 def in_rounds(

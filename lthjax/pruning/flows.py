@@ -122,8 +122,10 @@ def _check_flow(scores):
     leaves = jax.tree.leaves(scores)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return
-    names, lowest = masks_lib.names(scores), [float(leaf.min()) for leaf in leaves]
-    bound = -cuts.ROUNDING * max(float(leaf.max()) for leaf in leaves)
+    names = masks_lib.names(scores)
+    lowest = [float(leaf.min(initial=jnp.inf)) for leaf in leaves]
+    highest = [float(leaf.max(initial=-jnp.inf)) for leaf in leaves]
+    bound = -cuts.ROUNDING * max(highest, default=0)
     below = [n for n, x in zip(names, lowest, strict=True) if x < min(bound, 0)]
     if below:
         raise ValueError(cuts.negative(below, min(lowest)))

@@ -31,9 +31,15 @@ def graded(
 
 def _gradient(loss_fn, params, masks):
     """Returns dL/dw, and whether it is zero at all prunable weights."""
+    rows = zip(masks_lib.names(params), jax.tree.leaves(params), strict=True)
+    if found := [name for name, w in rows if jnp.iscomplexobj(w)]:
+        raise ValueError(
+            "scores by a gradient need real weights, got complex ones in "
+            f"{', '.join(found)}; hold real and imaginary parts apart"
+        )
     grads = jax.grad(loss_fn)(params)
     prunable = jax.tree.leaves(where_masked(lambda g: g, masks, grads))
-    return grads, jnp.stack([jnp.all(g == 0) for g in prunable]).all()
+    return grads, jnp.array([jnp.all(g == 0) for g in prunable]).all()
 
 
 def snip(loss_fn: LossFn, params: Params, masks: Masks) -> tuple[Params, jax.Array]:

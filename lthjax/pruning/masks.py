@@ -67,6 +67,8 @@ def full(
       >>> lth.masks.names(lth.masks.full(params))
       ['dense/kernel']
     """
+    if not callable(include):
+        _check_expression("include", include)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = [(path_name(path), w) for path, w in leaves]
     kernels = [name for name, w in rows if _included(include, name, w)]
@@ -74,12 +76,22 @@ def full(
     if not kept:
         raise ValueError(
             f"at least one leaf must be prunable, got include = {include!r}, exclude = "
-            f"{tuple(exclude)!r}; the leaves are {', '.join(names(params))}"
+            f"{exclude!r}; the leaves are {', '.join(names(params))}"
         )
     return jax.tree_util.tree_map_with_path(
         lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in kept else None,
         params,
     )
+
+
+def _check_expression(what, text):
+    """Refuses a text that is no regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(
+            f"{what} must be a regular expression, got {text!r}: {error}"
+        ) from error
 
 
 def _included(include, name, leaf):
@@ -103,6 +115,7 @@ def without(
     """
     exclude = (exclude,) if isinstance(exclude, str) else exclude
     for pattern in exclude:
+        _check_expression("exclude", pattern)
         if not any(re.search(pattern, name) for name in found):
             raise ValueError(
                 f"every pattern of exclude must match a {kind}, got exclude = "

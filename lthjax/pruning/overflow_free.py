@@ -21,9 +21,20 @@ from jax import lax
 from jax.extend.core import Literal
 
 _LOWEST = -(2**20)  # the exponent of zero: below that of every other array
-_BIAS = 127  # of the exponent of a float32, above 23 bits of fraction
-_FRACTION = 23
 _MOST_FACTORS = 4  # multiplied entry by entry before the product is normalised
+
+
+class _Bits(NamedTuple):
+    """How a float lies in an integer: its exponent and a bias above the fraction."""
+
+    floats: str
+    integers: str
+    bias: int
+    fraction: int
+
+
+_SINGLE = _Bits("float32", "int32", 127, 23)  # smaller floats are read as these
+_DOUBLE = _Bits("float64", "int64", 1023, 52)
 
 
 class Scaled(NamedTuple):
@@ -79,14 +90,15 @@ def normalise(mantissa: jax.Array, exponent: Any = 0) -> Scaled:
       mantissa: A float array of any shape.
       exponent: int32 [].
     """
-    reach = _reach(mantissa.dtype)
+    form, reach = _form(mantissa.dtype), _reach(mantissa.dtype)
     size = jnp.abs(lax.stop_gradient(mantissa))
-    bits = lax.bitcast_convert_type(size.astype(jnp.float32), jnp.int32) >> _FRACTION
+    bits = lax.bitcast_convert_type(size.astype(form.floats), form.integers)
+    bits = (bits >> form.fraction).astype(jnp.int32)
     counted = (bits > 0) & (size < jnp.inf)
-    bits = jnp.clip(bits, _BIAS - reach, _BIAS + reach)
+    bits = jnp.clip(bits, form.bias - reach, form.bias + reach)
     # The old exponent is inside the maximum, so that the new one is its result: added
     # afterwards, XLA would compute the sum over all layers so far in every kernel.
-    each = jnp.where(counted, bits + (exponent - _BIAS), _LOWEST)
+    each = jnp.where(counted, bits + (exponent - form.bias), _LOWEST)
     highest = jnp.max(each, initial=_LOWEST)
     shift = jnp.where(highest > _LOWEST, highest - exponent, 0)
     return Scaled(mantissa * _power(-shift, mantissa.dtype), highest)
@@ -99,15 +111,20 @@ def value(x: Scaled) -> jax.Array:
     return mantissa * _power(jnp.clip(exponent, -reach, reach), mantissa.dtype)
 
 
+def _form(dtype) -> _Bits:
+    return _DOUBLE if dtype == jnp.float64 else _SINGLE
+
+
 def _reach(dtype) -> int:
     """Returns the largest n for which 2^-n is normal and 2^(n + 1) is finite."""
-    return min(jnp.finfo(dtype).maxexp, _BIAS + 1) - 2
+    return jnp.finfo(dtype).maxexp - 2
 
 
 def _power(exponent, dtype):
     """Returns 2^exponent exactly, for an exponent within the reach of the dtype."""
-    bits = (exponent + _BIAS) << _FRACTION
-    return lax.bitcast_convert_type(bits, jnp.float32).astype(dtype)
+    form = _form(dtype)
+    bits = jnp.asarray(exponent + form.bias, form.integers) << form.fraction
+    return lax.bitcast_convert_type(bits, form.floats).astype(dtype)
 
 
 def _is_float(x) -> bool:

@@ -49,7 +49,7 @@ def magnitude(params: Params, masks: Masks) -> Params:
 
 
 def energy(params: Params, masks: Masks) -> Params:
-    """Scores a weight by its square: `score = w^2`.
+    """Scores a weight by its square: `score = |w|^2`.
 
     Of single weights that is the order of magnitudes; the mean over a channel, or over
     a row of coefficients, is then its squared length by its size.
@@ -66,7 +66,7 @@ def energy(params: Params, masks: Masks) -> Params:
       >>> lth.scores.energy({"kernel": jnp.array([-3.0, 2.0])}, masks)
       {'kernel': Array([9., 4.], dtype=float32)}
     """
-    return where_masked(jnp.square, masks, params)
+    return where_masked(lambda w: jnp.abs(w) ** 2, masks, params)
 
 
 def random(key: jax.Array, params: Params, masks: Masks) -> Params:
@@ -312,7 +312,8 @@ def check(scores: Params, masks: Masks) -> None:
 
 def _length(batches) -> int:
     """Returns how many batches there are."""
-    lengths = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(batches)}
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batches)]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
     if len(lengths) != 1 or not min(lengths):
         raise ValueError(
             "batches must have one leading axis of at least one batch, got lengths = "

@@ -57,18 +57,7 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
       >>> optax.apply_updates(params, updates)
       {'kernel': Array([0.5, 0. ], dtype=float32)}
     """
-    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
-        raise ValueError(
-            "keep(inner) needs an optimizer with init and update, got inner = "
-            f"{inner!r}; call its factory first"
-        )
-    inner = _extended(inner)
-
-    def init(params):
-        check_plain(params, "keep(inner).init")
-        state = inner.init(params)
-        _check_single(state)
-        return state
+    inner = single(inner, "keep(inner)")
 
     def update(updates, state, params=None, *, masks=_MISSING, **extra):
         if params is None:
@@ -88,7 +77,7 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
         return cancelled(updates, params, masks), state
 
     update.keeps = True  # type: ignore[attr-defined]
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def is_kept(tx: optax.GradientTransformation) -> bool:
@@ -103,11 +92,34 @@ def is_kept(tx: optax.GradientTransformation) -> bool:
 _MISSING = object()
 
 
-def _extended(inner):
-    """Returns an optimizer that takes extra arguments; `optax.MultiSteps` too."""
+def single(
+    inner: optax.GradientTransformation, what: str
+) -> optax.GradientTransformationExtraArgs:
+    """Returns an optimizer of the parameters of one network, with extra arguments.
+
+    Args:
+      inner: Any optax optimizer (`optax.MultiSteps` too), but one of pairs.
+      what: What wraps it, for the errors.
+
+    Raises:
+      ValueError: It is no optimizer; in `init`, it is one of pairs of parameters.
+    """
+    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
+        raise ValueError(
+            f"{what} needs an optimizer with init and update, got inner = {inner!r}; "
+            "call its factory first"
+        )
     pair = optax.GradientTransformationExtraArgs(inner.init, inner.update)
     extra = isinstance(inner, optax.MultiSteps | optax.GradientTransformationExtraArgs)
-    return pair if extra else optax.with_extra_args_support(inner)
+    extended = pair if extra else optax.with_extra_args_support(inner)
+
+    def init(params):
+        check_plain(params, f"{what}.init")
+        state = inner.init(params)
+        _check_single(state, what)
+        return state
+
+    return optax.GradientTransformationExtraArgs(init, extended.update)
 
 
 def check_plain(params: Params, what: str) -> None:
@@ -123,13 +135,13 @@ def check_plain(params: Params, what: str) -> None:
         )
 
 
-def _check_single(state):
+def _check_single(state, what):
     """Refuses the state of an optimizer whose parameters are pairs."""
     kind = optax.LookaheadState
     nodes = jax.tree.leaves(state, is_leaf=lambda n: isinstance(n, kind))
     if any(isinstance(node, kind) for node in nodes):
         raise ValueError(
-            "keep(inner) needs an optimizer of the parameters of one network, got "
+            f"{what} needs an optimizer of the parameters of one network, got "
             "optax.lookahead, whose slow ones masks would not reach; prune without it"
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from lthjax import models
 from lthjax.channels import by_channel, layers_of
+from lthjax.channels.layers_of import Group
 
 
 def test_a_reader_of_more_than_the_group_is_refused():
@@ -61,3 +62,17 @@ def test_the_last_producer_is_told_from_one_whose_name_goes_on():
     full = by_channel.full(params, groups)
     full["c1"]["kernel"] = full["c1"]["kernel"].at[:, 0].set(False)
     assert by_channel.kept(full, groups)["c10"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("group", [("dens1", "head"), ("dense1", "haed")])
+def test_a_group_of_layers_that_are_not_there_is_refused_by_name(group):
+    layer, reader = group
+    params = {
+        "dense1": {"kernel": jnp.ones((4, 3))},
+        "head": {"kernel": jnp.ones((3, 2))},
+    }
+    groups = (Group(layer, (layer,), reader, 3),)
+    wrong = layer if layer not in params else reader
+    message = f"kernels, got none of '{wrong}' in .*; the layers are dense1, head"
+    with pytest.raises(ValueError, match=message):
+        by_channel.full(params, groups)

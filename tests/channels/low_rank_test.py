@@ -1,6 +1,7 @@
 """Two thin layers compute what one did, and are made where they are fewer numbers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -101,3 +102,44 @@ def test_where_groups_are_known_a_kernel_stays_one():
     plain = bases.materialize(z, masks, found, arrays)
     jax.tree.map(np.testing.assert_array_equal, split, plain)
     low_rank.apply(model, split, state, images, train=False)
+
+
+class First(nn.Module):
+    """A network whose layers have the names of thin kernels."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns 3 logits."""
+        return nn.Dense(3, name="second")(nn.Dense(5, name="first")(images))
+
+
+def test_a_layer_of_which_nothing_is_kept_gives_its_bias():
+    images = jax.random.normal(KEY, (2, 4))
+    params, _ = models.initialise(First(), KEY, images)
+    bias = params["second"]["bias"] + jnp.arange(3.0)
+    thin = {low_rank.FIRST: jnp.zeros((5, 0)), low_rank.SECOND: jnp.zeros((0, 3))}
+    thin = {**params, "second": {"bias": bias, **thin}}
+    found, _ = low_rank.apply(First(), thin, {}, images, train=False)
+    np.testing.assert_array_equal(found, jnp.broadcast_to(bias, (2, 3)))
+
+
+def test_layers_called_as_thin_kernels_are_layers():
+    images = jax.random.normal(KEY, (2, 4))
+    params, _ = models.initialise(First(), KEY, images)
+    found, _ = low_rank.apply(First(), params, {}, images, train=False)
+    np.testing.assert_array_equal(found, First().apply({"params": params}, images))
+
+
+def test_a_lone_layer_is_split():
+    model, images = nn.Dense(8), jax.random.normal(KEY, (2, 8))
+    params = model.init(KEY, images)["params"]
+    rules = [("kernel", BASES["svd_rows"])]
+    found = bases.choose(params, rules, prunable=["kernel"], image_shape=(8,))
+    arrays = bases.init(KEY, params, found, params)
+    z = bases.to_basis(params, found, arrays)
+    kept = jnp.zeros((8, 8), bool).at[:, :2].set(True)
+    thin = low_rank.split(z, {"kernel": kept, "bias": None}, found, arrays)
+    assert thin[low_rank.FIRST].shape == (8, 2)
+    whole = thin[low_rank.FIRST] @ thin[low_rank.SECOND]
+    plain = bases.materialize(z, {"kernel": kept, "bias": None}, found, arrays)
+    np.testing.assert_allclose(whole, plain["kernel"], rtol=1e-5, atol=1e-6)

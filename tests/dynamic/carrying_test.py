@@ -10,6 +10,7 @@ from cases import rest_slow
 from flax.training.train_state import TrainState
 
 from lthjax import dynamic
+from lthjax.gates import hard_concrete
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import optimizers
 
@@ -348,3 +349,34 @@ def test_a_key_of_another_kind_than_the_optimizer_s_is_refused():
     state = tx.init(params)
     with pytest.raises(ValueError, match="of the kind that the optimizer was made"):
         dynamic.start(state, dynamic.masks(state), key=jax.random.key(0))
+
+
+WRAPPED = {
+    "gradual": lambda tx: dynamic.gradual(tx, 0.5, begin=0, end=2, every=1),
+    "straight_through": lambda tx: dynamic.straight_through(tx, 0.5, every=1),
+    "wirings": lambda tx: dynamic.wirings(tx, 0.5),
+    "set": lambda tx: dynamic.set(tx, 0.5, every=1, until=4, key=toy.KEY),
+    "rigl": lambda tx: dynamic.rigl(tx, 0.5, every=1, until=4, key=toy.KEY),
+    "bounded": hard_concrete.bounded,
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_wraps_an_optimizer_refuses_pairs_of_networks_and_factories(name):
+    params = {"kernel": jnp.ones((2, 2))}
+    tx = WRAPPED[name](optax.lookahead(optax.sgd(0.1), 5, 0.5))
+    for given in (params, optax.LookaheadParams.init_synced(params)):
+        with pytest.raises(ValueError, match="of one network.*prune without"):
+            tx.init(given)
+    with pytest.raises(ValueError, match="call its factory first"):
+        WRAPPED[name](optax.sgd)
+
+
+@pytest.mark.parametrize("name", ["straight_through", "gradual", "bounded"])
+def test_extra_arguments_reach_an_optimizer_of_several_steps(name):
+    plateau = optax.contrib.reduce_on_plateau()
+    tx = WRAPPED[name](optax.MultiSteps(optax.chain(optax.sgd(0.1), plateau), 2))
+    params = {"kernel": jnp.ones((2, 2))}
+    state = tx.init(params)
+    updates, _ = tx.update(params, state, params, value=jnp.float32(1))
+    assert jax.tree.structure(updates) == jax.tree.structure(params)

@@ -153,7 +153,8 @@ def test_without_a_copy_it_is_keep():
     [
         ({"steps": 4, "updates": 5}, "a step for each update, got updates = 5"),
         ({"steps": 4, "updates": 2, "rho": 0.0}, "rho must be above 0, got rho = 0"),
-        ({"steps": 0}, "steps must be above 0"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"steps": 10.5, "updates": 2}, "whole number of at least 1, got steps ="),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(options, message):

@@ -58,3 +58,8 @@ def test_a_sparsity_cannot_be_asked_for(tmp_path):
     changes = {"search.method": "soft_threshold", "search.sparsities": (0.5,)}
     with np.testing.assert_raises_regex(ValueError, "set search.gates.penalty"):
         experiment.run(tiny.config(changes), tmp_path)
+
+
+def test_thresholds_are_made_from_masks_alone():
+    with pytest.raises(ValueError, match="give masks.full"):
+        kinds.init({"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}, -5.0)

@@ -228,3 +228,11 @@ def test_a_gate_that_is_no_number_is_no_answer():
     with jax.enable_x64(True):
         again = sigmoid.reset_stochastic({"kernel": jnp.ones(2, jnp.float32)}, 0.0)
         assert again["kernel"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("initial", [20.0, -200.0, float("nan")])
+def test_gates_that_nothing_would_move_are_refused(initial):
+    masks = {"kernel": jnp.ones(2, bool)}
+    with pytest.raises(ValueError, match="between 0 and 1 in float32"):
+        sigmoid.init(masks, initial)
+    jax.jit(sigmoid.init)(masks, initial)  # what is traced is the caller's

@@ -246,3 +246,15 @@ def test_closed_over_traced_numbers_take_part():
     np.testing.assert_array_equal(jax.jit(through)(jnp.full(2, 3.0)), [3, 3])
     slopes = jax.jit(jax.vmap(jax.grad(lambda x: through(x).sum())))(jnp.ones((3, 2)))
     np.testing.assert_array_equal(slopes, np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-50, 1.0, 1e50, 1e300])
+def test_double_floats_have_as_much_room(size):
+    with jax.enable_x64(True):
+        x = jnp.float64(size)
+        found = overflow_free.evaluate(lambda x: x * x / 2, x)
+        assert found.mantissa.dtype == jnp.float64 and 1 <= found.mantissa < 2
+        power = Fraction(2) ** int(found.exponent)
+        wanted = Fraction(size) ** 2 / 2 / power
+        assert float(found.mantissa) == pytest.approx(float(wanted), rel=1e-15)
+        assert overflow_free.value(overflow_free.evaluate(lambda x: x * 2, x)) == 2 * x

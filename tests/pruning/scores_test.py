@@ -314,3 +314,21 @@ def test_scores_of_half_precision_are_products_in_float32(dtype):
     np.testing.assert_allclose(
         found, np.asarray(large["w"], np.float64) ** 2, rtol=1e-6
     )
+
+
+def test_the_energy_of_a_complex_weight_is_its_squared_length():
+    weights = jnp.array([3j, 2, 1 + 1j])
+    found = scores.energy({"w": weights}, {"w": jnp.ones(3, bool)})["w"]
+    np.testing.assert_allclose(found, [9, 4, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("score", [scores.snip, scores.taylor, scores.grasp])
+def test_scores_by_a_gradient_of_complex_weights_are_refused(score):
+    params, masks = {"w": jnp.array([3j, 2])}, {"w": jnp.ones(2, bool)}
+    with pytest.raises(ValueError, match="real weights, got complex ones in w"):
+        score(lambda p: jnp.sum(jnp.abs(p["w"])), params, masks)
+
+
+def test_batches_without_an_axis_are_refused():
+    with pytest.raises(ValueError, match="one leading axis of at least one batch"):
+        scores.over_batches(lambda p, b: p["w"].sum(), jnp.float32(1))({"w": 1.0})
