@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,8 +100,8 @@ def bounded(folder):
 
 
 def taught(folder):
-    parts = SimpleNamespace(init_fn=lambda key: initialise())
-    return retraining.teacher(layout.trained_path(folder, "ticket", 0, 1), parts)
+    path = layout.trained_path(folder, "ticket", 0, 1)
+    return retraining.teacher(path, lambda key: initialise())
 
 
 def continued(folder):

@@ -252,6 +252,11 @@ def _dictionary(features, target):
             "features must be [neurons, examples], a row a neuron, got features.shape "
             f"= {features.shape}"
         )
+    if not features.shape[1]:
+        raise ValueError(
+            "neurons are picked by examples, got features of none, features.shape = "
+            f"{features.shape}"
+        )
     if target.shape != features.shape[1:]:
         raise ValueError(
             f"target must have a number for each of the {features.shape[1]} examples, "
@@ -261,16 +266,23 @@ def _dictionary(features, target):
 
 
 def _check(neurons, steps, replace, candidates, key):
-    if steps < 1:
-        raise ValueError(f"at least one neuron must be picked, got steps = {steps}")
+    if not neurons:
+        raise ValueError("there must be a neuron to pick, got neurons = 0")
+    if steps < 1 or steps != int(steps):
+        raise ValueError(
+            "at least one neuron must be picked, a whole number of them, got steps = "
+            f"{steps}"
+        )
     if not replace and steps > neurons:
         raise ValueError(
             f"without replacement at most all {neurons} neurons can be picked, got "
             f"steps = {steps}; ask for fewer, or allow replace=True"
         )
-    if candidates is not None and not 1 <= candidates <= neurons:
+    whole = candidates is None or candidates == int(candidates)
+    if not whole or (candidates is not None and not 1 <= candidates <= neurons):
         raise ValueError(
-            f"candidates must be in [1, {neurons}], got candidates = {candidates}"
+            f"candidates must be a whole number in [1, {neurons}], got candidates = "
+            f"{candidates}"
         )
     if candidates is not None and key is None:
         raise ValueError("random candidates must have a key, got key = None")

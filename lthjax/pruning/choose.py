@@ -72,11 +72,20 @@ def prune(
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     rows = cuts.pairs(masks, scores)
-    counts, minimum = _counts(masks, sparsity, scope, kept), operator.index(minimum)
+    counts, minimum = _counts(masks, sparsity, scope, kept), _whole(minimum)
     _check_minimum(masks, counts, minimum)
     chosen, finite = _chosen(rows, counts, minimum=minimum)
     _check_finite(masks, finite)
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
+
+
+def _whole(minimum):
+    try:
+        return operator.index(minimum)
+    except TypeError as error:
+        raise ValueError(
+            f"minimum must be a whole number, got minimum = {minimum!r}"
+        ) from error
 
 
 def kept_count(total: int, sparsity: float) -> int:

@@ -44,8 +44,11 @@ def by_rate(
       [[80, 40], [64, 32]]
     """
     _check_scope(scope)
-    if levels < 0:
-        raise ValueError(f"levels must be at least 0, got levels = {levels}")
+    if levels < 0 or levels != int(levels):
+        raise ValueError(
+            f"levels must be a whole number of at least 0, got levels = {levels}"
+        )
+    levels = int(levels)
     rates = _rates(sizes, rate, layer_rates or {})
     if scope == "global" and not layer_rates:
         total = sum(sizes.values())

@@ -2,7 +2,7 @@
 has stopped changing.
 
 The search asks for one epoch after another, momentum and all, until the detector
-(`tickets.detection`) fires, and goes on with what is left of the schedule on the pruned
+(`tickets.stability`) fires, and goes on with what is left of the schedule on the pruned
 network.
 """
 
@@ -51,13 +51,13 @@ def early_bird(
       draw_fn: trained -> (mask to watch bool [bits], masks of the ticket).
       steps: T, the length of the schedule.
       epoch: Steps between two masks.
-      rule: As for `detection.watch`.
+      rule: As for `stability.watch`.
       threshold: Of the distances, in (0, 1].
-      queue: As for `detection.watch`.
+      queue: As for `stability.watch`.
       report: (state, ticket) -> None, told what was drawn.
 
     Raises:
-      ValueError: The schedule has fewer than two epochs, or as for `detection.watch`.
+      ValueError: The schedule has fewer than two epochs, or as for `stability.watch`.
 
     References:
       You et al., 2020, arXiv:1909.11957, "EB Train". Departures: the schedule goes on

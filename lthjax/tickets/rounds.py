@@ -228,6 +228,15 @@ def span(
     return spans[restart]
 
 
+def opened(state: Any) -> Ticket:
+    """Returns what a round of a search trains, in its structure, over one step.
+
+    Args:
+      state: Of a search whose state has a field `round`.
+    """
+    return _searching(1, 0, 1, state.round)
+
+
 def _searching(level, start, until, source):
     """Returns the ticket that trains a round, from what `source` holds."""
     point = source.params, source.model_state, source.masks, source.opt_state

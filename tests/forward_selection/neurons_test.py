@@ -282,6 +282,8 @@ def test_many_networks_at_once_are_each_selected_alone():
     [
         ({"steps": 5, "replace": False}, "at most all 4 neurons .* got steps = 5"),
         ({"steps": 0}, "at least one neuron .* got steps = 0"),
+        ({"steps": 2.5}, "a whole number of them, got steps = 2.5"),
+        ({"steps": 2, "candidates": 1.5}, r"whole number in \[1, 4\], got .* = 1.5"),
         ({"steps": 2, "candidates": 9}, r"in \[1, 4\], got candidates = 9"),
         ({"steps": 2, "candidates": 2}, "must have a key, got key = None"),
         ({"steps": 2, "weights": "equal"}, "weights must be one of .* got weights"),
@@ -299,6 +301,14 @@ def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
         (
             lambda: neurons_lib.select(jnp.ones((4, 3)), jnp.ones(4), 2),
             "of the 3 examples",
+        ),
+        (
+            lambda: neurons_lib.select(jnp.ones((0, 4)), jnp.ones(4), 2),
+            "a neuron to pick, got neurons = 0",
+        ),
+        (
+            lambda: neurons_lib.select(jnp.ones((4, 0)), jnp.ones(0), 2),
+            "got features of none",
         ),
         (
             lambda: neurons_lib.select(jnp.ones(4), jnp.ones(4), 2),

@@ -317,6 +317,8 @@ def test_a_minimum_may_be_any_whole_number_and_a_sparsity_one_number_alone():
     masks, rows = {"w": jnp.ones(4, bool)}, {"w": jnp.arange(4.0)}
     for one in (1, np.int64(1), jnp.int32(1)):
         assert choose.prune(masks, rows, 0.5, minimum=one)["w"].tolist()[2:] == [1, 1]
+    with pytest.raises(ValueError, match="minimum must be a whole number, got .* 2.5"):
+        choose.prune(masks, rows, 0.5, minimum=2.5)
     for wrong, message in [
         (np.array([0.5]), r"one number, got sparsity of shape \(1,\); .* give a list"),
         ("half", r"sparsity must be in \[0, 1\), got sparsity = 'half'"),

@@ -7,6 +7,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from lthjax.callables import ApplyFn, PriceFn, Schedule
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
@@ -23,6 +26,7 @@ from lthjax.program.build import (
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training
 from lthjax.program.config import defaults
+from lthjax.pruning import choose
 from lthjax.tickets import Search
 from lthjax.tickets.rounds import continuous
 from lthjax.tickets.rounds import span as round_span
@@ -36,7 +40,6 @@ GATES = (
     *by_score.BASIS,
     "search.levels",
     "search.sparsities",
-    "search.rate",
     "search.exclude",
     "search.include",
     "search.gates.initial",
@@ -92,11 +95,13 @@ def check(name: str, ground: Ground) -> None:
       ground: What it is built on.
 
     Raises:
-      ValueError: A first logit cannot be learnt from, a round has no two periods, or a
-        key has a value that the method has no use for.
+      ValueError: A first logit cannot be learnt from, a round has no two periods, the
+        minima of the layers exceed a target, or a key has a value that the method has
+        no use for.
     """
     search = ground.options.search
     _check_trimming(search)
+    _check_minimum(ground)
     if name == "continuous":
         _check_periods(ground)
     _check_logits(name, search)
@@ -119,6 +124,20 @@ def _check_trimming(search):
                 f"search.sparsities, got {key} = {search[name]!r}; leave it at "
                 f"{known!r}"
             )
+
+
+def _check_minimum(ground):
+    """Refuses a number of gates that a layer keeps which does not go with a target."""
+    shapes = ground.plan.shapes.items()
+    gates, logits = (
+        {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes}
+        for dtype in (jnp.bool_, jnp.float32)
+    )
+    least = ground.options.search.minimum
+    for target in ground.plan.targets:
+        if target.amount is not None:
+            select = functools.partial(choose.prune, kept=target.amount, minimum=least)
+            jax.eval_shape(select, gates, logits)
 
 
 def _check_periods(ground):

@@ -257,18 +257,33 @@ def check(ground: Ground) -> None:
     select = pattern_names.chooser(search.pattern, search.minimum, plan.views)
     leaves = {n: jax.ShapeDtypeStruct(s, bool) for n, s in plan.shapes.items()}
     found = {n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in plan.shapes.items()}
-    total = sum(plan.sizes.values())
     for target in plan.targets:
         given = pattern_names.target(search.pattern, leaves, target, plan.views)
         amount = given.amount
         jax.eval_shape(lambda own, by, to=amount: select(own, by, to), leaves, found)
-        if kind == "n_of_m" and target.kept * numbers[1] != total * numbers[0]:
+        if kind == "n_of_m":
+            _check_shares(search, plan, target, *numbers)
+
+
+def _check_shares(search, plan, target, kept, of):
+    """Refuses what n of every m weights cannot meet, in all or in a layer."""
+    sizes = plan.sizes
+    rows = {"all layers": (target.kept, sum(sizes.values()))}
+    if target.layers is not None:
+        rows |= {n: (k, sizes[n]) for n, k in zip(sizes, target.layers, strict=True)}
+    for name, (asked, size) in rows.items():
+        if asked * of != size * kept:
             raise ValueError(
-                f"the pattern {search.pattern!r} keeps {numbers[0]} of every "
-                f"{numbers[1]} weights, {total * numbers[0] // numbers[1]:,} of "
-                f"{total:,}, got a level that keeps {target.kept:,}; give "
-                f"search.sparsities = ({1 - numbers[0] / numbers[1]},)"
+                f"the pattern {search.pattern!r} keeps {kept} of every {of} weights, "
+                f"{size * kept // of:,} of the {size:,} of {name}, got a level that "
+                f"keeps {asked:,}; give search.sparsities = ({1 - kept / of},), "
+                "without a distribution over layers"
             )
+    if search.minimum:
+        raise ValueError(
+            f"the pattern {search.pattern!r} keeps the same of every layer, got "
+            f"search.minimum = {search.minimum}; give 0"
+        )
 
 
 def _check_task(ground, criterion):

@@ -16,6 +16,7 @@ from lthjax.program.build import (
 from lthjax.program.build.method import SECTIONS, Method
 from lthjax.program.config import defaults, shrink
 from lthjax.program.config.validate import flat
+from lthjax.retraining import arms
 
 # The keys that are read of every method, or of a user's own.
 ALWAYS = ("search.method",)
@@ -146,4 +147,8 @@ def shrunk(config, *, steps: int = 4):
       steps: Of the dense training.
     """
     own = resolve(config.search.method).shrink
-    return shrink.shrunk(config, own, steps=steps)
+    small = shrink.shrunk(config, own, steps=steps)
+    asked = arms.trained(config.retraining.arms)
+    if any("rescaling" in arms.tweaks(arm) for arm in asked):
+        small.retraining.rescaling.iterations = 2
+    return small

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from lthjax import dynamic, models
 from lthjax.analysis import costs
+from lthjax.callables import InitFn
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
@@ -43,6 +44,24 @@ from lthjax.training import steps as training_steps
 USES = ("ghosts", "search")  # of a seed's keys, in dressing a ticket
 
 
+def check(ground: Ground) -> None:
+    """Refuses arms that do not go with the network.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: An arm is unknown, there is no place for its ghosts, or its times or
+        its teacher are wrong.
+    """
+    asked = ground.options.retraining
+    chosen = recipes.chosen(ground)
+    for form in dict.fromkeys(_form(ground, found) for found in chosen.values()):
+        _check_network(ground, form)
+    if chosen and asked.distillation.teacher:
+        teacher(asked.distillation.teacher, ground.init_fn)
+
+
 def with_arms(ground: Ground, parts: Parts) -> Parts:
     """Returns the run's functions, with those of every (arm, level) that is retrained.
 
@@ -53,10 +72,10 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
       parts: The functions of the search, and of vanilla training.
 
     Raises:
-      ValueError: An arm is unknown, does not go with the network, or its times or its
-        teacher are wrong; nothing has been trained.
+      ValueError: As `check`; nothing has been trained.
     """
     asked = ground.options.retraining
+    check(ground)
     if not asked.arms:
         return parts
     counted = parts._replace(describe=_describer(ground, Recipe()))
@@ -64,12 +83,7 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
         described = _describer(ground, Recipe(), retrained=True)
         counted = counted._replace(pools=pools.built(ground, parts, described))
     chosen = recipes.chosen(ground)
-    groups = {}
-    for found in chosen.values():
-        _check_network(ground, found)
-        groups.setdefault(_form(ground, found), None)
-    if asked.distillation.teacher:
-        teacher(asked.distillation.teacher, parts)
+    groups = dict.fromkeys(_form(ground, found) for found in chosen.values())
     for form in groups:
         own = {
             row: found for row, found in chosen.items() if _form(ground, found) == form
@@ -80,12 +94,12 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
     return counted._replace(arms=arms, held=held)
 
 
-def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
+def teacher(path: str, init_fn: InitFn) -> tuple[Any, Any]:
     """Returns the (params, model_state) that a training left, as a teacher.
 
     Args:
       path: What `tickets.save_trained` wrote.
-      parts: Of the students.
+      init_fn: Of the students.
 
     Raises:
       ValueError: It is of another network, or of other classes.
@@ -97,7 +111,7 @@ def teacher(path: str, parts: Parts) -> tuple[Any, Any]:
             "search.basis, at "
             f"retraining.distillation.teacher = {str(path)!r}"
         )
-    wanted = jax.eval_shape(parts.init_fn, jax.random.key(0))
+    wanted = jax.eval_shape(init_fn, jax.random.key(0))
     shapes = jax.tree.map(jnp.shape, (found.params, found.model_state))
     if shapes != jax.tree.map(jnp.shape, tuple(wanted)):
         sizes = [_classes(tree) for tree in (found.params, wanted[0])]

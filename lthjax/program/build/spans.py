@@ -138,6 +138,14 @@ def steps(plan: Plan) -> list[int]:
     return [row.until - row.start for row in _known(plan)]
 
 
+def by_kind(plan: Plan) -> dict[bool, list[int]]:
+    """Returns {whether it is a round of a search: its steps} of all trainings."""
+    found: dict[bool, list[int]] = {}
+    for row in _known(plan):
+        found.setdefault(row.arm == "search", []).append(row.until - row.start)
+    return found
+
+
 def _known(plan):
     """Returns the trainings, the dense one ending where it does at the earliest."""
     return [row._replace(until=row.until or dense(plan)) for row in plan.trainings]

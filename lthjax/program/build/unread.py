@@ -120,6 +120,11 @@ READERS = (
         "retraining.pools.statistics = 'recomputed'",
     ),
     Reader(
+        ("data.workers",),
+        lambda config: config.data.stream,
+        "data.stream = True",
+    ),
+    Reader(
         ("data.augment_options",),
         lambda config: bool(config.data.augment),
         "data.augment",
@@ -161,7 +166,7 @@ def unread(config) -> dict[str, str]:
     Raises:
       ValueError: A name that decides it is unknown.
     """
-    known, found = flat(defaults.default()), flat(config)
+    known, found = _plain(defaults.default()), _plain(config)
     changed = [key for key, value in found.items() if known.get(key) != value]
     return {
         key: reader.needs
@@ -172,12 +177,18 @@ def unread(config) -> dict[str, str]:
     }
 
 
+def _plain(config):
+    """Returns {key: value}; sections are dicts, which are equal locked or not."""
+    rows = flat(config).items()
+    return {k: v.to_dict() if isinstance(v, ConfigDict) else v for k, v in rows}
+
+
 def warn(config) -> None:
     """Warns of each key that is set in vain, with the remedy.
 
     Args:
       config: A validated config.
     """
-    found = flat(config)
+    found = _plain(config)
     for key, needs in unread(config).items():
         log.warning("%s = %s is not read: that takes %s", key, found[key], needs)

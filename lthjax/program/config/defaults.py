@@ -93,7 +93,7 @@ def default() -> ConfigDict:
                 "basis": (),
                 "basis_each_level": False,  # learn a learnt basis anew each level
                 "pattern": "weights",  # channels, heads, 4x4 (blocks), 2:4 (of every 4)
-                "minimum": 0,  # weights that every layer keeps
+                "minimum": 0,  # weights (or groups of a pattern) that every layer keeps
                 "rate": 0.2,  # of what is left, that a level prunes
                 "layer_rates": (),  # ((regular expression, rate), ...)
                 "levels": 5,  # how many prunings

@@ -57,7 +57,6 @@ def shrunk(
     small.search.sparsities = tuple(small.search.sparsities)[:1]
     small.search.rewind_to = min(small.search.rewind_to, steps // 2)
     small.retraining.levels = ()
-    small.retraining.rescaling.iterations = 2
     own(small)
     _shrink_schedule(small)
     small.seeds = tuple(small.seeds)[:2]

@@ -21,7 +21,7 @@ from lthjax.program.build import (
     network,
     objective,
     pools,
-    recipes,
+    retraining,
 )
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
@@ -96,7 +96,7 @@ def check(
     _check_levels(config, plan)
     assemble.check(ground)
     _check_read(config, train)
-    recipes.chosen(ground)
+    retraining.check(ground)
     pools.check(ground)
     return facts, held_out, ground
 

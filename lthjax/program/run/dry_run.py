@@ -16,6 +16,7 @@ from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import check
 from lthjax.retraining import arms as arms_lib
+from lthjax.tickets import rounds
 from lthjax.training import steps as steps_lib
 
 # A larger batch is timed at these sizes and scaled.
@@ -136,17 +137,22 @@ def _steps(plan):
 def _seconds(config, facts, ground, held_out):
     """Returns the time of a run, from a few steps and a validation on blank images."""
     plan, chains = ground.plan, len(plan_lib.options(ground).members)
-    steps = spans.steps(plan)
-    points = sum(-(-n // plan.eval_every) for n in steps)
     chosen = pools.evaluations(config, plan) * (held_out - getattr(facts, "test", 0))
-    trained, validated = _seconds_per_image(config, facts, plan)
-    images = sum(steps) * config.train.batch_size
-    measured = points * held_out + chosen
-    return chains * (images * trained + measured * validated)
+    total = 0.0
+    for searching, steps in spans.by_kind(plan).items():
+        found = _seconds_per_image(config, facts, plan, searching=searching)
+        points = sum(-(-n // plan.eval_every) for n in steps)
+        images = sum(steps) * config.train.batch_size, points * held_out + chosen
+        total += sum(n * seconds for n, seconds in zip(images, found, strict=True))
+        chosen = 0
+    return chains * total
 
 
-def _seconds_per_image(config, facts, plan):
-    """Returns the seconds an image takes in training, and in validation."""
+def _seconds_per_image(config, facts, plan, *, searching=False):
+    """Returns the seconds an image takes in training, and in validation.
+
+    Of the networks, with their controls; or of what rounds of a search train.
+    """
     config = copy.deepcopy(config)
     each = data_lib.mesh(config).shape[meshes.DATA]
     given = config.train.batch_size, config.eval_batch
@@ -166,11 +172,13 @@ def _seconds_per_image(config, facts, plan):
     source = in_memory.Source(train, held_out, held_out, *described, follow)
     parts = assemble.functions(plan_lib.of(config, source))
     params, model_state = parts.init_fn(jax.random.key(0))
-    members = len(parts.options.members) * (1 + len(parts.options.controls))
+    own = 0 if searching else len(parts.options.controls)
+    members = len(parts.options.members) * (1 + own)
     members = min(members, steps_lib.together(params) or members)
     masks = parts.masks_fn(params)
-    _, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
-    one = parts.begin(ticket), masks, jax.random.key(0)
+    state, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
+    ticket = rounds.opened(state) if searching else ticket
+    one = parts.begin(ticket), ticket.masks, jax.random.key(0)
     step, validation = _timed(parts.run, *steps_lib.stack([one] * members))
     return step / (members * batch), validation / (members * 2 * chunk)
 

@@ -270,7 +270,7 @@ def _teacher(this, arm, one):
         return None
     given = this.parts.options.teacher
     path = given or layout.trained_path(this.root, "ticket", one, 0)
-    return arms.teacher(path, this.parts)
+    return arms.teacher(path, this.parts.init_fn)
 
 
 def _train(this: Run, jobs: list[Job], asked) -> None:

@@ -25,9 +25,9 @@ class Found(NamedTuple):
     Attributes:
       target: The devices.
       plan: The numbers of the run.
-      step: One step of it.
+      step: One step of it; of two kinds, tickets' and rounds', that which holds more.
       report: What the compiler says of that.
-      seconds: Of a step.
+      seconds: Of that step.
       source: Whose estimate that is.
       rows: [(arm, level, steps, seconds of all members)] of every training.
     """
@@ -105,21 +105,37 @@ def plan(config, target: targets.Target, checked: tuple | None = None) -> Found:
       ValueError: As `show`.
     """
     facts, held_out, ground = checked or check.check(config)
-    step, report = _reported(config, target, facts, held_out, ground.plan)
+    found = _reported(config, target, facts, held_out, ground.plan)
+    step, report = _largest(found)
     if not report.fits:
         given = config, target, report
         raise ValueError(_refusal(*given, *_remedy(config, target)))
+    images = {
+        kind: targets.seconds(target, own)[0] / one.images
+        for kind, (one, own) in found.items()
+    }
     seconds, source = targets.seconds(target, report)
-    rows = list(_rows(config, ground, step, held_out, seconds))
+    rows = list(_rows(config, ground, held_out, images))
     return Found(target, ground.plan, step, report, seconds, source, rows)
 
 
 def _reported(config, target, facts, held_out, numbers):
-    with targets.aimed(target):
-        step = target_step.of(config, facts, held_out, numbers)
-        cache = pathlib.Path(CACHE).expanduser()
-        report = targets.compile(target, step.program, step.shapes, cache=cache)
-    return step, report._replace(arguments=report.arguments + step.beside)
+    """Returns {whether of a search's rounds: (a step, what its compiler says)}."""
+    found = {}
+    for searching in spans.by_kind(numbers):
+        with targets.aimed(target):
+            given = config, facts, held_out, numbers
+            step = target_step.of(*given, searching=searching)
+            cache = pathlib.Path(CACHE).expanduser()
+            report = targets.compile(target, step.program, step.shapes, cache=cache)
+        report = report._replace(arguments=report.arguments + step.beside)
+        found[searching] = step, report
+    return found
+
+
+def _largest(found):
+    """Returns the step, and its report, that needs most of a device."""
+    return max(found.values(), key=lambda pair: pair[1].total)
 
 
 def _remedy(config, target):
@@ -127,7 +143,8 @@ def _remedy(config, target):
     for text, changed in _ways(config, target):
         try:
             facts, held_out, ground = check.check(changed)
-            _, report = _reported(changed, target, facts, held_out, ground.plan)
+            found = _reported(changed, target, facts, held_out, ground.plan)
+            _, report = _largest(found)
         except ValueError:  # not for this network, or not divided by the mesh
             continue
         if report.fits:
@@ -171,14 +188,18 @@ def _refusal(config, target, report, text, other):
     )
 
 
-def _rows(config, ground, step, held_out, seconds):
-    """Yields (arm, level, steps, seconds) of every training, its validations too."""
-    numbers, image = ground.plan, seconds / step.images
+def _rows(config, ground, held_out, each):
+    """Yields (arm, level, steps, seconds) of every training, its validations too.
+
+    `each` is what an image takes, of rounds and of others.
+    """
+    numbers = ground.plan
     chains = len(plan_lib.options(ground).members)
     for row in numbers.trainings:
         steps = (row.until or spans.dense(numbers)) - row.start
         points = math.ceil(steps / numbers.eval_every)
         images = steps * config.train.batch_size + points * held_out * _FORWARD
+        image = each[row.arm == "search"]
         yield row.arm, row.level, steps, chains * images * image
 
 

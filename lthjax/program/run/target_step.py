@@ -16,6 +16,7 @@ from lthjax.program.build import assemble
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import plan as plan_lib
+from lthjax.tickets import rounds
 
 
 class Step(NamedTuple):
@@ -38,17 +39,20 @@ class Step(NamedTuple):
     beside: int
 
 
-def of(config, facts, held_out: int, plan: Any) -> Step:
+def of(config, facts, held_out: int, plan: Any, *, searching: bool = False) -> Step:
     """Returns the step of a config, made for the target that is aimed at.
 
     Nothing is read: the images are blank. All members of the population, with their
-    controls, train at once, padded to what the mesh divides.
+    controls, train at once, padded to what the mesh divides; in a round of a search
+    there are no controls.
 
     Args:
       config: A validated config.
       facts: Of the data set; `train` what is left for training.
       held_out: How many images validate and test.
       plan: The numbers of the run.
+      searching: Whether it is the step of a round, of a search that has them, with what
+        that trains beside weights; else of the networks alone.
 
     Raises:
       ValueError: The devices of the target are not what the mesh of the config asks
@@ -58,10 +62,11 @@ def of(config, facts, held_out: int, plan: Any) -> Step:
     parts = assemble.functions(plan_lib.of(config, source)._replace(plan=plan))
     mesh, batch = data_lib.mesh(config), config.train.batch_size
     groups, seeds = mesh.shape[meshes.TICKET], len(set(config.seeds))
-    members = len(parts.options.members) * (1 + len(parts.options.controls))
+    own = 0 if searching else len(parts.options.controls)
+    members = len(parts.options.members) * (1 + own)
     members = math.ceil(members / groups) * groups
     each, shared, rows = _placements(mesh)
-    state, masks, key = jax.eval_shape(_member(parts), jax.random.key(0))
+    state, masks, key = jax.eval_shape(_member(parts, searching), jax.random.key(0))
     which = jax.ShapeDtypeStruct(() if config.data.stream else (batch,), np.int32)
     stacked = [
         jax.tree.map(lambda leaf: _shape((members, *leaf.shape), leaf.dtype, each), x)
@@ -99,14 +104,15 @@ def _placements(mesh):
     return members, shared, meshes.by_rows(mesh)
 
 
-def _member(parts):
-    """Returns key -> (state, masks, key) of what trains at first."""
+def _member(parts, searching):
+    """Returns key -> (state, masks, key) of what trains at first, or in a round."""
 
     def member(key):
         params, model_state = parts.init_fn(key)
         masks = parts.masks_fn(params)
-        _, ticket = parts.search.init(key, params, model_state, masks)
-        return parts.begin(ticket), masks, key
+        state, ticket = parts.search.init(key, params, model_state, masks)
+        ticket = rounds.opened(state) if searching else ticket
+        return parts.begin(ticket), ticket.masks, key
 
     return member
 

@@ -274,6 +274,14 @@ BAD = [
     ),
     ({"search.scope": "layer"}, "scope without search.sparsities, got .* = 'layer'"),
     ({"search.minimum": 2}, "minimum without search.sparsities, got .* = 2; leave"),
+    (
+        {"search.minimum": 200, "search.sparsities": (0.9,)},
+        "which is 400 for all 2 layers, with kept = ",
+    ),
+    (
+        {"search.rate": 0.3},
+        "search.rate is not read by search.method = 'continuous'",
+    ),
     ({"search.gates.optimizer": "lio"}, "optimizer = 'lio', did you mean 'lion'"),
     (
         {"search.score": "random", "search.sparsities": (0.5,)},

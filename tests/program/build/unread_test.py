@@ -4,9 +4,10 @@ import logging
 
 import pytest
 import tiny
+from paths import ROOT
 
-from lthjax.program.build import unread
-from lthjax.program.config import defaults
+from lthjax.program.build import methods, unread
+from lthjax.program.config import defaults, files
 from lthjax.program.config.validate import flat
 from lthjax.program.run import check
 
@@ -22,6 +23,7 @@ CASES = {
     "search.examples": (16, {"search.score": "grasp"}),
     "search.norms": ("running", {"search.score": "synflow"}),
     "search.rate": (0.5, {}),
+    "data.workers": (3, {"data.stream": True}),
     "search.levels": (2, {"search.sparsities": (0.5, 0.7)}),
     "forward.number": (3, {"search.method": "forward"}),
     "transplant.heads": (("^a",), {"transplant.way": "task"}),
@@ -100,3 +102,11 @@ def test_a_run_warns_before_it_trains(caplog):
         "schedule.factor = 0.5 is not read: that takes schedule.name = 'piecewise'"
     )
     assert sentence in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{}, {"retraining.arms": ("rescaling", "skips")}])
+def test_nothing_is_told_of_what_a_config_leaves_or_a_small_one_sets(changes):
+    found = tiny.config(changes)
+    assert not unread.unread(methods.shrunk(found))
+    assert unread.unread(found) == unread.unread(found.lock())  # as a command's is
+    assert not unread.unread(files.named(str(ROOT / "configs" / "digits.py")).lock())

@@ -123,7 +123,8 @@ def test_an_arm_comes_once_and_has_each_tweak_once(arms, message):
 
 def test_arms_that_differ_are_allowed_and_their_times_are_checked():
     arms = ("neurons", "smoothing", "neurons+smoothing", "vanilla", "tost_code")
-    check.check(tiny.config({"retraining.arms": arms}))
+    network = {"model.name": "resnet8", "model.width": 0.25, "model.options": {}}
+    check.check(tiny.config({"retraining.arms": arms, **network}))
     late = {"retraining.arms": ("neurons",), "retraining.neurons.hold": 0.9}
     with pytest.raises(ValueError, match="must begin before it ends at step 2"):
         check.check(tiny.config(late))

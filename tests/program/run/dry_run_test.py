@@ -41,6 +41,8 @@ def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch)
         ({"data.cut": "last"}, "one of '', 'first', .* got data.cut = 'last'"),
         ({"search.sparsities": (1.0,)}, r"in \[0, 1\)"),
         ({"optimizer.name": "adm"}, "did you mean 'adam"),
+        ({"retraining.arms": ("skips",)}, "3x3 convolutions .* got MLP, which has no"),
+        ({"retraining.arms": ("frozen_skips",)}, "3x3 convolutions .* got MLP"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused(changes, message):

@@ -22,12 +22,12 @@ def bare(tree):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
-def step(changes, platform="tpu"):
+def step(changes, platform="tpu", **kind):
     """Returns the one step of a run of seconds, and its shapes."""
     config = methods.shrunk(tiny.config({"seeds": (0,), **changes}))
     facts, held_out, ground = check.check(config)
     with backend.aimed(platform, jax.devices()[:1]):
-        found = target_step.of(config, facts, held_out, ground.plan)
+        found = target_step.of(config, facts, held_out, ground.plan, **kind)
     return found.program, bare(found.shapes)
 
 
@@ -46,6 +46,20 @@ def test_a_step_of_every_method(method):
     assert re.search(
         r"stablehlo\.(dot_general|convolution)", exported(program, *shapes)
     )
+
+
+ROUNDS = ("continuous", "continued", "l0", "soft_threshold", "stochastic")
+
+
+@pytest.mark.parametrize("method", cases.rest_slow(ROUNDS, "continuous"))
+def test_a_round_of_a_search_has_all_that_it_trains(method):
+    changes = {"search.method": method, "controls": ()}
+    (program, round_), (_, ticket) = (
+        step(changes, searching=searching) for searching in (True, False)
+    )
+    assert "dot_general" in exported(program, *round_)
+    held = [sum(x.size for x in jax.tree.leaves(own[0])) for own in (round_, ticket)]
+    assert (held[0] > held[1]) == (method != "continued")  # gates, beside weights
 
 
 def test_what_a_cpu_needs_of_convolutions_reaches_no_other_platform(

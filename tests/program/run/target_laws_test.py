@@ -22,17 +22,17 @@ pytestmark = pytest.mark.skipif(
 FOUR = targets.named("v5e:2x2")
 
 
-def step(changes, target):
+def step(changes, target, **kind):
     """Returns the step of a run of seconds, on a target."""
     config = tiny.config({"seeds": (0,), **changes})
     facts, held_out, ground = check.check(config)
     with targets.aimed(target):
-        return target_step.of(config, facts, held_out, ground.plan)
+        return target_step.of(config, facts, held_out, ground.plan, **kind)
 
 
-def reading(changes, target="v5e"):
+def reading(changes, target="v5e", **kind):
     target = targets.named(target) if isinstance(target, str) else target
-    found = step(changes, target)
+    found = step(changes, target, **kind)
     return targets.compile(target, found.program, found.shapes).read
 
 
@@ -47,6 +47,15 @@ LOOPED = {**METHODS, "cropped": CONV, "two": {**CONV, "seeds": (0, 1)}}
 @pytest.mark.parametrize("recipe", sorted(LOOPED))
 def test_no_serial_loop_is_inside_a_step(recipe):
     loops = reading(LOOPED[recipe]).loops
+    assert [loop for loop in loops if not of_members(loop)] == []
+
+
+ROUNDS = ("continuous", "l0", "soft_threshold", "stochastic")
+
+
+@pytest.mark.parametrize("method", ROUNDS)
+def test_no_serial_loop_is_inside_a_step_of_a_round(method):
+    loops = reading({"search.method": method}, searching=True).loops
     assert [loop for loop in loops if not of_members(loop)] == []
 
 

@@ -61,6 +61,20 @@ def test_all_levels_and_their_validations_are_counted(compiler):
     assert found.total == pytest.approx(3 * one, rel=1e-3)
 
 
+def test_rounds_of_a_search_are_planned_with_all_that_they_train(compiler):
+    changes = {"search.method": "continuous", "search.levels": 1, "seeds": (0,)}
+    found = target_plan.plan(tiny.config(changes), targets.named("v5e"))
+    assert len(compiler) == 2
+    assert [row[:2] for row in found.rows] == [
+        ("ticket", 0),
+        ("search", 1),
+        ("ticket", 1),
+    ]
+    assert found.report.total == max(found.report.total, MIB)
+    sizes = [sum(x.size for x in jax.tree.leaves(state)) for state in compiler]
+    assert sizes[1] > 1.5 * sizes[0]
+
+
 def test_more_than_one_device_is_used_and_said(compiler, capsys):
     config = tiny.config({"seeds": (0,), "eval_batch": 10})
     target_plan.show(config, "h100:4")
