@@ -10,7 +10,7 @@ from bound_runs import RUN, written
 from rows import ROWS
 
 from lthjax import bound, export, registry
-from lthjax.program.build import retraining
+from lthjax.program.build import arm_checks
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid, table
@@ -101,7 +101,7 @@ def bounded(folder):
 
 def taught(folder):
     path = layout.trained_path(folder, "ticket", 0, 1)
-    return retraining.teacher(path, lambda key: initialise())
+    return arm_checks.teacher(path, lambda key: initialise())
 
 
 def continued(folder):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +103,7 @@ class Network(nn.Module):
         the memory of a block in place of that of all.
       beside: From `layer`'s result to the function used in its place, or None: what
         puts branches beside layers (`ghosts.attach`).
+      branched: Whether networks of this kind have layers for that.
     """
 
     num_classes: int = 10
@@ -115,6 +116,7 @@ class Network(nn.Module):
     norm_scale: str = "ones"
     remat: bool = False
     beside: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    branched: ClassVar[bool] = True
 
     def scaled(self, channels: int) -> int:
         """Returns round(channels * width).

@@ -81,7 +81,7 @@ def sharpen(
     Args:
       x: Finite, of any shape.
       lam: In [0, 1]; it may be traced.
-      hard: The network's own activation, relu or one like it.
+      hard: The network's own activation, relu.
     """
     width = 1 - jnp.asarray(lam, x.dtype)
     live = width > 0
@@ -124,19 +124,32 @@ def attach(
         _check(model, "activation", f"ghost neurons {neurons!r}")
         soften = registry.resolve(neurons, NEURONS, "ghost neuron")
         hard = model.activation
+        if soften is sharpen and hard is not nn.relu:
+            raise ValueError(
+                f"ghost neurons {neurons!r} sharpen to a relu, got "
+                f"{type(model).__name__} with another activation, to which they would "
+                "jump; give 'swish', which fades into any"
+            )
         changes["activation"] = lambda x: soften(x, knobs.lam, hard=hard)
     if skips:
         _check(model, "beside", f"ghost skips {skips!r}")
+        if not getattr(model, "branched", True):
+            raise ValueError(
+                "a network with ghost skips must have 3x3 convolutions with norms "
+                f"beside its stem, got {type(model).__name__}, which has none"
+            )
         start = registry.resolve(skips, STARTS, "start of ghost skips")
         changes["beside"] = functools.partial(_beside, knobs.alpha, start)
     return model.clone(**changes)
 
 
 def _check(model, attribute, what):
-    if not hasattr(model, attribute):
+    """Refuses a network that has no such function, or no place for one."""
+    value = getattr(model, attribute, "")
+    if not callable(value) and not (attribute == "beside" and value is None):
         raise ValueError(
-            f"a network with ghosts must have the attribute {attribute!r}, got "
-            f"{type(model).__name__}, which has none, for {what}"
+            f"a network with ghosts must have the attribute {attribute!r}, a function, "
+            f"got {type(model).__name__}, which has none, for {what}"
         )
 
 

@@ -149,7 +149,9 @@ def rescale(
       Zhu et al., 2021, arXiv:2102.08098 (GradInit); Jaiswal et al., 2022,
       arXiv:2206.12755, which runs it on the masked network. Departure, unless
       `survivors=False`: the gradient's norm and the step leave pruned weights out,
-      which carry most of that norm at high sparsity.
+      which carry most of that norm at high sparsity. The network is in training mode,
+      so that what draws at random (dropout) does, the same at every iteration; the
+      released code has norms alone in that mode.
     """
     options = options or Options()
     if not options.masked:

@@ -151,8 +151,12 @@ def check(recipe: Recipe, start: int, until: int) -> None:
         spans["distillation"] = Fade(start, recipe.taught_until)
         _check_taught(recipe.distillation)
     for what, times in spans.items():
-        _check_span(what, times, start, until)
-    losses.uniform(recipe.smoothing, 2, "uniform")
+        _check_span(what, times, start, until - (what != "distillation"))
+    if not 0 <= recipe.smoothing < 2:  # by "others" of C classes, up to C / (C - 1)
+        raise ValueError(
+            "smoothing must be in [0, 1), or what that is by convention 'uniform', got "
+            f"smoothing = {recipe.smoothing}; 0 is none"
+        )
 
 
 def _check_taught(numbers):
@@ -170,7 +174,8 @@ def _check_span(what, times, start, until):
     if times.end is not None and not start < times.end <= until:
         raise ValueError(
             f"{what} must end in the steps {start + 1} to {until} of the retraining, "
-            f"so that what is deployed is trained, got end = {times.end}"
+            "so that what is deployed is trained by itself, got end = "
+            f"{times.end}"
         )
     if times.end is not None and not 0 <= times.hold <= times.end:
         raise ValueError(
@@ -194,12 +199,13 @@ def objective(
     goal: Objective = CLASSIFICATION,
     *,
     frozen: bool = False,
+    smoothed: bool = True,
 ) -> ObjectiveFn:
     """Returns (params, model_state, images, labels) -> (loss, model_state) at a step.
 
         mean over the batch of  hard * smoothed(...) + coefficient * distillation(...)
 
-    of the goal; of one that has no smoothed labels, `hard * loss(...)`.
+    of the goal; where labels are not smoothed, `hard * loss(...)`.
 
     Args:
       model: The network as it is at the step, ghosts and all.
@@ -208,6 +214,7 @@ def objective(
       step: The optimizer step.
       goal: What is minimised.
       frozen: Whether the ghosts have no gradient.
+      smoothed: Whether labels are smoothed; of classification smoothing by 0 is none.
     """
     given = handed.numbers
     weights = losses.distillation_weights(
@@ -217,10 +224,10 @@ def objective(
     def loss_fn(params, model_state, images, labels):
         params = ghosts.held(params, lax.stop_gradient(params)) if frozen else params
         logits, state = models.apply(model, params, model_state, images, train=True)
-        if goal.smoothed is None:
-            loss = goal.loss(logits, labels)
-        else:
+        if smoothed and goal.smoothed is not None:
             loss = goal.smoothed(logits, labels, given.smoothing)
+        else:
+            loss = goal.loss(logits, labels)
         if handed.teacher is not None:
             taught, _ = models.apply(plain, *handed.teacher, images, train=False)
             far = goal.distilled(logits, taught, given.temperature)
@@ -249,7 +256,7 @@ def step(
     Args:
       model: The plain network.
       recipe: Its ghosts and when they fade, unless times are handed in; its other
-        numbers are.
+        numbers are. One of smoothing 0 has none, whatever is handed in.
       tx: An optimizer that takes `masks`.
       goal: What is minimised.
       forward_fn: As for `training.step`.
@@ -267,7 +274,8 @@ def step(
                 "a recipe with distillation needs a teacher, got handed.teacher = "
                 "None; give the (params, model_state) of the trained dense network"
             )
-        loss_fn = objective(network, model, handed, at, goal, frozen=recipe.frozen)
+        how = {"frozen": recipe.frozen, "smoothed": recipe.smoothing != 0}
+        loss_fn = objective(network, model, handed, at, goal, **how)
         return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 
     def live(state, handed, batch, at):

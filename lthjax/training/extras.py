@@ -181,7 +181,7 @@ def judged(
     """
     if rule is None or found is None:
         return row, found
-    own, value = found.at < 0, row[rule.column]
+    own, value = found.at < 0, row[rule.column].astype(found.best.dtype)
     gain = value - found.best if rule.higher else found.best - value
     better, counts = gain > rule.delta, at > rule.after
     waited = jnp.where(better, 0, found.waited + 1)

@@ -195,6 +195,11 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
     for what, fn in measured(objective).items():
         _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
     mean = jax.ShapeDtypeStruct((), jnp.float32)
+    tweaked = {"smoothed": (labels, mean), "distilled": (outputs, mean)}
+    for what, more in tweaked.items():
+        if (fn := getattr(objective, what)) is not None:
+            found = _called(name, fn, outputs, *more)
+            _check_floats(what, name, found, list(outputs.shape[:1]))
     if objective.of_set is not None:
         _called(name, objective.of_set.read, *given)
     for what, finish in objective.finish.items():

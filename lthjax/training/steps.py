@@ -320,6 +320,7 @@ def validation(
                 row += evaluate_fn(*network, examples)
             point, stop = extras_lib.judged(rule, stop, jnp.stack(row), at)
             index = before - start // every
+            point = point.astype(curve.dtype)
             return curve.at[index].set(point), jnp.zeros_like(loss), stop
 
         due = (at % every == 0) | (at == until)

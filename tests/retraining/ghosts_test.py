@@ -236,8 +236,11 @@ class Bare(nn.Module):
 @pytest.mark.parametrize(
     ("ghost", "message"),
     [
-        ({"neurons": "swish"}, "attribute 'activation', got Bare"),
-        ({"skips": "he"}, "attribute 'beside', got Bare, .* ghost skips 'he'"),
+        ({"neurons": "swish"}, "attribute 'activation', a function, got Bare"),
+        (
+            {"skips": "he"},
+            "'beside', a function, got Bare, .* ghost skips 'he'",
+        ),
     ],
 )
 def test_a_network_without_a_place_for_ghosts_is_refused(ghost, message):
@@ -261,3 +264,26 @@ def test_trees_that_do_not_match_are_refused():
         ghosts.graft(tree, {"conv": jnp.ones(2), "more": jnp.ones(1)})
     with pytest.raises(ValueError, match=r"must be of parameters, got \['dense'\]"):
         ghosts.spare(tree, {"dense": jnp.ones(2, bool)})
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "lenet_tutorial", "conv4"])
+def test_branches_of_a_network_without_norms_are_refused(name):
+    with pytest.raises(ValueError, match="3x3 convolutions with norms .* has none"):
+        ghosts.attach(models.build(name, 3), Knobs(0.0, 1.0), skips="he")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "vit_tiny"])
+def test_what_sharpens_to_a_relu_is_refused_where_there_is_another_activation(name):
+    model = models.build(name, 3)
+    ghosts.attach(model, Knobs(), neurons="swish")
+    with pytest.raises(ValueError, match="sharpen to a relu, .* give 'swish'"):
+        ghosts.attach(model, Knobs(), neurons="sharpening_swish")
+
+
+@pytest.mark.parametrize("activation", ["relu", None])
+def test_an_activation_that_is_no_function_is_refused(activation):
+    class Named(nn.Module):
+        activation: str | None
+
+    with pytest.raises(ValueError, match="'activation', a function, got Named"):
+        ghosts.attach(Named(activation), Knobs(), neurons="swish")

@@ -17,6 +17,7 @@ from lthjax.retraining.steps import Fade, Handed, Recipe
 from lthjax.tickets import Ticket
 from lthjax.training import optimizers
 from lthjax.training import steps as training_steps
+from lthjax.training.objective import CLASSIFICATION
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 4, 4, 3))
 LABELS = jnp.arange(8) % 3
@@ -254,10 +255,11 @@ def test_presets_are_what_their_names_say():
     ("recipe", "message"),
     [
         (Recipe("swish", neurons_fade=Fade(0, 9)), "neurons's fade .* got end = 9"),
-        (Recipe(skips="he", skips_fade=Fade(0, 2)), "steps 3 to 8 .* got end = 2"),
+        (Recipe(skips="he", skips_fade=Fade(0, 2)), "steps 3 to 7 .* got end = 2"),
         (Recipe(skips="he", skips_fade=Fade(6, 5)), "before it ends at step 5"),
         (Recipe(distillation=(1, 0, 4), taught_until=9), "distillation must end"),
-        (Recipe(smoothing=1.0), r"in \[0, 1\), got smoothing = 1.0"),
+        (Recipe(smoothing=2.0), r"in \[0, 1\), .* got smoothing = 2.0"),
+        (Recipe("swish", neurons_fade=Fade(0, 8)), "steps 3 to 7 .* got end = 8"),
     ],
 )
 def test_what_cannot_work_is_refused(recipe, message):
@@ -282,3 +284,21 @@ def test_a_distillation_without_a_teacher_is_refused():
     state = training_steps.begin(TX, ticket(recipe))
     with pytest.raises(ValueError, match="needs a teacher, got handed.teacher = None"):
         stepper(recipe)(state, given, IMAGES, LABELS, jnp.int32(0))
+
+
+def test_an_arm_without_smoothing_minimises_the_goal_s_own_loss():
+    def ten_times(logits, labels):
+        return 10 * CLASSIFICATION.loss(logits, labels)
+
+    goal = CLASSIFICATION._replace(loss=ten_times)
+    network, state = drawn(False)
+    for recipe, loss in [
+        (Recipe(), ten_times),
+        (Recipe(smoothing=0.1), lambda x, y: CLASSIFICATION.smoothed(x, y, 0.1)),
+    ]:
+        step = jax.jit(retraining_steps.step(NETWORK, recipe, TX, goal=goal))
+        begun = training_steps.begin(TX, ticket(recipe))
+        after = step(begun, handed(recipe), IMAGES, LABELS, jnp.int32(0))
+        params = masks_lib.apply(network, ticket(recipe).masks)
+        logits, _ = models.apply(NETWORK, params, state, IMAGES, train=True)
+        np.testing.assert_allclose(after.loss, loss(logits, LABELS).mean(), rtol=1e-5)

@@ -250,3 +250,15 @@ def test_parts_are_added_up_in_float32(dtype):
     assert grads["w"].dtype == dtype
     np.testing.assert_allclose(grads["w"].astype(jnp.float32), 300, rtol=1e-2)
     np.testing.assert_allclose(loss, 300, rtol=1e-5)
+
+
+def test_a_rule_and_a_curve_go_with_double_floats():
+    with jax.enable_x64(True):
+        params = {"w": jnp.ones(2, jnp.float64)}
+        asked = Extras(rule=Rule(0, patience=1, delta=0.0, after=0, higher=False))
+        carried = extras.begin(asked, (), params, {})
+        row = jnp.array([0.5, 1.0], jnp.float64)
+        _, found = jax.jit(functools.partial(extras.judged, asked.rule))(
+            carried.stop, row, jnp.int32(1)
+        )
+        assert found.best == 0.5 and found.best.dtype == jnp.float32

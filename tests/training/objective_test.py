@@ -132,3 +132,18 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(objective, text):
         objective_lib.check(objective, LOGITS, CLASSES, name="mine:it")
     assert "\n" not in str(error.value)
     assert "'mine:it'" in str(error.value)
+
+
+@pytest.mark.parametrize("tweak", ["smoothed", "distilled"])
+@pytest.mark.parametrize(
+    "fn, text",
+    [
+        (lambda x, y, number: mean(x, y), r"one float for each example, \[4\]"),
+        (lambda x, y: each(x, y), "raised TypeError"),
+    ],
+)
+def test_what_tweaks_call_is_called_before_a_run(tweak, fn, text):
+    own = objective_lib.CLASSIFICATION._replace(**{tweak: fn})
+    with pytest.raises(ValueError, match=text) as error:
+        objective_lib.check(own, LOGITS, CLASSES, name="mine:it")
+    assert tweak in str(error.value) or "TypeError" in str(error.value)

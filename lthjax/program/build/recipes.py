@@ -9,6 +9,7 @@ from lthjax.retraining.factors import SignIn
 from lthjax.retraining.rescaling import Options
 from lthjax.retraining.steps import Fade, Recipe
 from lthjax.training import losses, zeros
+from lthjax.training.objective import OBJECTIVES
 
 
 def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
@@ -125,3 +126,22 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
         found = found._replace(sign_in=SignIn(own.beta, own.period))
     steps.check(found, start, until)
     return found
+
+
+def form(ground: Ground, found: Recipe) -> Recipe:
+    """Returns what decides a recipe's program; the rest of it is data.
+
+    So are its times, where the data decide when a ticket is drawn.
+
+    Args:
+      ground: What the method is built on.
+      found: The recipe.
+    """
+    taught = () if found.distillation else None
+    ours = ground.objective in OBJECTIVES.values()  # of which smoothing by 0 is none
+    if spans.drawn(ground.plan):
+        found = steps.timed(found, ((0, 1), (0, 1)))
+    smoothing = 0.5 if ours or found.smoothing else 0.0  # whether; how much is data
+    return found._replace(
+        rescaling=None, smoothing=smoothing, distillation=taught, taught_until=0
+    )

@@ -4,21 +4,19 @@ An arm has its ticket's masks, weights, seed and data order. Arms whose networks
 same share a program and are one population.
 """
 
+import re
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lthjax import dynamic, models
 from lthjax.analysis import costs
-from lthjax.callables import InitFn
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
-from lthjax.program.build import data as data_lib
-from lthjax.program.build import network as network_lib
 from lthjax.program.build import (
+    arm_checks,
     optimizer,
     own_training,
     pools,
@@ -26,40 +24,23 @@ from lthjax.program.build import (
     spans,
     whole_sets,
 )
+from lthjax.program.build import data as data_lib
+from lthjax.program.build import network as network_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.method import include
 from lthjax.program.build.parts import Ground, Parts, key_of_use
 from lthjax.program.build.parts import key as key_of
-from lthjax.pruning import bases
+from lthjax.pruning import masks as masks_lib
 from lthjax.retraining import factors, ghosts
 from lthjax.retraining import steps as retraining_steps
 from lthjax.retraining.arms import control
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.steps import Handed, Recipe
-from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Trained
 from lthjax.training import extras
 from lthjax.training import steps as training_steps
 
 USES = ("ghosts", "search")  # of a seed's keys, in dressing a ticket
-
-
-def check(ground: Ground) -> None:
-    """Refuses arms that do not go with the network.
-
-    Args:
-      ground: What the method is built on.
-
-    Raises:
-      ValueError: An arm is unknown, there is no place for its ghosts, or its times or
-        its teacher are wrong.
-    """
-    asked = ground.options.retraining
-    chosen = recipes.chosen(ground)
-    for form in dict.fromkeys(_form(ground, found) for found in chosen.values()):
-        _check_network(ground, form)
-    if chosen and asked.distillation.teacher:
-        teacher(asked.distillation.teacher, ground.init_fn)
 
 
 def with_arms(ground: Ground, parts: Parts) -> Parts:
@@ -72,10 +53,10 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
       parts: The functions of the search, and of vanilla training.
 
     Raises:
-      ValueError: As `check`; nothing has been trained.
+      ValueError: As `arm_checks.check`; nothing has been trained.
     """
     asked = ground.options.retraining
-    check(ground)
+    arm_checks.check(ground)
     if not asked.arms:
         return parts
     counted = parts._replace(describe=_describer(ground, Recipe()))
@@ -83,49 +64,14 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
         described = _describer(ground, Recipe(), retrained=True)
         counted = counted._replace(pools=pools.built(ground, parts, described))
     chosen = recipes.chosen(ground)
-    groups = dict.fromkeys(_form(ground, found) for found in chosen.values())
+    forms = {row: recipes.form(ground, found) for row, found in chosen.items()}
+    groups = dict.fromkeys(forms.values())
     for form in groups:
-        own = {
-            row: found for row, found in chosen.items() if _form(ground, found) == form
-        }
+        own = {row: found for row, found in chosen.items() if forms[row] == form}
         groups[form] = _group(ground, counted, form, own)
-    arms = {row: groups[_form(ground, found)] for row, found in chosen.items()}
+    arms = {row: groups[form] for row, form in forms.items()}
     held = max([parts.held, *(group.held for group in groups.values())])
     return counted._replace(arms=arms, held=held)
-
-
-def teacher(path: str, init_fn: InitFn) -> tuple[Any, Any]:
-    """Returns the (params, model_state) that a training left, as a teacher.
-
-    Args:
-      path: What `tickets.save_trained` wrote.
-      init_fn: Of the students.
-
-    Raises:
-      ValueError: It is of another network, or of other classes.
-    """
-    found = load_trained(path)
-    if bases.COLLECTION in found.model_state:
-        raise ValueError(
-            "a teacher must be a network of weights, got one of coefficients, by "
-            "search.basis, at "
-            f"retraining.distillation.teacher = {str(path)!r}"
-        )
-    wanted = jax.eval_shape(init_fn, jax.random.key(0))
-    shapes = jax.tree.map(jnp.shape, (found.params, found.model_state))
-    if shapes != jax.tree.map(jnp.shape, tuple(wanted)):
-        sizes = [_classes(tree) for tree in (found.params, wanted[0])]
-        raise ValueError(
-            "a teacher must be the dense network of its students, with their classes, "
-            f"got a teacher of {sizes[0]} classes for students of {sizes[1]} at "
-            f"retraining.distillation.teacher = {str(path)!r}"
-        )
-    return found.params, found.model_state
-
-
-def _classes(params):
-    head = params.get("head", {}) if isinstance(params, dict) else {}
-    return head["kernel"].shape[-1] if "kernel" in head else "unknown"
 
 
 def stripped(state: training_steps.State, job) -> Trained:
@@ -137,41 +83,13 @@ def stripped(state: training_steps.State, job) -> Trained:
     return found if stays else ghosts.strip(found)
 
 
-def _form(ground, found):
-    """Returns what decides a recipe's program; the rest of it is data.
-
-    So are its times, where the data decide when a ticket is drawn.
-    """
-    taught = () if found.distillation else None
-    if spans.drawn(ground.plan):
-        found = retraining_steps.timed(found, ((0, 1), (0, 1)))
-    return found._replace(
-        rescaling=None, smoothing=0.0, distillation=taught, taught_until=0
-    )
-
-
-def _check_network(ground, found):
-    """Checks that there is a place for the ghosts."""
-    haunted = retraining_steps.haunted(ground.module, found, 0)
-    images = network_lib.blank(ground.facts, 1)
-    key = jax.random.key(0)
-    shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
-    paths = jax.tree_util.tree_leaves_with_path(shapes)
-    if found.skips and not any(ghosts.is_ghost(path) for path, _ in paths):
-        raise ValueError(
-            "a network with ghost skips must have 3x3 convolutions with norms beside "
-            f"its stem, got {type(ground.module).__name__}, which has none"
-        )
-
-
 def _group(ground, parts, form, chosen):
     """Returns the functions of all arms of one form."""
-    branches = (f"{ghosts.SUFFIX}/kernel$",) if form.skips else ()  # never pruned
-    tx = _optimizer(ground, form, branches)
     haunted = retraining_steps.haunted(ground.module, form, 0)
     images = network_lib.blank(ground.facts, 1)
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
+    tx = _optimizer(ground, form, _branches(ground, shapes))
     shared = {"axis_name": parts.data.axis}
     goal = {"goal": own_training.goal(ground), "forward_fn": data_lib.forward}
     mapped = network_lib.model(ground.options, ground.facts, **shared)
@@ -194,7 +112,21 @@ def _group(ground, parts, form, chosen):
         handed=lambda job: _handed(ground, job),
         describe=_describer(ground, form, retrained=True),
         tables=whole_sets.tables(ground, parts.data, deployed),
+        of_sets=whole_sets.measures(ground, parts.data, deployed, _bare(form)),
     )
+
+
+def _branches(ground, shapes):
+    """Returns the pattern of what would be pruned of ghosts, and is left out."""
+    prunable = masks_lib.names(masks_lib.full(shapes, include=include(ground)))
+    pattern = f"{ghosts.SUFFIX}(_norm)?/"
+    return (pattern,) if any(re.search(pattern, name) for name in prunable) else ()
+
+
+def _bare(form):
+    """Returns the function from parameters to those of what is deployed."""
+    plain = retraining_steps.deployed(form)
+    return ghosts.strip if plain else lambda params: params
 
 
 def _optimizer(ground, form, branches):

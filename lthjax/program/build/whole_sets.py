@@ -15,7 +15,12 @@ from lthjax.training import measures as measures_lib
 from lthjax.training.objective import HELD_OUT
 
 
-def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
+def measures(
+    ground: Ground,
+    data: data_lib.RunData,
+    apply_fn: ApplyFn | None = None,
+    bare_fn: Callable[[Any], Any] = lambda params: params,
+) -> Callable[[Any], dict]:
     """Returns trained -> columns of its record, {} where no set is measured whole.
 
     They are "validation_<name>" and "test_<name>" of each name in `objective.of_set`,
@@ -27,19 +32,23 @@ def measures(ground: Ground, data: data_lib.RunData) -> Callable[[Any], dict]:
     Args:
       ground: What the method is built on, its source too.
       data: Of the run.
+      apply_fn: (params, model_state, inputs, train) -> (outputs, model_state), of what
+        is trained; by default the network's own.
+      bare_fn: From the parameters of what is trained to those of the network.
     """
     goal, source = ground.objective, ground.source
     if goal.of_set is None or source is None:
         return lambda trained: {}
     sets = {"validation": source.validation, "test": source.test}
-    given = ground.apply_fn, data.prepare, sets
+    given = apply_fn or ground.apply_fn, data.prepare, sets
     batch = data_lib.chunk(ground.options, source)
     measured = evaluate.of_sets(*given, batch=batch, objective=goal)
 
     def columns(trained):
         found = measured(trained.params, trained.model_state)
         rows = {k: None if math.isnan(v) else v for k, v in found.items()}
-        return rows | {"sparsity_network": of_network(trained.params, trained.masks)}
+        own = bare_fn(trained.params), bare_fn(trained.masks)
+        return rows | {"sparsity_network": of_network(*own)}
 
     return columns
 

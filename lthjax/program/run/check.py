@@ -12,6 +12,7 @@ from lthjax.data import in_memory, on_disk, splits
 from lthjax.forward_selection import channels
 from lthjax.gates import sigmoid
 from lthjax.program.build import (
+    arm_checks,
     assemble,
     by_channels,
     by_task,
@@ -21,7 +22,6 @@ from lthjax.program.build import (
     network,
     objective,
     pools,
-    retraining,
 )
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
@@ -96,7 +96,7 @@ def check(
     _check_levels(config, plan)
     assemble.check(ground)
     _check_read(config, train)
-    retraining.check(ground)
+    arm_checks.check(ground)
     pools.check(ground)
     return facts, held_out, ground
 

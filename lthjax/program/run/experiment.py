@@ -19,10 +19,9 @@ from lthjax.callables import Writer
 from lthjax.data import fingerprints, in_memory
 from lthjax.devices import memory, meshes
 from lthjax.program import progress
-from lthjax.program.build import assemble, source
+from lthjax.program.build import arm_checks, assemble, source
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.build import retraining as arms
 from lthjax.program.build.parts import Parts, key
 from lthjax.program.build.source import load as load
 from lthjax.program.config import files
@@ -270,7 +269,7 @@ def _teacher(this, arm, one):
         return None
     given = this.parts.options.teacher
     path = given or layout.trained_path(this.root, "ticket", one, 0)
-    return arms.teacher(path, this.parts.init_fn)
+    return arm_checks.teacher(path, this.parts.init_fn)
 
 
 def _train(this: Run, jobs: list[Job], asked) -> None:

@@ -8,7 +8,7 @@ from cases import rest_slow
 from safetensors.numpy import load_file
 
 from lthjax import export
-from lthjax.program.build import coefficients, plan, retraining
+from lthjax.program.build import arm_checks, coefficients, plan
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout
 from lthjax.pruning import bases
@@ -255,7 +255,7 @@ def test_a_ticket_of_coefficients_is_no_elastic_ticket_and_no_teacher(learnt, tm
     ticket = layout.load_ticket(root, 0, 1)
     save_trained(tmp_path / "trained", Trained(*ticket[3:6]))
     with pytest.raises(ValueError, match="teacher must be a network of weights"):
-        retraining.teacher(tmp_path / "trained", built({})[1].init_fn)
+        arm_checks.teacher(tmp_path / "trained", built({})[1].init_fn)
 
 
 def test_records_count_what_a_basis_stores_and_its_operations(learnt):

@@ -1,23 +1,34 @@
 """Arms end to end: paired with their tickets, deployed plain, refused in time."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from flax import linen as nn
 from paths import ROOT
 
 from lthjax.data import facts
-from lthjax.program.build import assemble, optimizer, recipes, spans
+from lthjax.program.build import (
+    arm_checks,
+    assemble,
+    optimizer,
+    recipes,
+    source,
+    spans,
+)
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.config import files
-from lthjax.program.run import experiment, recording
+from lthjax.program.run import check, experiment, recording
 from lthjax.program.run import population as population_lib
 from lthjax.program.workdir import layout, measures, results
 from lthjax.pruning import masks
 from lthjax.retraining import ghosts
 from lthjax.saving.tickets import load as load_ticket
-from lthjax.saving.tickets import load_trained
+from lthjax.saving.tickets import load_trained, save_trained
+from lthjax.tickets import Ticket, Trained
 from lthjax.training import steps
+from lthjax.training.objective import CLASSIFICATION, OfSet
 
 CONFIGS = ROOT / "configs"
 NETWORK = {
@@ -229,3 +240,82 @@ def test_a_teacher_of_other_classes_is_refused(whole, tmp_path):
     )
     with pytest.raises(ValueError, match="10 classes for students of 7"):
         experiment.run(config, tmp_path)
+
+
+class Ghostly(nn.Module):
+    """A network one of whose layers is called as a branch of retraining is."""
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns logits."""
+        x = nn.relu(nn.Dense(8, name="dense_ghost")(images.reshape(len(images), -1)))
+        return nn.Dense(self.num_classes, name="head")(x)
+
+
+def test_a_layer_called_as_a_branch_is_refused():
+    own = {"model.name": f"{__name__}:Ghostly", "model.options": {}}
+    with pytest.raises(ValueError, match="must not end in '_ghost', .* dense_ghost"):
+        check.check(tiny.config(own))
+
+
+@pytest.mark.parametrize("include", [r"(^|/)conv2/kernel$", r"(kernel|scale)$"])
+@pytest.mark.parametrize("arm", ["skips", "skips+sign_in"])
+def test_branches_are_never_pruned_whatever_is_included(include, arm):
+    changes = {**NETWORK, "search.include": include, "retraining.arms": (arm,)}
+    config = tiny.config({**changes, "seeds": (0,)})
+    parts = assemble.build(config, source.load(config))
+    own = parts.arms[arm, 1]
+    params, state = parts.init_fn(jax.random.key(0))
+    ticket = Ticket(1, 0, 4, params, state, parts.masks_fn(params))
+    dressed = own.control(arm, jax.random.key(0), ticket)
+    names = masks.names(dressed.masks)
+    assert names == masks.names(ticket.masks)
+    assert not [name for name in names if "_ghost" in name]
+    own.begin(dressed)
+
+
+def test_a_teacher_of_another_form_is_told_by_its_leaf(tmp_path):
+    config = tiny.config({"model.options": {"hidden": (16,)}})
+    parts = assemble.build(config, source.load(config))
+    params, state = parts.init_fn(jax.random.key(0))
+    save_trained(tmp_path / "t", Trained(params, state, parts.masks_fn(params)))
+    other = tiny.config({"model.options": {"hidden": (32,)}})
+    students = assemble.build(other, source.load(other))
+    with pytest.raises(ValueError, match=r"dense1/bias \(16,\) for .* \(32,\)"):
+        arm_checks.teacher(tmp_path / "t", students.init_fn)
+
+
+def test_half_of_two_classes_is_a_smoothing():
+    options = {"train": 48, "test": 16, "num_classes": 2}
+    given = {"data.options": options, "retraining.smoothing": 0.5}
+    check.check(tiny.config({**given, "retraining.arms": ("smoothing",)}))
+
+
+# Of a whole set: the sum of all outputs.
+SUMMED = CLASSIFICATION._replace(
+    of_set=OfSet(
+        names=("summed",),
+        read=lambda outputs, labels: jnp.sum(outputs, axis=-1),
+        reduce=lambda found: {"summed": float(np.sum(found))},
+    )
+)
+
+
+@pytest.mark.parametrize("arm", ["tost_code", "skips"])
+def test_whole_sets_are_measured_by_what_is_deployed(arm):
+    changes = {**NETWORK, "retraining.arms": (arm,), "seeds": (0,)}
+    config = tiny.config({**changes, "objective": f"{__name__}:SUMMED"})
+    parts = assemble.build(config, source.load(config))
+    own = parts.arms[arm, 1]
+    params, state = parts.init_fn(jax.random.key(0))
+    ticket = Ticket(1, 0, 4, params, state, parts.masks_fn(params))
+    dressed = own.control(arm, jax.random.key(0), ticket)
+    plain = Trained(params, state, ticket.masks)
+    whole = Trained(dressed.params, dressed.model_state, dressed.masks)
+    found, bare = own.of_sets(whole), parts.of_sets(plain)
+    kept = arm == "tost_code"  # its ghosts stay, with what they add
+    assert (found["test_summed"] != pytest.approx(bare["test_summed"])) == kept
+    if not kept:
+        assert found["sparsity_network"] == bare["sparsity_network"]

@@ -1,0 +1,104 @@
+"""What arms of retraining ask of a network and a teacher, before it is trained."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lthjax import models
+from lthjax.callables import InitFn
+from lthjax.program.build import network as network_lib
+from lthjax.program.build import recipes
+from lthjax.program.build.parts import Ground
+from lthjax.pruning import bases
+from lthjax.pruning import masks as masks_lib
+from lthjax.retraining import ghosts
+from lthjax.retraining import steps as retraining_steps
+from lthjax.saving.tickets import load_trained
+
+
+def check(ground: Ground) -> None:
+    """Refuses arms that do not go with the network.
+
+    Args:
+      ground: What the method is built on.
+
+    Raises:
+      ValueError: An arm is unknown, there is no place for its ghosts, or its times or
+        its teacher are wrong.
+    """
+    asked = ground.options.retraining
+    own = jax.tree_util.tree_leaves_with_path(ground.shapes)
+    if named := [path for path, _ in own if ghosts.is_ghost(path)]:
+        raise ValueError(
+            f"names of layers must not end in {ghosts.SUFFIX!r}, as branches of "
+            f"retraining do, got {masks_lib.path_name(named[0])}; call it otherwise"
+        )
+    chosen = recipes.chosen(ground)
+    for form in dict.fromkeys(recipes.form(ground, found) for found in chosen.values()):
+        _check_network(ground, form)
+    if chosen and asked.distillation.teacher:
+        teacher(asked.distillation.teacher, ground.init_fn)
+
+
+def teacher(path: str, init_fn: InitFn) -> tuple[Any, Any]:
+    """Returns the (params, model_state) that a training left, as a teacher.
+
+    Args:
+      path: What `tickets.save_trained` wrote.
+      init_fn: Of the students.
+
+    Raises:
+      ValueError: It is of another network, or of other classes.
+    """
+    found = load_trained(path)
+    if bases.COLLECTION in found.model_state:
+        raise ValueError(
+            "a teacher must be a network of weights, got one of coefficients, by "
+            "search.basis, at "
+            f"retraining.distillation.teacher = {str(path)!r}"
+        )
+    wanted = jax.eval_shape(init_fn, jax.random.key(0))
+    shapes = jax.tree.map(jnp.shape, (found.params, found.model_state))
+    if shapes != jax.tree.map(jnp.shape, tuple(wanted)):
+        raise ValueError(
+            "a teacher must be the dense network of its students, with their classes, "
+            f"got {_apart(found.params, wanted[0])} at retraining.distillation.teacher "
+            f"= {str(path)!r}"
+        )
+    return found.params, found.model_state
+
+
+def _apart(teacher, students):
+    """Returns how a teacher differs: in classes, in a leaf, or in what is no weight."""
+    sizes = [_classes(tree) for tree in (teacher, students)]
+    if sizes[0] != sizes[1]:
+        return f"a teacher of {sizes[0]} classes for students of {sizes[1]}"
+    one, other = (
+        {n: jnp.shape(w) for n, w in bases.leaves(tree).items()}
+        for tree in (teacher, students)
+    )
+    for name in sorted(one.keys() | other.keys()):
+        pair = [tree.get(name, "none") for tree in (one, other)]
+        if pair[0] != pair[1]:
+            return f"a teacher with {name} {pair[0]} for students with {pair[1]}"
+    return "a teacher with other batch statistics"
+
+
+def _classes(params):
+    head = params.get("head", {}) if isinstance(params, dict) else {}
+    return head["kernel"].shape[-1] if "kernel" in head else "unknown"
+
+
+def _check_network(ground, found):
+    """Checks that there is a place for the ghosts."""
+    haunted = retraining_steps.haunted(ground.module, found, 0)
+    images = network_lib.blank(ground.facts, 1)
+    key = jax.random.key(0)
+    shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
+    paths = jax.tree_util.tree_leaves_with_path(shapes)
+    if found.skips and not any(ghosts.is_ghost(path) for path, _ in paths):
+        raise ValueError(
+            "a network with ghost skips must have 3x3 convolutions with norms beside "
+            f"its stem, got {type(ground.module).__name__}, which has none"
+        )
