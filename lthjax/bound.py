@@ -192,7 +192,24 @@ def _columns(run):
                 f"a run must have a finite number for each of its {rows['steps'].size} "
                 f"steps, got {name} = {run[name]}"
             )
+    _check_fit(run, rows)
     return rows
+
+
+def _check_fit(run, rows):
+    """Refuses a run of which no rate can be fitted, or no bound judged."""
+    if not math.isfinite(run["zero"]):
+        raise ValueError(f"zero of a run must be finite, got zero = {run['zero']}")
+    if len(rows["steps"]) < 3:
+        raise ValueError(
+            "a run must have three checkpoints at least, for a rate to be fitted, got "
+            f"steps = {run['steps']}"
+        )
+    if not rows["dense"][0] > 0:
+        raise ValueError(
+            "a run must begin with a loss above 0, got dense = "
+            f"{rows['dense'][0]:g} before training"
+        )
 
 
 def _fitted(run) -> Rate:
@@ -245,7 +262,12 @@ def _parts(options):
         raise ValueError(
             f"learning_rate must be positive, and finite, got learning_rate = {rate}"
         )
-    if rate is not None and origin is not ASSUMED:
+    if rate is not None and origin is ASSUMED:
+        parts.append(
+            f"the learning rate {rate:g} is not read: it divides a c that is known, by "
+            "--constant, --rate or --run"
+        )
+    elif rate is not None:
         parts.append(f"c by the learning rate {rate:g}: {constant / rate:.4g}")
     return [*parts, measured(setting, run)] if run else parts
 

@@ -187,6 +187,7 @@ def _kept(root):
     return [
         f"{p.relative_to(root)} ({', '.join(q.name for q in sorted(p.iterdir()))})"
         for p in sorted(found)
+        if p.is_dir()
     ]
 
 

@@ -130,6 +130,12 @@ def chain(
     """
     names = text.split("+") if text else []
     found = [registry.resolve(n, AUGMENTATIONS, "augmentation") for n in names]
+    for name, function in zip(names, found, strict=True):
+        if not callable(function):
+            raise ValueError(
+                "an augmentation of your own must be a function, got data.augment = "
+                f"{name!r}, which is {type(function).__name__}"
+            )
     if len(set(names)) < len(names):
         raise ValueError(
             f"augmentations must be different ones, got data.augment = {text!r}"

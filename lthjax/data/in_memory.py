@@ -262,6 +262,11 @@ def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source
 
 def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
     """Returns the arguments for `loader`: `options`, and `data_dir` if it has that."""
+    if not callable(loader):
+        raise ValueError(
+            f"a data set of your own must be a function, got data.name = {name!r}, "
+            f"which is {type(loader).__name__}"
+        )
     signature = inspect.signature(loader)
     if "data_dir" in signature.parameters:
         options = {"data_dir": data_dir, **options}

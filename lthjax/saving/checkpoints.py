@@ -225,9 +225,27 @@ def _hush():
     sys.unraisablehook = hook
 
 
-def _metadata(reader, path):
+def _metadata(reader, path, name="metadata"):
     arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-    return reader.restore(path, args=arguments).metadata["metadata"]
+    return reader.restore(path, args=arguments).metadata[name]
+
+
+def seal(path: str | pathlib.Path) -> str:
+    """Returns the checksum that a folder which `save` wrote says of itself, unchecked.
+
+    Raises:
+      DamagedError: It says none.
+    """
+    _hush()
+    try:
+        whole = pathlib.Path(path).absolute()
+        with _named_plainly(whole) as folder, _checkpointer() as reader:
+            return _metadata(reader, folder, "checksum")
+    except PermissionError:
+        raise
+    except Exception as error:  # orbax raises a dozen different ones
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedError(f"{path} cannot be read: {reason}") from error
 
 
 def _arguments(like):
@@ -267,8 +285,10 @@ def roll(directory: str | pathlib.Path, tree: Any, metadata: dict | None = None)
 
 @processes.by_first
 def _trim(directory):
+    stays = {str(n) for n in _numbers(directory)[-2:]}
     for old in directory.iterdir():
-        if old.name not in {str(n) for n in _numbers(directory)[-2:]}:
+        ours = old.name.partition(".")[0].isdecimal()  # "5", "5.damaged", "5.orbax-..."
+        if old.is_dir() and ours and old.name not in stays:
             shutil.rmtree(old)
 
 

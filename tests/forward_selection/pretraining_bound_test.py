@@ -186,6 +186,11 @@ def test_the_command_prints_the_threshold_its_errata_and_what_is_assumed(capsys)
     assert "c by the learning rate 0.1: 5\n" in capsys.readouterr().out
 
 
+def test_a_learning_rate_beside_an_assumed_constant_is_said_not_to_be_read(capsys):
+    bound.main([*INSIDE, "--learning_rate=0.1"])
+    assert "the learning rate 0.1 is not read" in capsys.readouterr().out
+
+
 def test_a_run_brings_its_setting_and_its_rate_and_the_threshold_that_follows(
     tmp_path, capsys
 ):
@@ -220,6 +225,13 @@ def test_a_run_brings_its_setting_and_its_rate_and_the_threshold_that_follows(
         ({"dense": {"a": 1}}, [], "dense of a run must be of numbers"),
         ({"zero": "0"}, [], "zero of a run must be of numbers, got '0'"),
         ({"steps": [0, 10, 10]}, [], r"steps of a run must rise, got .*10, 10\]"),
+        (
+            dict.fromkeys(bound.LISTS, []),
+            [],
+            "three checkpoints at least",
+        ),
+        ({"dense": [0, 0, 0]}, [], "begin with a loss above 0, got dense = 0 "),
+        ({"zero": math.nan}, [], "zero of a run must be .*finite|of numbers"),
         ({"setting": {}}, [], "a run's setting must have"),
         ({"setting": 3}, [], "a run's setting must have .* got 3"),
         ({"setting": RUN["setting"] | {"width": 5.5}}, [], "whole numbers .* 5.5"),

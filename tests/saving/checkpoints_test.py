@@ -233,3 +233,17 @@ def test_what_cannot_be_written_leaves_what_stands_there(tmp_path, tree, message
         checkpoints.save(tmp_path / "x", tree)
     kept, _ = checkpoints.restore(tmp_path / "x")
     np.testing.assert_array_equal(kept["a"], np.ones(2))
+
+
+def test_what_is_not_ours_stays_and_a_seal_is_the_checksum(tmp_path):
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / "notes").mkdir()
+    for seed in range(4):
+        checkpoints.roll(tmp_path, tree(seed))
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == [".DS_Store", "2", "3", "notes"]
+    seals = [checkpoints.seal(tmp_path / n) for n in ("2", "3")]
+    restored, metadata = checkpoints.restore(tmp_path / "3", tree())
+    assert seals[0] != seals[1] == checkpoints.checksum(restored, metadata)
+    with pytest.raises(checkpoints.DamagedError, match="cannot be read"):
+        checkpoints.seal(tmp_path / "notes")

@@ -7,6 +7,7 @@ import jax
 
 from lthjax import registry
 from lthjax.data import splits as splits_lib
+from lthjax.devices import meshes
 from lthjax.models import checks
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import (
@@ -23,6 +24,8 @@ from lthjax.program.build import network as network_lib
 from lthjax.program.build import optimizer as optimizer_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import Ground, Parts
+from lthjax.retraining import arms
+from lthjax.saving import checkpoints
 from lthjax.tickets.controls import CONTROLS, STARTS
 from lthjax.training import optimizers, steps
 
@@ -73,7 +76,7 @@ def functions(ground: Ground) -> Parts:
         plan=plan,
         options=plan_lib.options(ground),
         init_fn=given_weights.initialiser(ground.init_fn, given),
-        given=given_weights.fingerprint(given),
+        given=given_weights.fingerprint(given) | _elsewhere(ground, data),
         apply_fn=ground.apply_fn,
         masks_fn=masks_fn,
         prune_fn=prune_fn,
@@ -95,6 +98,24 @@ def functions(ground: Ground) -> Parts:
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),
     )
+
+
+def _elsewhere(ground, data):
+    """Returns what a workdir goes on with that no config says, but for the data.
+
+    The networks of other runs that are taken over or taught by, and over how many
+    devices a batch is, where its norms are by device.
+    """
+    config, found = ground.options, {}
+    if taken := ground.method.taken(ground):
+        found["source"] = {name: checkpoints.seal(path) for name, path in taken.items()}
+    asked = arms.trained(config.retraining.arms)
+    taught = any("distillation" in arms.tweaks(arm) for arm in asked)
+    if taught and (path := config.retraining.distillation.teacher):
+        found["teacher"] = {"network": checkpoints.seal(path)}
+    if config.model.norms == "device":
+        found["norms"] = {"of a batch over devices": data.mesh.shape[meshes.DATA]}
+    return found
 
 
 def shared(parts: Parts, ground: Ground) -> Parts:

@@ -239,6 +239,26 @@ def _bytes(own):
     return np.asarray(jax.random.key_data(own)).tobytes()
 
 
+def taken(ground: Ground) -> dict[str, pathlib.Path]:
+    """Returns {"level 1 of seed 0": the folder of what it is made of}; 0 is dense.
+
+    Args:
+      ground: What the method is built on.
+    """
+    asked, found = ground.options.transplant, {}
+    levels = dict(enumerate(source_levels(ground), start=1))
+    if asked.way == "mask":
+        levels[0] = 0
+    for seed in ground.options.seeds:
+        root, own = _root(ground, seed)
+        for n, there in levels.items():
+            kept = layout.trained_path(root, "ticket", own, there)
+            ticket_path = layout.ticket_path(root, own, there)
+            path = ticket_path if asked.way == "rewound" else kept
+            found[f"level {n} of seed {seed}"] = path
+    return found
+
+
 METHODS = {
     "transplant": Method(
         keys=("search.levels", "search.exclude", "search.include", "transplant"),
@@ -246,5 +266,6 @@ METHODS = {
         search=search,
         spans=spans,
         check=check,
+        taken=taken,
     )
 }

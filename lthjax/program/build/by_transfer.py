@@ -175,6 +175,22 @@ def check(ground: Ground) -> None:
             ticket(ground, found, seed, level)
 
 
+def taken(ground: Ground) -> dict[str, pathlib.Path]:
+    """Returns {"level 1 of seed 0": the folder of the ticket that it is made of}.
+
+    Args:
+      ground: What the method is built on.
+    """
+    root, levels = _root(ground), source_levels(ground)
+    return {
+        f"level {n} of seed {seed}": layout.ticket_path(
+            root, source_seed(ground, seed), there
+        )
+        for seed in ground.options.seeds
+        for n, there in enumerate(levels, start=1)
+    }
+
+
 def controls(ground: Ground) -> dict:
     """Returns {"copies": the control whose added copies have permuted masks}.
 
@@ -285,5 +301,6 @@ METHODS = {
         spans=spans,
         check=check,
         controls=controls,
+        taken=taken,
     )
 }

@@ -1,5 +1,6 @@
 """What a search method is: one record, all that the program knows of it."""
 
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -87,6 +88,8 @@ class Method(NamedTuple):
       shrink: config -> None, which makes its own keys small, for tests and `--smoke`.
       ground: ground -> ground, whose functions are of other parameters than weights.
       counts: ground -> ((job, masks) -> more columns of the record of a ticket).
+      taken: ground -> {what it is: the folder of another run's network}, of all that
+        the search takes from there; a workdir goes on with the same ones only.
     """
 
     keys: tuple[str, ...]
@@ -110,3 +113,4 @@ class Method(NamedTuple):
     started: Callable[[Ground], StartedFn] = lambda ground: controls_lib.started
     ground: Callable[[Ground], Ground] = lambda ground: ground
     counts: Callable[[Ground], Any] = lambda ground: lambda job, masks: {}
+    taken: Callable[[Ground], dict[str, pathlib.Path]] = lambda ground: {}

@@ -20,9 +20,21 @@ def changed(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     with found.unlocked(), found.ignore_type():
         for key, value in values.items():
             *parents, name = key.split(".")
-            part = functools.reduce(lambda part, one: part[one], parents, found)
+            part = functools.reduce(functools.partial(_section, key), parents, found)
             part[name] = ConfigDict(value) if isinstance(value, dict) else value
     return found
+
+
+def _section(key, part, name):
+    """Returns a section of a config, one of options made where there was none."""
+    if name not in part:
+        part[name] = ConfigDict()
+    if not isinstance(part[name], ConfigDict):
+        raise ValueError(
+            f"a config key must lie in sections, got {key}, where {name} = "
+            f"{part[name]!r}"
+        )
+    return part[name]
 
 
 def shrunk(

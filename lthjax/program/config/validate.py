@@ -129,7 +129,8 @@ ELEMENTS = {
 }
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 EXPRESSIONS = ("model.views", "search.layer_rates", "search.basis", "search.exclude")
-EXPRESSIONS += ("search.include", "transplant.heads", *training_ranges.EXPRESSIONS)
+EXPRESSIONS += ("search.include", "elastic.unit", "transplant.heads")
+EXPRESSIONS += training_ranges.EXPRESSIONS
 DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
 DIFFERENT += ("elastic.levels", "transplant.levels", "measures")
 OPTIONS = ("data.options", "model.options", "search.options")

@@ -61,8 +61,8 @@ def default(method: str = "cell", partition: str = "shards") -> ConfigDict:
     Raises:
       ValueError: There is no such method or partition.
     """
-    registry.resolve(method, policies.POLICIES, "method")
-    registry.resolve(partition, partitions.PARTITIONS, "partition")
+    _check_known("method", method, policies.POLICIES)
+    _check_known("clients.partition", partition, partitions.PARTITIONS)
     own = {"each": 3, "samples": 20, "balance": 1.0, "alpha": 0.5}
     dealt = {key: own[key] for key in PARTITION_KEYS[partition]}
     return ConfigDict(
@@ -89,6 +89,15 @@ def default(method: str = "cell", partition: str = "shards") -> ConfigDict:
             "mesh": {"ticket": 1},  # devices that clients are spread over; -1: all
         }
     )
+
+
+def _check_known(key, name, choices):
+    """Refuses a name that is none of ours: there are no others."""
+    if name not in choices:
+        raise ValueError(
+            f"{key} must be one of {', '.join(sorted(choices))}, got {key} = {name!r}"
+            f"{registry.suggestion(name, choices)}"
+        )
 
 
 def _policy_keys(method):
@@ -123,6 +132,10 @@ def check(config: ConfigDict) -> None:
     known = flat(default(config.method, config.clients.partition))
     found = flat(config)
     open_keys = ("data.options", "model.options")
+    for key in open_keys:
+        section, name = key.split(".")
+        if not isinstance(given := config[section][name], ConfigDict):
+            raise ValueError(f"{key} must be a dict, got {key} = {given!r}")
     for key, value in found.items():
         if key.startswith(open_keys):
             continue

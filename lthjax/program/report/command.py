@@ -75,7 +75,7 @@ def _again(root):
     if rows and not failed:
         try:
             _say_page(page.write(root))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return str(error)
     return failed or ("" if rows else _without_records(root))
 

@@ -49,7 +49,8 @@ def write(root: str | pathlib.Path) -> list[dict]:
     named = {"name": root.absolute().name}
     shown = curve(rows, majority=majority(root), measures=found, **named)
     save(shown, root / CURVE)
-    save(layers(rows, **named), root / LAYERS)
+    if any(row["arm"] == TICKET for row in rows):  # they may have been lost
+        save(layers(rows, **named), root / LAYERS)
     if gains.gains(rows, found):
         save(gains.figure(rows, found), root / GAIN)
     results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it

@@ -224,9 +224,23 @@ def _reported(root):
     """Leaves the table and the figures of all records, however the run ends."""
     try:
         yield
-    finally:
-        if not run_report.current(root) and run_report.write(root):
-            page.write(root)
+    except BaseException:
+        _report_what_is_there(root)
+        raise
+    _report(root)
+
+
+def _report(root):
+    if not run_report.current(root) and run_report.write(root):
+        page.write(root)
+
+
+def _report_what_is_there(root):
+    """Does as `_report`; what goes wrong must not hide why the run itself ended."""
+    try:
+        _report(root)
+    except Exception as error:
+        log.warning("the report of %s could not be written: %s", root, error)
 
 
 def _lowest(this: Run, absent: list[tuple[int, str, Member]]) -> list[Job]:

@@ -20,7 +20,7 @@ from lthjax.registry import suggestion
 SWEEP, FINISHED = "sweep.json", marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
-FREE = (SEEDS, "data_dir", "logging", "mesh")
+FREE = (SEEDS, "data_dir", "logging", "mesh", "data.workers")
 OPTIONS = tuple(f"{name}." for name in validate.OPTIONS)
 
 
@@ -91,7 +91,7 @@ def axes(config, texts: Iterable[str]) -> dict[str, list]:
     for text in texts:
         try:
             key, values = axis(config, text)
-            wrong += _not_of_a_grid(key, found)
+            wrong += _not_of_a_grid(config, key, found)
             found[key] = values
         except ValueError as error:
             wrong.append(str(error))
@@ -100,13 +100,21 @@ def axes(config, texts: Iterable[str]) -> dict[str, list]:
     return found
 
 
-def _not_of_a_grid(key, found):
+def _not_of_a_grid(config, key, found):
     """Returns what is wrong with a key, if anything is."""
     if key in found:
         return [f"every key of a grid must come once, got {key} twice"]
-    if key != SEEDS and key.split(".")[0] in FREE:
+    if key != SEEDS and _free(key, config.model.norms):
         return [f"results must depend on every key of a grid, got {key}"]
     return []
+
+
+def _free(key, norms):
+    """Says whether no result depends on a key: over how many devices norms are does."""
+    return {key, key.split(".")[0]} & {*FREE} and (key, norms) != (
+        "mesh.data",
+        "device",
+    )
 
 
 def axis(config, text: str) -> tuple[str, list]:
@@ -196,8 +204,7 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
         try:
             check.check(found)
         except ValueError as error:
-            flat = files.flat(found)
-            own = {key: flat.get(key, "other ones") for key in grid}
+            own = {key: _value(found, key, "other ones") for key in grid}
             refused[_label(own)] = error
     if refused:
         listing = "\n".join(f"  {label}: {error}" for label, error in refused.items())
@@ -215,9 +222,18 @@ def shown(config, columns: Iterable[str]) -> dict:
       config: The config; its seeds are not shown, nor logits of gates it has not.
       columns: Keys.
     """
-    gated, flat = _gated(config), files.flat(config)
-    hidden = (SEEDS,) if gated else (SEEDS, LOGITS)
-    return {key: flat.get(key) for key in columns if key not in hidden}
+    hidden = (SEEDS,) if _gated(config) else (SEEDS, LOGITS)
+    return {key: _value(config, key) for key in columns if key not in hidden}
+
+
+def _value(config, key, absent=None):
+    """Returns the value of a dotted key, options as a dict."""
+    part = config
+    for name in key.split("."):
+        if not isinstance(part, ConfigDict) or name not in part:
+            return absent
+        part = part[name]
+    return part.to_dict() if isinstance(part, ConfigDict) else part
 
 
 def folder(config) -> str:
@@ -320,7 +336,7 @@ def _identity(config, without=()):
         key: value
         for key, value in found.items()
         if (key not in known or known[key] != value)
-        and key.split(".")[0] not in FREE
+        and not _free(key, found["model.norms"])
         and key not in without
     }
 

@@ -140,4 +140,4 @@ def _plain(value: Any) -> str:
         return ", ".join(map(_plain, value))
     if isinstance(value, dict):
         return json.dumps(value)
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).replace("|", r"\|")

@@ -115,7 +115,8 @@ def _shown(root):
         return {}
     except ValueError:
         return None
-    return _dated(found) if isinstance(found, dict) else None
+    whole = isinstance(found, dict) and isinstance(found.get("data", {}), dict)
+    return _dated(found) if whole else None
 
 
 def _dated(config):

@@ -156,7 +156,8 @@ def append(
 
 @processes.by_first
 def _append(path, records, keys, run):
-    present = {identity(record, keys) for record in read(path)}
+    there = [record for record in read(path) if {*keys} <= record.keys()]
+    present = {identity(record, keys) for record in there}
     new = [record for record in records if identity(record, keys) not in present]
     if not new:
         return

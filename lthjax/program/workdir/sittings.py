@@ -31,7 +31,8 @@ def note(root: pathlib.Path, run: str) -> None:
 def read(root: pathlib.Path) -> list[dict]:
     """Returns the sittings of a workdir, none where it is of a version without them."""
     path = root / SITTINGS
-    return results.read(path) if path.exists() else []
+    found = results.read(path) if path.exists() else []
+    return [row for row in found if {*KEY} <= row.keys()]
 
 
 def _quoted(word):

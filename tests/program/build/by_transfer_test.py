@@ -1,6 +1,7 @@
 """Elastic tickets in the program: another run's tickets, at another depth."""
 
 import itertools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,18 @@ def test_a_run_goes_on_where_it_stood(whole, source, tmp_path):
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
 
 
+def test_a_run_goes_on_with_the_tickets_of_its_source_alone(tmp_path):
+    source, root = tmp_path / "source", tmp_path / "run"
+    experiment.run(tiny.config(SHALLOW), source)
+    changes = {"search.levels": 1, "controls": ()}
+    experiment.run(deep(source, **changes), root)
+    shutil.rmtree(source)
+    other = {**SHALLOW, "optimizer.learning_rate": 0.05}
+    experiment.run(tiny.config(other), source)
+    with pytest.raises(ValueError, match="with other source level 1 of seed 0, source"):
+        experiment.run(deep(source, **{**changes, "search.levels": 2}), root)
+
+
 def test_a_sparsity_is_matched_and_a_seed_may_be_named(source):
     config = deep(source, **{"elastic.match": True, "elastic.seed": 1})
     ground = plan_lib.of(config, experiment.load(config))
@@ -111,6 +124,8 @@ def test_a_network_of_ones_own_goes_by_an_expression(source):
     config = deep(source, **{"elastic.unit": r"dense()(\d+)"})
     with pytest.raises(ValueError, match="two groups that are whole numbers"):
         check.check(config)
+    with pytest.raises(ValueError, match="elastic.unit must hold regular expressions"):
+        check.check(deep(source, **{"elastic.unit": "("}))
     config = deep(source, **{"elastic.unit": r"dense(?=(\d))(\d)"})
     with pytest.raises(ValueError, match="equally many stages"):
         check.check(config)

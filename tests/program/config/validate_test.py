@@ -214,7 +214,7 @@ def test_what_is_no_regular_expression_is_refused(name, expression):
     pairs = {"search.layer_rates": 0.1, "model.views": "in out"}
     pairs |= {"search.basis": "hadamard"}
     given = (expression, pairs[name]) if name in pairs else expression
-    value = given if name == "search.include" else (given,)
+    value = given if name in ("search.include", "elastic.unit") else (given,)
     with pytest.raises(ValueError, match=f"{name} must hold regular expressions, got"):
         files.validate(valid(**{name.replace(".", "__"): value}))
 

@@ -181,6 +181,10 @@ def test_the_command_reads_keys_of_the_method_and_names_others():
         (["--config.clients.alpha=0.5"], "clients.alpha"),
         (["--config.rounds=many"], "rounds must be like its default"),
         (["--config.method=sell"], "cell"),
+        (["--config.method=os:getcwd"], "method must be one of cell, fedavg, "),
+        (["--config.clients.partition=os:getcwd"], "partition must be one of"),
+        (["--config.model.options=3"], "model.options must be a dict, got .* = 3"),
+        (["--config.data.options=3"], "data.options must be a dict"),
         (["--rounds=3"], "--config.key=value"),
     ):
         with pytest.raises(ValueError, match=named):
@@ -209,3 +213,15 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
         experiment.run(tiny(rounds=2), tmp_path, source._replace(train=flipped))
     rows, _ = experiment.run(tiny(rounds=2), tmp_path, source)
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff"])
+def test_damaged_notes_of_the_data_are_written_again(tmp_path, damage, caplog):
+    config = tiny(rounds=1)
+    source = assembly.load(config)
+    experiment.run(config, tmp_path, source)
+    whole = (tmp_path / "data.json").read_bytes()
+    (tmp_path / "data.json").write_bytes(damage)
+    experiment.run(tiny(rounds=2), tmp_path, source)
+    assert "it is written again" in caplog.text
+    assert (tmp_path / "data.json").read_bytes() == whole

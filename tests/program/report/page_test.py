@@ -254,3 +254,19 @@ def test_a_training_that_stopped_early_stays_where_it_ended():
     (line,) = page_figures.learning(curves, ACCURACY).axes[0].lines
     np.testing.assert_allclose(line.get_xdata(), [1, 2, 3])
     np.testing.assert_allclose(line.get_ydata(), [50, 70, 70])
+
+
+def test_a_report_of_records_whose_tickets_are_lost_has_no_figure_of_layers(tmp_path):
+    left = [row for row in ROWS if row["arm"] != "ticket"]
+    assert left
+    root = workdir(tmp_path / "run", left)
+    report.main([str(root)])
+    assert (root / "curve.png").exists() and not (root / "layers.png").exists()
+
+
+def test_a_page_that_cannot_be_written_is_said_at_the_end(tmp_path):
+    roots = [workdir(tmp_path / name) for name in ("one", "two")]
+    (roots[0] / "report.html").mkdir()
+    with pytest.raises(SystemExit, match="report.html"):
+        report.main([str(root) for root in roots])
+    assert (roots[1] / "report.html").is_file()

@@ -203,3 +203,11 @@ def test_wirings_keep_a_share_of_each_layer():
         check.check(tiny.config(given))
     for scope in ("layer", "erdos_renyi"):
         check.check(tiny.config({**given, "search.scope": scope}))
+
+
+@pytest.mark.parametrize(
+    "key, kind", [("data.name", "a data set"), ("data.augment", "an augmentation")]
+)
+def test_a_name_that_leads_to_no_function_is_refused(key, kind):
+    with pytest.raises(ValueError, match=f"{kind} of your own must be a function, got"):
+        check.check(tiny.config({key: "math:pi", "data.options": {}}))

@@ -302,3 +302,37 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkey
 @pytest.mark.parametrize("name", validate.OPTIONS)
 def test_every_key_of_options_may_be_an_axis(name):
     assert grid_lib.axis(base(), f"{name}.some=1,2") == (f"{name}.some", [1, 2])
+
+
+def test_options_as_a_whole_are_shown_and_lines_are_escaped():
+    config = tiny.config({"search.include": "(kernel|scale)$"})
+    key = "model.options"
+    grid_of = grid_lib.axes(config, [f"{key}={{'hidden': (10,)}},{{'hidden': (20,)}}"])
+    found = [
+        grid_lib.shown(cell.config, [key]) for cell in grid_lib.cells(config, grid_of)
+    ]
+    assert [x[key] for x in found] == [{"hidden": (10,)}, {"hidden": (20,)}]
+    assert table._plain(config.search.include) == r"(kernel\|scale)$"
+
+
+def test_a_run_is_found_whatever_reads_its_batches():
+    one, other = (tiny.config({"data.workers": n}) for n in (0, 4))
+    assert grid_lib.folder(one) == grid_lib.folder(other)
+
+
+def test_results_depend_on_the_devices_that_norms_are_over():
+    apart = [
+        tiny.config({"model.norms": "device", "mesh.data": n, "train.batch_size": 12})
+        for n in (1, 2)
+    ]
+    assert len({grid_lib.folder(config) for config in apart}) == 2
+    assert grid_lib.axes(apart[0], ["mesh.data=1,2"]) == {"mesh.data": [1, 2]}
+    with pytest.raises(ValueError, match="results must depend on .* got mesh.data"):
+        grid_lib.axes(tiny.config(), ["mesh.data=1,2"])
+
+
+def test_options_within_options_are_made_and_sections_are_asked_for():
+    found = grid_lib.changed(tiny.config(), "model.options.a.b=3")
+    assert found.model.options.a.b == 3
+    with pytest.raises(ValueError, match="must lie in sections, got model.options.hi"):
+        grid_lib.changed(tiny.config(), "model.options.hidden.b=3")

@@ -50,3 +50,10 @@ def test_a_module_of_ours_is_named_as_it_is_typed(
     monkeypatch.setattr("sys.argv", [path, "--x=1"])
     sittings.note(tmp_path, "0123456789abcdef")
     assert sittings.read(tmp_path)[0]["command"] == expected
+
+
+def test_lines_of_something_else_are_left_alone(tmp_path):
+    (tmp_path / sittings.SITTINGS).write_text("{}\n")
+    assert sittings.read(tmp_path) == []
+    sittings.note(tmp_path, "")
+    assert len(sittings.read(tmp_path)) == 1
