@@ -11,6 +11,7 @@ from flax import linen as nn
 from lthjax.models import functions
 from lthjax.models.mlp import MLP, ConvNet, LeNet5, TutorialLeNet
 from lthjax.models.mobilenet import MobileNetV1, MobileNetV2
+from lthjax.models.recognition import Recogniser
 from lthjax.models.resnet import ResNet
 from lthjax.models.transformer import GPT, ViT
 from lthjax.models.vgg import VGG
@@ -290,4 +291,5 @@ LAYOUTS: dict[type, Callable[[Any, int], Layout]] = {
     MobileNetV2: lambda params, channels: Layout({}),
     ViT: lambda params, channels: Layout({}),
     GPT: lambda params, channels: Layout({}),
+    Recogniser: lambda params, channels: Layout({}),
 }

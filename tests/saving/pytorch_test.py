@@ -330,3 +330,18 @@ def test_what_does_not_fit_is_refused(form, state, message):
     form = form._replace(views=OWN)
     with pytest.raises(ValueError, match=message):
         pytorch.state_dict(form, params, state)
+
+
+@pytest.mark.parametrize("name", ["detector", "keypoints", "segmenter"])
+def test_recognisers_flatten_nothing_and_turn_their_neck_about(name):
+    options = {"backbone": "resnet8", "features": 6, "stride": 2}
+    model = models.build(name, 3, options=options, width=0.25)
+    shape = jnp.zeros((1, 32, 32, 3))
+    shapes, found = views.traced(
+        lambda key: models.initialise(model, key, shape)[0], jax.random.key(0)
+    )
+    params = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
+    tensors = pytorch.state_dict(pytorch.layout(model, params, 3, found), params)
+    assert len(tensors) == len(jax.tree.leaves(params))
+    kernels = [n for n in tensors if n.startswith("neck") and tensors[n].ndim == 4]
+    assert kernels and all(tensors[n].shape[1] == 6 for n in kernels)

@@ -1,6 +1,7 @@
 """Methods whose masks change while a network trains: gradual, SET, RigL, wirings."""
 
 import functools
+import logging
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from lthjax.tickets import Search
 from lthjax.tickets.dynamic import changing
 from lthjax.tickets.ticket import Ticket
 from lthjax.training import optimizers
+
+log = logging.getLogger(__name__)
 
 GROWING = ("set", "rigl")  # sparse from the start: what is pruned grows elsewhere
 # What each reads of `config.dynamic`.
@@ -86,6 +89,21 @@ def check(ground: Ground) -> None:
             f"{tuple(config.controls)} with search.method = {config.search.method!r}; "
             "its control is search.method = 'at_init' with search.score = 'random'"
         )
+    if config.search.method in GROWING:
+        _say_still(ground)
+
+
+def _say_still(ground):
+    """Says where so few weights may move that none does."""
+    sizes, asked = ground.plan.sizes.values(), ground.options.dynamic.fraction
+    for level, target in enumerate(ground.plan.targets, start=1):
+        most = max(target.layers or (max(sizes) * target.kept / sum(sizes),))
+        if most * asked < 1:
+            log.warning(
+                "level %d moves no weight: dynamic.fraction = %g of the %d of its "
+                "largest layer is none",
+                *(level, asked, most),
+            )
 
 
 def optimizer(

@@ -211,3 +211,11 @@ def test_wirings_keep_a_share_of_each_layer():
 def test_a_name_that_leads_to_no_function_is_refused(key, kind):
     with pytest.raises(ValueError, match=f"{kind} of your own must be a function, got"):
         check.check(tiny.config({key: "math:pi", "data.options": {}}))
+
+
+@pytest.mark.parametrize("fraction, told", [(0.0, True), (1e-6, True), (0.3, False)])
+@pytest.mark.parametrize("method", ["set", "rigl"])
+def test_masks_of_which_no_weight_moves_are_said(method, fraction, told, caplog):
+    changes = {"search.method": method, "dynamic.fraction": fraction, "controls": ()}
+    check.check(tiny.config({**changes, "dynamic.every": 1, "train.steps": 8}))
+    assert ("level 1 moves no weight" in caplog.text) == told
