@@ -24,7 +24,9 @@ def path_name(path) -> str:
     """Returns the name "a/b/kernel" of a leaf from its JAX key path.
 
     Places in a list and integer keys are numbers, "layers/0/kernel". What a box in a
-    dict holds has the name of the box: a variable of flax's nnx is no "kernel/value".
+    dict or list holds has the name of the box: a variable of flax's nnx is no
+    "kernel/value". JAX's paths do not tell it from a field `value` of a NamedTuple, so
+    that this has the name of the tuple too.
     """
     *rest, last = path or ("",)
     boxed = isinstance(last, GetAttrKey) and last.name == "value"
