@@ -276,7 +276,7 @@ BAD = [
     ({"search.minimum": 2}, "minimum without search.sparsities, got .* = 2; leave"),
     (
         {"search.minimum": 200, "search.sparsities": (0.9,)},
-        "which is 400 for all 2 layers, with kept = ",
+        "which is 280 for all 2 layers, with kept = 59",
     ),
     (
         {"search.rate": 0.3},
