@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def bounded(folder):
 
 def taught(folder):
     path = layout.trained_path(folder, "ticket", 0, 1)
-    return arm_checks.teacher(path, lambda key: initialise())
+    return arm_checks.teacher(path, SimpleNamespace(init_fn=lambda key: initialise()))
 
 
 def continued(folder):

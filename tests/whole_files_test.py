@@ -2,10 +2,13 @@
 
 import concurrent.futures
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from paths import ROOT
 
 from lthjax import whole_files
 from lthjax.data import in_memory, packed
@@ -52,6 +55,23 @@ def _packed(path):
     few = {"train": 20, "test": 10}
     facts = in_memory.facts("synthetic", **few)
     packed.write(path.parent, "s", in_memory.load("synthetic", **few), facts)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    program = (
+        "import os, sys; from lthjax import whole_files; sys.path\n"
+        "with whole_files.writing(sys.argv[1]) as partial:\n"
+        "    partial.write_text('half'); os._exit(9)"
+    )
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False, cwd=ROOT)
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".") and left.endswith("a.txt")
+    with whole_files.writing(path) as own:
+        own.write_text("whole")
+        with whole_files.writing(path) as other:  # whose writer lives
+            other.write_text("other")
+    assert os.listdir(tmp_path) == ["a.txt"] and path.read_text() == "whole"
 
 
 WRITERS = {

@@ -90,7 +90,7 @@ def arrays(
 def _read(top: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns {part: (inputs, labels)} of the parts that a file has."""
     if not top.is_file():
-        there = ", ".join(sorted(x.name for x in top.glob("*.npz"))) or "none"
+        there = ", ".join(sorted(x.name for x in top.glob("[!.]*.npz"))) or "none"
         state = f"a folder with {there}" if top.is_dir() else "which does not exist"
         raise ValueError(f"data_dir must be an npz file, got {str(top)!r}, {state}")
     try:

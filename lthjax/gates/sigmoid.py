@@ -312,6 +312,10 @@ def check_initial(initial: jax.typing.ArrayLike) -> None:
     Raises:
       ValueError: It rounds to 0 or to 1, so that no gradient would ever move it.
     """
+    if np.ndim(initial):
+        raise ValueError(
+            f"the initial logit must be one number, got shape {np.shape(initial)}"
+        )
     with np.errstate(over="ignore"):  # in numpy: the program may be traced
         gate = float(1 / (1 + np.exp(-np.asarray(initial, np.float32))))
     if not 0 < gate < 1:

@@ -134,12 +134,18 @@ def deployed(recipe: Recipe) -> bool:
     return ends(recipe) is not None
 
 
-def check(recipe: Recipe, start: int, until: int) -> None:
+def check(recipe: Recipe, start: int, until: int, *, classes: int = 0) -> None:
     """Refuses what cannot work when training from step `start` to step `until`.
+
+    Args:
+      recipe: The recipe.
+      start: The first step.
+      until: The step after the last.
+      classes: C, of which a smoothing by convention "others" may be up to C / (C - 1).
 
     Raises:
       ValueError: Ghosts or a teacher end after the last step or before the first one,
-        or the smoothing is outside [0, 1).
+        or the smoothing gives all away.
     """
     fades = {"neurons": recipe.neurons_fade, "skips": recipe.skips_fade}
     spans = {
@@ -151,11 +157,12 @@ def check(recipe: Recipe, start: int, until: int) -> None:
         spans["distillation"] = Fade(start, recipe.taught_until)
         _check_taught(recipe.distillation)
     for what, times in spans.items():
-        _check_span(what, times, start, until - (what != "distillation"))
-    if not 0 <= recipe.smoothing < 2:  # by "others" of C classes, up to C / (C - 1)
+        _check_span(what, times, start, until)
+    most = classes / (classes - 1) if classes > 1 else 1
+    if not 0 <= recipe.smoothing < most:
         raise ValueError(
-            "smoothing must be in [0, 1), or what that is by convention 'uniform', got "
-            f"smoothing = {recipe.smoothing}; 0 is none"
+            f"smoothing must be in [0, 1), got smoothing = {recipe.smoothing}; 0 is "
+            "none"
         )
 
 
@@ -174,8 +181,7 @@ def _check_span(what, times, start, until):
     if times.end is not None and not start < times.end <= until:
         raise ValueError(
             f"{what} must end in the steps {start + 1} to {until} of the retraining, "
-            "so that what is deployed is trained by itself, got end = "
-            f"{times.end}"
+            f"so that what is deployed is trained, got end = {times.end}"
         )
     if times.end is not None and not 0 <= times.hold <= times.end:
         raise ValueError(

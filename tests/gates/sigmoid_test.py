@@ -236,3 +236,8 @@ def test_gates_that_nothing_would_move_are_refused(initial):
     with pytest.raises(ValueError, match="between 0 and 1 in float32"):
         sigmoid.init(masks, initial)
     jax.jit(sigmoid.init)(masks, initial)  # what is traced is the caller's
+
+
+def test_several_first_logits_are_refused():
+    with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\)"):
+        sigmoid.init({"kernel": jnp.ones(2, bool)}, np.array([0.1, 0.2]))

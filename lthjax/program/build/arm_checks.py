@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import models
-from lthjax.callables import InitFn
 from lthjax.program.build import network as network_lib
 from lthjax.program.build import recipes
-from lthjax.program.build.parts import Ground
+from lthjax.program.build.parts import Ground, Parts
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.retraining import ghosts
@@ -38,15 +37,15 @@ def check(ground: Ground) -> None:
     for form in dict.fromkeys(recipes.form(ground, found) for found in chosen.values()):
         _check_network(ground, form)
     if chosen and asked.distillation.teacher:
-        teacher(asked.distillation.teacher, ground.init_fn)
+        teacher(asked.distillation.teacher, ground)
 
 
-def teacher(path: str, init_fn: InitFn) -> tuple[Any, Any]:
+def teacher(path: str, students: Ground | Parts) -> tuple[Any, Any]:
     """Returns the (params, model_state) that a training left, as a teacher.
 
     Args:
       path: What `tickets.save_trained` wrote.
-      init_fn: Of the students.
+      students: Whose it is to be.
 
     Raises:
       ValueError: It is of another network, or of other classes.
@@ -58,7 +57,7 @@ def teacher(path: str, init_fn: InitFn) -> tuple[Any, Any]:
             "search.basis, at "
             f"retraining.distillation.teacher = {str(path)!r}"
         )
-    wanted = jax.eval_shape(init_fn, jax.random.key(0))
+    wanted = jax.eval_shape(students.init_fn, jax.random.key(0))
     shapes = jax.tree.map(jnp.shape, (found.params, found.model_state))
     if shapes != jax.tree.map(jnp.shape, tuple(wanted)):
         raise ValueError(

@@ -40,6 +40,7 @@ GATES = (
     *by_score.BASIS,
     "search.levels",
     "search.sparsities",
+    "search.rate",
     "search.exclude",
     "search.include",
     "search.gates.initial",

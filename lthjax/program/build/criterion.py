@@ -279,11 +279,6 @@ def _check_shares(search, plan, target, kept, of):
                 f"keeps {asked:,}; give search.sparsities = ({1 - kept / of},), "
                 "without a distribution over layers"
             )
-    if search.minimum:
-        raise ValueError(
-            f"the pattern {search.pattern!r} keeps the same of every layer, got "
-            f"search.minimum = {search.minimum}; give 0"
-        )
 
 
 def _check_task(ground, criterion):

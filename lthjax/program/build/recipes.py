@@ -1,5 +1,6 @@
 """A config becomes recipes: which tickets are retrained how, at which steps."""
 
+import logging
 import math
 
 from lthjax.program.build import optimizer, spans
@@ -10,6 +11,8 @@ from lthjax.retraining.rescaling import Options
 from lthjax.retraining.steps import Fade, Recipe
 from lthjax.training import losses, zeros
 from lthjax.training.objective import OBJECTIVES
+
+log = logging.getLogger(__name__)
 
 
 def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
@@ -124,7 +127,10 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     if "sign_in" in chosen:
         own = given.sign_in
         found = found._replace(sign_in=SignIn(own.beta, own.period))
-    steps.check(found, start, until)
+    steps.check(found, start, until, classes=num_classes)
+    ghosts = (found.neurons, found.neurons_fade), (found.skips, found.skips_fade)
+    if any(kind and fade.end == until > start + 1 for kind, fade in ghosts):
+        log.warning("ghosts of %s end with its training: no step is without them", arm)
     return found
 
 
@@ -138,7 +144,9 @@ def form(ground: Ground, found: Recipe) -> Recipe:
       found: The recipe.
     """
     taught = () if found.distillation else None
-    ours = ground.objective in OBJECTIVES.values()  # of which smoothing by 0 is none
+    own = ground.objective.loss, ground.objective.smoothed
+    # Of ours smoothing by 0 is none.
+    ours = any((goal.loss, goal.smoothed) == own for goal in OBJECTIVES.values())
     if spans.drawn(ground.plan):
         found = steps.timed(found, ((0, 1), (0, 1)))
     smoothing = 0.5 if ours or found.smoothing else 0.0  # whether; how much is data

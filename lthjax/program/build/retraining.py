@@ -27,6 +27,7 @@ from lthjax.program.build import (
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import network as network_lib
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.arm_checks import teacher as teacher
 from lthjax.program.build.method import include
 from lthjax.program.build.parts import Ground, Parts, key_of_use
 from lthjax.program.build.parts import key as key_of

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from lthjax.program.build import criterion, methods
+from lthjax.program.build import by_gates, criterion, methods
 from lthjax.program.config import defaults
 from lthjax.program.config.validate import flat
 from lthjax.retraining import arms
@@ -98,6 +98,16 @@ READERS = (
         ("search.rate",),
         lambda config: not config.search.sparsities,
         "no search.sparsities, which are in its place",
+    ),
+    Reader(
+        ("search.rate",),
+        lambda config: config.search.method not in by_gates.READ,
+        "a search.method that prunes by a share: gates learn how many they close",
+    ),
+    Reader(
+        ("search.minimum",),
+        lambda config: ":" not in config.search.pattern,
+        "another search.pattern: n of every m keep the same of every layer",
     ),
     Reader(
         ("search.levels",),

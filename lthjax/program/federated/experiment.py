@@ -163,7 +163,16 @@ def _check_same(root, now):
 def _check_data(root, data):
     """Notes what the data are, or checks that they are those of the rounds before."""
     path, sealed = root / DATA, json.dumps(checksums.sealed(data), indent=1) + "\n"
-    known = _noted(path)
+    try:
+        known = checksums.opened(path.read_bytes())[0] if path.exists() else None
+    except ValueError as error:
+        if (root / ROUNDS).exists():
+            raise ValueError(
+                f"{path} {error}, and nothing else says of which data the rounds are; "
+                "put it back as it was, or take another workdir"
+            ) from error
+        log.warning("%s %s; it is written again", path, error)
+        known = None
     if known is not None and known != json.loads(json.dumps(data)):
         raise ValueError(
             "the data of an existing workdir must stay what they were, got workdir = "
@@ -171,17 +180,6 @@ def _check_data(root, data):
             "the old data back"
         )
     results.write(path, sealed)
-
-
-def _noted(path):
-    """Returns what a workdir says of its data, `None` where it says nothing whole."""
-    if not path.exists():
-        return None
-    try:
-        return checksums.opened(path.read_bytes())[0]
-    except ValueError as error:
-        log.warning("%s %s; it is written again", path, error)
-        return None
 
 
 def _resumed(root, parts: Parts, wanted: int, mark: str):

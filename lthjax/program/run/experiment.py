@@ -283,7 +283,7 @@ def _teacher(this, arm, one):
         return None
     given = this.parts.options.teacher
     path = given or layout.trained_path(this.root, "ticket", one, 0)
-    return arm_checks.teacher(path, this.parts.init_fn)
+    return arm_checks.teacher(path, this.parts)
 
 
 def _train(this: Run, jobs: list[Job], asked) -> None:

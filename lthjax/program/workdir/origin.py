@@ -97,9 +97,17 @@ def check(
     if data and held.get("data"):
         _check_data(root, held["data"], data)
     found = {"run": held.get("run") or own, "config": plain(asked)}
-    found["data"] = data or held.get("data")
+    found["data"] = _joined(held.get("data") or {}, data or {}) or None
     found["measures"] = measures or held.get("measures")
     return json.dumps(checksums.sealed(found), indent=2) + "\n"
+
+
+def _joined(old, new):
+    """Returns what is known of the data, of what a narrower command leaves out too."""
+    return {
+        part: (old.get(part) or {}) | (new.get(part) or {})
+        for part in dict.fromkeys([*old, *new])
+    }
 
 
 def plain(asked) -> dict:
@@ -170,15 +178,23 @@ def _check_sparsities(root, shown, asked):
 
 
 def _check_data(root, old, now):
-    names = [
-        f"{split} {name}"
-        for split in now
-        for name in now[split]
-        if old.get(split, {}).get(name, now[split][name]) != now[split][name]
-    ]
+    names = []
+    for split, rows in now.items():
+        known = old.get(split, {})
+        names += [
+            f"{split} {name}{_told(known[name], value)}"
+            for name, value in rows.items()
+            if known.get(name, value) != value
+        ]
     if names:
         raise ValueError(
-            f"the data of an existing workdir must stay what they were, got workdir = "
-            f"{root} with other {', '.join(names)}; take another workdir, or bring the "
-            "old data back"
+            "the data of an existing workdir, and what it has from elsewhere, must "
+            f"stay what they were, got workdir = {root} with other {', '.join(names)}; "
+            "take another workdir, or bring back what there was"
         )
+
+
+def _told(before, now):
+    """Returns two numbers; of digests nothing can be read."""
+    numbers = isinstance(before, int) and isinstance(now, int)
+    return f" ({before}, now {now})" if numbers else ""

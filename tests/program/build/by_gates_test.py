@@ -278,10 +278,6 @@ BAD = [
         {"search.minimum": 200, "search.sparsities": (0.9,)},
         "which is 280 for all 2 layers, with kept = 59",
     ),
-    (
-        {"search.rate": 0.3},
-        "search.rate is not read by search.method = 'continuous'",
-    ),
     ({"search.gates.optimizer": "lio"}, "optimizer = 'lio', did you mean 'lion'"),
     (
         {"search.score": "random", "search.sparsities": (0.5,)},

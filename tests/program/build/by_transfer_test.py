@@ -90,6 +90,8 @@ def test_a_run_goes_on_with_the_tickets_of_its_source_alone(tmp_path):
     shutil.rmtree(source)
     other = {**SHALLOW, "optimizer.learning_rate": 0.05}
     experiment.run(tiny.config(other), source)
+    with pytest.raises(ValueError, match="with other source level 1 of seed 1"):
+        experiment.run(deep(source, **{**changes, "seeds": (1,)}), root)
     with pytest.raises(ValueError, match="with other source level 1 of seed 0, source"):
         experiment.run(deep(source, **{**changes, "search.levels": 2}), root)
 

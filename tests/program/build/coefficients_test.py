@@ -255,7 +255,7 @@ def test_a_ticket_of_coefficients_is_no_elastic_ticket_and_no_teacher(learnt, tm
     ticket = layout.load_ticket(root, 0, 1)
     save_trained(tmp_path / "trained", Trained(*ticket[3:6]))
     with pytest.raises(ValueError, match="teacher must be a network of weights"):
-        arm_checks.teacher(tmp_path / "trained", built({})[1].init_fn)
+        arm_checks.teacher(tmp_path / "trained", built({})[1])
 
 
 def test_records_count_what_a_basis_stores_and_its_operations(learnt):

@@ -284,7 +284,7 @@ def test_a_teacher_of_another_form_is_told_by_its_leaf(tmp_path):
     other = tiny.config({"model.options": {"hidden": (32,)}})
     students = assemble.build(other, source.load(other))
     with pytest.raises(ValueError, match=r"dense1/bias \(16,\) for .* \(32,\)"):
-        arm_checks.teacher(tmp_path / "t", students.init_fn)
+        arm_checks.teacher(tmp_path / "t", students)
 
 
 def test_half_of_two_classes_is_a_smoothing():

@@ -23,6 +23,7 @@ CASES = {
     "search.examples": (16, {"search.score": "grasp"}),
     "search.norms": ("running", {"search.score": "synflow"}),
     "search.rate": (0.5, {}),
+    "search.minimum": (2, {}),
     "data.workers": (3, {"data.stream": True}),
     "search.levels": (2, {"search.sparsities": (0.5, 0.7)}),
     "forward.number": (3, {"search.method": "forward"}),
@@ -52,7 +53,8 @@ CASES = {
 AGAINST = {
     "optimizer.momentum": {"optimizer.name": "adam"},
     "optimizer.nesterov": {"optimizer.momentum": 0.0},
-    "search.rate": {"search.sparsities": (0.5,)},
+    "search.rate": {"search.method": "continuous"},
+    "search.minimum": {"search.pattern": "2:4", "search.sparsities": (0.5,)},
     "search.levels": {"search.sparsities": (0.5,)},
     "forward.number": {"forward.candidates": "all"},
     "optimizer.weight_decay": {"optimizer.name": "mine:optimizer"},

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -216,12 +217,16 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff"])
-def test_damaged_notes_of_the_data_are_written_again(tmp_path, damage, caplog):
+def test_damaged_notes_of_the_data_are_said_to_be(tmp_path, damage, caplog):
     config = tiny(rounds=1)
     source = assembly.load(config)
     experiment.run(config, tmp_path, source)
     whole = (tmp_path / "data.json").read_bytes()
     (tmp_path / "data.json").write_bytes(damage)
-    experiment.run(tiny(rounds=2), tmp_path, source)
+    with pytest.raises(ValueError, match=r"data.json is no .* put it back as it was"):
+        experiment.run(tiny(rounds=2), tmp_path, source)
+    (tmp_path / "rounds.jsonl").unlink()
+    shutil.rmtree(tmp_path / "state")
+    experiment.run(config, tmp_path, source)
     assert "it is written again" in caplog.text
     assert (tmp_path / "data.json").read_bytes() == whole

@@ -239,7 +239,10 @@ def test_other_data_are_refused_by_name_and_unknown_ones_are_noted(copied):
     for change, names in (
         ({"train": source.train._replace(images=images)}, "other train images;"),
         ({"test": test}, "other test labels;"),
-        ({"validation": fewer}, "other validation size, validation labels, valid"),
+        (
+            {"validation": fewer},
+            r"other validation size \(16, now 15\), validation labels, valid",
+        ),
         ({"num_classes": 11}, "other all classes;"),
     ):
         other = fingerprints.fingerprint(source._replace(**change))

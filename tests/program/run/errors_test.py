@@ -61,10 +61,6 @@ BAD = [
         {"search.pattern": "2:4"},
         r"keeps 2 of every 4 .* give search.sparsities = \(0.5",
     ),
-    (
-        {"search.pattern": "2:4", "search.sparsities": (0.5,), "search.minimum": 2},
-        "keeps the same of every layer, got search.minimum = 2; give 0",
-    ),
     ({"search.minimum": 500}, "minimum"),
     ({"search.corrupt": "label"}, "got corruption = 'label', did you mean 'labels'"),
     ({"search.corrupt": "labels"}, "reads data, .* with search.score = 'magnitude'"),
