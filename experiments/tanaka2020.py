@@ -16,6 +16,7 @@ training images are set aside.
 """
 
 import math
+import pathlib
 
 from matplotlib.figure import Figure
 from measures import claims, sizes, work
@@ -148,6 +149,32 @@ def setting(config) -> str:
     )
 
 
+def trained(found: dict, root: pathlib.Path) -> tuple[list[dict], dict[str, str]]:
+    """Returns the records of all methods, and why some of them went no further.
+
+    Scores that do not tell weights apart at a density are refused there; the levels
+    before stay, and the other methods go on.
+
+    Args:
+      found: {method: config}.
+      root: The workdir.
+
+    Raises:
+      ValueError: No method was trained; that of the first one.
+    """
+    rows, refused = [], {}
+    for name, config in found.items():
+        try:
+            rows += grid.run({name: config}, root)
+        except ValueError as error:
+            left = results.read(root / name / results.RESULTS)
+            rows += [{"run": name, **row} for row in left]
+            refused[name] = str(error)
+            if not rows:
+                raise
+    return rows, refused
+
+
 def shown(rows: list[dict], found: dict, asked: list[float]) -> list[dict]:
     """Returns the dense records and those at a density asked for, which they get.
 
@@ -275,7 +302,7 @@ def main() -> None:
         if options.cost:
             work.show(options, found, {"tanaka2020": claimed([])})
             return
-        rows = grid.run(found, options.workdir)
+        rows, refused = trained(found, options.workdir)
         rows = shown(rows, found, densities(options))
         network = options.data, options.model or "vgg16", options.width
         same = network == ("cifar10", "vgg16", 1)
@@ -283,6 +310,7 @@ def main() -> None:
         text = f"Command: `{command_line.typed()}` ({run}); "
         text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
+        text += "".join(f"\n{name} ended: {why}.\n" for name, why in refused.items())
         results.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
         claims.write(options, "tanaka2020", claimed(rows if same else []))
         run_report.save(figure(rows), options.workdir / "tanaka2020.png")

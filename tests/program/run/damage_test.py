@@ -243,7 +243,7 @@ def test_other_data_are_refused_by_name_and_unknown_ones_are_noted(copied):
             {"validation": fewer},
             r"other validation size \(16, now 15\), validation labels, valid",
         ),
-        ({"num_classes": 11}, "other all classes;"),
+        ({"num_classes": 11}, r"other all classes \(10, now 11\);"),
     ):
         other = fingerprints.fingerprint(source._replace(**change))
         refused = pytest.raises(ValueError, match=f"data of an existing .* {names}")
