@@ -170,8 +170,8 @@ def trained(found: dict, root: pathlib.Path) -> tuple[list[dict], dict[str, str]
             left = results.read(root / name / results.RESULTS)
             rows += [{"run": name, **row} for row in left]
             refused[name] = str(error)
-            if not rows:
-                raise
+    if not rows:
+        raise ValueError(next(iter(refused.values())))
     return rows, refused
 
 
