@@ -18,6 +18,7 @@ FILES = (
     "pruning/scores_test.py",
     "pruning/views_test.py",
     "saving/checkpoints_test.py",
+    "tickets/contract_test.py",
     "tickets/searches_test.py",
     "training/losses_test.py",
     "training/steps_test.py",

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from lthjax.pruning import choose
+from lthjax.pruning import kept_counts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks
 
@@ -26,10 +26,10 @@ def counts(masks: Masks, sparsity: Any, scope: str) -> int | list[int]:
     if not jax.tree_util.all_leaves([sparsity]):
         fractions = _fractions(masks, sparsity)
     elif scope == "global":
-        return choose.kept_count(sum(sizes), sparsity)
+        return kept_counts.kept_count(sum(sizes), sparsity)
     else:
         fractions = [sparsity] * len(sizes)
-    return [choose.kept_count(n, s) for n, s in zip(sizes, fractions, strict=True)]
+    return [kept_counts.kept_count(n, s) for n, s in zip(sizes, fractions, strict=True)]
 
 
 def _fractions(masks, sparsity):
@@ -53,7 +53,7 @@ def check_sparsity(**sparsities: Any) -> None:
     """
     for name, tree in sparsities.items():
         for value in jax.tree.leaves(tree):
-            choose.check_sparsity(value, name)
+            kept_counts.check_sparsity(value, name)
 
 
 def check_given(params: Any) -> None:

@@ -15,51 +15,15 @@ References:
   Ye et al., 2020, arXiv:2003.01794; Wolfe et al., 2021, arXiv:2108.00259, Section 3.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lthjax import registry
 from lthjax.callables import DrawFn, ExampleFn
 from lthjax.forward_selection.gram import computed_rows, floating, kept_rows, times
+from lthjax.forward_selection.greedy import Inner, greedy
+from lthjax.forward_selection.greedy import Selection as Selection
 from lthjax.training.losses import squared
-
-
-class Selection(NamedTuple):
-    """What was chosen, step by step.
-
-    Attributes:
-      picks: The neurons in the order of their choice, int32 [steps].
-      losses: l(u) after each step, [steps]; of mini-batches, that of the step's batch.
-      weights: The weight of every neuron in u, which sum to one [neurons].
-    """
-
-    picks: jax.Array
-    losses: jax.Array
-    weights: jax.Array
-
-
-class Inner(NamedTuple):
-    """Inner products of a dictionary, as means over the examples.
-
-    Attributes:
-      norms: <Phi_i, Phi_i> [neurons].
-      matches: <Phi_i, y> [neurons].
-      scale: <y, y> [].
-    """
-
-    norms: jax.Array
-    matches: jax.Array
-    scale: jax.Array
-
-
-class _State(NamedTuple):
-    products: jax.Array  # <Phi_i, u> [neurons]
-    weights: jax.Array  # u = sum_i weights_i Phi_i
-    taken: jax.Array  # bool [neurons]
-    store: tuple  # what the source of rows keeps
 
 
 def inner(features: jax.Array, target: jax.Array) -> Inner:
@@ -145,7 +109,7 @@ def select(
     features, target = features - target[None], jnp.zeros_like(target)
     source = kept_rows(features, steps, block) if block else computed_rows(features)
     products = inner(features, target)
-    found, shares = _greedy(products, source, steps, (candidates, key), **options)
+    found, shares = greedy(products, source, steps, (candidates, key), **options)
     losses = _losses(features, target, found.picks, shares)
     return found._replace(losses=losses)
 
@@ -189,7 +153,7 @@ def select_gram(
     source = (), lambda store, i, ranks: (store, gram[i])
     products = Inner(jnp.diagonal(gram), 0 * matches, 0 * scale)
     options = {"weights": weights, "replace": replace}
-    return _greedy(products, source, steps, (None, None), **options)[0]
+    return greedy(products, source, steps, (None, None), **options)[0]
 
 
 def select_batches(
@@ -288,56 +252,6 @@ def _check(neurons, steps, replace, candidates, key):
         raise ValueError("random candidates must have a key, got key = None")
 
 
-def _greedy(products, source, steps, drawing, *, weights, replace, linear=False):
-    """Returns (Selection, the weight g of each pick [steps])."""
-    share = registry.resolve(weights, WEIGHTS, "weights")
-    store, fetch = source
-    candidates, key = drawing
-
-    def step(carry, numbers):
-        state, (square, match) = carry
-        k, key = numbers
-        a = products.matches - state.products - (match - square)
-        b = products.norms - 2 * state.products + square
-        shares = jnp.broadcast_to(share(k, a, b), a.shape)
-        change = -a if linear else shares * (shares * b / 2 - a)
-        allowed = _allowed(state.taken, replace, candidates, key)
-        ranks = jnp.where(allowed, change, jnp.inf)
-        pick = jnp.argmin(ranks).astype(jnp.int32)
-        g, product = shares[pick], state.products[pick]
-        kept, row = fetch(state.store, pick, ranks)
-        square = (1 - g) * ((1 - g) * square + 2 * g * product)
-        square = square + g * g * products.norms[pick]
-        match = (1 - g) * match + g * products.matches[pick]
-        loss = (square - 2 * match + products.scale) / 2
-        state = _State(
-            (1 - g) * state.products + g * row,
-            ((1 - g) * state.weights).at[pick].add(g),
-            state.taken.at[pick].set(True),
-            kept,
-        )
-        return (state, (square, match)), (pick, loss, g)
-
-    zeros, nothing = jnp.zeros_like(products.norms), jnp.zeros_like(products.scale)
-    state = _State(zeros, zeros, jnp.zeros(zeros.shape, bool), store)
-    keys = jax.random.split(jax.random.key(0) if key is None else key, steps)
-    numbers = jnp.arange(1, steps + 1, dtype=zeros.dtype), keys
-    (state, _), (picks, losses, g) = lax.scan(
-        step, (state, (nothing, nothing)), numbers
-    )
-    return Selection(picks, losses, state.weights), g
-
-
-def _allowed(taken, replace, candidates, key):
-    """Returns which neurons may be picked now, at random if only some are scored."""
-    open_ = jnp.ones_like(taken) if replace else ~taken
-    if candidates is None:
-        return open_
-    drawn = jnp.where(open_, jax.random.uniform(key, taken.shape), -1.0)
-    _, chosen = lax.top_k(drawn, candidates)
-    return open_ & jnp.zeros_like(taken).at[chosen].set(True)
-
-
 def _losses(features, target, picks, shares):
     """Returns l(u) after each pick, from u itself."""
 
@@ -347,15 +261,3 @@ def _losses(features, target, picks, shares):
         return u, jnp.mean(squared(u, target))
 
     return lax.scan(step, jnp.zeros_like(target), (picks, shares))[1]
-
-
-def _line_search(k, a, b):
-    best = jnp.clip(a / jnp.where(b > 0, b, 1), 0, 1)
-    return jnp.where(k == 1, jnp.ones_like(a), best)
-
-
-WEIGHTS = {
-    "uniform": lambda k, a, b: 1 / k,
-    "frank_wolfe": lambda k, a, b: 2 / (k + 1),
-    "line_search": _line_search,
-}

@@ -1,7 +1,6 @@
 """Which weights go: scores and an amount become masks with exactly the kept count."""
 
 import functools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ import numpy as np
 from jax import lax
 
 from lthjax.callables import ScoreFn
-from lthjax.pruning import cuts
+from lthjax.pruning import cuts, kept_counts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.cuts import Cut
+from lthjax.pruning.kept_counts import kept_count as kept_count
 from lthjax.pruning.masks import Masks
 
 _BITS = 32
@@ -72,62 +72,12 @@ def prune(
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     rows = cuts.pairs(masks, scores)
-    counts, minimum = _counts(masks, sparsity, scope, kept), _whole(minimum)
-    _check_minimum(masks, counts, minimum)
+    counts = kept_counts.of(masks, sparsity, scope, kept)
+    minimum = kept_counts.whole(minimum)
+    kept_counts.check_minimum(masks, counts, minimum)
     chosen, finite = _chosen(rows, counts, minimum=minimum)
     _check_finite(masks, finite)
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
-
-
-def _whole(minimum):
-    try:
-        return operator.index(minimum)
-    except TypeError as error:
-        raise ValueError(
-            f"minimum must be a whole number, got minimum = {minimum!r}"
-        ) from error
-
-
-def kept_count(total: int, sparsity: float) -> int:
-    """Returns round(total (1 - sparsity)), the integer target of one selection.
-
-    Raises:
-      ValueError: The sparsity is not in [0, 1).
-
-    Example:
-      >>> lth.pruning.kept_count(266_200, 0.9)
-      26620
-    """
-    check_sparsity(sparsity)
-    return round(total * (1 - float(sparsity)))
-
-
-def check_sparsity(sparsity: Any, name: str = "sparsity") -> None:
-    """Refuses what is no number in [0, 1) that is known on the host.
-
-    Args:
-      sparsity: What may be one.
-      name: How it is called, for the errors.
-
-    Raises:
-      ValueError: It is none.
-    """
-    if isinstance(sparsity, jax.core.Tracer):
-        raise ValueError(
-            f"{name} must be known on the host, got a traced value; hand in the "
-            "integer kept = round(N (1 - sparsity)), which may be traced"
-        )
-    if np.ndim(sparsity):
-        raise ValueError(
-            f"{name} must be one number, got {name} of shape {np.shape(sparsity)}; "
-            "for one a layer give a list"
-        )
-    try:
-        inside = 0 <= sparsity < 1
-    except TypeError:
-        inside = False
-    if not inside:
-        raise ValueError(f"{name} must be in [0, 1), got {name} = {sparsity!r}")
 
 
 def in_rounds(
@@ -261,72 +211,8 @@ def _check_rounds(masks, counts, minimum):
         return
     row = jax.device_get(counts)
     for kept in (int(row.min()), int(row.max())):
-        _check_minimum(masks, _counts(masks, None, "global", kept), minimum)
-
-
-def _check_minimum(masks, counts, minimum):
-    """Refuses minima that do not fit into the target, or the targets by layer."""
-    if minimum < 0:
-        raise ValueError(f"minimum must be at least 0, got minimum = {minimum}")
-    sizes = dict(zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True))
-    least = {name: min(minimum, mask.size) for name, mask in sizes.items()}
-    rows = {f"all {len(least)} layers": sum(least.values())}, [counts]
-    if isinstance(counts, list):
-        rows = least, counts
-    for (name, needed), kept in zip(rows[0].items(), rows[1], strict=True):
-        if not isinstance(kept, jax.core.Tracer) and needed > kept:
-            raise ValueError(
-                f"the target must leave each layer its minimum, got minimum = "
-                f"{minimum}, which is {needed} for {name}, with kept = {kept}"
-            )
-
-
-def _counts(masks, sparsity, scope, kept):
-    """Returns the target count: one for the whole tree, or a list by layer."""
-    if (sparsity is None) == (kept is None):
-        raise ValueError(
-            "exactly one of sparsity and kept must be given, got sparsity = "
-            f"{sparsity}, kept = {kept}"
-        )
-    sizes = [mask.size for mask in jax.tree.leaves(masks)]
-    target, one = (sparsity, kept_count) if kept is None else (kept, _checked)
-    if jax.tree_util.all_leaves([target]):
-        if scope == "global":
-            return one(sum(sizes), target)
-        if kept is not None:
-            raise ValueError(
-                "kept must be a tree of counts by layer where scope = 'layer', got "
-                f"kept = {kept}"
-            )
-        return [one(size, target) for size in sizes]
-    _check_targets(masks, target)
-    return [one(n, t) for n, t in zip(sizes, jax.tree.leaves(target), strict=True)]
-
-
-def _check_targets(masks, target):
-    """Refuses targets that are not one by layer, in order or by the layers' names."""
-    wanted, found = masks_lib.names(masks), masks_lib.names(target)
-    if len(wanted) == len(found) and (
-        isinstance(target, list | tuple) or wanted == found
-    ):
-        return
-    raise ValueError(
-        "there must be one target for each prunable layer, a list in their order or a "
-        f"tree with their names, got targets = {', '.join(found)} for the layers "
-        f"{', '.join(wanted)}"
-    )
-
-
-def _checked(total, kept):
-    masks_lib.check_whole("kept", kept)
-    if jnp.ndim(kept):
-        raise ValueError(
-            "kept must be one count, or a list of them by layer, got an array of shape "
-            f"{jnp.shape(kept)}; give list(kept)"
-        )
-    if not isinstance(kept, jax.core.Tracer) and not 0 <= kept <= total:
-        raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
-    return kept
+        target = kept_counts.of(masks, None, "global", kept)
+        kept_counts.check_minimum(masks, target, minimum)
 
 
 def _reserved(ranks, minimum):

@@ -1,15 +1,11 @@
 """A tree of arrays and its metadata to disk and back, atomically and checked."""
 
-import contextlib
 import hashlib
 import json
 import logging
 import pathlib
-import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,13 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lthjax.devices import meshes, processes
+from lthjax.saving import plain_paths
+from lthjax.saving.plain_paths import check as check_path
 
 log = logging.getLogger(__name__)
-
-# What means nothing but itself to orbax, which globs in the paths that it is given and
-# takes some for addresses.
-_MARKS = " ./+,=@%~_-"
-_PLAIN = re.compile(rf"[a-zA-Z0-9{_MARKS}]*")
 
 
 class DamagedError(ValueError):
@@ -87,51 +80,12 @@ def _check_tree(tree):
             )
 
 
-def check_path(path: str | pathlib.Path) -> None:
-    """Checks that checkpoints can lie in a folder, whatever characters its path has.
-
-    Raises:
-      ValueError: The path is not plain, and there are several processes, or the folder
-        for temporary files is not plain either, where the path gets another name.
-    """
-    path = pathlib.Path(path).absolute()
-    if _plain(path):
-        return
-    if not processes.alone():
-        raise ValueError(
-            "a path that several processes write to must be of letters, digits and any "
-            f"of '{_MARKS}', got {str(path)!r}; take another one"
-        )
-    if not _plain(tempfile.gettempdir()):
-        raise ValueError(
-            "the path of what is saved must be of letters, digits and any of "
-            f"'{_MARKS}', or else TMPDIR must be, which lends it another name, got "
-            f"{str(path)!r} with TMPDIR = {tempfile.gettempdir()!r}"
-        )
-
-
-def _plain(path):
-    return _PLAIN.fullmatch(str(path)) is not None
-
-
-@contextlib.contextmanager
-def _named_plainly(folder) -> Iterator[pathlib.Path]:
-    """Yields a path of a folder that means nothing but itself: a link's, if need be."""
-    if _plain(folder):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="lthjax-") as place:
-        link = pathlib.Path(place) / "folder"
-        link.symlink_to(folder, target_is_directory=True)
-        yield link
-
-
 def _write(path, arguments):
     """Lets orbax write to a path, of whatever characters."""
-    if not _plain(path):
+    if not plain_paths.plain(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.name if _plain(path.name) else "lthjax-checkpoint"
-    with _named_plainly(path.parent) as folder, _checkpointer() as writer:
+    name = path.name if plain_paths.plain(path.name) else "lthjax-checkpoint"
+    with plain_paths.named(path.parent) as folder, _checkpointer() as writer:
         writer.save(folder / name, args=arguments, force=True)
         if name != path.name:
             shutil.rmtree(path, ignore_errors=True)
@@ -189,7 +143,7 @@ def _read(path, like) -> tuple[Any, dict, str]:
     check_path(path)
     _hush()
     try:
-        with _named_plainly(path) as folder, _checkpointer() as reader:
+        with plain_paths.named(path) as folder, _checkpointer() as reader:
             found = like(_metadata(reader, folder)) if callable(like) else like
             restored = reader.restore(folder, args=_arguments(found))
         metadata = restored.metadata["metadata"]
@@ -239,7 +193,7 @@ def seal(path: str | pathlib.Path) -> str:
     _hush()
     try:
         whole = pathlib.Path(path).absolute()
-        with _named_plainly(whole) as folder, _checkpointer() as reader:
+        with plain_paths.named(whole) as folder, _checkpointer() as reader:
             return _metadata(reader, folder, "checksum")
     except PermissionError:
         raise

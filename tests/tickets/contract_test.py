@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trails
+from trails import KEY, SEEN
 
 from lthjax import tickets
 from lthjax.pruning import masks
@@ -22,9 +24,7 @@ from lthjax.tickets.outside import outside
 from lthjax.tickets.rounds import Rounds, continuous, from_dense
 
 LEVELS, STEPS, LATE = 3, 6, 2
-KEY = jax.random.key(0)
 PARAMS = {"kernel": jnp.arange(1.0, 9.0), "bias": jnp.zeros(1)}
-SEEN = {"seen": jnp.int32(0)}
 FULL = masks.full(PARAMS)
 
 
@@ -76,13 +76,22 @@ SELECTION = Selection(
     grow=grow,
     end=lambda trained, state: (trained.params, highest(5)),
 )
-PRUNE = {
-    method: functools.partial(make, lambda key, trained, level: highest(8 - level))
-    for method, make in BY_LEVEL.items()
+RESTARTS = ("weights", "learning_rate", "fine_tune", "continue")
+BY_RESTART = {  # a network that is pruned before its training has no other
+    name: RESTARTS[: 1 if name == "at_init" else None] for name in BY_LEVEL
 }
 OPTIONS = {"levels": LEVELS, "steps": STEPS}
 SEARCHES = {
-    **{name: make(rewind_to=LATE, **OPTIONS) for name, make in PRUNE.items()},
+    **{
+        f"{name}-{restart}": BY_LEVEL[name](
+            lambda key, trained, level: highest(8 - level),
+            restart=restart,
+            rewind_to=LATE,
+            **OPTIONS,
+        )
+        for name, restarts in BY_RESTART.items()
+        for restart in restarts
+    },
     "continuous": continuous(ROUNDS, rewind_to=LATE, **OPTIONS),
     "from_dense": from_dense(ROUNDS, rewind_to=LATE, **OPTIONS),
     "changing": changing(begin, **OPTIONS),
@@ -93,25 +102,10 @@ SEARCHES = {
 every_search = pytest.mark.parametrize("name", SEARCHES)
 
 
-def train(ticket):
-    """Adds one a step, and counts the steps in statistics and optimizer."""
-    number = ticket.until - ticket.step
-    before = 0 if ticket.opt_state is None else ticket.opt_state["steps"]
-    params = {**ticket.params, "kernel": ticket.params["kernel"] + number}
-    seen = {"seen": ticket.model_state["seen"] + number}
-    return Trained(params, seen, ticket.masks, {"steps": before + number})
-
-
 @functools.cache
 def trail(name):
     """Returns [(state, ticket, trained), ...] of a whole search."""
-    state, ticket = SEARCHES[name].init(KEY, PARAMS, SEEN, FULL)
-    rows = []
-    while ticket is not None:
-        assert len(rows) < 10 * STEPS, "a search must end"
-        rows.append((state, ticket, train(ticket)))
-        state, ticket = SEARCHES[name].step(KEY, *rows[-1])
-    return rows
+    return trails.trail(SEARCHES[name], PARAMS)
 
 
 def assert_same(a, b):
@@ -124,7 +118,7 @@ def test_every_search_of_the_chapter_is_here():
     found = re.findall(
         r"^def (\w+)\([^)]*\) -> Search:", "".join(p.read_text() for p in own), re.M
     )
-    assert sorted(found) == sorted(SEARCHES)
+    assert set(found) == {name.partition("-")[0] for name in SEARCHES}
 
 
 @every_search

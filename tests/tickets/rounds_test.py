@@ -2,19 +2,17 @@
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trails
 
 from lthjax.pruning import masks
 from lthjax.tickets import Trained, continuous
 from lthjax.tickets.rounds import Rounds, continued
 
 LEVELS, STEPS, LATE = 3, 6, 2
-KEY = jax.random.key(0)
 PARAMS = {"kernel": jnp.arange(8.0), "bias": jnp.zeros(1)}
-FULL = masks.full(PARAMS)
 NOTHING = {"kernel": jnp.zeros(8, bool), "bias": None}
 
 
@@ -38,32 +36,14 @@ ROUNDS = Rounds(
 )
 
 
-def train(ticket):
-    """Adds one a step, and counts the steps in statistics and optimizer."""
-    number = ticket.until - ticket.step
-    before = 0 if ticket.opt_state is None else ticket.opt_state["steps"]
-    params = {**ticket.params, "kernel": ticket.params["kernel"] + number}
-    seen = {"seen": ticket.model_state["seen"] + number}
-    return Trained(params, seen, ticket.masks, {"steps": before + number})
-
-
-def trail(search):
-    state, ticket = search.init(KEY, PARAMS, {"seen": jnp.int32(0)}, FULL)
-    rows = []
-    while ticket is not None:
-        assert len(rows) < 10 * LEVELS
-        rows.append((state, ticket, train(ticket)))
-        state, ticket = search.step(KEY, *rows[-1])
-    return rows
-
-
 def search_of(**options):
     options = {"levels": LEVELS, "steps": STEPS, "rewind_to": LATE} | options
     return continuous(ROUNDS, **options)
 
 
 def test_every_level_is_a_round_and_then_a_ticket_and_the_first_is_dense():
-    rows = [(t.level, t.arm, t.step, t.until) for _, t, _ in trail(search_of())]
+    found = trails.trail(search_of(), PARAMS)
+    rows = [(t.level, t.arm, t.step, t.until) for _, t, _ in found]
     assert rows == [
         (0, "ticket", 0, STEPS),
         (1, "search", 0, LATE),
@@ -77,7 +57,7 @@ def test_every_level_is_a_round_and_then_a_ticket_and_the_first_is_dense():
 
 
 def test_rounds_go_on_with_weights_statistics_and_momentum_and_are_not_rewound():
-    rounds = [row for row in trail(search_of()) if row[1].searching]
+    rounds = [row for row in trails.trail(search_of(), PARAMS) if row[1].searching]
     for i, ((_, _, before), (_, ticket, _)) in enumerate(itertools.pairwise(rounds)):
         np.testing.assert_array_equal(ticket.params["kernel"], before.params["kernel"])
         assert ticket.model_state["seen"] == before.model_state["seen"]
@@ -86,7 +66,7 @@ def test_rounds_go_on_with_weights_statistics_and_momentum_and_are_not_rewound()
 
 @pytest.mark.parametrize("rewind_to", [0, LATE])
 def test_a_ticket_starts_from_the_early_iterate_and_ends_where_its_masks_say(rewind_to):
-    for state, ticket, _ in trail(search_of(rewind_to=rewind_to)):
+    for state, ticket, _ in trails.trail(search_of(rewind_to=rewind_to), PARAMS):
         if ticket.searching or not ticket.level:
             continue
         early = PARAMS["kernel"] + rewind_to
@@ -107,7 +87,7 @@ RESTARTS = {
 
 @pytest.mark.parametrize("restart, start", RESTARTS)
 def test_a_ticket_trains_over_the_steps_of_its_restart(restart, start):
-    rows = trail(search_of(restart=restart, start=start))
+    rows = trails.trail(search_of(restart=restart, start=start), PARAMS)
     found = [(ticket, state) for state, ticket, _ in rows if ticket.level]
     for ticket, state in found:
         if ticket.searching:
@@ -124,7 +104,8 @@ def test_a_round_that_prunes_everything_is_the_last():
         return found if level == 1 else found._replace(masks=NOTHING)
 
     rounds = ROUNDS._replace(harvest=nothing_at_two)
-    rows = trail(continuous(rounds, levels=LEVELS, steps=STEPS, rewind_to=0))
+    search = continuous(rounds, levels=LEVELS, steps=STEPS, rewind_to=0)
+    rows = trails.trail(search, PARAMS)
     assert [(t.level, t.searching) for _, t, _ in rows] == [
         (0, 0),
         (1, 1),
@@ -140,7 +121,8 @@ def test_pruning_without_rewinding_prunes_what_the_last_round_left():
     def optimizer(params):
         return {"steps": jnp.int32(0)}
 
-    rows = trail(continuous(continued(prune, optimizer), levels=LEVELS, steps=STEPS))
+    search = continuous(continued(prune, optimizer), levels=LEVELS, steps=STEPS)
+    rows = trails.trail(search, PARAMS)
     rounds = [(ticket, trained) for _, ticket, trained in rows if ticket.searching]
     for (_, before), (ticket, _) in itertools.pairwise(rounds):
         expected = masks.apply(before.params, ticket.masks)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lthjax.training import objective as objective_lib
+from lthjax.training import objective_checks
 from lthjax.training.objective import CLASSIFICATION, NEXT_TOKEN, REGRESSION, Objective
 
 FEW = jnp.log(jnp.array([[1.0, 3.0], [2.0, 2.0], [4.0, 1.0]]))
@@ -71,7 +72,7 @@ def test_one_number_an_example_may_come_without_its_axis():
 
 def test_targets_of_another_number_are_refused():
     with pytest.raises(ValueError, match=r"as many as targets.*\(4, 3\).*\(4,\)"):
-        objective_lib.check(REGRESSION, LOGITS, shape(4))
+        objective_checks.check(REGRESSION, LOGITS, shape(4))
 
 
 def test_the_next_token_is_measured_over_the_places_of_an_example():
@@ -100,7 +101,7 @@ def test_perplexity_is_the_exponential_of_a_mean_not_a_mean_of_exponentials():
     ],
 )
 def test_ours_are_sound(name, outputs, labels):
-    objective_lib.check(objective_lib.OBJECTIVES[name], outputs, labels, name=name)
+    objective_checks.check(objective_lib.OBJECTIVES[name], outputs, labels, name=name)
 
 
 # What is refused.
@@ -129,7 +130,7 @@ def test_ours_are_sound(name, outputs, labels):
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(objective, text):
     with pytest.raises(ValueError, match=text) as error:
-        objective_lib.check(objective, LOGITS, CLASSES, name="mine:it")
+        objective_checks.check(objective, LOGITS, CLASSES, name="mine:it")
     assert "\n" not in str(error.value)
     assert "'mine:it'" in str(error.value)
 
@@ -145,5 +146,5 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(objective, text):
 def test_what_tweaks_call_is_called_before_a_run(tweak, fn, text):
     own = objective_lib.CLASSIFICATION._replace(**{tweak: fn})
     with pytest.raises(ValueError, match=text) as error:
-        objective_lib.check(own, LOGITS, CLASSES, name="mine:it")
+        objective_checks.check(own, LOGITS, CLASSES, name="mine:it")
     assert tweak in str(error.value) or "TypeError" in str(error.value)

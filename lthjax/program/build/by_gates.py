@@ -1,4 +1,4 @@
-"""Methods that learn their masks, and the comparators that train in rounds as they do.
+"""Methods that learn their masks.
 
 Their search trains "search" rounds and "ticket" trainings; see `tickets.rounds`.
 """
@@ -11,16 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.callables import ApplyFn, PriceFn, Schedule
-from lthjax.channels import slimming
-from lthjax.channels.slimming import Slim
 from lthjax.gates import gated as gated_lib
 from lthjax.gates import hard_concrete, sigmoid
 from lthjax.program.build import (
     by_score,
-    criterion,
     gate_rounds,
     levels,
-    own_parts,
     round_columns,
 )
 from lthjax.program.build.method import Method
@@ -257,7 +253,18 @@ def members(ground: Ground) -> dict:
     return {x: functools.partial(gate_rounds.varied, initial=x) for x in logits}
 
 
-def _columns(rounds_fn, ground, tx, prune_fn, **how):
+def columns(
+    rounds_fn: Callable[..., Any], ground: Ground, tx: Any, prune_fn, **how: Any
+) -> Callable[..., Any]:
+    """Returns what a round's record has of its masks, `round_columns.examiner`.
+
+    Args:
+      rounds_fn: (ground, optimizer, prune) -> `tickets.rounds.Rounds`.
+      ground: What the method is built on.
+      tx: The optimizer.
+      prune_fn: What the rounds draw masks by.
+      **how: As for `round_columns.examiner`.
+    """
     return round_columns.examiner(rounds_fn(ground, tx, prune_fn), ground, **how)
 
 
@@ -286,69 +293,9 @@ def _gated(name):
         optimizer=own(optimizer, name),
         held=2,  # gates, and their momentum
         members=members,
-        columns=own(_columns, rounds, **how),
+        columns=own(columns, rounds, **how),
         shrink=own(_shrink, name),
     )
 
 
-def _continued():
-    rounds = gate_rounds.continued_rounds
-    return Method(
-        keys=(*by_score.KEYS, "search.gates.start"),
-        targets=levels.targets,
-        search=functools.partial(search, rounds),
-        spans=spans,
-        check=criterion.check,
-        prune=criterion.selector,
-        rehearse=own_parts.score,
-        columns=functools.partial(_columns, rounds),
-    )
-
-
-def _slim_network(ground, apply_fn):
-    """Returns apply_fn, for the parameters of a round of slimming too."""
-    del ground
-
-    def apply(params, *rest):
-        return apply_fn(params.weights if isinstance(params, Slim) else params, *rest)
-
-    return apply
-
-
-def _slim_penalty(ground):
-    weight = ground.options.search.gates.penalty
-
-    def price(params, model_state):
-        del model_state
-        if not isinstance(params, Slim):
-            return None
-        return weight * slimming.penalty(params.weights)
-
-    return price
-
-
-def _slimming():
-    rounds = gate_rounds.slimming_rounds
-    return Method(
-        keys=(
-            *ROUNDS,
-            "search.levels",
-            "search.sparsities",
-            "search.exclude",
-            "search.gates.penalty",
-        ),
-        targets=levels.learnt,
-        search=functools.partial(search, rounds),
-        spans=spans,
-        check=lambda ground: slimming.check(ground.shapes),
-        network=_slim_network,
-        penalty=_slim_penalty,
-        columns=functools.partial(_columns, rounds),
-    )
-
-
-METHODS = {
-    **{name: _gated(name) for name in gate_rounds.KINDS},
-    "continued": _continued(),
-    "slimming": _slimming(),
-}
+METHODS = {name: _gated(name) for name in gate_rounds.KINDS}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from lthjax import registry
 from lthjax.data import augmentations
 from lthjax.program.build import network
-from lthjax.training import measures
+from lthjax.training import measures, objective_checks
 from lthjax.training import objective as objective_lib
 from lthjax.training.objective import CLASSIFICATION, OBJECTIVES, Objective
 
@@ -19,9 +19,9 @@ def resolve(config) -> Objective:
         `training.measures.with_measures`.
     """
     found = registry.resolve(config.objective, OBJECTIVES, "objective")
-    objective_lib.check_fields(found, name=config.objective)
+    objective_checks.check_fields(found, name=config.objective)
     found = measures.with_measures(found, config.measures, name=config.objective)
-    objective_lib.check_fields(found, name=config.objective)
+    objective_checks.check_fields(found, name=config.objective)
     known = objective_lib.names(found)
     if config.best_by and config.best_by not in known:
         raise ValueError(
@@ -42,7 +42,7 @@ def check(objective: Objective, config, facts, module) -> None:
       module: The network.
 
     Raises:
-      ValueError: As `training.objective.check`; or classes are no whole numbers.
+      ValueError: As `training.objective_checks.check`; or classes are no whole numbers.
     """
     if objective is CLASSIFICATION and is_of_classes(facts):
         return
@@ -59,7 +59,7 @@ def check(objective: Objective, config, facts, module) -> None:
     outputs, _ = jax.eval_shape(
         lambda w, s, x: apply_fn(w, s, x, False), *state, inputs
     )
-    objective_lib.check(objective, outputs, labels, name=config.objective)
+    objective_checks.check(objective, outputs, labels, name=config.objective)
     measures.check(objective, outputs, labels, name=config.objective)
 
 
