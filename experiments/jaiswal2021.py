@@ -32,7 +32,7 @@ from lthjax import models
 from lthjax.analysis import curvature
 from lthjax.data import batches, facts
 from lthjax.program import command_line
-from lthjax.program.build import data, methods, plan
+from lthjax.program.build import methods, moved_images, plan
 from lthjax.program.config import files
 from lthjax.program.report import gains, run_report
 from lthjax.program.run import experiment
@@ -226,7 +226,8 @@ def analyses(cell, settings, root, examples):
 
 def _measurement(settings, source, examples):
     """Returns trained network -> its numbers, compiled."""
-    network, prepare = plan.of(settings, source).module, data.preparation(source)
+    network = plan.of(settings, source).module
+    prepare = moved_images.preparation(source)
     images = prepare(jnp.asarray(source.train.images[:examples]))
     labels = jnp.asarray(source.train.labels[:examples])
 

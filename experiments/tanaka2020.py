@@ -27,6 +27,7 @@ from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import results
+from lthjax.pruning import cuts
 
 AT_INIT = {"search.method": "at_init"}
 ERK = {"search.scope": "erdos_renyi_kernel"}
@@ -166,9 +167,10 @@ def trained(found: dict, root: pathlib.Path) -> tuple[list[dict], dict[str, str]
     for name, config in found.items():
         try:
             rows += grid.run({name: config}, root)
-        except ValueError as error:
+        except cuts.UndecidedError as error:
             left = results.read(root / name / results.RESULTS)
-            rows += [{"run": name, **row} for row in left]
+            own = [row for row in left if row["seed"] in config.seeds]
+            rows += [{"run": name, **row} for row in own]
             refused[name] = str(error)
     if not rows:
         raise ValueError(next(iter(refused.values())))

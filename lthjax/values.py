@@ -1,6 +1,7 @@
 """What a value that comes from outside must be: of which type, and in which range."""
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,28 @@ class Range(NamedTuple):
     def text(self) -> str:
         """The interval: "[0, 1)", "(0, inf)"."""
         return f"{self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+
+
+def whole(name: str, value: Any, least: int | None = None) -> int:
+    """Returns a number as an int, a float that is one too.
+
+    Args:
+      name: What it is, for the error.
+      value: Whatever was given.
+      least: The least that it may be, if any.
+
+    Raises:
+      ValueError: It is no whole number, or less.
+    """
+    try:
+        found = operator.index(value)
+    except TypeError:
+        integral = isinstance(value, float) and value.is_integer()
+        found = int(value) if integral else None
+    if found is None or (least is not None and found < least):
+        more = f" of at least {least}" * (least is not None)
+        raise ValueError(f"{name} must be a whole number{more}, got {name} = {value!r}")
+    return found
 
 
 def wide(dtype: Any) -> np.dtype:

@@ -45,9 +45,8 @@ def _sweep(path, host):
 
 def _lives(number):
     try:
-        os.kill(number, 0)
+        with contextlib.suppress(PermissionError):  # somebody else's
+            os.kill(number, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True

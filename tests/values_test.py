@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from lthjax import values
@@ -67,3 +68,17 @@ def test_what_is_plain_is_json():
     assert values.plain({"a": [1, (2.5, None)], "b": {"c": "d", "e": True}})
     for wrong in (len, math.inf, [math.nan], {1: 2}, {"a": {1, 2}}, 1j, b"a"):
         assert not values.plain(wrong)
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float64(3.0)])
+def test_a_whole_number_is_one_of_any_type(value):
+    found = values.whole("levels", value, 0)
+    assert found == 3 and type(found) is int
+
+
+@pytest.mark.parametrize("value", [2.5, float("inf"), float("nan"), "2", None, [1]])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(ValueError, match="must be a whole number, got levels = "):
+        values.whole("levels", value)
+    with pytest.raises(ValueError, match="of at least 4, got levels = 3"):
+        values.whole("levels", 3, 4)

@@ -59,7 +59,7 @@ def _packed(path):
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
     program = (
-        "import os, sys; from lthjax import whole_files; sys.path\n"
+        "import os, sys; from lthjax import whole_files\n"
         "with whole_files.writing(sys.argv[1]) as partial:\n"
         "    partial.write_text('half'); os._exit(9)"
     )

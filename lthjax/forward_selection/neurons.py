@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import DrawFn, ExampleFn
 from lthjax.forward_selection.gram import computed_rows, floating, kept_rows, times
 from lthjax.forward_selection.greedy import Inner, greedy
@@ -101,7 +102,8 @@ def select(
       Departures: the published algorithms forward every candidate.
     """
     features, target = _dictionary(features, target)
-    _check(len(features), steps, replace, candidates, key)
+    checked = _checked(len(features), steps, replace, candidates, key)
+    steps, candidates = checked
     if block < 0:
         raise ValueError(f"block must be at least 0, got block = {block}")
     options = {"weights": weights, "replace": replace, "linear": linear}
@@ -148,7 +150,7 @@ def select_gram(
             "gram must be [neurons, neurons] and matches [neurons], got gram.shape = "
             f"{gram.shape}, matches.shape = {matches.shape}"
         )
-    _check(len(gram), steps, replace, None, None)
+    steps, _ = _checked(len(gram), steps, replace, None, None)
     gram = gram - matches[:, None] - matches[None] + scale  # <Phi_i - y, Phi_j - y>
     source = (), lambda store, i, ranks: (store, gram[i])
     products = Inner(jnp.diagonal(gram), 0 * matches, 0 * scale)
@@ -186,7 +188,7 @@ def select_batches(
       Wolfe et al., 2021, arXiv:2108.00259, Algorithm 1. Its loss is printed as squared
       error, while its networks train by cross-entropy, and its batch is not given.
     """
-    _check(neurons, steps, replace, None, None)
+    steps, _ = _checked(neurons, steps, replace, None, None)
 
     def step(counts, numbers):
         k, key = numbers
@@ -229,27 +231,26 @@ def _dictionary(features, target):
     return features, target
 
 
-def _check(neurons, steps, replace, candidates, key):
+def _checked(neurons, steps, replace, candidates, key):
+    """Returns (steps, candidates) as whole numbers that go together."""
     if not neurons:
         raise ValueError("there must be a neuron to pick, got neurons = 0")
-    if steps < 1 or steps != int(steps):
-        raise ValueError(
-            "at least one neuron must be picked, a whole number of them, got steps = "
-            f"{steps}"
-        )
+    steps = values.whole("steps", steps, 1)
     if not replace and steps > neurons:
         raise ValueError(
             f"without replacement at most all {neurons} neurons can be picked, got "
             f"steps = {steps}; ask for fewer, or allow replace=True"
         )
-    whole = candidates is None or candidates == int(candidates)
-    if not whole or (candidates is not None and not 1 <= candidates <= neurons):
+    if candidates is None:
+        return steps, None
+    candidates = values.whole("candidates", candidates, 1)
+    if candidates > neurons:
         raise ValueError(
-            f"candidates must be a whole number in [1, {neurons}], got candidates = "
-            f"{candidates}"
+            f"candidates must be in [1, {neurons}], got candidates = {candidates}"
         )
-    if candidates is not None and key is None:
+    if key is None:
         raise ValueError("random candidates must have a key, got key = None")
+    return steps, candidates
 
 
 def _losses(features, target, picks, shares):

@@ -310,7 +310,8 @@ def check_initial(initial: jax.typing.ArrayLike) -> None:
     """Checks that a gate with this logit is between 0 and 1 in float32.
 
     Raises:
-      ValueError: It rounds to 0 or to 1, so that no gradient would ever move it.
+      ValueError: It is several, or rounds to 0 or to 1, so that no gradient would ever
+        move it.
     """
     if np.ndim(initial):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,9 +101,6 @@ class Network(nn.Module):
       remat: Whether the derivative keeps only what goes from block to block (`kept`)
         and computes the rest of the forward pass again: a third more operations, for
         the memory of a block in place of that of all.
-      beside: From `layer`'s result to the function used in its place, or None: what
-        puts branches beside layers (`ghosts.attach`).
-      branched: Whether networks of this kind have layers for that.
     """
 
     num_classes: int = 10
@@ -115,8 +112,6 @@ class Network(nn.Module):
     head_init: str = "as_others"
     norm_scale: str = "ones"
     remat: bool = False
-    beside: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
-    branched: ClassVar[bool] = True
 
     def scaled(self, channels: int) -> int:
         """Returns round(channels * width).
@@ -126,20 +121,6 @@ class Network(nn.Module):
         """
         check_width(channels, self.width)
         return round(channels * self.width)
-
-    def layer(self, train: bool) -> Callable[..., jax.Array]:
-        """Returns `conv_norm` with this network's dtype, initialisers and mode."""
-        norm = functools.partial(
-            BatchNorm,
-            train=train,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-            scale_init=registry.resolve(self.norm_scale, NORM_SCALES, "norm_scale"),
-        )
-        layer = functools.partial(
-            conv_norm, norm=norm, dtype=self.dtype, kernel_init=self._kernel_init()
-        )
-        return layer if self.beside is None else self.beside(layer)
 
     def conv(self, x: jax.Array, name: str, channels: int, **options) -> jax.Array:
         """Returns `x` through a convolution with bias and no norm, and activated."""
@@ -163,6 +144,31 @@ class Network(nn.Module):
 
     def _kernel_init(self):
         return registry.resolve(self.initialiser, INITIALISERS, "initialiser")
+
+
+class Branched(Network):
+    """A network of convolutions with norms, beside which branches may run.
+
+    Attributes:
+      beside: From `layer`'s result to the function used in its place, or None: what
+        puts branches beside layers (`ghosts.attach`).
+    """
+
+    beside: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+
+    def layer(self, train: bool) -> Callable[..., jax.Array]:
+        """Returns `conv_norm` with this network's dtype, initialisers and mode."""
+        norm = functools.partial(
+            BatchNorm,
+            train=train,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            scale_init=registry.resolve(self.norm_scale, NORM_SCALES, "norm_scale"),
+        )
+        layer = functools.partial(
+            conv_norm, norm=norm, dtype=self.dtype, kernel_init=self._kernel_init()
+        )
+        return layer if self.beside is None else self.beside(layer)
 
 
 def check_width(channels: int, width: float) -> None:

@@ -1,7 +1,5 @@
 """Networks without norms: perceptrons, LeNet and the small convolutional ones."""
 
-from typing import ClassVar
-
 import jax
 from flax import linen as nn
 
@@ -22,7 +20,6 @@ class MLP(layers.Network):
 
     hidden: tuple[int, ...] = (300, 100)
     initialiser: str = "glorot_normal"
-    branched: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -58,7 +55,6 @@ class LeNet5(layers.Network):
     """
 
     initialiser: str = "glorot_normal"
-    branched: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -83,7 +79,6 @@ class TutorialLeNet(layers.Network):
 
     initialiser: str = "pytorch"
     head_init: str = "pytorch"
-    branched: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -114,7 +109,6 @@ class ConvNet(layers.Network):
     channels: tuple[int, ...] = (64, 128)
     hidden: tuple[int, ...] = (256, 256)
     initialiser: str = "glorot_normal"
-    branched: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:

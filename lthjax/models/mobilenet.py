@@ -72,7 +72,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.stride == 1 and x.shape == y.shape else y
 
 
-class MobileNetV1(layers.Network):
+class MobileNetV1(layers.Branched):
     """A stem of 32 channels, 13 separable blocks `stage1_block0`, ..., and `head`.
 
     References:
@@ -99,7 +99,7 @@ class MobileNetV1(layers.Network):
         return self.classify(layers.global_mean(x))
 
 
-class MobileNetV2(layers.Network):
+class MobileNetV2(layers.Branched):
     """A stem, 17 inverted residuals `stage1_block0`, ..., a 1x1 `last`, and `head`.
 
     Channels are multiples of 8 whatever the width, and `last` never has fewer than the

@@ -55,7 +55,7 @@ class Block(nn.Module):
         return self.layer(x, "shortcut", shape[-1], 1, self.stride, **options)
 
 
-class ResNet(layers.Network):
+class ResNet(layers.Branched):
     """A stem, stages `stage1_block0`, ... of blocks, the mean over pixels, `head`.
 
     Every stage after the first halves the image.

@@ -6,7 +6,7 @@ from flax import linen as nn
 from lthjax.models import layers
 
 
-class VGG(layers.Network):
+class VGG(layers.Branched):
     """Stages of 3x3 convolutions `conv<stage>_<i>` with a 2x2 max pool between them.
 
     The convolutions carry biases although a norm follows: only so has VGG-16 the

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import ScoreFn
 from lthjax.pruning import cuts, kept_counts
 from lthjax.pruning import masks as masks_lib
@@ -73,7 +74,7 @@ def prune(
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
     rows = cuts.pairs(masks, scores)
     counts = kept_counts.of(masks, sparsity, scope, kept)
-    minimum = kept_counts.whole(minimum)
+    minimum = values.whole("minimum", minimum)
     kept_counts.check_minimum(masks, counts, minimum)
     chosen, finite = _chosen(rows, counts, minimum=minimum)
     _check_finite(masks, finite)

@@ -19,6 +19,10 @@ ASSUMPTION = (
 )
 
 
+class UndecidedError(ValueError):
+    """Scores that do not say which weights should go."""
+
+
 class Cut(NamedTuple):
     """Where a choice cut through the scores of the weights that were there.
 
@@ -97,9 +101,9 @@ def judged(names: list[str], cut: Cut, *, by_layer: bool = False) -> str:
       A sentence on ties at the cut; "" if there was none.
 
     Raises:
-      ValueError: Scores are NaN or infinite, or all that were ranked together are equal
-        and some had to go, or a layer lost all its weights by index: some had the score
-        of the cut, at which other layers kept theirs.
+      ValueError: Scores are NaN or infinite; as `UndecidedError`, all that were ranked
+        together are equal and some had to go, or a layer lost all its weights by index:
+        some had the score of the cut, at which other layers kept theirs.
     """
     fields: Any = (np.atleast_2d(jax.device_get(field)) for field in cut)
     cut = Cut(*fields)
@@ -257,14 +261,14 @@ def _ties(names, row, at, place):
         return None
     value = float(row.at.max())
     if equal == there:
-        raise ValueError(
+        raise UndecidedError(
             f"scores must tell weights apart, got the same one, {value:g}, for all "
             f"{there:,} of {', '.join(names)}{place}: take other examples or weights, "
             "or another score"
         )
     gone = (row.there == row.pruned) & (row.there > 0) & (row.equal > 0)
     if gone.any():
-        raise ValueError(
+        raise UndecidedError(
             f"scores must tell weights apart at the cut, got {equal:,} of {there:,} "
             f"equal to {value:g}{place}, of which {kept:,} would be kept by the lowest "
             "index, and these layers would be emptied: "

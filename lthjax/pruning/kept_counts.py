@@ -1,6 +1,5 @@
 """How many weights a selection keeps, and what such numbers must be."""
 
-import operator
 from typing import Any
 
 import jax
@@ -109,20 +108,6 @@ def _checked(total, kept):
     if not isinstance(kept, jax.core.Tracer) and not 0 <= kept <= total:
         raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
     return kept
-
-
-def whole(minimum: Any) -> int:
-    """Returns a minimum as an int.
-
-    Raises:
-      ValueError: It is no whole number.
-    """
-    try:
-        return operator.index(minimum)
-    except TypeError as error:
-        raise ValueError(
-            f"minimum must be a whole number, got minimum = {minimum!r}"
-        ) from error
 
 
 def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:

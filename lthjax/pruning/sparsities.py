@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from lthjax import values
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.choose import kept_count
 from lthjax.pruning.views import Views
@@ -44,11 +45,7 @@ def by_rate(
       [[80, 40], [64, 32]]
     """
     _check_scope(scope)
-    if levels < 0 or levels != int(levels):
-        raise ValueError(
-            f"levels must be a whole number of at least 0, got levels = {levels}"
-        )
-    levels = int(levels)
+    levels = values.whole("levels", levels, 0)
     rates = _rates(sizes, rate, layer_rates or {})
     if scope == "global" and not layer_rates:
         total = sum(sizes.values())
@@ -245,25 +242,17 @@ def _rounded(ideal, kept):
 
 def _check_kept(total, kept):
     """Returns `kept` as an int of Python, whose products do not overflow."""
-    kept = _whole("kept", kept)
+    kept = values.whole("kept", kept)
     if not 0 <= kept <= total:
         raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
     return kept
 
 
 def _check_rounds(total, kept, rounds):
-    total, rounds = _whole("total", total), _whole("rounds", rounds)
+    total, rounds = values.whole("total", total), values.whole("rounds", rounds)
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got rounds = {rounds}")
     return total, _check_kept(total, kept), rounds
-
-
-def _whole(name, number):
-    try:
-        return operator.index(number)
-    except TypeError:
-        sentence = f"{name} must be a whole number, got {name} = {number}"
-        raise ValueError(sentence) from None
 
 
 def _rates(sizes, rate, layer_rates):

@@ -56,6 +56,16 @@ def tweaks(arm: str) -> frozenset[str]:
     return frozenset().union(*(PRESETS[part] for part in parts))
 
 
+def have(asked: Sequence[str], *wanted: str) -> bool:
+    """Says whether an arm among those asked for has one of some tweaks.
+
+    Args:
+      asked: As in `retraining.arms`.
+      *wanted: Names of tweaks.
+    """
+    return any(tweaks(arm) & set(wanted) for arm in trained(asked))
+
+
 def control(arm: str) -> str:
     """Returns the control that an arm retrains, "" for the ticket itself.
 

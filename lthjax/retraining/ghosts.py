@@ -121,7 +121,7 @@ def attach(
     """
     changes: dict[str, Any] = {}
     if neurons:
-        _check(model, "activation", f"ghost neurons {neurons!r}")
+        _check_activation(model, neurons)
         soften = registry.resolve(neurons, NEURONS, "ghost neuron")
         hard = model.activation
         if soften is sharpen and hard is not nn.relu:
@@ -132,24 +132,27 @@ def attach(
             )
         changes["activation"] = lambda x: soften(x, knobs.lam, hard=hard)
     if skips:
-        _check(model, "beside", f"ghost skips {skips!r}")
-        if not getattr(model, "branched", True):
-            raise ValueError(
-                "a network with ghost skips must have 3x3 convolutions with norms "
-                f"beside its stem, got {type(model).__name__}, which has none"
-            )
+        if not hasattr(model, "beside"):
+            raise no_place(model)
         start = registry.resolve(skips, STARTS, "start of ghost skips")
         changes["beside"] = functools.partial(_beside, knobs.alpha, start)
     return model.clone(**changes)
 
 
-def _check(model, attribute, what):
-    """Refuses a network that has no such function, or no place for one."""
-    value = getattr(model, attribute, "")
-    if not callable(value) and not (attribute == "beside" and value is None):
+def no_place(model: nn.Module) -> ValueError:
+    """Returns the error of a network without layers that branches could run beside."""
+    return ValueError(
+        "a network with ghost skips must have 3x3 convolutions with norms beside its "
+        f"stem, got {type(model).__name__}, which has none"
+    )
+
+
+def _check_activation(model, neurons):
+    """Refuses a network without a function for its activation."""
+    if not callable(getattr(model, "activation", None)):
         raise ValueError(
-            f"a network with ghosts must have the attribute {attribute!r}, a function, "
-            f"got {type(model).__name__}, which has none, for {what}"
+            "a network with ghosts must have the attribute 'activation', a function, "
+            f"got {type(model).__name__}, which has none, for ghost neurons {neurons!r}"
         )
 
 

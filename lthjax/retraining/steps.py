@@ -141,7 +141,8 @@ def check(recipe: Recipe, start: int, until: int, *, classes: int = 0) -> None:
       recipe: The recipe.
       start: The first step.
       until: The step after the last.
-      classes: C, of which a smoothing by convention "others" may be up to C / (C - 1).
+      classes: C, of which a smoothing by convention "others" may be up to C / (C - 1);
+        0 where it is by "uniform", and may be up to 1.
 
     Raises:
       ValueError: Ghosts or a teacher end after the last step or before the first one,
@@ -161,8 +162,8 @@ def check(recipe: Recipe, start: int, until: int, *, classes: int = 0) -> None:
     most = classes / (classes - 1) if classes > 1 else 1
     if not 0 <= recipe.smoothing < most:
         raise ValueError(
-            f"smoothing must be in [0, 1), got smoothing = {recipe.smoothing}; 0 is "
-            "none"
+            f"smoothing must be in [0, {most:g}), got smoothing = {recipe.smoothing}; "
+            "0 is none"
         )
 
 

@@ -1,5 +1,6 @@
 """A tree of arrays and its metadata to disk and back, atomically and checked."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -140,20 +141,12 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
 
 def _read(path, like) -> tuple[Any, dict, str]:
     """Returns what `restore` does, and the checksum, which is that of the leaves."""
-    check_path(path)
-    _hush()
-    try:
-        with plain_paths.named(path) as folder, _checkpointer() as reader:
-            found = like(_metadata(reader, folder)) if callable(like) else like
-            restored = reader.restore(folder, args=_arguments(found))
+    with _reading(path) as (reader, folder):
+        found = like(_metadata(reader, folder)["metadata"]) if callable(like) else like
+        restored = reader.restore(folder, args=_arguments(found))
         metadata = restored.metadata["metadata"]
         expected = restored.metadata["checksum"]
         found = checksum(restored.tree, metadata)
-    except PermissionError:
-        raise
-    except Exception as error:  # orbax and tensorstore raise a dozen different ones
-        reason = " ".join(str(error).split())[:200]
-        raise DamagedError(f"{path} cannot be read: {reason}") from error
     if found != expected:
         raise DamagedError(
             f"the checksum of {path} must be {expected}, got checksum = {found}"
@@ -179,9 +172,25 @@ def _hush():
     sys.unraisablehook = hook
 
 
-def _metadata(reader, path, name="metadata"):
+@contextlib.contextmanager
+def _reading(path):
+    """Yields (reader, folder), whatever the path; what it raises is of damage."""
+    check_path(path)
+    _hush()
+    try:
+        with plain_paths.named(path) as folder, _checkpointer() as reader:
+            yield reader, folder
+    except PermissionError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise a dozen different ones
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedError(f"{path} cannot be read: {reason}") from error
+
+
+def _metadata(reader, path):
+    """Returns {"metadata", "checksum"} of what was saved, reading nothing else."""
     arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-    return reader.restore(path, args=arguments).metadata[name]
+    return reader.restore(path, args=arguments).metadata
 
 
 def seal(path: str | pathlib.Path) -> str:
@@ -190,16 +199,8 @@ def seal(path: str | pathlib.Path) -> str:
     Raises:
       DamagedError: It says none.
     """
-    _hush()
-    try:
-        whole = pathlib.Path(path).absolute()
-        with plain_paths.named(whole) as folder, _checkpointer() as reader:
-            return _metadata(reader, folder, "checksum")
-    except PermissionError:
-        raise
-    except Exception as error:  # orbax raises a dozen different ones
-        reason = " ".join(str(error).split())[:200]
-        raise DamagedError(f"{path} cannot be read: {reason}") from error
+    with _reading(pathlib.Path(path).absolute()) as (reader, folder):
+        return _metadata(reader, folder)["checksum"]
 
 
 def _arguments(like):
@@ -286,7 +287,7 @@ def noted(directory: str | pathlib.Path) -> dict | None:
     numbers = _numbers(directory)
     try:
         with _checkpointer() as reader:
-            return _metadata(reader, directory / str(numbers[-1]))
+            return _metadata(reader, directory / str(numbers[-1]))["metadata"]
     except PermissionError:
         raise
     except Exception:  # orbax raises a dozen different ones

@@ -25,20 +25,22 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
     check_fields(objective, name=name)
     given = outputs, labels
     for what, fn in measured(objective).items():
-        _check_floats(what, name, _called(name, fn, *given), list(outputs.shape[:1]))
+        _check_floats(
+            what, name, _called(what, name, fn, *given), list(outputs.shape[:1])
+        )
     mean = jax.ShapeDtypeStruct((), jnp.float32)
     tweaked = {"smoothed": (labels, mean), "distilled": (outputs, mean)}
     for what, more in tweaked.items():
         if (fn := getattr(objective, what)) is not None:
-            found = _called(name, fn, outputs, *more)
+            found = _called(what, name, fn, outputs, *more)
             _check_floats(what, name, found, list(outputs.shape[:1]))
     if objective.of_set is not None:
-        _called(name, objective.of_set.read, *given)
+        _called("of_set", name, objective.of_set.read, *given)
     for what, finish in objective.finish.items():
-        _check_floats(f"finish of {what}", name, _called(name, finish, mean), [])
+        _check_floats(f"finish of {what}", name, _called(what, name, finish, mean), [])
     weights = jax.ShapeDtypeStruct(outputs.shape[:1], jnp.float32)
     for what, own in objective.counted.items():
-        sums = _called(name, own.sums, *given, weights)
+        sums = _called(what, name, own.sums, *given, weights)
         _check_floats(what, name, jax.eval_shape(own.number, sums), [])
 
 
@@ -84,11 +86,13 @@ def _check_known(field, given, known, name):
         )
 
 
-def _called(name, fn, *given):
+def _called(what, name, fn, *given):
     """Returns the shapes of what a function of an objective returns."""
     given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given]
     must = " and ".join(f"{x.dtype} {list(x.shape)}" for x in given)
-    with registry.calling("objective", name, f"take {must}, under jax.jit"):
+    with registry.calling(
+        "objective", name, f"take {must}, under jax.jit, as its {what}"
+    ):
         return jax.eval_shape(fn, *given)
 
 

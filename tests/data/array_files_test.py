@@ -9,7 +9,7 @@ import tiny
 from lthjax.data import augment, in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
 from lthjax.data.fingerprints import fingerprint
-from lthjax.program.build import data as data_lib
+from lthjax.program.build import moved_images
 
 LABELS = np.repeat([0, 1, 2], (30, 15, 5))
 RNG = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_maps_of_labels_go_where_their_images_go(load):
     key = jax.random.key(0)
     pixels, labels = source.train
     moved = augment.augment(key, jnp.asarray(pixels) + 1, padding=2, flip=True)
-    found = data_lib.following(config, source)(key, jnp.asarray(labels))
+    found = moved_images.following(config, source)(key, jnp.asarray(labels))
     # What has come in is none of the classes, of which 0 is one.
     np.testing.assert_array_equal(moved[..., 0].astype(int) - 1, found)
     assert (np.asarray(found) != labels).any() and (np.asarray(found) == -1).any()
@@ -202,5 +202,5 @@ def test_maps_that_nothing_moves_are_refused_where_images_are_moved(load):
         with pytest.raises(
             ValueError, match=r"lie on the image, \[6, 6\] each, must go"
         ):
-            data_lib.following(tiny.config(changes), source)
-    data_lib.following(tiny.config(), source)
+            moved_images.following(tiny.config(changes), source)
+    moved_images.following(tiny.config(), source)

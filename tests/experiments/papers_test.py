@@ -12,6 +12,7 @@ from commands import EXPERIMENTS, loaded
 
 from lthjax.program.config import files, validate
 from lthjax.program.workdir import results
+from lthjax.pruning import cuts
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -298,3 +299,29 @@ def test_a_carried_run_is_done_when_every_record_is_there(tmp_path):
     assert 0.8 < work.of(config, tmp_path).done < 1
     results.append(tmp_path / results.RESULTS, rows[-1:])
     assert work.of(config, tmp_path).done == 1
+
+
+def test_a_criterion_that_is_undecided_is_named_and_the_others_go_on(
+    tmp_path, monkeypatch
+):
+    experiment = loaded("tanaka2020")
+    rows = [{"level": 1, "seed": seed, "arm": "ticket"} for seed in (0, 7)]
+    config = files.default()
+
+    def run(configs, root):
+        (name,) = configs
+        if name == "undecided":
+            raise cuts.UndecidedError("scores must tell weights apart")
+        if name == "broken":
+            raise ValueError("another config")
+        return [{"run": name, **rows[0]}]
+
+    monkeypatch.setattr(experiment.grid, "run", run)
+    (tmp_path / "undecided").mkdir()
+    results.append(tmp_path / "undecided" / results.RESULTS, rows)
+    found, refused = experiment.trained({"undecided": config, "snip": config}, tmp_path)
+    named = [(row["run"], row["seed"]) for row in found]
+    assert named == [("undecided", 0), ("snip", 0)]
+    assert refused == {"undecided": "scores must tell weights apart"}
+    with pytest.raises(ValueError, match="another config"):
+        experiment.trained({"broken": config}, tmp_path)

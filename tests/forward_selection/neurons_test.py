@@ -281,9 +281,9 @@ def test_many_networks_at_once_are_each_selected_alone():
     "options, words",
     [
         ({"steps": 5, "replace": False}, "at most all 4 neurons .* got steps = 5"),
-        ({"steps": 0}, "at least one neuron .* got steps = 0"),
-        ({"steps": 2.5}, "a whole number of them, got steps = 2.5"),
-        ({"steps": 2, "candidates": 1.5}, r"whole number in \[1, 4\], got .* = 1.5"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got steps = 0"),
+        ({"steps": 2.5}, "steps must be a whole number .* got steps = 2.5"),
+        ({"steps": 2, "candidates": 1.5}, "candidates must be a whole .* = 1.5"),
         ({"steps": 2, "candidates": 9}, r"in \[1, 4\], got candidates = 9"),
         ({"steps": 2, "candidates": 2}, "must have a key, got key = None"),
         ({"steps": 2, "weights": "equal"}, "weights must be one of .* got weights"),

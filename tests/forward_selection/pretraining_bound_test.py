@@ -130,12 +130,6 @@ def test_inside_the_assumptions_only_what_numbers_cannot_show_is_assumed():
             lambda: pretraining_bound.threshold(setting(1000), "adam"),
             "got optimizer = 'adam'",
         ),
-        (lambda: rates.fitted([1, 2], [1, 0.5]), "three points or more"),
-        (
-            lambda: rates.fitted([1, 2, 3], [1, 0.5, 0]),
-            "positive and finite",
-        ),
-        (lambda: rates.fitted([1, 2, 3], [1, 2, 3]), "must fall"),
         (
             lambda: pretraining_bound.implied_constant(setting(1000), "gd", 1.2),
             "got rho = 1.2",
@@ -231,7 +225,7 @@ def test_a_run_brings_its_setting_and_its_rate_and_the_threshold_that_follows(
             "three checkpoints at least",
         ),
         ({"dense": [0, 0, 0]}, [], "begin with a loss above 0, got dense = 0 "),
-        ({"zero": math.nan}, [], "zero of a run must be .*finite|of numbers"),
+        ({"zero": math.nan}, [], "zero of a run must be finite, got zero = nan"),
         ({"setting": {}}, [], "a run's setting must have"),
         ({"setting": 3}, [], "a run's setting must have .* got 3"),
         ({"setting": RUN["setting"] | {"width": 5.5}}, [], "whole numbers .* 5.5"),

@@ -45,3 +45,16 @@ def test_a_slow_end_of_a_run_is_no_rounding(rho):
     late = slice(30, None)  # what is fast is gone
     rate = rates.fitted(steps[late], losses[late])
     np.testing.assert_allclose(rate.rho, rho, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "steps, losses, message",
+    [
+        ([1, 2], [1, 0.5], "three points or more"),
+        ([1, 2, 3], [1, 0.5, 0], "positive and finite"),
+        ([1, 2, 3], [1, 2, 3], "must fall"),
+    ],
+)
+def test_what_has_no_rate_is_refused(steps, losses, message):
+    with pytest.raises(ValueError, match=message):
+        rates.fitted(steps, losses)

@@ -59,7 +59,8 @@ def test_the_average_of_scores_is_that_of_the_batches_and_above_that_of_their_su
 
 
 def test_batches_of_no_common_length_are_refused():
-    for batches in ({"x": jnp.ones((2, 3)), "y": jnp.ones(3)}, jnp.ones((0, 3))):
+    uneven = {"x": jnp.ones((2, 3)), "y": jnp.ones(3)}
+    for batches in (uneven, jnp.ones((0, 3)), jnp.float32(1)):
         with pytest.raises(ValueError, match="one leading axis of at least one batch"):
             scores.over_batches(squares, batches)
 

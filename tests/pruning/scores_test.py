@@ -327,8 +327,3 @@ def test_scores_by_a_gradient_of_complex_weights_are_refused(score):
     params, masks = {"w": jnp.array([3j, 2])}, {"w": jnp.ones(2, bool)}
     with pytest.raises(ValueError, match="real weights, got complex ones in w"):
         score(lambda p: jnp.sum(jnp.abs(p["w"])), params, masks)
-
-
-def test_batches_without_an_axis_are_refused():
-    with pytest.raises(ValueError, match="one leading axis of at least one batch"):
-        scores.over_batches(lambda p, b: p["w"].sum(), jnp.float32(1))({"w": 1.0})

@@ -239,7 +239,7 @@ class Bare(nn.Module):
         ({"neurons": "swish"}, "attribute 'activation', a function, got Bare"),
         (
             {"skips": "he"},
-            "'beside', a function, got Bare, .* ghost skips 'he'",
+            "3x3 convolutions .* got Bare, which has none",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """What arms of retraining ask of a network and a teacher, before it is trained."""
 
+import logging
 from typing import Any
 
 import jax
@@ -7,13 +8,15 @@ import jax.numpy as jnp
 
 from lthjax import models
 from lthjax.program.build import network as network_lib
-from lthjax.program.build import recipes
+from lthjax.program.build import recipes, spans
 from lthjax.program.build.parts import Ground, Parts
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
-from lthjax.retraining import ghosts
+from lthjax.retraining import arms, ghosts
 from lthjax.retraining import steps as retraining_steps
 from lthjax.saving.tickets import load_trained
+
+log = logging.getLogger(__name__)
 
 
 def check(ground: Ground) -> None:
@@ -36,7 +39,11 @@ def check(ground: Ground) -> None:
     chosen = recipes.chosen(ground)
     for form in dict.fromkeys(recipes.form(ground, found) for found in chosen.values()):
         _check_network(ground, form)
-    if chosen and asked.distillation.teacher:
+    rows = chosen.items()
+    late = [arm for (arm, level), found in rows if _ends(ground, level, found)]
+    for arm in dict.fromkeys(late):
+        log.warning("ghosts of %s end with its training: no step is without them", arm)
+    if arms.have(asked.arms, "distillation") and asked.distillation.teacher:
         teacher(asked.distillation.teacher, ground)
 
 
@@ -89,6 +96,13 @@ def _classes(params):
     return head["kernel"].shape[-1] if "kernel" in head else "unknown"
 
 
+def _ends(ground, level, found):
+    """Says whether ghosts end with a training of several steps."""
+    start, until = spans.span(ground.plan, level)
+    pairs = (found.neurons, found.neurons_fade), (found.skips, found.skips_fade)
+    return any(kind and fade.end == until > start + 1 for kind, fade in pairs)
+
+
 def _check_network(ground, found):
     """Checks that there is a place for the ghosts."""
     haunted = retraining_steps.haunted(ground.module, found, 0)
@@ -97,7 +111,4 @@ def _check_network(ground, found):
     shapes, _ = jax.eval_shape(lambda: models.initialise(haunted, key, images))
     paths = jax.tree_util.tree_leaves_with_path(shapes)
     if found.skips and not any(ghosts.is_ghost(path) for path, _ in paths):
-        raise ValueError(
-            "a network with ghost skips must have 3x3 convolutions with norms beside "
-            f"its stem, got {type(ground.module).__name__}, which has none"
-        )
+        raise ghosts.no_place(ground.module)

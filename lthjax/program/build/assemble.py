@@ -76,7 +76,7 @@ def functions(ground: Ground) -> Parts:
         plan=plan,
         options=plan_lib.options(ground),
         init_fn=given_weights.initialiser(ground.init_fn, given),
-        given=given_weights.fingerprint(given) | _elsewhere(ground, data),
+        given=_given(ground, data, given),
         apply_fn=ground.apply_fn,
         masks_fn=masks_fn,
         prune_fn=prune_fn,
@@ -100,17 +100,16 @@ def functions(ground: Ground) -> Parts:
     )
 
 
-def _elsewhere(ground, data):
+def _given(ground, data, weights):
     """Returns what a workdir goes on with that no config says, but for the data.
 
-    The networks of other runs that are taken over or taught by, and over how many
-    devices a batch is, where its norms are by device.
+    The weights that it begins with, the networks of other runs that are taken over or
+    taught by, and over how many devices a batch is, where its norms are by device.
     """
-    config, found = ground.options, {}
+    config, found = ground.options, given_weights.fingerprint(weights)
     if taken := ground.method.taken(ground):
         found["source"] = {name: checkpoints.seal(path) for name, path in taken.items()}
-    asked = arms.trained(config.retraining.arms)
-    taught = any("distillation" in arms.tweaks(arm) for arm in asked)
+    taught = arms.have(config.retraining.arms, "distillation")
     if taught and (path := config.retraining.distillation.teacher):
         found["teacher"] = {"network": checkpoints.seal(path)}
     if config.model.norms == "device":

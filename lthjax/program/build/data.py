@@ -12,10 +12,7 @@ from lthjax.callables import EvaluationFn, FetchFn, PrepareFn, TrainFn
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import backend, compilers, meshes
-from lthjax.program.build.moved_images import augmentation as augmentation
-from lthjax.program.build.moved_images import following as following
-from lthjax.program.build.moved_images import mixing as mixing
-from lthjax.program.build.moved_images import preparation as preparation
+from lthjax.program.build import moved_images
 from lthjax.training import extras, steps, streamed
 from lthjax.training.objective import CLASSIFICATION, HELD_OUT, Objective, columns
 
@@ -137,12 +134,12 @@ def _resident(config, source, objective):
         batches.chunks(split, taken) for split in (source.validation, source.test)
     ]
     splits = jax.device_put([_rows(source.train), *held_out])
-    prepare, shape = preparation(source), source.train.images.shape[1:]
+    prepare, shape = moved_images.preparation(source), source.train.images.shape[1:]
 
     def fetching(axis_name):
-        augmented = augmentation(config, source, axis_name=axis_name)
-        follow = following(config, source, axis_name=axis_name)
-        mix = mixing(config, source, axis_name=axis_name)
+        augmented = moved_images.augmentation(config, source, axis_name=axis_name)
+        follow = moved_images.following(config, source, axis_name=axis_name)
+        mix = moved_images.mixing(config, source, axis_name=axis_name)
 
         def fetch(key, data, indices):
             rows = meshes.share(indices, axis_name)
@@ -219,8 +216,14 @@ def _streamed(config, source, objective):
         {"axis_name": axis(config)},
     )
     feed = streamed.feed(source, sizes, mesh(config), workers=config.data.workers)
-    prepare, augmented = preparation(source), augmentation(config, source)
-    follow, mix = following(config, source), mixing(config, source)
+    prepare, augmented = (
+        moved_images.preparation(source),
+        moved_images.augmentation(config, source),
+    )
+    follow, mix = (
+        moved_images.following(config, source),
+        moved_images.mixing(config, source),
+    )
 
     def fetch(key, data, indices):
         del data
@@ -229,16 +232,17 @@ def _streamed(config, source, objective):
 
     def trainer(step, apply_fn, every, shapes, rule=None):
         count = steps.counter(apply_fn, prepare, objective)
-        given = step, count, augmentation(config, source, **shared)
+        given = step, count, moved_images.augmentation(config, source, **shared)
         options = {"every": every, "forward_fn": forward, "objective": objective}
         options |= {"rule": rule}
-        options |= {"follow_fn": following(config, source, **shared)}
-        options |= {"mix_fn": mixing(config, source, **shared)}
+        options |= {"follow_fn": moved_images.following(config, source, **shared)}
+        options |= {"mix_fn": moved_images.mixing(config, source, **shared)}
         compile_fn = functools.partial(_mapped, config, shapes)
         return streamed.trainer(given, feed, compile_fn, **options, **shared)
 
     def stepper(step, shapes):
-        done = augmentation, following, mixing
+        moved = moved_images
+        done = moved.augmentation, moved.following, moved.mixing
         one = streamed.stepped(step, *(f(config, source, **shared) for f in done))
         return _mapped(config, shapes, one, fed=True)
 

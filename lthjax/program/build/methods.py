@@ -150,7 +150,6 @@ def shrunk(config, *, steps: int = 4):
     """
     own = resolve(config.search.method).shrink
     small = shrink.shrunk(config, own, steps=steps)
-    asked = arms.trained(config.retraining.arms)
-    if any("rescaling" in arms.tweaks(arm) for arm in asked):
+    if arms.have(config.retraining.arms, "rescaling"):
         small.retraining.rescaling.iterations = 2
     return small

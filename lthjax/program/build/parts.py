@@ -176,7 +176,8 @@ class Parts(NamedTuple):
       objective: What is minimised and measured.
       of_sets: trained -> what is measured of whole sets, columns of its record.
       tables: trained -> the same of arrays, as lists.
-      given: The fingerprint of the weights that a run begins with, where it is given.
+      given: What a workdir goes on with that no config says: digests of given weights,
+        of other runs' networks, and the devices that norms are over.
       pools: `pools.Pools`, what averages tickets with their neighbours, or `None`.
     """
 

@@ -1,6 +1,5 @@
 """A config becomes recipes: which tickets are retrained how, at which steps."""
 
-import logging
 import math
 
 from lthjax.program.build import optimizer, spans
@@ -11,8 +10,6 @@ from lthjax.retraining.rescaling import Options
 from lthjax.retraining.steps import Fade, Recipe
 from lthjax.training import losses, zeros
 from lthjax.training.objective import OBJECTIVES
-
-log = logging.getLogger(__name__)
 
 
 def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
@@ -128,9 +125,6 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
         own = given.sign_in
         found = found._replace(sign_in=SignIn(own.beta, own.period))
     steps.check(found, start, until, classes=num_classes)
-    ghosts = (found.neurons, found.neurons_fade), (found.skips, found.skips_fade)
-    if any(kind and fade.end == until > start + 1 for kind, fade in ghosts):
-        log.warning("ghosts of %s end with its training: no step is without them", arm)
     return found
 
 

@@ -15,8 +15,9 @@ from lthjax.analysis import costs
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
+from lthjax.program.build import data as data_lib
+from lthjax.program.build import network as network_lib
 from lthjax.program.build import (
-    arm_checks,
     optimizer,
     own_training,
     pools,
@@ -24,10 +25,7 @@ from lthjax.program.build import (
     spans,
     whole_sets,
 )
-from lthjax.program.build import data as data_lib
-from lthjax.program.build import network as network_lib
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.build.arm_checks import teacher as teacher
 from lthjax.program.build.method import include
 from lthjax.program.build.parts import Ground, Parts, key_of_use
 from lthjax.program.build.parts import key as key_of
@@ -57,7 +55,6 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
       ValueError: As `arm_checks.check`; nothing has been trained.
     """
     asked = ground.options.retraining
-    arm_checks.check(ground)
     if not asked.arms:
         return parts
     counted = parts._replace(describe=_describer(ground, Recipe()))

@@ -37,9 +37,8 @@ def _tweak(name, *keys):
 
 
 def _retrained(config, tweaks=()):
-    asked = arms.trained(config.retraining.arms)
-    found = {tweak for arm in asked for tweak in arms.tweaks(arm)}
-    return bool(found & set(tweaks)) if tweaks else bool(config.retraining.arms)
+    asked = config.retraining.arms
+    return arms.have(asked, *tweaks) if tweaks else bool(asked)
 
 
 def _scored(config, flows=False):

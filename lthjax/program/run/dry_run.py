@@ -14,9 +14,8 @@ from lthjax.program import progress
 from lthjax.program.build import assemble, pools, spans
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.run import check
+from lthjax.program.run import check, target_step
 from lthjax.retraining import arms as arms_lib
-from lthjax.tickets import rounds
 from lthjax.training import steps as steps_lib
 
 # A larger batch is timed at these sizes and scaled.
@@ -142,9 +141,9 @@ def _seconds(config, facts, ground, held_out):
     for searching, steps in spans.by_kind(plan).items():
         found = _seconds_per_image(config, facts, plan, searching=searching)
         points = sum(-(-n // plan.eval_every) for n in steps)
-        images = sum(steps) * config.train.batch_size, points * held_out + chosen
+        validated = points * held_out + (0 if searching else chosen)
+        images = sum(steps) * config.train.batch_size, validated
         total += sum(n * seconds for n, seconds in zip(images, found, strict=True))
-        chosen = 0
     return chains * total
 
 
@@ -170,15 +169,11 @@ def _seconds_per_image(config, facts, plan, *, searching=False):
     shapes = facts.label_shape, facts.label_dtype, facts.image_shape
     follow = objects.follower(*shapes)
     source = in_memory.Source(train, held_out, held_out, *described, follow)
-    parts = assemble.functions(plan_lib.of(config, source))
-    params, model_state = parts.init_fn(jax.random.key(0))
-    own = 0 if searching else len(parts.options.controls)
-    members = len(parts.options.members) * (1 + own)
-    members = min(members, steps_lib.together(params) or members)
-    masks = parts.masks_fn(params)
-    state, ticket = parts.search.init(jax.random.key(0), params, model_state, masks)
-    ticket = rounds.opened(state) if searching else ticket
-    one = parts.begin(ticket), ticket.masks, jax.random.key(0)
+    ground = plan_lib.of(config, source)
+    parts = assemble.functions(ground)
+    members = target_step.population(parts, searching)
+    members = min(members, steps_lib.together(ground.shapes) or members)
+    one = target_step.member(parts, searching)(jax.random.key(0))
     step, validation = _timed(parts.run, *steps_lib.stack([one] * members))
     return step / (members * batch), validation / (members * 2 * chunk)
 

@@ -110,12 +110,12 @@ def plan(config, target: targets.Target, checked: tuple | None = None) -> Found:
     if not report.fits:
         given = config, target, report
         raise ValueError(_refusal(*given, *_remedy(config, target)))
-    images = {
+    seconds_of_image = {
         kind: targets.seconds(target, own)[0] / one.images
         for kind, (one, own) in found.items()
     }
     seconds, source = targets.seconds(target, report)
-    rows = list(_rows(config, ground, held_out, images))
+    rows = list(_rows(config, ground, held_out, seconds_of_image))
     return Found(target, ground.plan, step, report, seconds, source, rows)
 
 
@@ -188,10 +188,10 @@ def _refusal(config, target, report, text, other):
     )
 
 
-def _rows(config, ground, held_out, each):
+def _rows(config, ground, held_out, seconds_of_image):
     """Yields (arm, level, steps, seconds) of every training, its validations too.
 
-    `each` is what an image takes, of rounds and of others.
+    `seconds_of_image` are those of rounds (True) and of others.
     """
     numbers = ground.plan
     chains = len(plan_lib.options(ground).members)
@@ -199,7 +199,7 @@ def _rows(config, ground, held_out, each):
         steps = (row.until or spans.dense(numbers)) - row.start
         points = math.ceil(steps / numbers.eval_every)
         images = steps * config.train.batch_size + points * held_out * _FORWARD
-        image = each[row.arm == "search"]
+        image = seconds_of_image[row.arm == "search"]
         yield row.arm, row.level, steps, chains * images * image
 
 

@@ -1,6 +1,7 @@
 """One step of a config's training on a target: its program, and the shapes it takes."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from lthjax.program.build import assemble
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build.parts import Parts
 from lthjax.tickets import rounds
 
 
@@ -62,11 +64,9 @@ def of(config, facts, held_out: int, plan: Any, *, searching: bool = False) -> S
     parts = assemble.functions(plan_lib.of(config, source)._replace(plan=plan))
     mesh, batch = data_lib.mesh(config), config.train.batch_size
     groups, seeds = mesh.shape[meshes.TICKET], len(set(config.seeds))
-    own = 0 if searching else len(parts.options.controls)
-    members = len(parts.options.members) * (1 + own)
-    members = math.ceil(members / groups) * groups
+    members = math.ceil(population(parts, searching) / groups) * groups
     each, shared, rows = _placements(mesh)
-    state, masks, key = jax.eval_shape(_member(parts, searching), jax.random.key(0))
+    state, masks, key = jax.eval_shape(member(parts, searching), jax.random.key(0))
     which = jax.ShapeDtypeStruct(() if config.data.stream else (batch,), np.int32)
     stacked = [
         jax.tree.map(lambda leaf: _shape((members, *leaf.shape), leaf.dtype, each), x)
@@ -104,17 +104,23 @@ def _placements(mesh):
     return members, shared, meshes.by_rows(mesh)
 
 
-def _member(parts, searching):
+def population(parts: Parts, searching: bool) -> int:
+    """Returns how many networks train at once: with controls, but not in a round."""
+    own = 0 if searching else len(parts.options.controls)
+    return len(parts.options.members) * (1 + own)
+
+
+def member(parts: Parts, searching: bool) -> Callable[[jax.Array], tuple]:
     """Returns key -> (state, masks, key) of what trains at first, or in a round."""
 
-    def member(key):
+    def one(key):
         params, model_state = parts.init_fn(key)
         masks = parts.masks_fn(params)
         state, ticket = parts.search.init(key, params, model_state, masks)
         ticket = rounds.opened(state) if searching else ticket
         return parts.begin(ticket), ticket.masks, key
 
-    return member
+    return one
 
 
 def _types(facts):

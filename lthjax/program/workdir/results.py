@@ -27,6 +27,7 @@ CURVES = "curves.jsonl"
 STUDIES = "studies"  # the folder of what is measured of a run beside its records
 IDENTITY = ("level", "seed", "arm")
 KEYS = {RESULTS: IDENTITY, CURVES: (*IDENTITY, "start")}
+NEEDED = {**KEYS, "sittings.jsonl": ("began",)}  # of a line, to be one
 VARIANT = "initial"  # in records of a run whose members differ in it too
 
 
@@ -106,8 +107,9 @@ def _opened(text, name):
         record, run = checksums.opened(text)
     except ValueError as error:
         return str(error)
-    kinds = {"level": int, "seed": int, "arm": str, "start": int}
-    lacking = [k for k in KEYS.get(name, ()) if not isinstance(record.get(k), kinds[k])]
+    kinds = {"level": int, "seed": int, "arm": str, "start": int, "began": str}
+    needed = NEEDED.get(name, ())
+    lacking = [key for key in needed if not isinstance(record.get(key), kinds[key])]
     return f"has no {', '.join(lacking)}" if lacking else (record, run)
 
 

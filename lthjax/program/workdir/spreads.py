@@ -29,7 +29,9 @@ def shown(spread: Spread, form: str = ".2f", beside: str = "") -> str:
       beside: How that is written, if otherwise.
     """
     std = f" ± {spread.std:{beside or form.lstrip('+')}}"
-    return f"{spread.mean:{form}}{std if spread.n > 1 else ''}"
+    sign, rest = form[: form.startswith("+")], form.removeprefix("+")
+    mean = f"{spread.mean:{sign}z{rest}}"  # no -0.00
+    return f"{mean}{std if spread.n > 1 else ''}"
 
 
 def aggregate(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
-from lthjax.program.build import data
+from lthjax.program.build import data, moved_images
 from lthjax.program.run import check, experiment
 
 
@@ -54,7 +54,7 @@ def test_a_batch_is_augmented_as_a_whole_after_it_is_moved(stream):
         config = tiny.changed(plain, changes)
         own = data.run_data(config, experiment.load(config))
         found[name] = own.fetch(key, own.lying, indices)
-    mix = data.mixing(tiny.changed(plain, MIXED), experiment.load(plain))
+    mix = moved_images.mixing(tiny.changed(plain, MIXED), experiment.load(plain))
     expected = jax.jit(mix)(key, found["plain"])
     for one, other in zip(found["mixed"], expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

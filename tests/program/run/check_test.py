@@ -83,7 +83,10 @@ BAD = [
     ),
     ({"model.options": {"initialiser": 3}}, "initialiser like 'glorot_normal', got"),
     ({"model.options": {"activation": "relu"}}, "activation like a function of arrays"),
-    ({"model.options": {"beside": 1}}, "beside like None, got beside = 1"),
+    (
+        {"model.name": "resnet8", "model.options": {"beside": 1}},
+        "beside like None, got beside = 1",
+    ),
     ({**RES, "model.options": {"blocks": (1, 1, 1, 1)}}, "channels for each, got blo"),
     ({"model.name": "vgg16", "model.options": {"depths": ()}}, "a stage at least"),
     ({**RES, "model.options": {"blocks": (), "channels": ()}}, "channels for each"),

@@ -70,7 +70,6 @@ def test_rounds_of_a_search_are_planned_with_all_that_they_train(compiler):
         ("search", 1),
         ("ticket", 1),
     ]
-    assert found.report.total == max(found.report.total, MIB)
     sizes = [sum(x.size for x in jax.tree.leaves(state)) for state in compiler]
     assert sizes[1] > 1.5 * sizes[0]
 

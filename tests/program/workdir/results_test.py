@@ -123,3 +123,9 @@ def test_a_mean_is_shown_with_its_deviation_where_there_is_one(form, beside, tex
     assert results.shown(found, form, beside) == text
     alone = results.spread([1.234])
     assert results.shown(alone, form, beside) == text.partition(" ±")[0]
+
+
+def test_a_mean_that_rounds_to_zero_has_no_minus():
+    assert results.shown(results.spread([-0.001, 0.0]), "+.2f") == "+0.00 ± 0.00"
+    assert results.shown(results.spread([-0.001])) == "0.00"
+    assert results.shown(results.spread([-1.5]), "+.1f") == "-1.5"
