@@ -1,6 +1,7 @@
 from . import backend as backend
 from . import compiled_text as compiled_text
 from . import compilers as compilers
+from . import convolution_forms as convolution_forms
 from . import cpu_convolutions as cpu_convolutions
 from . import measure as measure
 from . import memory as memory

@@ -2,12 +2,13 @@ from . import channels as channels
 from . import convex_hull as convex_hull
 from . import cut_network as cut_network
 from . import gram as gram
+from . import greedy as greedy
 from . import layer_growth as layer_growth
 from . import neurons as neurons
 from . import pretraining_bound as pretraining_bound
 from . import rates as rates
 from . import two_layer as two_layer
-from .neurons import Selection as Selection
+from .greedy import Selection as Selection
 from .neurons import select as select
 from .neurons import select_batches as select_batches
 from .neurons import select_gram as select_gram

@@ -7,6 +7,7 @@ from . import losses as losses
 from . import measures as measures
 from . import members as members
 from . import objective as objective
+from . import objective_checks as objective_checks
 from . import optax_names as optax_names
 from . import optimizers as optimizers
 from . import precision_counts as precision_counts
