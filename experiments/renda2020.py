@@ -7,16 +7,19 @@ weight rewinding, learning-rate rewinding and fine-tuning, each retraining for t
 170 of 182 epochs, beside the published medians of three. By default the published
 protocol (182 epochs, rate 0.1 times 0.1 at epochs 91 and 136, weight decay 2e-4);
 `--epochs`, `--levels`, `--seeds` and `--limit` shorten it, all epochs in proportion.
+`--data=mnist` takes LeNet-300-100 by the same recipe; of another network than the
+published one, what can be compared are the gaps between the ways, paired by seed.
 Departures: means, not medians; 5,000 training images are set aside.
 """
 
+import numpy as np
 from matplotlib.figure import Figure
 from measures import claims, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import gains, run_report
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import results
 
@@ -26,6 +29,8 @@ ARMS = {
     "learning_rate": "learning-rate rewinding",
     "fine_tune": "fine-tuning",
 }
+OTHERS = tuple(ARMS)[1:]
+IMAGES = {"cifar10": 45_000, "mnist": 55_000}  # of training, 5,000 set aside
 # Test accuracy in % after levels 1 to 10, medians of three.
 PUBLISHED = {
     "weights": (91.76, 91.76, 91.99, 91.83, 92.03, 91.64, 91.67, 91.31, 91.41, 91.0),
@@ -36,6 +41,10 @@ PUBLISHED = {
     "fine_tune": (91.71, 91.6, 91.45, 91.26, 91.29, 90.51, 90.3, 90.1, 88.95, 89.26),
 }
 DENSE = 91.71
+NETWORK = "cifar10", "resnet20", 1.0  # of the published numbers
+EXPECTED = """Expected, written before any result:
+1. Fine-tuning falls behind both rewound ways where few weights are left.
+2. Rewinding the learning rate is nowhere behind rewinding the weights."""
 
 
 def configs(options) -> dict:
@@ -43,16 +52,19 @@ def configs(options) -> dict:
     config = files.default()
     config.seeds = tuple(range(options.seeds))
     config.data_dir = options.data_dir
-    config.data.update(name="cifar10", validation=5000, limit=options.limit)
-    config.data.update(crop=4, flip=True)
-    config.model.update(name="resnet20", width=options.width)
+    config.data.update(name=options.data, validation=5000, limit=options.limit)
+    if options.data != "mnist":
+        config.data.update(crop=4, flip=True)
+    config.model.update(name=network(options), width=options.width)
     config.train.epochs = options.epochs
+    config.eval_batch = 1000
     config.optimizer.weight_decay = 2e-4
     share = options.epochs / WHOLE
     drops = tuple(share * drop for drop in DROPS)
     config.schedule.update(name="piecewise", drops=drops)
     config.search.update(rate=0.2, levels=options.levels)
-    steps = -(-(options.limit or 45_000) // config.train.batch_size) * options.epochs
+    images = options.limit or IMAGES[options.data]
+    steps = -(-images // config.train.batch_size) * options.epochs
     config.search.rewind_to = round(steps * (1 - RETRAINED / WHOLE))
     found = {}
     for restart in ARMS:
@@ -66,34 +78,100 @@ def configs(options) -> dict:
     return found
 
 
-def claimed(rows: list[dict]) -> list:
-    """Returns [(claim, ours by seed)] of every level and way that is published."""
+def network(options) -> str:
+    """Returns the name of the network: the one asked for, or that of the data."""
+    return options.model or ("lenet_300_100" if options.data == "mnist" else "resnet20")
+
+
+def published(options) -> bool:
+    """Returns whether the network and its data are those of the published numbers."""
+    return (options.data, network(options), options.width) == NETWORK
+
+
+def claimed(rows: list[dict], same: bool = True) -> list:
+    """Returns [(claim, ours by seed)] of every level and way that is published.
+
+    Args:
+      rows: Records with the name of their run.
+      same: Whether they are of the published network: of another one the gaps between
+        the ways stand beside the published gaps, and nothing else.
+    """
 
     def ours(restart, level):
-        return [100 * r["test_accuracy"] for r in _of(rows, restart, level)]
+        kept = _of(rows, restart, level) if same else ()
+        return [100 * r["test_accuracy"] for r in kept]
 
     found = [(claims.Claim("dense", DENSE, band=0.5), ours("weights", 0))]
     for restart, values in PUBLISHED.items():
         for level, value in enumerate(values, start=1):
             what = f"{ARMS[restart]}, {100 * 0.8**level:.1f} % left"
             found.append((claims.Claim(what, value, band=0.5), ours(restart, level)))
+    for restart in OTHERS:
+        for level in range(1, 1 + len(PUBLISHED[restart])):
+            what = f"{ARMS[restart]} - weight rewinding, {100 * 0.8**level:.1f} % left"
+            relation = claims.EQUAL if same else claims.ORDER
+            told = claims.Claim(what, gap(restart, level), "points", 0.5, relation)
+            found.append((told, ahead(rows, restart, level)))
     return found
 
 
-def table(rows: list[dict], settings: str) -> str:
-    """Returns the accuracies by level and way, as Markdown."""
+def gap(restart: str, level: int) -> float:
+    """Returns by how many points a way is ahead of weight rewinding, as published."""
+    value = PUBLISHED[restart][level - 1] - PUBLISHED["weights"][level - 1]
+    return round(value, 2)
+
+
+def ahead(rows: list[dict], restart: str, level: int) -> list[float]:
+    """Returns by how many points a way is ahead of weight rewinding, by seed."""
+    rest, other = (
+        {r["seed"]: 100 * r["test_accuracy"] for r in _of(rows, name, level)}
+        for name in ("weights", restart)
+    )
+    return [other[seed] - rest[seed] for seed in sorted(rest.keys() & other.keys())]
+
+
+def table(rows: list[dict], settings: str, same: bool = True) -> str:
+    """Returns the accuracies and the gaps by level and way, as Markdown.
+
+    Args:
+      rows: Records with the name of their run.
+      settings: What stands above.
+      same: Whether they are of the published network.
+    """
     columns = [f"{label}, published | ours" for label in ARMS.values()]
+    if not same:
+        columns = list(ARMS.values())
     head = f"| level | % left | {' | '.join(columns)} | n |"
-    lines = [settings, "", head, "|" + "---|" * (3 + 2 * len(ARMS))]
+    lines = [settings, "", head, "|" + "---|" * (3 + len(ARMS) * (1 + same))]
     for level in sorted({r["level"] for r in rows}):
         cells = []
         for restart in ARMS:
             group = _of(rows, restart, level)
             spread = results.spread([100 * r["test_accuracy"] for r in group])
-            cells += [_published(restart, level), results.shown(spread)]
+            told = [_published(restart, level)] if same else []
+            cells += [*told, results.shown(spread)]
         share = f"{100 * (1 - group[0]['sparsity']):.1f}"
         lines.append(f"| {level} | {share} | {' | '.join(cells)} | {len(group)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_gaps(rows)]) + "\n"
+
+
+def _gaps(rows):
+    """Returns the lines of the gaps to weight rewinding, paired by seed."""
+    labels = [
+        f"{ARMS[restart]}, published (ResNet-20, CIFAR-10) | ours" for restart in OTHERS
+    ]
+    yield "Points ahead of weight rewinding, paired by seed, with intervals of 95 %:"
+    yield ""
+    yield f"| level | {' | '.join(labels)} | n |"
+    yield "|" + "---|" * (2 + 2 * len(OTHERS))
+    for level in sorted({r["level"] for r in rows} - {0}):
+        cells = []
+        for restart in OTHERS:
+            told = level <= len(PUBLISHED[restart])
+            cells.append(f"{gap(restart, level):+.2f}" if told else "")
+            own = gains.interval(ahead(rows, restart, level))
+            cells.append(gains.text(own))
+        yield f"| {level} | {' | '.join(cells)} | {own.n} |"
 
 
 def _published(restart, level):
@@ -106,9 +184,9 @@ def _of(rows, restart, level):
 
 
 def figure(rows: list[dict]) -> Figure:
-    """Draws the accuracy of the three ways against the weights left."""
-    drawn = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = drawn.subplots()
+    """Draws the accuracy of the three ways, and their gaps, by the weights left."""
+    drawn = Figure(figsize=(12, 4.5), layout="constrained")
+    axes, right = drawn.subplots(1, 2)
     levels = sorted({r["level"] for r in rows})
     for i, (restart, label) in enumerate(ARMS.items()):
         groups = [_of(rows, restart, level) for level in levels]
@@ -120,22 +198,44 @@ def figure(rows: list[dict]) -> Figure:
         axes.errorbar(
             x, mean, std, marker="o", ms=3, capsize=2, color=f"C{i}", label=label
         )
-    axes.set_xscale("log")
-    axes.set_xticks(x, [f"{share:.3g}" for share in x])
-    axes.minorticks_off()
-    axes.invert_xaxis()
-    axes.set_xlabel("weights left, %")
     axes.set_ylabel("test accuracy, %")
+    _distances(right, rows, levels[1:], x[1:])
+    for panel in (axes, right):
+        panel.set_xscale("log")
+        panel.set_xticks(x, [f"{share:.3g}" for share in x], rotation=60)
+        panel.minorticks_off()
+        panel.invert_xaxis()
+        panel.set_xlabel("weights left, %")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
     n = len({r["seed"] for r in rows})
     axes.set_title(f"mean and standard deviation, n = {n}", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend()
+    right.set_title("paired by seed, 95 % intervals", fontsize=10)
     return drawn
+
+
+def _distances(axes, rows, levels, x):
+    """Draws the gaps to weight rewinding, ours and the published."""
+    for i, restart in enumerate(OTHERS, start=1):
+        own = [gains.interval(ahead(rows, restart, level)) for level in levels]
+        mean = [gain.mean for gain in own]
+        half = np.nan_to_num([gain.half for gain in own])
+        look = {"marker": "o", "ms": 3, "capsize": 2, "color": f"C{i}"}
+        axes.errorbar(x, mean, half, label=ARMS[restart], **look)
+        told = [
+            (at, gap(restart, k)) for at, k in zip(x, levels, strict=True) if k <= 10
+        ]
+        label = f"{ARMS[restart]}, published (ResNet-20, CIFAR-10)"
+        axes.plot(*zip(*told, strict=True), "*", mfc="none", color=f"C{i}", label=label)
+    axes.axhline(0, color="0.5", ls="--", lw=1)
+    axes.set_ylabel("ahead of weight rewinding, points")
 
 
 def main() -> None:
     """Runs what is missing, and writes `renda2020.md` and `renda2020.png`."""
     parser = command_line.arguments(__doc__)
+    parser.add_argument("--data", choices=tuple(IMAGES), default="cifar10")
+    parser.add_argument("--model", default="", help="that of the data")
     defaults = {"epochs": WHOLE, "levels": 10, "seeds": 3, "limit": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -147,11 +247,12 @@ def main() -> None:
             work.show(options, configs(options), {"renda2020": claimed([])})
             return
         rows = grid.run(configs(options), options.workdir)
-        text = table(
-            rows, f"Command: `{command_line.typed()}`; test accuracy in %, last step."
-        )
+        same = published(options)
+        run = f"{network(options)} of width {options.width:g} on {options.data}"
+        said = f"Command: `{command_line.typed()}` ({run}); "
+        text = table(rows, f"{said}test accuracy in %, last step.\n\n{EXPECTED}", same)
         results.write(options.workdir / "renda2020.md", sizes.titled(options, text))
-        claims.write(options, "renda2020", claimed(rows))
+        claims.write(options, "renda2020", claimed(rows, same))
         run_report.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")
 

@@ -22,7 +22,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "renda2020": {
         "toy": {"width": 0.25, "limit": 2000, "epochs": 3, "levels": 2, "seeds": 2},
-        "cpu": {"width": 0.25, "limit": 10_000, "epochs": 30, "levels": 10},
+        "cpu": {"data": "mnist", "epochs": 12, "levels": 15, "seeds": 3},
         "gpu": {"width": 1.0, "epochs": 60, "levels": 10, "seeds": 3},
         "paper": {"width": 1.0, "epochs": 182, "levels": 10, "seeds": 3},
     },

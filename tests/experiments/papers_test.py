@@ -325,3 +325,41 @@ def test_a_criterion_that_is_undecided_is_named_and_the_others_go_on(
     assert refused == {"undecided": "scores must tell weights apart"}
     with pytest.raises(ValueError, match="another config"):
         experiment.trained({"broken": config}, tmp_path)
+
+
+def retrained(restart, level, values):
+    """Records of a way to retrain, a seed each."""
+    return [
+        {"run": restart, "level": level, "seed": seed, "test_accuracy": value}
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_ways_to_retrain_another_network_are_compared_by_their_gaps_alone():
+    experiment = loaded("renda2020")
+    rows = retrained("weights", 1, [0.90, 0.94]) + retrained("weights", 0, [0.9, 0.9])
+    rows += retrained("fine_tune", 1, [0.89, 0.92])
+    found = {
+        claim.what: (claim, ours) for claim, ours in experiment.claimed(rows, False)
+    }
+    claim, ours = found["fine-tuning - weight rewinding, 80.0 % left"]
+    np.testing.assert_allclose(ours, [-1, -2])
+    assert claim.published == -0.05 and claim.relation == "order"
+    assert [what for what, (_, ours) in found.items() if ours] == [claim.what]
+    same = {claim.what: ours for claim, ours in experiment.claimed(rows)}
+    np.testing.assert_allclose(same["fine-tuning, 80.0 % left"], [89, 92])
+
+
+@pytest.mark.parametrize(
+    "options, same",
+    [
+        ({}, True),
+        ({"model": "resnet20"}, True),
+        ({"data": "mnist"}, False),
+        ({"model": "resnet8"}, False),
+        ({"width": 0.5}, False),
+    ],
+)
+def test_only_the_published_network_stands_beside_published_accuracies(options, same):
+    given = {"data": "cifar10", "model": "", "width": 1.0, **options}
+    assert loaded("renda2020").published(SimpleNamespace(**given)) is same
