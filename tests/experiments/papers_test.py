@@ -363,3 +363,17 @@ def test_ways_to_retrain_another_network_are_compared_by_their_gaps_alone():
 def test_only_the_published_network_stands_beside_published_accuracies(options, same):
     given = {"data": "cifar10", "model": "", "width": 1.0, **options}
     assert loaded("renda2020").published(SimpleNamespace(**given)) is same
+
+
+def test_criteria_on_another_network_are_compared_by_their_order_alone():
+    experiment = loaded("tanaka2020")
+    same = {"seed": 0, "arm": "ticket", "run": "snip"}
+    rows = [
+        {**same, "level": 0, "density": None, "test_accuracy": 0.98},
+        {**same, "level": 1, "density": 0.1, "test_accuracy": 0.97},
+    ]
+    for network, relation in ((True, "equal"), (False, "order")):
+        found = experiment.claimed(rows, network)
+        assert {claim.relation for claim, _ in found} == {relation}
+        ours = {claim.what: values for claim, values in found if values}
+        assert ours == {"dense": [98.0], "snip, 10 % left": [97.0]}
