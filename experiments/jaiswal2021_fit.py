@@ -16,7 +16,7 @@ where it stopped.
 
 Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
 steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall; the training loss
-is the mean over the last twentieth of the steps, of augmented images.
+is the mean over the last tenth of the steps, of augmented images.
 """
 
 import itertools
@@ -113,7 +113,7 @@ def own(options, network: str, masks: str, images: int):
     retraining.rescaling.update(iterations=20, rate=0.03)
     for ghost in (retraining.neurons, retraining.skips):
         ghost.end = (DROPS[0] * options.steps - start) / (options.steps - start)
-    config.eval_every = max(1, options.steps // 20)
+    config.eval_every = max(1, options.steps // 10)
     config.eval_batch = 1000
     config.logging.tensorboard = False
     return shrunk(config) if options.smoke else config

@@ -82,7 +82,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "jaiswal2021_fit": {
         "toy": {"width": 0.25, "images": "500,2000", "steps": 300, "seeds": 1},
-        "cpu": {"width": 0.5, "images": "500,1000,2500,5000,10000", "steps": 1500},
+        "cpu": {"width": 1.0, "images": "250,1000,4000", "steps": 1500},
         "gpu": {"networks": "resnet8,vgg11", "steps": 20_000, "ablation": True},
         "paper": {"networks": "resnet8,vgg11", "steps": 64_000, "ablation": True},
     },
