@@ -94,7 +94,7 @@ def recogniser(options, task: str) -> Any:
     config.data_dir = options.scenes
     given = {"labels": labels, "train": "train", "test": "test", "grey": True}
     given["size"] = options.side
-    config.data.update(name="coco", validation=options.validation)
+    config.data.update(name="coco", validation=options.validation, cut="first")
     config.data.options.update(given)
     config.data.update(limit=options.limit, crop=4)
     config.eval_batch = 100

@@ -41,8 +41,8 @@ def annotated(data_dir: Folder | None, kind: str, name: str) -> Annotated:
 
     Raises:
       ValueError: A folder or a file is missing, an image is not in the folder, an
-        annotation is of no image or category, its box leaves the image or is empty, or
-        it has no area, or points that are not three numbers each.
+        annotation is of no image or category, its box leaves the image by more than a
+        pixel or is empty, or it has no area, or points that are not three numbers each.
     """
     root = pathlib.Path(data_dir or "")
     path = root / "annotations" / f"{kind}_{name}.json"

@@ -70,7 +70,9 @@ def arrays(
         together.
     """
     top = class_folders.place(NAME, "npz file", data_dir, path)
-    found = {part: _pair(top, part, pair) for part, pair in _read(top).items()}
+    given = _read(top)
+    _check_scales(top, given)
+    found = {part: _pair(top, part, pair) for part, pair in given.items()}
     classes = _names(found)
     named = {part: _numbered(pair, classes) for part, pair in found.items()}
     if "test" not in named:
@@ -123,6 +125,17 @@ def _chosen(top, keys):
     if unread := sorted(set(keys) - {key for pair in found[0] for key in pair}):
         log.warning("%s of %s are not read", ", ".join(unread), top)
     return found[0]
+
+
+def _check_scales(top, given):
+    """Refuses bytes, truth values and floats side by side: they differ in scale."""
+    kinds = {p: x.dtype for p, (x, _) in given.items()}
+    if len({d.kind if d.kind != "u" else str(d) for d in kinds.values()}) > 1:
+        text = "; ".join(f"{part} inputs {dtype}" for part, dtype in kinds.items())
+        raise ValueError(
+            "the splits of an npz file must have inputs of one kind, got "
+            f"{text} in {str(top)!r}"
+        )
 
 
 def _pair(top, part, pair):

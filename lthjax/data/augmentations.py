@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lthjax import registry
+from lthjax import registry, values
 from lthjax.devices import meshes
 
 Batch = tuple[jax.Array, jax.Array]
@@ -41,7 +41,7 @@ def mixup(
 
     Raises:
       ValueError: Inputs are no floats, labels neither classes nor floats, classes
-        without their number, or alpha is not positive.
+        without their number, or alpha is no number above 0.
 
     References:
       Zhang et al., 2017, arXiv:1710.09412. There the other example is drawn by a
@@ -62,8 +62,10 @@ def mixup(
             "num_classes must be given where labels are classes, got num_classes = "
             f"{num_classes}"
         )
-    if not alpha > 0:
-        raise ValueError(f"alpha of mixup must be above 0, got alpha = {alpha}")
+    if not values.like(alpha, 1.0) or not alpha > 0:
+        raise ValueError(
+            f"alpha of mixup must be a number above 0, got alpha = {alpha!r}"
+        )
     targets = jax.nn.one_hot(labels, num_classes) if classes else labels
     share = jax.random.uniform(key)
     if alpha != 1:
@@ -88,16 +90,17 @@ def cutout(key: jax.Array, batch: Batch, *, side: int = 0) -> Batch:
       side: Of a square, in pixels; 0: half of the shorter side.
 
     Raises:
-      ValueError: The inputs are no images.
+      ValueError: The inputs are no images; side is no whole number from 0.
 
     References:
       DeVries and Taylor, 2017, arXiv:1708.04552: 16 pixels on CIFAR-10, 8 on CIFAR-100.
     """
     images, labels = batch
-    if images.ndim != 4 or side < 0:
+    side = values.whole("side of cutout", side, 0)
+    if images.ndim != 4:
         raise ValueError(
-            "what squares are cut out of must be images [n, h, w, c], with side from "
-            f"0, got {list(images.shape)}, side = {side} with data.augment = 'cutout'"
+            "what squares are cut out of must be images [n, h, w, c], got "
+            f"{list(images.shape)} with data.augment = 'cutout'"
         )
     n, h, w, _ = images.shape
     side = side or max(1, min(h, w) // 2)

@@ -1,5 +1,7 @@
 """What arrays must be to be a data set, and what a user's would have to be."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from lthjax.data import splits as splits_lib
@@ -36,12 +38,12 @@ def sound(name: str, source: Source) -> Source:
     if own is not None and len(own) == 2 and len(own[1]):
         brought["validation"] = own
     found = {n: arrays(name, n, split, **given) for n, split in brought.items()}
+    shape = check_alike(name, {n: found[n] for n in PARTS if n in found})
     if free:
         found = {n: _as_it_is(split) for n, split in found.items()}
-    shapes = _check_alike(name, {n: found[n] for n in PARTS if n in found})
     found.setdefault("validation", part(found["train"], 0, 0))
     if not free:
-        _check_scale(name, source, shapes[-1])
+        _check_scale(name, source, shape[-1])
     scale = {"mean": (), "std": ()} if free else {}
     return source._replace(**found, **scale, num_classes=given["num_classes"])
 
@@ -119,8 +121,16 @@ def _is_numbers(inputs, labels):
     return known and min(inputs.ndim, labels.ndim) > 0 and len(inputs) == len(labels)
 
 
-def _check_alike(name, splits):
-    """Returns the shape of an input, having found that of all splits the same."""
+def check_alike(name: str, splits: Mapping[str, Split]) -> tuple[int, ...]:
+    """Returns the shape of an input, having found that of all splits the same.
+
+    Args:
+      name: Of the set, for the error.
+      splits: {part: split}, with one called "train".
+
+    Raises:
+      ValueError: Inputs or labels are of more than one shape or type.
+    """
     shapes = {n: split.images.shape[1:] for n, split in splits.items()}
     if len(set(shapes.values())) > 1:
         text = ", ".join(f"{n} {shape}" for n, shape in shapes.items())

@@ -188,7 +188,8 @@ def even(labels: np.ndarray) -> np.ndarray:
     Of the n_c examples of class c, in an order drawn once and for all, the r-th wants
     the place (r + 1/2) / n_c of the whole, as seats are given to parties by
     Sainte-Lague, and comes no earlier than its class's share allows: the first m of n
-    hold n_c m / n of it, rounded, and never more than rounded up.
+    hold n_c m / n of it, never more than that rounded up, and at most one less than
+    rounded down.
 
     Args:
       labels: Of the examples, from 0 [n].
@@ -236,26 +237,27 @@ def _comes_evenly(name, train):
     """
     found = labels(train)
     if name not in FOLDERS or found is None:
-        return name in FACTS or name in ("packed", "synthetic", "coco")
+        return name in FACTS or name in ("packed", "synthetic")
     return len(set(np.unique(found, return_counts=True)[1].tolist())) == 1
 
 
 def _evenly(name, split, how):
     """Returns a split in an even order; a random one where labels are no classes."""
     found = labels(split)
-    if found is None:
+    if found is None and how == "stratified":
         raise ValueError(
             "a cut by classes needs labels that are known before images are read, got "
-            f"data.cut = 'stratified' with {name!r}, prepared and streamed; give ''"
+            f"data.cut = 'stratified' with {name!r}, whose labels lie on the disk; "
+            "give ''"
         )
-    classes = are_classes(found)
+    classes = found is not None and are_classes(found)
     if not classes and how == "stratified":
         raise ValueError(
             "a cut by classes needs one class for each example, got data.cut = "
             f"'stratified' with {name!r}, whose labels are {found.dtype} "
             f"{list(found.shape)}; give '' for a random order, or 'first'"
         )
-    order = even(found if classes else np.zeros(len(found), int))
+    order = even(found if classes else np.zeros(size(split), int))
     if isinstance(split, Stored):
         return split._replace(records=np.asarray(split.records, int)[order])
     return take(split, order)

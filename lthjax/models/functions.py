@@ -52,6 +52,9 @@ def apply(
 ) -> tuple[jax.Array, dict]:
     """Returns the logits of a batch and the model state after it.
 
+    What a module returns in half precision comes as float32, in which losses and
+    measures are computed.
+
     What a step draws is a function of the key and the step in `model_state["draws"]`,
     so that a training that is cut and resumed, or rewound, draws the same again. Over a
     mesh axis, the module's attribute `axis_name`, every device draws its own.
@@ -71,7 +74,7 @@ def apply(
     state = statistics(model_state)
     variables = {"params": params, **state}
     if not train:
-        return told.apply(variables, images, **mode), model_state
+        return widened(told.apply(variables, images, **mode)), model_state
     draws = model_state.get(DRAWS)
     rngs = None if draws is None else _rngs(draws, getattr(model, "axis_name", None))
 
@@ -84,7 +87,17 @@ def apply(
     logits, after = forward(variables, images, rngs)
     if draws is not None:
         after = {**after, DRAWS: {**draws, "step": draws["step"] + 1}}
-    return logits, after
+    return widened(logits), after
+
+
+def widened(outputs: Any) -> Any:
+    """Returns a tree, floats of less than 32 bits in it as float32."""
+
+    def wide(x):
+        half = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if half else x
+
+    return jax.tree.map(wide, outputs)
 
 
 def statistics(model_state: dict) -> dict:

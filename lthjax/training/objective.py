@@ -1,5 +1,6 @@
 """What a task is: the loss that is minimised, and what is measured beside it."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from lthjax.training import centre_points, losses, precision_counts, recognition
 
 LOSS = "loss"
 HELD_OUT = ("validation", "test")
+_FEW = 2.0**-24  # less than the share of any place
 
 
 class OfSet(NamedTuple):
@@ -108,23 +110,24 @@ def token_cross_entropy(logits: jax.Array, tokens: jax.Array) -> jax.Array:
 
     Args:
       logits: float32 [batch, ..., vocabulary].
-      tokens: int32 [batch, ...].
+      tokens: int32 [batch, ...]; places of -1 are none, and do not count.
     """
-    return _by_example(losses.cross_entropy(logits, tokens))
+    return _by_place(losses.cross_entropy, logits, tokens)
 
 
 def tokens_correct(logits: jax.Array, tokens: jax.Array) -> jax.Array:
     """Returns the share of the places whose highest logit is their token's.
 
     Args:
-      logits: float32 [batch, ..., vocabulary].
-      tokens: int32 [batch, ...].
+      logits: As for `token_cross_entropy`.
+      tokens: Likewise.
     """
-    return _by_example(losses.correct(logits, tokens))
+    return _by_place(losses.correct, logits, tokens)
 
 
 def _tokens_smoothed(logits, tokens, smoothing):
-    return _by_example(losses.smoothed(logits, tokens, smoothing))
+    smoothed = functools.partial(losses.smoothed, smoothing=smoothing)
+    return _by_place(smoothed, logits, tokens)
 
 
 def _tokens_distilled(logits, taught, temperature):
@@ -185,6 +188,19 @@ def _apart(outputs, targets):
             "as classes, are given as floats"
         )
     return outputs.reshape(targets.shape) - targets
+
+
+def _by_place(fn, logits, tokens):
+    """Returns the mean of fn over the places of an example that have a token [batch].
+
+    Where tokens are distributions, as a user's own mixing gives, all places count.
+    """
+    if jnp.issubdtype(tokens.dtype, jnp.floating):
+        return _by_example(fn(logits, tokens))
+    known = tokens >= 0
+    found = _by_example(jnp.where(known, fn(logits, jnp.maximum(tokens, 0)), 0))
+    # All of them is a share of exactly 1: the mean keeps its bits.
+    return found / jnp.maximum(_by_example(known.astype(found.dtype)), _FEW)
 
 
 def _by_example(values):

@@ -114,6 +114,14 @@ BAD = [
     ({"images": np.moveaxis(GREY[..., None], -1, 1), "labels": LABELS}, "moveaxis"),
     ({"images": GREY + np.inf, "labels": LABELS}, "must be finite"),
     ({"images": GREY, "labels": LABELS.astype("M8[D]")}, r"texts, got labels datetime"),
+    (
+        {"x_train": GREY, "y_train": LABELS, "x_test": GREY / 255, "y_test": LABELS},
+        "one kind, got train inputs uint8; test inputs float64",
+    ),
+    (
+        {"x_train": GREY > 9, "y_train": LABELS, "x_test": GREY, "y_test": LABELS},
+        "one kind, got train inputs bool; test inputs uint8",
+    ),
     ({"images": GREY, "labels": np.array([b"\xe9"] * 50)}, r"UTF-8, got b'\\xe9' in"),
 ]
 
@@ -203,4 +211,13 @@ def test_maps_that_nothing_moves_are_refused_where_images_are_moved(load):
             ValueError, match=r"lie on the image, \[6, 6\] each, must go"
         ):
             moved_images.following(tiny.config(changes), source)
+
+
+def test_objects_that_nothing_moves_are_refused_where_images_are_moved(load):
+    images = np.zeros((20, 6, 6, 1), np.uint8)
+    source = load(images=images, labels=np.zeros((20, 1, 7), np.float32))
+    detected = {"objective": "detection", "data.flip": True}
+    with pytest.raises(ValueError, match="give it follow, such as .*follow_objects"):
+        moved_images.following(tiny.config(detected), source)
+    moved_images.following(tiny.config({"data.flip": True}), source)  # a regression
     moved_images.following(tiny.config(), source)

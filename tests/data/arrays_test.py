@@ -151,3 +151,12 @@ def test_every_class_has_a_name_or_none(names):
     checks.sound("x", source._replace(classes=("a", "b", "c")))
     with pytest.raises(ValueError, match=f"got {len(names)} names for num_classes = 3"):
         checks.sound("x", source._replace(classes=names))
+
+
+def test_splits_of_other_types_are_no_set_though_both_become_floats():
+    classes = np.array([0, 1, 2, 0])
+    pixels, parts = np.full((4, 8, 8, 1), 255, np.uint8), np.ones((4, 8, 8, 1), "f4")
+    one, other = Split(pixels, classes), Split(parts, classes)
+    with pytest.raises(ValueError, match="of one kind, got train inputs uint8"):
+        checks.sound("x", Source(one, one, other, 3, (), ()))
+    assert checks.sound("x", Source(one, one, one, 3, (), ())).test.images.max() == 255

@@ -223,3 +223,24 @@ def test_an_own_set_s_options_may_have_the_names_of_ours():
     config = tiny.changed(config, {"data.options": options, "data.validation": 5})
     assert counted(experiment.load(config).train, 2) == [6, 4]
     assert in_memory.facts(config.data.name, options=options).train == 15
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_validation_of_annotated_images_is_drawn_from_all_of_them(stored):
+    labels = np.zeros((40, 1, 7), np.float32)
+    labels[20:, :, 0] = 1  # a file whose classes come one after the other
+    split = Split(np.zeros((40, 8, 8, 3), np.uint8), labels)
+    if stored:
+        shapes = {"image_shape": (8, 8, 3), "label_shape": (1, 7)}
+        kept = {"records": np.arange(40), "label_dtype": "float32"}
+        split = splits.Stored(fetch_fn=list, view_fn=max, **shapes, **kept)
+    source = Source(split, splits.part(split, 0, 0), split, 2, (0.5,) * 3, (0.5,) * 3)
+    found = splits.cut("coco", source, 12, None)
+    first = splits.cut("coco", source, 12, None, "first")
+
+    def kinds(cut):
+        own = cut.validation
+        return own.records // 20 if stored else own.labels[:, 0, 0]
+
+    assert 3 < np.sum(kinds(found) == 1) < 9
+    assert len(set(kinds(first).tolist())) == 1

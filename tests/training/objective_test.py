@@ -83,6 +83,20 @@ def test_the_next_token_is_measured_over_the_places_of_an_example():
     assert values(NEXT_TOKEN, "accuracy", logits, tokens) == 0.5
 
 
+def test_a_place_without_a_token_does_not_count():
+    logits = jnp.concatenate([FEW[:2], 9 * FEW[2:3]])[None]
+    whole, none = jnp.array([[1, 1, -1]]), jnp.array([[-1, -1, -1]])
+    for name in ("loss", "accuracy"):
+        known = values(NEXT_TOKEN, name, logits[:, :2], whole[:, :2])
+        np.testing.assert_allclose(
+            values(NEXT_TOKEN, name, logits, whole), known, rtol=1e-6
+        )
+        assert values(NEXT_TOKEN, name, logits, none) == 0
+    smoothed = NEXT_TOKEN.smoothed(logits, whole, 0.1)
+    known = NEXT_TOKEN.smoothed(logits[:, :2], whole[:, :2], 0.1)
+    np.testing.assert_allclose(smoothed, known, rtol=1e-6)
+
+
 def test_perplexity_is_the_exponential_of_a_mean_not_a_mean_of_exponentials():
     loss, accuracy, perplexity = objective_lib.finished(NEXT_TOKEN, [2.0, 0.5, 2.0])
     assert (loss, accuracy) == (2.0, 0.5)

@@ -10,6 +10,8 @@ from lthjax.data import augment, augmentations
 from lthjax.data import splits as splits_lib
 from lthjax.data.augmentations import AugmentFn
 
+OBJECTS = ("detection", "keypoints")  # objectives whose labels are rows of objects
+
 
 def preparation(source) -> PrepareFn:
     """Returns uint8 images -> normalised images."""
@@ -46,8 +48,8 @@ def following(
       axis_name: As for `augmentation`.
 
     Raises:
-      ValueError: Labels have the sides of the images, which are moved, and nothing says
-        how they follow.
+      ValueError: Labels have the sides of the images, which are moved, or are objects
+        on them, and nothing says how they follow.
     """
     asked = {"padding": config.data.crop, "flip": config.data.flip}
     if not any(asked.values()):
@@ -55,12 +57,14 @@ def following(
     side = splits_lib.image_shape(source.train)[:2]
     if source.follow is None:
         shape = splits_lib.label_shape(source.train)
-        if shape[:2] == side:
+        objects = config.objective in OBJECTS
+        if objects or shape[:2] == side:
+            mover = "follow_objects" if objects else "follow_pixels"
             raise ValueError(
                 f"labels that lie on the image, {list(shape)} each, must go where it "
                 "goes, got a Source without follow with data.crop = "
                 f"{config.data.crop}, data.flip = {config.data.flip}; give it follow, "
-                "such as data.objects.follow_pixels, or leave the images where they are"
+                f"such as data.objects.{mover}, or leave the images where they are"
             )
         return lambda key, labels: labels
 

@@ -8,7 +8,13 @@ from lthjax.data import augmentations
 from lthjax.program.build import network
 from lthjax.training import measures, objective_checks
 from lthjax.training import objective as objective_lib
-from lthjax.training.objective import CLASSIFICATION, OBJECTIVES, Objective
+from lthjax.training.objective import (
+    CLASSIFICATION,
+    DETECTION,
+    KEYPOINTS,
+    OBJECTIVES,
+    Objective,
+)
 
 
 def resolve(config) -> Objective:
@@ -46,6 +52,12 @@ def check(objective: Objective, config, facts, module) -> None:
     """
     if objective is CLASSIFICATION and is_of_classes(facts):
         return
+    if of_objects(objective) and config.data.name == "npz":
+        raise ValueError(
+            "rows of objects must come with the number of their classes, which an npz "
+            f"file has no place for, got objective = {config.objective!r} with "
+            "data.name = 'npz'; store them in COCO's format, or give a Source"
+        )
     if objective.logits and jnp.issubdtype(facts.label_dtype, jnp.floating):
         raise ValueError(
             "an objective of classes needs labels that are whole numbers, got "
@@ -85,6 +97,12 @@ def check_augmented(objective: Objective, config, facts, module) -> None:
         return
     inputs, key = network.inputs(facts, batch), jax.random.key(0)
     labels = jax.ShapeDtypeStruct((batch, *facts.label_shape), facts.label_dtype)
+    if augmentations.mixup in map(_unbound, functions) and of_objects(objective):
+        raise ValueError(
+            "what is mixed must have labels that are numbers or one class, not rows of "
+            f"objects, got objective = {config.objective!r} with data.augment = "
+            f"{data.augment!r}; give 'cutout', or a function of your own"
+        )
     found = jax.eval_shape(augmentations.applied(functions), key, (inputs, labels))
     given = list(found) if isinstance(found, tuple | list) else [found]
     same = len(given) == 2 and _form(given[0]) == _form(inputs)
@@ -107,6 +125,15 @@ def check_augmented(objective: Objective, config, facts, module) -> None:
             f"the loss of each of the {batch} examples of a batch must be one float, "
             f"got {_form(loss)} of labels {_form(given[1])} with {name}"
         )
+
+
+def of_objects(objective: Objective) -> bool:
+    """Says whether the labels of an objective of ours are rows of objects."""
+    return objective.loss in (DETECTION.loss, KEYPOINTS.loss)
+
+
+def _unbound(function):
+    return getattr(function, "func", function)
 
 
 def _form(x):

@@ -8,7 +8,14 @@ import jax
 from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.models import checks
-from lthjax.program.build import methods, network, objective, pools, spans
+from lthjax.program.build import (
+    methods,
+    moved_images,
+    network,
+    objective,
+    pools,
+    spans,
+)
 from lthjax.program.build.parts import Ground, Options, Plan, kind
 from lthjax.program.workdir import measures
 from lthjax.program.workdir.member import Member
@@ -52,6 +59,8 @@ def ground(
     goal = objective.resolve(config)
     objective.check(goal, config, facts, module)
     objective.check_augmented(goal, config, facts, module)
+    if source is not None:
+        moved_images.following(config, source)
     shapes, views = network.views(config, facts)
     count = sum(w.size for w in jax.tree.leaves(shapes))
     every = config.eval_every or epoch

@@ -22,6 +22,7 @@ from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
 from lthjax.tickets import Ticket, Trained
 from lthjax.training import extras
+from lthjax.training import objective as objective_lib
 from lthjax.training import steps as steps_lib
 
 log = logging.getLogger(__name__)
@@ -240,7 +241,8 @@ def _dispatches(parts, population):
         losses, curve, ends = jax.device_get(meshes.collected(wanted, count))
         done = np.searchsorted(steps, [population.at, stop], side="right")
         whole = curve if ends is None else _ended(curve, steps, ends)
-        _check_finite(population, stop, losses, whole[:, : done[1]])
+        columns = objective_lib.columns(parts.objective)
+        _check_finite(population, stop, losses, whole[:, : done[1]], columns)
         if ends is not None and (ends >= 0).all():
             stop = ticket.until
         (took,) = processes.largest(time.monotonic() - began)
@@ -269,9 +271,15 @@ def _stop(at, chunk, steps, *, alone):
     return point if at == point - 1 else point - 1
 
 
-def _check_finite(population, stop, losses, curve):
-    """Stops where the loss of a member is NaN or infinite, and names its seed."""
-    finite = np.isfinite(losses) & np.isfinite(curve).all(axis=(1, 2))
+def _check_finite(population, stop, losses, curve, columns):
+    """Stops where the loss of a member is NaN or infinite, and names its seed.
+
+    Of a curve [members, points, columns] the losses must be finite too; of the other
+    columns, such as a perplexity, none may be NaN.
+    """
+    of_loss = [name.endswith(f"_{objective_lib.LOSS}") for name in columns]
+    finite = np.isfinite(losses) & ~np.isnan(curve).any(axis=(1, 2))
+    finite &= np.isfinite(curve[..., of_loss]).all(axis=(1, 2))
     bad = [job for job, fine in zip(population.jobs, finite, strict=True) if not fine]
     if not bad:
         return

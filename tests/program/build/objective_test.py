@@ -6,9 +6,9 @@ import pytest
 import tiny
 
 from lthjax.data.splits import Source, Split
-from lthjax.program.build import assemble
+from lthjax.program.build import assemble, objective
 from lthjax.program.build import plan as plan_lib
-from lthjax.training.objective import REGRESSION, columns
+from lthjax.training.objective import DETECTION, REGRESSION, columns
 from lthjax.training.steps import stack
 
 STEPS = 40
@@ -54,3 +54,22 @@ def test_classes_that_are_no_whole_numbers_are_refused():
     source = Source(split, split, split, 1, (), ())
     with pytest.raises(ValueError, match="whole numbers, got float32 with objective"):
         plan_lib.of(tiny.config(CONFIG), source)
+
+
+@pytest.mark.parametrize("name", ["detection", "keypoints"])
+def test_objects_are_not_mixed(name):
+    images = np.zeros((40, 16, 16, 1), np.uint8)
+    split = Split(images, np.full((40, 2, 7 if name == "detection" else 10), -1.0))
+    source = Source(split, split, split, 2, (0.5,), (0.5,))
+    model = {"detection": "detector"}.get(name, name)
+    options = {"backbone": "resnet8"} | ({"points": 1} if model == name else {})
+    changes = {**CONFIG, "objective": name, "model.name": model}
+    changes |= {"model.options": options, "data.augment": "mixup"}
+    with pytest.raises(ValueError, match="rows of objects, got .* give 'cutout'"):
+        plan_lib.of(tiny.config(changes), source)
+
+
+def test_an_npz_file_holds_no_objects():
+    config = tiny.config({"objective": "detection", "data.name": "npz"})
+    with pytest.raises(ValueError, match="number of their classes, which an npz file"):
+        objective.check(DETECTION, config, None, None)

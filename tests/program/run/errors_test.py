@@ -1,7 +1,9 @@
 """What goes wrong is named with what would be right, and leaves nothing half done."""
 
+import contextlib
 import re
 import shutil
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,11 @@ from flax import linen as nn
 from lthjax.program import progress
 from lthjax.program.build import assemble
 from lthjax.program.build.parts import key as key_of
-from lthjax.program.run import experiment
+from lthjax.program.run import experiment, population
 from lthjax.program.workdir import layout, results
+from lthjax.program.workdir.member import Member
 from lthjax.saving import checkpoints
+from lthjax.training import objective
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -133,6 +137,27 @@ def test_nan_names_its_seed_and_the_others_go_on(tmp_path):
     experiment.run(tiny.changed(config, {"seeds": tuple(whole[:2])}), tmp_path)
     finished = dense | {(1, seed, "ticket") for seed in whole[:2]}
     assert tiny.records(tmp_path).keys() == finished
+
+
+@pytest.mark.parametrize(
+    "name, value, ends",
+    [
+        ("validation_loss", np.inf, True),
+        ("test_loss", np.nan, True),
+        ("validation_perplexity", np.inf, False),
+        ("validation_perplexity", np.nan, True),
+    ],
+)
+def test_a_perplexity_may_be_infinite_a_loss_may_not(name, value, ends):
+    member = Member(7)
+    job = population.Job("ticket", member, SimpleNamespace(level=1, masks=None))
+    one = population.Population([job], None, None, None, 0, 0.0)
+    columns = objective.columns(objective.NEXT_TOKEN)
+    curve = np.ones((1, 2, len(columns)))
+    curve[0, 1, columns.index(name)] = value
+    expected = pytest.raises(FloatingPointError, match="loss must stay finite")
+    with expected if ends else contextlib.nullcontext():
+        population._check_finite(one, 5, np.ones(1), curve, columns)
 
 
 @pytest.fixture(scope="module")
