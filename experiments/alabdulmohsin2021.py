@@ -298,16 +298,16 @@ def main():
     every = list(BASES)[: 1 if options.smoke else None]  # the others compile long
     options.networks = options.networks or every
     command_line.prepare()
-    if options.cost:
-        work.show(options, runs(options), {})
-        return
-    if options.thin:
-        text = measured(options)
-        results.write(options.workdir / "alabdulmohsin2021_thin.md", text)
-        print(text)
-        return
-    print(expected(), flush=True)
     with command_line.plain_errors():
+        if options.cost:
+            work.show(options, runs(options), {})
+            return
+        if options.thin:
+            text = measured(options)
+            results.write(options.workdir / "alabdulmohsin2021_thin.md", text)
+            print(text)
+            return
+        print(expected(), flush=True)
         everything, used = run(options)
         text = table(everything, f"Command: `{command_line.typed()}`; {used}.")
         results.write(

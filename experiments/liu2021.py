@@ -190,7 +190,20 @@ def correlations(studied: dict) -> str:
 
 
 def findings(rows: list[dict], found: dict, studied: dict) -> str:
-    """Returns what came of each expectation, with the numbers it was judged by."""
+    """Returns what came of each expectation, with the numbers it was judged by.
+
+    Each generator of masks is judged by itself, at its lowest and its highest rate.
+    """
+    lines = []
+    for masks in dict.fromkeys(config.search.method for config in found.values()):
+        own = {r: c for r, c in found.items() if c.search.method == masks}
+        lines += [f"{masks}:", ""] * (len(own) < len(found))
+        judged = "Not judged: it takes two rates."
+        lines += [_judged(rows, own, studied) if len(own) > 1 else judged, ""]
+    return "\n".join(lines[:-1])
+
+
+def _judged(rows, found, studied):
     ordered = sorted(found, key=lambda run: found[run].optimizer.learning_rate)
     low, high = ordered[0], ordered[-1]
     dense = [spread(rows, run, 0, "ticket") for run in (low, high)]
@@ -325,7 +338,8 @@ def main() -> None:
         studied = overlaps(options.workdir, found)
         shown = text(rows, found, studied)
         results.write(options.workdir / "liu2021.md", sizes.titled(options, shown))
-        claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows))
+        same = (options.model, options.width) == ("resnet20", 1)
+        claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows, same))
         drawn = options.workdir / "liu2021.png"
         run_report.save(figure(rows, found, studied), drawn)
         print(shown, f"figure: {drawn}", sep="\n")

@@ -225,7 +225,7 @@ def claimed(rows: list[dict], same: bool = True) -> list:
       rows: Records with the density that they are shown at.
       same: Whether they are of VGG-16 on CIFAR-10.
     """
-    relation = claims.EQUAL if same else claims.ORDER
+    relation = claims.relation(same)
     dense = _dense(rows) if rows else []
     told = claims.Claim("dense", PUBLISHED["dense"], relation=relation)
     found = [(told, dense)]
@@ -262,6 +262,8 @@ def figure(rows: list[dict]) -> Figure:
         own = [r for r in rows if r["density"] == density]
         for arm in dict.fromkeys(r["arm"] for r in own):
             _marks(axes, own, arm, names)
+            mark, colour = _look(arm)
+            axes.plot([], [], mark, color=colour, label=arm)
         dense = results.spread(_dense(rows))
         axes.axhline(dense.mean, color="0.5", ls="--", lw=1, label="dense")
         share = 100 * (1 - own[0]["sparsity"])
@@ -276,17 +278,20 @@ def figure(rows: list[dict]) -> Figure:
 
 def _marks(axes, rows, arm, names):
     """Draws mean and spread of an arm, a place on the x axis for each name."""
-    mark, shift = {"ticket": ("o", 0), "reinit": ("^", 0.15), "shuffle": ("x", 0.3)}[
-        arm
-    ]
+    shift = {"ticket": 0, "reinit": 0.15, "shuffle": 0.3}[arm]
+    mark, colour = _look(arm)
     own = [r for r in rows if r["arm"] == arm]
     for name in names:
         values = [100 * r["test_accuracy"] for r in own if r["run"] == name]
         if values:
             spread, x = results.spread(values), names.index(name) + shift
-            colour, label = f"C{'ox^'.index(mark)}", None if name != names[0] else arm
             look = {"fmt": mark, "ms": 5, "capsize": 2, "color": colour}
-            axes.errorbar(x, spread.mean, spread.std, label=label, **look)
+            axes.errorbar(x, spread.mean, spread.std, **look)
+
+
+def _look(arm):
+    """Returns the marker and the colour of an arm."""
+    return {"ticket": ("o", "C0"), "shuffle": ("x", "C1"), "reinit": ("^", "C2")}[arm]
 
 
 def main() -> None:
@@ -322,8 +327,10 @@ def main() -> None:
         text += "".join(f"\n{name} ended: {why}.\n" for name, why in refused.items())
         results.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
         claims.write(options, "tanaka2020", claimed(rows, same))
-        run_report.save(figure(rows), options.workdir / "tanaka2020.png")
-        print(text, f"figure: {options.workdir / 'tanaka2020.png'}", sep="\n")
+        print(text)
+        if any(row["density"] for row in rows):
+            run_report.save(figure(rows), options.workdir / "tanaka2020.png")
+            print(f"figure: {options.workdir / 'tanaka2020.png'}")
 
 
 if __name__ == "__main__":

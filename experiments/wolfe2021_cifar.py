@@ -170,16 +170,20 @@ def beside(row, options):
 
 
 def claimed(rows, options):
-    """Returns [(claim, ours)] of Table 1; none of narrower networks."""
-    whole = [row for row in rows if options.width == 1]
+    """Returns [(claim, ours)] of Table 1; of narrower networks the order compares."""
+    relation = claims.relation(options.width == 1)
     ours = {
         (row["model"], size, row["draw_at"]): [row["accuracy"]]
-        for row in whole
+        for row in rows
         for _, size in filter(None, [published(row, options)])
     }
     return [
         (
-            claims.Claim(f"{model}, {int(size):,} images, at step {at:,}", value),
+            claims.Claim(
+                f"{model}, {int(size):,} images, at step {at:,}",
+                value,
+                relation=relation,
+            ),
             ours.get((model, int(size), at), ()),
         )
         for model in ("resnet34", "mobilenet_v2")

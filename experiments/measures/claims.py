@@ -16,11 +16,11 @@ RULE = (
     "row, whichever is more; of a number that is published as a lower bound, ours may "
     'lie above it by any amount. A row of another size than "paper" is of a smaller '
     "protocol than the paper's, and its verdict says so; one of a single seed has no "
-    "interval. *Other data*: ours is of another data set, and only the order of rows "
-    "can be compared."
+    "interval. *Order only*: ours is of another network or data set than the "
+    "published, and only the order of rows can be compared."
 )
 EQUAL, ABOVE, ORDER = "equal", "above", "order"
-WITHIN, OUTSIDE, NOT_RUN, OTHER = "within", "outside", "not run", "other data"
+WITHIN, OUTSIDE, NOT_RUN, OTHER = "within", "outside", "not run", "order only"
 
 
 class Claim(NamedTuple):
@@ -31,8 +31,8 @@ class Claim(NamedTuple):
       published: The number.
       unit: Of it.
       band: How far ours may lie from it whatever our spread is, in its unit.
-      relation: "equal"; "above" of a lower bound; "order" where ours is of other data,
-        so that only the order of rows can be compared.
+      relation: "equal"; "above" of a lower bound; "order" where ours is of another
+        network or data set, so that only the order of rows can be compared.
     """
 
     what: str
@@ -40,6 +40,11 @@ class Claim(NamedTuple):
     unit: str = "%"
     band: float = 1.0
     relation: str = EQUAL
+
+
+def relation(same: bool) -> str:
+    """Returns how ours compares: by its value where network and data are the same."""
+    return EQUAL if same else ORDER
 
 
 class Row(NamedTuple):
@@ -84,7 +89,7 @@ def allowed(row: Row) -> float:
 
 
 def verdict(row: Row) -> str:
-    """Returns "within", "outside", "not run" or "other data"."""
+    """Returns "within", "outside", "not run" or "order only"."""
     if row.ours is None:
         return NOT_RUN
     if row.relation == ORDER:

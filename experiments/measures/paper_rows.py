@@ -12,19 +12,25 @@ from measures import claims, work
 Pairs = list[tuple[claims.Claim, Sequence[float]]]
 
 
-def correlation(published: Mapping, rows: list[dict]) -> Pairs:
+def correlation(published: Mapping, rows: list[dict], same: bool = True) -> Pairs:
     """Returns [(claim, ours by seed)] of the accuracies that Liu et al. print.
 
     Args:
       published: `published/liu2021.json`.
       rows: Records, each with its run, "iterative_<rate>".
+      same: Whether they are of the published network, a whole ResNet-20.
     """
+    relation = claims.relation(same)
     wanted = [(rate, "0.00", value) for rate, value in published["dense"].items()]
     for rate, row in published["ticket"].items():
         wanted += [(rate, share, value) for share, value in row.items()]
     return [
         (
-            claims.Claim(f"rate {rate}, {100 * float(share):g} % sparse", value),
+            claims.Claim(
+                f"rate {rate}, {100 * float(share):g} % sparse",
+                value,
+                relation=relation,
+            ),
             [100 * r["test_accuracy"] for r in rows if _at(r, rate, share)],
         )
         for rate, share, value in wanted
@@ -49,7 +55,7 @@ def recognisers(published: Mapping, shares: Sequence[int], groups: Mapping) -> P
         for level, (value, _) in enumerate(row):
             run = f"{task}_ticket" if level else f"{task}_direct"
             what = f"{task}, {shares[level]} % of the backbone removed"
-            claim = claims.Claim(what, value, relation=claims.ORDER)
+            claim = claims.Claim(what, value, relation=claims.relation(same=False))
             found.append((claim, groups.get((run, level), ())))
     return found
 
@@ -103,8 +109,10 @@ def _accuracy(published, named, cell, own):
 def _traffic(published, named, cell, own, offset):
     method, share, samples = cell
     value = published["table_2"][method][share][samples]
-    band = round((offset if method == "fedavg" else 0) + 0.05 * value, 2)
-    claim = claims.Claim(f"{_what(named, cell)}, traffic", value, "MiB", band)
+    less = offset if method == "fedavg" else 0.0
+    what = f"{_what(named, cell)}, traffic" + f" less {less:g}" * bool(less)
+    value = round(value - less, 2)
+    claim = claims.Claim(what, value, "MiB", round(0.05 * value, 2))
     return claim, [report.megabytes(rows, ("printed",))[-1] for rows, _ in own]
 
 

@@ -14,7 +14,7 @@ def written(options: Any) -> None:
       options: scenes, the folder; side, data_dir, smoke.
 
     Raises:
-      ValueError: Those that are there are of another side.
+      ValueError: Those that are there are of another side, or none can be written.
     """
     mark = pathlib.Path(options.scenes) / "scenes.json"
     side = json.loads(mark.read_text())["side"] if mark.exists() else options.side
@@ -28,4 +28,8 @@ def written(options: Any) -> None:
         given = [f"--workdir={options.scenes}", f"--data_dir={options.data_dir}"]
         given += [f"--side={options.side}", f"--largest={options.side * 7 // 16}"]
         given += ["--smoke"] * options.smoke
-        subprocess.run([sys.executable, script, *given], check=True)
+        called = [sys.executable, script, *given]
+        done = subprocess.run(called, check=False, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["no word"]
+            raise ValueError(f"scenes could not be written: {last[0]}")

@@ -108,7 +108,7 @@ def test_a_lower_bound_is_broken_from_below_only_and_other_data_judge_nothing(ou
     verdict = ours.claims.verdict
     assert verdict(row(ours, 1.0, [9.0], relation="above")) == "within"
     assert verdict(row(ours, 1.0, [0.5], band=0.2, relation="above")) == "outside"
-    assert verdict(row(ours, 1.0, [1.0], relation="order")) == "other data"
+    assert verdict(row(ours, 1.0, [1.0], relation="order")) == "order only"
 
 
 def test_rows_are_read_as_they_were_written_and_a_smoke_run_writes_no_number(
@@ -131,7 +131,7 @@ def test_the_page_names_every_row_and_says_what_is_a_toy(ours):
     assert "## some2020 (toy)" in text
     assert "| what | 90 % | 20.00 | 1 | -70.00 | 1 | toy | outside (toy) |" in text
     assert "not run |" in text
-    assert "2 rows: 0 within, 1 outside, 0 other data, 1 not run." in text
+    assert "2 rows: 0 within, 1 outside, 0 order only, 1 not run." in text
 
 
 def test_the_page_in_the_tree_is_made_from_the_rows_that_lie_beside_it(ours):

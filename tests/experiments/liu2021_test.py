@@ -129,3 +129,17 @@ def test_the_figure_has_a_panel_a_run_and_one_of_overlaps():
     for axes in drawn.axes:
         assert axes.get_xlabel() and "%" in axes.get_ylabel()
         assert "n = 3" in axes.get_title()
+
+
+def test_each_generator_of_masks_is_judged_by_itself():
+    both = liu2021.configs(options(masks="iterative,admm"))
+    rows = records() + [
+        row | {"run": row["run"].replace("iterative", "admm")} for row in records()
+    ]
+    told = studied()
+    told |= {run.replace("iterative", "admm"): rows for run, rows in told.items()}
+    shown = liu2021.findings(rows, both, told).split("\n\n")
+    alone = liu2021.findings(records(), liu2021.configs(options()), studied())
+    assert shown == ["iterative:", alone, "admm:", alone]
+    one = liu2021.configs(options(rates="0.1"))
+    assert liu2021.findings(records(), one, studied()).startswith("Not judged")
