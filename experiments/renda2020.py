@@ -207,7 +207,8 @@ def figure(rows: list[dict]) -> Figure:
         panel.invert_xaxis()
         panel.set_xlabel("weights left, %")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncol": 2}
+        panel.legend(fontsize=8, **below)
     n = len({r["seed"] for r in rows})
     axes.set_title(f"mean and standard deviation, n = {n}", fontsize=10)
     right.set_title("paired by seed, 95 % intervals", fontsize=10)

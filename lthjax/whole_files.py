@@ -39,11 +39,12 @@ def _sweep(path, host):
     end = f".partial.{path.name}"
     for left in path.parent.glob(f".{glob.escape(host)}-*{glob.escape(end)}"):
         number = left.name.removeprefix(f".{host}-").partition("-")[0]
-        if number.isdecimal() and not _lives(int(number)):
+        if number.isdecimal() and not lives(int(number)):
             left.unlink(missing_ok=True)
 
 
-def _lives(number):
+def lives(number: int) -> bool:
+    """Says whether a process of this machine, by its number, is there."""
     try:
         with contextlib.suppress(PermissionError):  # somebody else's
             os.kill(number, 0)

@@ -114,7 +114,7 @@ def _depthwise(x, w, window):
     """
     shape = _sides(x.shape, w.shape, window)
     dtype, sum_dtype = _dtypes(x, window)
-    x = _padded(x, window)
+    x = _padded(x, window).astype(sum_dtype)
     w = w.reshape(*w.shape[:2], 1, 1, 1, x.shape[3], -1).astype(sum_dtype)
     (down, right), strides = window.rhs_dilation, window.window_strides
     total = sum(
@@ -137,7 +137,7 @@ def _depthwise_gradient(x, w, window):
     """
     shape = _sides(x.shape, w.shape, window)
     dtype, sum_dtype = _dtypes(x, window)
-    x = _padded(jnp.swapaxes(x, 0, 3), window)
+    x = _padded(jnp.swapaxes(x, 0, 3), window).astype(sum_dtype)
     w = jnp.moveaxis(w, 2, 0).reshape(w.shape[2], *w.shape[:2], x.shape[3], -1)
     w = w.astype(sum_dtype)
     (down, right), strides = window.window_strides, window.rhs_dilation
@@ -187,7 +187,7 @@ def pointwise_gradient(window, x, g):
 def _dtypes(x, window):
     """Returns the dtype of a result, and the one to sum it in."""
     dtype = jnp.dtype(window.preferred_element_type or x.dtype)
-    return dtype, jnp.promote_types(dtype, "float32")
+    return dtype, dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype("float32")
 
 
 def _sides(x_shape, w_shape, window):

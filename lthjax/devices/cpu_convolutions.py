@@ -121,12 +121,16 @@ def _groups(params):
 
 
 def _is_ours(lhs, rhs, out, params) -> bool:
-    """Returns whether a convolution is 2-D, real floating and of one known shape."""
+    """Returns whether a convolution is 2-D, real floating and of one known shape.
+
+    Floats of 8 bits are left to JAX's own rule.
+    """
     sides = (*lhs.shape, *rhs.shape, *out.shape)
     return (
         lhs.ndim == 4
         and _is_of_one_device(params["out_sharding"])
         and all(jnp.issubdtype(x.dtype, jnp.floating) for x in (lhs, rhs))
+        and all(jnp.finfo(x.dtype).bits >= 16 for x in (lhs, rhs))
         and all(isinstance(n, int) and n > 0 for n in sides)
     )
 

@@ -3,6 +3,7 @@ from . import networks as networks
 from . import plain_paths as plain_paths
 from . import pytorch as pytorch
 from . import safetensors as safetensors
+from . import savable as savable
 from . import tickets as tickets
 from . import torch_source as torch_source
 from .checkpoints import DamagedError as DamagedError

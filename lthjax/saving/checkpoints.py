@@ -1,23 +1,33 @@
 """A tree of arrays and its metadata to disk and back, atomically and checked."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import pathlib
+import re
 import shutil
 import sys
+import uuid
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lthjax import whole_files
 from lthjax.devices import meshes, processes
-from lthjax.saving import plain_paths
+from lthjax.saving import plain_paths, savable
 from lthjax.saving.plain_paths import check as check_path
 
 log = logging.getLogger(__name__)
+
+# What the system says of a file that is gone or cut short; all else may pass.
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_NUMBER = re.compile(r"(?:OS error |Errno )(\d+)")
+_STAND_IN = "lthjax-checkpoint-"
 
 
 class DamagedError(ValueError):
@@ -42,12 +52,11 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
     Raises:
       OSError: It could not be written, or not be read back; what stood at `path` may be
         gone.
-      ValueError: As `check_path`; or the tree is empty, or an array of it is, or one is
-        of keys, which orbax cannot write. What stands at `path` is left.
+      ValueError: As `check_path` and `savable.check`. What stands at `path` is left.
     """
-    metadata, path = metadata or {}, pathlib.Path(path).absolute()
     check_path(path)
-    _check_tree(tree)
+    metadata, path = metadata or {}, pathlib.Path(path).absolute()
+    savable.check(tree)
     whole = jax.device_get(meshes.collected(tree))
     metadata = {"metadata": metadata, "checksum": checksum(whole, metadata)}
     tree = whole if processes.alone() else jax.tree.map(_kept, tree, whole)
@@ -61,36 +70,27 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
     _check_written(path, whole, metadata["checksum"])
 
 
-def _check_tree(tree):
-    """Refuses what orbax cannot write, before what stands at a path is replaced."""
-    if tree is None or (isinstance(tree, dict | list | tuple) and not tree):
-        raise ValueError(
-            f"a checkpoint must be of a tree that holds something, got {tree}"
-        )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if not np.size(leaf):
-            raise ValueError(
-                "every array of a checkpoint must have an element, got "
-                f"{name} of shape {list(np.shape(leaf))}; leave it out"
-            )
-        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
-            raise ValueError(
-                "a checkpoint must be of numbers, got keys in "
-                f"{name}; save jax.random.key_data of them"
-            )
-
-
 def _write(path, arguments):
     """Lets orbax write to a path, of whatever characters."""
     if not plain_paths.plain(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.name if plain_paths.plain(path.name) else "lthjax-checkpoint"
+    name = path.name
+    if not plain_paths.plain(name):
+        _sweep(path.parent)
+        name = f"{_STAND_IN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     with plain_paths.named(path.parent) as folder, _checkpointer() as writer:
         writer.save(folder / name, args=arguments, force=True)
         if name != path.name:
             shutil.rmtree(path, ignore_errors=True)
             (folder / name).rename(path)
+
+
+def _sweep(folder):
+    """Removes what writers of this machine left under another name who are no more."""
+    for left in folder.glob(f"{_STAND_IN}*"):
+        number = left.name.removeprefix(_STAND_IN).partition("-")[0]
+        if number.isdecimal() and not whole_files.lives(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _check_written(path, like, expected):
@@ -134,6 +134,8 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
 
     Raises:
       DamagedError: A file is missing or broken, or the checksum differs.
+      OSError: The system would not read it now: no memory, or too many open files.
+      Exception: What `like` raises.
     """
     tree, metadata, _ = _read(pathlib.Path(path).absolute(), like)
     return tree, metadata
@@ -141,9 +143,12 @@ def restore(path: str | pathlib.Path, like: Any = None) -> tuple[Any, dict]:
 
 def _read(path, like) -> tuple[Any, dict, str]:
     """Returns what `restore` does, and the checksum, which is that of the leaves."""
+    if callable(like):
+        with _reading(path) as (reader, folder):
+            metadata = _metadata(reader, folder)["metadata"]
+        like = like(metadata)
     with _reading(path) as (reader, folder):
-        found = like(_metadata(reader, folder)["metadata"]) if callable(like) else like
-        restored = reader.restore(folder, args=_arguments(found))
+        restored = reader.restore(folder, args=_arguments(like))
         metadata = restored.metadata["metadata"]
         expected = restored.metadata["checksum"]
         found = checksum(restored.tree, metadata)
@@ -174,7 +179,10 @@ def _hush():
 
 @contextlib.contextmanager
 def _reading(path):
-    """Yields (reader, folder), whatever the path; what it raises is of damage."""
+    """Yields (reader, folder), whatever the path; what it raises is of damage.
+
+    But for what the system has no room for: that is an OSError, and passes.
+    """
     check_path(path)
     _hush()
     try:
@@ -184,7 +192,20 @@ def _reading(path):
         raise
     except Exception as error:  # orbax and tensorstore raise a dozen different ones
         reason = " ".join(str(error).split())[:200]
+        if _passes(error):
+            raise OSError(
+                f"{path} cannot be read now: {reason}; it is left as it is, run again"
+            ) from error
         raise DamagedError(f"{path} cannot be read: {reason}") from error
+
+
+def _passes(error):
+    """Says whether an error tells of the system's state, not of what was saved."""
+    told = re.search("RESOURCE_EXHAUSTED", str(error)) or isinstance(error, MemoryError)
+    numbers = {int(number) for number in _NUMBER.findall(str(error))}
+    if isinstance(error, OSError) and error.errno is not None:
+        numbers |= {error.errno}
+    return bool(told or numbers - _GONE)
 
 
 def _metadata(reader, path):
@@ -281,16 +302,19 @@ def newest(directory: str | pathlib.Path, like: Any = None) -> tuple[Any, dict] 
 def noted(directory: str | pathlib.Path) -> dict | None:
     """Returns the metadata of the newest checkpoint that `roll` left, unchecked.
 
-    `None` where there is none, or they cannot be read: `newest` checks them.
+    `None` where there is none, or it is damaged: `newest` checks them.
+
+    Raises:
+      OSError: As `restore`.
     """
     directory = pathlib.Path(directory).absolute()
     numbers = _numbers(directory)
+    if not numbers:
+        return None
     try:
-        with _checkpointer() as reader:
-            return _metadata(reader, directory / str(numbers[-1]))["metadata"]
-    except PermissionError:
-        raise
-    except Exception:  # orbax raises a dozen different ones
+        with _reading(directory / str(numbers[-1])) as (reader, folder):
+            return _metadata(reader, folder)["metadata"]
+    except DamagedError:
         return None
 
 

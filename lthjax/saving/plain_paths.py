@@ -11,6 +11,7 @@ from lthjax.devices import processes
 # What means nothing but itself to orbax, which globs in the paths that it is given and
 # takes some for addresses.
 _MARKS = " ./+,=@%~_-"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:")  # of a store that is no file system
 _PLAIN = re.compile(rf"[a-zA-Z0-9{_MARKS}]*")
 
 
@@ -18,9 +19,16 @@ def check(path: str | pathlib.Path) -> None:
     """Checks that checkpoints can lie in a folder, whatever characters its path has.
 
     Raises:
-      ValueError: The path is not plain, and there are several processes, or the folder
-        for temporary files is not plain either, where the path gets another name.
+      ValueError: The path is an address, such as gs://bucket/run; or it is not plain,
+        and there are several processes, or the folder for temporary files is not plain
+        either, where the path gets another name.
     """
+    first, *others = pathlib.Path(path).parts or ("",)
+    if others and _ADDRESS.fullmatch(first) and not pathlib.Path(first).exists():
+        raise ValueError(
+            "a folder must be one of a file system that is mounted here, got the "
+            f"address {first}//{'/'.join(others)}; mount it, or take another folder"
+        )
     path = pathlib.Path(path).absolute()
     if plain(path):
         return

@@ -23,6 +23,13 @@ TREES = ("params", "model_state", "masks")
 NUMBERS = ("level", "step", "until", "searching")
 BOX = object()  # the key of what a box holds, a variable of flax's nnx for one
 PACKAGES = ("lthjax", "jax", "flax", "safetensors")
+# What the format holds, and what JAX calls it.
+DTYPES = {"BOOL": "bool", "F16": "float16", "BF16": "bfloat16", "C64": "complex64"}
+DTYPES |= {"F32": "float32", "F64": "float64"}
+DTYPES |= {f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
+DTYPES |= {f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
+DTYPES |= {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+DTYPES |= {"F8_E8M0": "float8_e8m0fnu"}
 
 
 def write(path: str | os.PathLike, network: Ticket | Trained, **metadata) -> None:
@@ -41,7 +48,8 @@ def write(path: str | os.PathLike, network: Ticket | Trained, **metadata) -> Non
       **metadata: What JSON can hold: seed, arm, config.
 
     Raises:
-      ValueError: A leaf is no array, or two of a tree have one name.
+      ValueError: A leaf is no array, or of a type that the format does not hold, or two
+        of a tree have one name.
     """
     kind = "ticket" if isinstance(network, Ticket) else "trained"
     numbers = {name: int(getattr(network, name, 0)) for name in NUMBERS}
@@ -99,6 +107,30 @@ def read(
     return network, metadata
 
 
+def arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns {name: array} of a safetensors file, whoever wrote it.
+
+    Raises:
+      DamagedError: It is none, or holds a type that JAX has no name for.
+    """
+    try:
+        rows = dict(safetensors.deserialize(path.read_bytes()))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    others = {n: x["dtype"] for n, x in rows.items() if x["dtype"] not in DTYPES}
+    if others:
+        told = ", ".join(f"{name} of {dtype}" for name, dtype in others.items())
+        raise DamagedError(
+            f"the tensors of {path} must be of {', '.join(DTYPES)}, got {told}"
+        )
+    return {
+        name: np.frombuffer(x["data"], jnp.dtype(DTYPES[x["dtype"]])).reshape(
+            x["shape"]
+        )
+        for name, x in rows.items()
+    }
+
+
 def put(path: str | os.PathLike, tensors: dict, metadata: dict[str, str]) -> None:
     """Writes a safetensors file, whole or not at all.
 
@@ -130,6 +162,11 @@ def _described(tree, name, tensors):
     if tree is None:
         return None
     if name not in tensors and isinstance(tree, jax.Array | np.ndarray | np.generic):
+        if tree.dtype.name not in DTYPES.values():
+            raise ValueError(
+                f"a tensor must be of {', '.join(DTYPES.values())}, got {name} of "
+                f"{tree.dtype}; cast it (of keys, save jax.random.key_data)"
+            )
         found = np.asarray(jax.device_get(tree))
         native = found.astype(found.dtype.newbyteorder("="), copy=False)
         tensors[name] = native

@@ -8,6 +8,9 @@ from lthjax.pruning import masks as masks_lib
 from lthjax.saving import checkpoints
 from lthjax.tickets.ticket import Ticket, Trained
 
+TREES = ("params", "model_state", "masks")
+NUMBERS = ("level", "step", "until")
+
 
 def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
     """Writes a ticket to the new folder `path`, whole or not at all.
@@ -31,17 +34,20 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
     checkpoints.save(path, tree, {**metadata, **numbers, **counts})
 
 
-def load(path: str | pathlib.Path) -> Ticket:
+def load(path: str | pathlib.Path, like: Ticket | None = None) -> Ticket:
     """Returns the ticket that `save` wrote: `tickets.load("runs/.../level_03")`.
 
     Args:
       path: A folder such as `tickets/seed_0/level_03` in a run's workdir.
+      like: A ticket with the structure of its trees. Without it tuples come back as
+        lists, nodes of other types as dicts, and whole numbers for keys as texts.
 
     Raises:
       DamagedError: It is not there, or not what was saved.
     """
-    tree, metadata = checkpoints.restore(path)
-    numbers = {name: metadata[name] for name in ("level", "step", "until")}
+    tree, metadata = checkpoints.restore(path, _trees(like, TREES))
+    _check_holds(path, tree, TREES, metadata, NUMBERS)
+    numbers = {name: metadata[name] for name in NUMBERS}
     numbers["searching"] = metadata.get("searching", 0)
     return Ticket(**numbers, **jax.tree.map(jax.numpy.asarray, tree))
 
@@ -61,14 +67,32 @@ def save_trained(path: str | pathlib.Path, trained: Trained, **metadata) -> None
     checkpoints.save(path, tree, metadata)
 
 
-def load_trained(path: str | pathlib.Path) -> Trained:
-    """Returns what `save_trained` wrote.
+def load_trained(path: str | pathlib.Path, like: Trained | None = None) -> Trained:
+    """Returns what `save_trained` wrote, or the trees of a ticket.
 
     Args:
       path: A folder such as `trained/seed_0/level_03` in a run's workdir.
+      like: As for `load`.
 
     Raises:
       DamagedError: It is not there, or not what was saved.
     """
-    tree, _ = checkpoints.restore(path)
+    tree, _ = checkpoints.restore(path, _trees(like, TREES))
+    _check_holds(path, tree, TREES)
     return Trained(**jax.tree.map(jax.numpy.asarray, tree))
+
+
+def _trees(like, names):
+    return None if like is None else {name: getattr(like, name) for name in names}
+
+
+def _check_holds(path, tree, names, metadata=(), numbers=()):
+    """Refuses what another function saved."""
+    known = isinstance(tree, dict) and set(tree) == set(names)
+    if not known or set(numbers) - set(metadata):
+        held = ", ".join(sorted(map(str, tree))) if isinstance(tree, dict) else "a tree"
+        what = "a ticket" if numbers else "a network"
+        raise checkpoints.DamagedError(
+            f"{path} cannot be read: {what} must hold {', '.join((*names, *numbers))}, "
+            f"got {held}"
+        )

@@ -179,6 +179,31 @@ def test_dtypes_are_those_of_jax(dtype, groups):
     assert_close(ours, theirs, tolerance=4 * float(jnp.finfo(kind).eps))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn"])
+@pytest.mark.parametrize("side, groups", [(1, 1), (3, 4)])
+def test_narrow_floats_are_convolved_under_strict_promotion(dtype, side, groups):
+    args = [
+        (3 * x).astype(dtype)
+        for x in points((2, 5, 5, 4), (side, side, 4 // groups, 4))
+    ]
+    convolve = convolution(feature_group_count=groups)
+
+    def total(w, x):
+        return jnp.sum(convolve(x, w).astype("float32"))
+
+    def function(x, w):
+        small = dtype.startswith("float8")  # of which JAX has no gradient
+        found = convolve(x, w), *([] if small else [jax.grad(total)(w, x)])
+        return [y.astype("float32") for y in found]
+
+    with jax.numpy_dtype_promotion("strict"):
+        theirs = compiled(function, *args)
+        cpu_convolutions.lower_convolutions()
+        ours = compiled(function, *args)
+    kind = "bfloat16" if dtype.startswith("float8") else dtype
+    assert_close(ours, theirs, tolerance=8 * float(jnp.finfo(kind).eps))
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_gradients_are_written_in_the_layout_that_xla_runs_well(devices):
     args = points((2, 6, 6, 3), (3, 3, 3, 4))

@@ -1,6 +1,8 @@
 """A checkpoint is whole or refused; the newest whole one is found."""
 
+import errno
 import os
+import pathlib
 import shutil
 import sys
 import tempfile
@@ -225,6 +227,8 @@ def test_the_checksum_of_a_tree_is_the_one_that_it_ever_had():
         ({}, "must be of a tree that holds something, got {}"),
         ({"a": {"b": np.zeros((0, 3))}}, r"an element, got a/b of shape \[0, 3\]"),
         ({"a": jax.random.key(0)}, "got keys in a; save jax.random.key_data of them"),
+        ({"a": "text"}, "be of numbers, got str in a; keep it in the metadata"),
+        ({"a.b": np.ones(2), "a": {"b": np.ones(1)}}, "got a/b and a.b; rename one"),
     ],
 )
 def test_what_cannot_be_written_leaves_what_stands_there(tmp_path, tree, message):
@@ -247,3 +251,75 @@ def test_what_is_not_ours_stays_and_a_seal_is_the_checksum(tmp_path):
     assert seals[0] != seals[1] == checkpoints.checksum(restored, metadata)
     with pytest.raises(checkpoints.DamagedError, match="cannot be read"):
         checkpoints.seal(tmp_path / "notes")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.EIO, "Input/output error"),
+        ValueError("Error opening file [OS error 23: ENFILE Too many open files]"),
+        RuntimeError("RESOURCE_EXHAUSTED: no memory"),
+        MemoryError(),
+    ],
+)
+def test_what_the_system_has_no_room_for_is_no_damage(tmp_path, monkeypatch, error):
+    checkpoints.roll(tmp_path, tree())
+
+    def metadata(*args):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "_metadata", metadata)
+    for act in (checkpoints.noted, lambda path: checkpoints.newest(path, lambda _: 0)):
+        with pytest.raises(OSError, match="cannot be read now: .* left as it is"):
+            act(tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert_same(checkpoints.newest(tmp_path, tree())[0], tree())
+
+
+def test_what_a_function_of_the_metadata_raises_is_no_damage(tmp_path):
+    checkpoints.roll(tmp_path, tree(), {"n": 1})
+
+    def like(metadata):
+        raise KeyError(metadata["n"])
+
+    with pytest.raises(KeyError):
+        checkpoints.newest(tmp_path, like)
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+def test_two_writers_of_other_names_do_not_meet(tmp_path, monkeypatch):
+    names = ["é=[0.1]", "é=[0.2]"]
+    write = checkpoints._checkpointer
+    inside = []
+
+    def checkpointer():
+        if not inside:  # while the first one writes, another one does
+            inside.append(True)
+            checkpoints.save(tmp_path / names[1], tree(1))
+        return write()
+
+    monkeypatch.setattr(checkpoints, "_checkpointer", checkpointer)
+    checkpoints.save(tmp_path / names[0], tree(0))
+    for seed, name in enumerate(names):
+        assert_same(checkpoints.restore(tmp_path / name, tree())[0], tree(seed))
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_what_a_killed_writer_of_any_name_left_is_removed(tmp_path):
+    (tmp_path / "lthjax-checkpoint-4194999-0").mkdir()  # no such process
+    (tmp_path / f"lthjax-checkpoint-{os.getpid()}-0").mkdir()
+    checkpoints.save(tmp_path / "é", tree())
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"é", f"lthjax-checkpoint-{os.getpid()}-0"}
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://b", "hdfs:/b/c"])
+def test_an_address_is_no_folder(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"got the address {address.split(':')[0]}:"):
+        checkpoints.save(pathlib.Path(address), tree())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "run:").mkdir()  # a name that is there is one
+    checkpoints.save(tmp_path / "run:" / "x", tree())

@@ -67,7 +67,9 @@ def test_names_that_clash_are_refused(names, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tensor", [np.array([2.0**40, 1e300]), np.array([1, 2**40]), np.array([2**40])]
+    "tensor",
+    [np.array([2.0**40, 1e300]), np.array([1, 2**40]), np.array([2**40])]
+    + [np.array([1.0, 7.7e-304])],
 )
 def test_numbers_that_32_bits_do_not_hold_are_refused(tensor, tmp_path):
     path = tmp_path / "network"
@@ -77,3 +79,13 @@ def test_numbers_that_32_bits_do_not_hold_are_refused(tensor, tmp_path):
     path.write_bytes(save({"conv1.kernel": np.array([0.1, np.inf])}))
     params, _ = networks.read(path)
     assert params["conv1"]["kernel"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "bfloat16"])
+def test_narrow_floats_of_other_programs_are_read(dtype, tmp_path):
+    path = tmp_path / "network"
+    tensor = np.array([0.5, -2.0, 0.0]).astype(jnp.dtype(dtype))
+    path.write_bytes(save({"conv1.kernel": tensor}))
+    found = networks.read(path)[0]["conv1"]["kernel"]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, tensor)

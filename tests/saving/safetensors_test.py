@@ -230,3 +230,13 @@ def test_numbers_in_the_other_order_of_bytes_come_back_as_they_were(tmp_path):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(DamagedError, match="cannot be read"):
         safetensors_lib.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "leaf", [jax.random.key(0), jnp.ones(2, jnp.int4), np.ones(2, np.complex128)]
+)
+def test_a_type_that_the_format_does_not_hold_is_named(tmp_path, leaf):
+    network = Trained({"w": jnp.ones(2)}, {"own": {"x": leaf}}, {"w": None})
+    with pytest.raises(ValueError, match=r"got model_state/own/x of .*; cast it"):
+        safetensors_lib.write(tmp_path / "x", network)
+    assert not list(tmp_path.iterdir())

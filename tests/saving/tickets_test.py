@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax.saving import tickets
+from lthjax.saving import checkpoints, tickets
 from lthjax.saving.checkpoints import DamagedError
-from lthjax.tickets import Ticket
+from lthjax.tickets import Ticket, Trained
 
 KEY = jax.random.key(0)
 TICKET = Ticket(
@@ -141,3 +141,25 @@ def test_saving_again_replaces_and_leaves_nothing_else(folder):
 def test_that_it_only_looks_for_masks_is_kept(tmp_path):
     tickets.save(tmp_path / "searching", TICKET._replace(searching=1))
     assert tickets.load(tmp_path / "searching").searching == 1
+
+
+def test_nodes_come_back_as_those_of_an_example(tmp_path):
+    weights = {"layers": (jnp.ones(2), [jnp.zeros(3)])}
+    held = {"layers": (jnp.ones(2, bool), [None])}
+    ticket = TICKET._replace(params=weights, masks=held)
+    tickets.save(tmp_path / "x", ticket)
+    assert_same(tickets.load(tmp_path / "x", ticket), ticket)
+    assert type(tickets.load(tmp_path / "x").params["layers"]) is list
+    trained = Trained(weights, {}, held)
+    tickets.save_trained(tmp_path / "y", trained)
+    assert_same(tickets.load_trained(tmp_path / "y", trained), trained)
+
+
+def test_what_another_function_saved_is_refused_plainly(tmp_path):
+    tickets.save_trained(tmp_path / "y", Trained(TICKET.params, {}, TICKET.masks))
+    checkpoints.save(tmp_path / "z", {"state": {"a": jnp.ones(2)}})
+    with pytest.raises(DamagedError, match="a ticket must hold params, .* level, step"):
+        tickets.load(tmp_path / "y")
+    for read in (tickets.load, tickets.load_trained):
+        with pytest.raises(DamagedError, match="must hold params, .*got state"):
+            read(tmp_path / "z")

@@ -44,11 +44,11 @@ def check(this: Any) -> None:
     taught = sorted({arm for arm, _ in this.parts.arms if TAUGHT in tweaks(arm)})
     if "trained" in asked.controls:
         what = "the control 'trained' starts from the end of"
-        got, remedy = f"controls = {asked.controls}", "leave it out"
+        got, remedy = f"controls = {asked.controls}", ", or leave it out"
     elif taught and not asked.teacher:
         what = "distillation without a teacher is from the end of"
         got = f"retraining.arms = {tuple(taught)}"
-        remedy = "name one by retraining.distillation.teacher"
+        remedy = " and name one there by retraining.distillation.teacher"
     else:
         return
     for one, (_, ticket) in this.chains.items():
@@ -58,5 +58,5 @@ def check(this: Any) -> None:
             raise ValueError(
                 f"{what} the dense training, which a run keeps from where that is "
                 f"asked for, got {got} with a dense training of {one.text} that ended "
-                f"before; take another workdir, or {remedy}"
+                f"before; take another workdir{remedy}"
             )

@@ -254,14 +254,22 @@ def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
     """Returns the files of a name in the workdirs below a folder, or in it, sorted.
 
     Trainings that a study has made for itself are not of the run: they are left out,
-    unless the folder is one of them.
+    unless the folder is one of them. Links to folders are followed, to each once.
 
     Args:
       root: The folder.
       name: `RESULTS` or `CURVES`.
     """
-    root = pathlib.Path(root)
-    return [path for path in sorted(root.rglob(name)) if not _of_study(path, root)]
+    root, seen, found = pathlib.Path(root), set(), []
+    for folder, below, files in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # a link to what was there already, or above
+            below.clear()
+            continue
+        seen.add(place)
+        below.sort()
+        found += [pathlib.Path(folder, name)] if name in files else []
+    return [path for path in sorted(found) if not _of_study(path, root)]
 
 
 def _of_study(path, root):

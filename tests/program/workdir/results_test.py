@@ -129,3 +129,14 @@ def test_a_mean_that_rounds_to_zero_has_no_minus():
     assert results.shown(results.spread([-0.001, 0.0]), "+.2f") == "+0.00 ± 0.00"
     assert results.shown(results.spread([-0.001])) == "0.00"
     assert results.shown(results.spread([-1.5]), "+.1f") == "-1.5"
+
+
+def test_runs_behind_links_are_read_once_each(tmp_path):
+    root, disk = tmp_path / "runs", tmp_path / "disk" / "b"
+    for folder in (root / "a", disk):
+        folder.mkdir(parents=True)
+        (folder / results.RESULTS).write_text("")
+    (root / "b").symlink_to(disk, target_is_directory=True)
+    (root / "again").symlink_to(root, target_is_directory=True)
+    found = results.below(root, results.RESULTS)
+    assert [path.parent.name for path in found] == ["a", "b"]

@@ -278,7 +278,7 @@ def _show(stem, draw, rows):
     """Writes table and figure, unless they are of these rows already."""
     if not processes.first():
         return
-    table, figure = stem.with_suffix(".csv"), stem.with_suffix(".png")
+    table, figure = (stem.with_name(stem.name + end) for end in (".csv", ".png"))
     text = results.to_csv(rows)
     there = figure.exists() and table.exists()
     if there and table.read_bytes() == text.encode():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lthjax import models, tickets
@@ -118,6 +119,15 @@ def test_every_study_leaves_its_rows_a_table_and_a_figure(run):
         if name == "learning_rate":
             expected = {(0, s, f"rate {r}") for r in (0.1, 0.3, 0.9) for s in SEEDS}
         assert set(rows(run, name)) == expected
+
+
+def test_own_studies_of_one_module_have_tables_of_their_own(tmp_path):
+    rows = [{"level": 0, "x": 1.0}], [{"level": 0, "x": 2.0}]
+    for name, own in zip(("mine.one", "mine.two"), rows, strict=True):
+        study._show(tmp_path / name, lambda rows: Figure(), own)
+    for name, own in zip(("mine.one", "mine.two"), rows, strict=True):
+        assert (tmp_path / f"{name}.csv").read_text() == results.to_csv(own)
+        assert (tmp_path / f"{name}.png").exists()
 
 
 def test_overlaps_are_those_of_the_masks(run):

@@ -1,0 +1,49 @@
+"""What a tree must be to be written to a checkpoint, and read back as it was."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def check(tree: Any) -> None:
+    """Refuses what cannot be written, before what stands at a path is replaced.
+
+    Raises:
+      ValueError: The tree is empty, or an array of it is; a leaf is no number, or a
+        key, which orbax cannot write; or two leaves have one name where points and
+        levels are the same.
+    """
+    if tree is None or (isinstance(tree, dict | list | tuple) and not tree):
+        raise ValueError(
+            f"a checkpoint must be of a tree that holds something, got {tree}"
+        )
+    known: dict[str, str] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        other = known.setdefault(name.replace("/", "."), name)
+        if other != name:
+            raise ValueError(
+                "the leaves of a checkpoint must have names that differ with points "
+                f"for levels too, got {other} and {name}; rename one"
+            )
+        _check_leaf(name, leaf)
+
+
+def _check_leaf(name, leaf):
+    if not np.size(leaf):
+        raise ValueError(
+            "every array of a checkpoint must have an element, got "
+            f"{name} of shape {list(np.shape(leaf))}; leave it out"
+        )
+    dtype = getattr(leaf, "dtype", None)
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(
+            "a checkpoint must be of numbers, got keys in "
+            f"{name}; save jax.random.key_data of them"
+        )
+    if dtype is None and np.asarray(leaf).dtype.kind in "OSU":
+        raise ValueError(
+            f"a checkpoint must be of numbers, got {type(leaf).__name__} in {name}; "
+            "keep it in the metadata"
+        )
