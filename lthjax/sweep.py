@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.argv[1:] if arguments is None else arguments, ("grid",)
         )
         command_line.prepare()
+        _check_alone(options, more)
         planned = options.dry_run or options.on
         act = plan if planned else sweep
         failed = {} if options.table else act(options, more)
@@ -46,6 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if failed:
         rows = [f"  {folder}: {error}" for folder, error in failed.items()]
         sys.exit("\n".join([f"error: {len(failed)} runs failed:", *rows]))
+
+
+def _check_alone(options, more):
+    """Refuses flags that nothing would read."""
+    _settings(more)
+    if options.jobs < 0:
+        raise ValueError(f"--jobs must be at least 0, got jobs = {options.jobs}")
+    if options.table and (options.dry_run or options.on or options.submit_only):
+        raise ValueError(
+            "--table shows what is there, and goes with no other action, got "
+            f"dry_run = {options.dry_run}, on = {options.on}, submit_only = "
+            f"{options.submit_only}; leave one out"
+        )
+    asked = options.jobs or options.submit_only
+    if asked and (options.executor == "here" or options.dry_run or options.table):
+        raise ValueError(
+            "--jobs and --submit_only go with an executor that runs are submitted to, "
+            f"got executor = {options.executor}, jobs = {options.jobs}, submit_only = "
+            f"{options.submit_only}; give --executor, or leave them out"
+        )
 
 
 def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
@@ -59,8 +80,6 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
       ValueError: A flag, a key, or one of the runs is impossible; nothing was started.
     """
     settings, slurm = _settings(more)
-    if options.jobs < 0:
-        raise ValueError(f"--jobs must be at least 0, got jobs = {options.jobs}")
     if slurm and options.executor != "slurm":
         raise ValueError(
             f"--slurm.{next(iter(slurm))} goes with --executor=slurm, got "

@@ -198,7 +198,7 @@ METHODS = {
     ),
     "forward": Method(
         keys=(*COMMON, "forward"),
-        targets=levels.targets,
+        targets=levels.learnt,
         search=_forward_search,
         spans=_forward_spans,
         check=_check_forward,

@@ -142,7 +142,7 @@ def _rewound(ground, seed, level) -> Ticket:
             f"{level} of seed {own} in {str(root)!r}; give transplant.levels, or fewer "
             "search.levels"
         )
-    return layout.load_ticket(root, own, level)
+    return layout.load_ticket(root, own, level, again=False)
 
 
 def _trained(ground, seed, level) -> Trained:

@@ -51,8 +51,29 @@ def targets(ground: Ground) -> list:
 
     Args:
       ground: What the method is built on.
+
+    Raises:
+      ValueError: There is no level.
     """
-    return [LEARNT] * len(source_levels(ground))
+    found = source_levels(ground)
+    if not found:
+        raise ValueError(
+            "an elastic search must take a ticket, got search.levels = 0 and "
+            "elastic.levels = (); give one of them"
+        )
+    return [LEARNT] * len(found)
+
+
+def _ticket(ground, seed, level) -> Ticket:
+    """Returns the source's ticket of a level."""
+    root = _root(ground)
+    if not layout.ticket_path(root, seed, level).is_dir():
+        raise ValueError(
+            "elastic.source must have the tickets that are asked for, got no level "
+            f"{level} of seed {seed} in {str(root)!r}; give elastic.levels, "
+            "elastic.seed or fewer search.levels"
+        )
+    return layout.load_ticket(root, seed, level, again=False)
 
 
 def way(ground: Ground) -> Way:
@@ -70,7 +91,7 @@ def way(ground: Ground) -> Way:
     names = masks_lib.names(ground.shapes)
     if asked.unit:
         level = source_levels(ground)[0]
-        own = masks_lib.names(layout.load_ticket(root, first, level).params)
+        own = masks_lib.names(_ticket(ground, first, level).params)
         source, target = (stages.named(asked.unit, n) for n in (own, names))
     else:
         other = _module(root, ground.facts)
@@ -100,9 +121,8 @@ def ticket(ground: Ground, found: Way, seed: int, level: int) -> Ticket:
     Raises:
       ValueError: The source has no such ticket, or it does not fit.
     """
-    root = _root(ground)
     there = source_levels(ground)[level - 1]
-    own = layout.load_ticket(root, source_seed(ground, seed), there)
+    own = _ticket(ground, source_seed(ground, seed), there)
     _check_steps(ground, own)
     there = elastic.remap_ticket(own, *found)
     _check_shapes(ground, there)
@@ -151,7 +171,7 @@ def spans(ground: Ground) -> list[Training]:
       ground: What the method is built on.
     """
     plan, first = ground.plan, source_seed(ground, ground.options.seeds[0])
-    start = layout.load_ticket(_root(ground), first, source_levels(ground)[0]).step
+    start = _ticket(ground, first, source_levels(ground)[0]).step
     rows = [
         Training("ticket", n + 1, start, plan.steps) for n in range(len(plan.targets))
     ]

@@ -12,7 +12,7 @@ from lthjax import models
 from lthjax.callables import EvaluationFn, StatisticsFn
 from lthjax.data import splits as splits_lib
 from lthjax.devices import cpu_convolutions
-from lthjax.program.build import methods, spans
+from lthjax.program.build import criterion, methods, spans
 from lthjax.program.build.parts import Ground, Plan
 from lthjax.retraining import pools
 from lthjax.retraining.arms import POOLS
@@ -103,6 +103,13 @@ def check(ground: Ground) -> None:
             f"averages are worthless; got {shown}search.method = {search.method!r} "
             f"with retraining.arms = {tuple(config.retraining.arms)}; give a method "
             f"that prunes by a score, with {_CLASSIC}, or leave 'pools' out"
+        )
+    if ground.method.prune is not criterion.selector:
+        raise ValueError(
+            "pools prune averages weight by weight by a score, got search.method = "
+            f"{search.method!r} with retraining.arms = "
+            f"{tuple(config.retraining.arms)}; give a method that does, such as "
+            "'iterative', or leave 'pools' out"
         )
     if search.pattern != "weights":
         raise ValueError(

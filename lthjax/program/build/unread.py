@@ -114,6 +114,26 @@ READERS = (
         "no search.sparsities, of which each is a level",
     ),
     Reader(
+        ("search.levels",),
+        lambda c: c.search.method != "elastic" or not c.elastic.levels,
+        "no elastic.levels, which are in its place",
+    ),
+    Reader(
+        ("search.levels",),
+        lambda c: c.search.method != "transplant" or not c.transplant.levels,
+        "no transplant.levels, which are in its place",
+    ),
+    Reader(
+        ("search.rewind_to",),
+        lambda config: config.search.restart != "continue",
+        "another search.restart: what goes on is not rewound",
+    ),
+    Reader(
+        ("search.gates.start",),
+        lambda config: config.search.restart == "weights",
+        "search.restart = 'weights'",
+    ),
+    Reader(
         ("forward.number",),
         lambda config: config.forward.candidates != "all",
         "forward.candidates = 'random' or 'gradient'",

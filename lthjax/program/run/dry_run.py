@@ -82,12 +82,13 @@ def describe(console, config, facts, ground) -> None:
     trainings = chains + chains * arms * len(plan.targets)
     logits = chains // len(config.seeds)
     each = f" of {logits} first logits" if logits > 1 else ""
-    retrained = spans.levels(config.retraining.levels, plan)
-    more = chains * len(arms_lib.trained(config.retraining.arms)) * len(retrained)
-    tweaked = f", {more} of them with tweaks" * bool(more)
+    tweaked = arms_lib.trained(config.retraining.arms)
+    retrained = spans.levels(config.retraining.levels, plan) if tweaked else ()
+    more = chains * len(tweaked) * len(retrained)
+    with_tweaks = f", {more} of them with tweaks" * bool(more)
     console.print(
         f"{len(config.seeds)} seeds{each}, {arms} arms: {trainings + more} trainings"
-        f"{tweaked}"
+        f"{with_tweaks}"
     )
     if asked.pooled:
         count = chains * pools.evaluations(config, plan)
@@ -169,7 +170,7 @@ def _seconds_per_image(config, facts, plan, *, searching=False):
     shapes = facts.label_shape, facts.label_dtype, facts.image_shape
     follow = objects.follower(*shapes)
     source = in_memory.Source(train, held_out, held_out, *described, follow)
-    ground = plan_lib.of(config, source)
+    ground = plan_lib.of(config, source)._replace(plan=plan)
     parts = assemble.functions(ground)
     members = target_step.population(parts, searching)
     members = min(members, steps_lib.together(ground.shapes) or members)

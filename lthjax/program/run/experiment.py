@@ -89,7 +89,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
       Interrupted: SIGTERM or SIGINT came; the same command goes on.
     """
     files.validate(config)
-    root = pathlib.Path(root)
+    root = claim.folder(root)
     before, config = config.data.cut, claim.with_own_cut(root, config)
     if config.data.cut != before:
         log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)

@@ -22,9 +22,10 @@ def at(config: Any, rate: float) -> Any:
     sections = (*SECTIONS, "retraining")
     plain = {k: x for k, x in found.items() if k.partition(".")[0] in sections}
     alone = {**plain, **BESIDE, "logging.tensorboard": False}
+    asked = ["include", "exclude"]  # what is prunable, and in a basis
     if config.search.basis:  # the dense network trains in it
-        asked = ("basis", "pattern", "score")
-        alone |= {f"search.{key}": config.search[key] for key in asked}
+        asked += ["basis", "pattern", "score"]
+    alone |= {f"search.{key}": config.search[key] for key in asked}
     if config.train.stop.by:  # not before the step that tickets are rewound to
         alone["search.rewind_to"] = config.search.rewind_to
     return shrink.changed(config, {**alone, "optimizer.learning_rate": rate})

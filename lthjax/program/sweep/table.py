@@ -100,7 +100,7 @@ def _of_group(group, found, names) -> dict:
     own = {} if logit is None else {grid.LOGITS: logit}
     own |= {"level": level, "arm": arm if level else "dense", "kept": kept}
     for name in names:
-        known = [row[name] for row in found if row[name] is not None]
+        known = [row[name] for row in found if row.get(name) is not None]
         if known:
             spread = results.spread(known)
             own |= {name: spread.mean, f"{name}_std": spread.std}

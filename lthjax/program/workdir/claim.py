@@ -4,6 +4,7 @@ import contextlib
 import copy
 import json
 import logging
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,20 @@ from lthjax.saving import checkpoints
 log = logging.getLogger(__name__)
 
 TRAINED = ("tickets", "search", "training")
+
+
+def folder(root: str | os.PathLike) -> pathlib.Path:
+    """Returns the path of a workdir, which need not exist.
+
+    Raises:
+      ValueError: It is a file.
+    """
+    root = pathlib.Path(root)
+    if root.exists() and not root.is_dir():
+        raise ValueError(
+            f"the workdir must be a folder, got workdir = {root}, a file; take another"
+        )
+    return root
 
 
 def with_own_cut(root: pathlib.Path, config) -> Any:

@@ -76,8 +76,16 @@ def save_ticket(root: pathlib.Path, seed: int | Member, ticket: Ticket) -> Ticke
     return ticket
 
 
-def load_ticket(root: pathlib.Path, seed: int | Member, level: int) -> Ticket:
+def load_ticket(
+    root: pathlib.Path, seed: int | Member, level: int, *, again: bool = True
+) -> Ticket:
     """Returns a ticket as `save_ticket` wrote it.
+
+    Args:
+      root: The workdir.
+      seed: Whose.
+      level: Its level.
+      again: Whether the workdir is that of the run itself, which can make it again.
 
     Raises:
       DamagedError: It is damaged, with what makes it again.
@@ -85,6 +93,8 @@ def load_ticket(root: pathlib.Path, seed: int | Member, level: int) -> Ticket:
     try:
         return tickets.load(ticket_path(root, seed, level))
     except checkpoints.DamagedError as error:
+        if not again:
+            raise
         raise checkpoints.DamagedError(
             f"{error}; to have it made again, remove {_search_path(root, seed)} and "
             "give the same command: the levels of "

@@ -138,9 +138,10 @@ def test_a_network_of_ones_own_goes_by_an_expression(source):
     [
         ({"elastic.source": ""}, "workdir of a run .* got elastic.source = ''"),
         ({"elastic.source": "nowhere"}, "which holds no results.jsonl"),
-        ({"search.levels": 3}, "level_03"),
-        ({"seeds": (0, 7)}, "seed_7"),
-        ({"elastic.levels": (1, 9)}, "level_09"),
+        ({"search.levels": 3}, "no level 3 of seed 0 in .*; give elastic.levels"),
+        ({"seeds": (0, 7)}, "no level 1 of seed 7 in"),
+        ({"elastic.levels": (1, 9)}, "no level 9 of seed 0 in"),
+        ({"search.levels": 0}, "must take a ticket, got search.levels = 0 and el"),
         ({"elastic.levels": (1, 1)}, "elastic.levels must all be different"),
         ({"elastic.order": "interval"}, "nowhere deeper, got 2 blocks for 3"),
         ({"elastic.order": "sideways"}, "must be one of append"),

@@ -26,6 +26,11 @@ CASES = {
     "search.minimum": (2, {}),
     "data.workers": (3, {"data.stream": True}),
     "search.levels": (2, {"search.sparsities": (0.5, 0.7)}),
+    "search.rewind_to": (2, {"search.method": "iterative"}),
+    "search.gates.start": (
+        "rewind_to",
+        {"search.method": "continuous", "search.rewind_to": 2},
+    ),
     "forward.number": (3, {"search.method": "forward"}),
     "transplant.heads": (("^a",), {"transplant.way": "task"}),
     "retraining.pools.examples": (
@@ -56,6 +61,11 @@ AGAINST = {
     "search.rate": {"search.method": "continuous"},
     "search.minimum": {"search.pattern": "2:4", "search.sparsities": (0.5,)},
     "search.levels": {"search.sparsities": (0.5,)},
+    "search.rewind_to": {"search.restart": "continue"},
+    "search.gates.start": {
+        "search.method": "continuous",
+        "search.restart": "fine_tune",
+    },
     "forward.number": {"forward.candidates": "all"},
     "optimizer.weight_decay": {"optimizer.name": "mine:optimizer"},
     "search.gates.momentum": {
@@ -79,6 +89,15 @@ def test_a_key_is_told_where_nothing_reads_it_and_only_there(key):
     (found,) = unread.unread(config_of(key, value, AGAINST.get(key, {})))
     assert found.startswith(key)
     assert unread.unread(config_of(key, value, needed)) == {}
+
+
+@pytest.mark.parametrize("method", ["elastic", "transplant"])
+def test_levels_of_a_source_are_in_place_of_a_number_of_levels(method):
+    config = config_of("search.levels", 7, {"search.method": method})
+    assert unread.unread(config) == {}
+    config[method].levels = (3,)
+    found = unread.unread(config)
+    assert found == {"search.levels": f"no {method}.levels, which are in its place"}
 
 
 def test_nothing_is_told_of_the_defaults():

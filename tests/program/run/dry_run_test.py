@@ -57,6 +57,9 @@ def test_what_a_run_would_refuse_is_refused(changes, message):
         {"train.class_weights": ("balanced",)},
         {"search.score": "snip", "search.examples": 90, "train.batch_size": 12},
         {"mesh.data": 3, "train.batch_size": 90, "eval_batch": 300},
+        {"schedule.name": "piecewise", "schedule.drops": (1.2, 1.4)}
+        | {"train.epochs": 0, "train.steps": 40},
+        {"retraining.levels": (20,)},  # without an arm it is not read
     ],
 )
 def test_what_a_run_accepts_is_planned(changes, capsys):

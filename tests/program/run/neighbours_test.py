@@ -38,6 +38,12 @@ def test_the_dense_network_alone_is_trained_at_another_rate():
     assert config.search.rate == 0.5
 
 
+@pytest.mark.parametrize("key, value", [("include", "^h"), ("exclude", ("^head/",))])
+def test_what_is_prunable_is_so_at_every_rate(key, value):
+    config = tiny.config({**CHANGES, f"search.{key}": value})
+    assert neighbours.at(config, 0.3).search[key] == value
+
+
 def test_an_early_stop_is_by_the_same_rule_at_every_rate():
     stop = {"train.stop.by": "loss", "train.stop.patience": 1}
     config = tiny.config(CHANGES | stop)

@@ -12,6 +12,7 @@ import rich.console
 import tiny
 
 from lthjax.program.build import assemble
+from lthjax.program.build import pools as pools_build
 from lthjax.program.progress import Interrupted
 from lthjax.program.run import check, dry_run, experiment, pools
 from lthjax.program.workdir import layout, results
@@ -184,6 +185,13 @@ BAD = [
 def test_what_is_wrong_is_refused_before_anything_is_trained(changes, message):
     with pytest.raises(ValueError, match=message):
         check.check(tiny.config({**WHOLE, **changes}))
+
+
+def test_a_method_that_prunes_otherwise_has_no_pools():
+    ground = check.check(tiny.config(WHOLE))[2]
+    own = ground._replace(method=ground.method._replace(prune=lambda ground: None))
+    with pytest.raises(ValueError, match="weight by weight by a score, got search.me"):
+        pools_build.check(own)
 
 
 def test_a_start_at_step_zero_is_warned_of(caplog):

@@ -336,3 +336,13 @@ def test_options_within_options_are_made_and_sections_are_asked_for():
     assert found.model.options.a.b == 3
     with pytest.raises(ValueError, match="must lie in sections, got model.options.hi"):
         grid_lib.changed(tiny.config(), "model.options.hidden.b=3")
+
+
+def test_records_of_another_objective_make_a_table_without_its_note(half):
+    for file in half.glob(f"*/{results.RESULTS}"):
+        rows = results.read(file)
+        file.unlink()
+        for row in rows:
+            row["test_squared_error"] = row.pop("test_accuracy")
+        results.append(file, rows)
+    assert "unfinished" in table.write(half)

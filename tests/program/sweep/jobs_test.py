@@ -97,6 +97,12 @@ def test_a_sweep_here_is_finished_once(call, tmp_path, monkeypatch):
         (["--sbatch.partition=x"], "every flag must be known, got --sbatch"),
         (["--slurm.partition=x"], "--slurm.partition goes with --executor=slurm"),
         (["--config=none.py"], "given once, got --config 2 times"),
+        (["--table", "--dry_run"], "--table shows what is there, .* dry_run = True"),
+        (["--table", "--on=v5e:4x4"], "--table shows what is there, and goes with no"),
+        (["--table", "--bogus"], "every flag must be known, got --bogus"),
+        (["--jobs=2"], "--jobs and --submit_only go with an executor"),
+        (["--submit_only"], "--jobs and --submit_only go with an executor"),
+        (["--jobs=-3", "--executor=local"], "--jobs must be at least 0, got jobs = -3"),
     ],
 )
 def test_a_mistake_ends_the_command_with_a_sentence_and_starts_nothing(

@@ -96,3 +96,10 @@ def test_other_sparsities_are_refused_by_what_config_json_still_says(tmp_path, d
         pass
     with claim.claimed(tmp_path, config):
         pass
+
+
+def test_a_file_is_no_workdir(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(ValueError, match="must be a folder, got .*run, a file; take"):
+        claim.folder(tmp_path / "run")
+    assert claim.folder(tmp_path / "new") == tmp_path / "new"
