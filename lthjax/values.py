@@ -51,7 +51,7 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
 
 
 def wide(dtype: Any) -> np.dtype:
-    """Returns float32, or the type itself where it holds more than that.
+    """Returns float32, or the type itself where it holds more, or complex numbers.
 
     Sums of many numbers in less stop growing, and products vanish.
 
@@ -59,7 +59,8 @@ def wide(dtype: Any) -> np.dtype:
       dtype: Of what is summed or multiplied.
     """
     given = np.dtype(dtype)
-    return given if given == np.float64 else np.dtype(np.float32)
+    holds = given == np.float64 or given.kind == "c"
+    return given if holds else np.dtype(np.float32)
 
 
 def inside(value: float, limits: Range) -> bool:

@@ -227,7 +227,7 @@ def factorize(
     kept = jnp.any(mask, axis=tuple(range(mask.ndim - 1)))
     rows = jnp.flatnonzero(kept)
     first = jnp.where(mask, coefficients, 0)
-    return first[..., rows], arrays["outputs"][rows]
+    return first[..., rows], arrays["outputs"][rows].conj()
 
 
 def leaves(tree: Any) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def where_masked(
     def score(w, mask, *rest):
         if mask is None:
             return None
-        return fn(*precision.widened((w, *rest))).astype(jnp.float32)
+        leaves = precision.widened(precision.floating((w, *rest)))
+        return fn(*leaves).astype(jnp.float32)
 
     masks_lib.compatible(tree, masks)
     return jax.tree.map(score, tree, masks, *others)
