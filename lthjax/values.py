@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,25 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
         more = f" of at least {least}" * (least is not None)
         raise ValueError(f"{name} must be a whole number{more}, got {name} = {value!r}")
     return found
+
+
+def check_expression(name: str, text: str) -> None:
+    """Refuses a text that is no regular expression.
+
+    Args:
+      name: What it is, for the error.
+      text: Whatever was given.
+
+    Raises:
+      ValueError: It is none.
+    """
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(
+            f"{name} must be a regular expression, got {text!r}: {error}; a backslash "
+            "makes a character itself"
+        ) from error
 
 
 def wide(dtype: Any) -> np.dtype:

@@ -18,7 +18,9 @@ from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
-_MOST = float(jnp.finfo(jnp.float32).max)  # what ranks an infinite weight among the largest
+_MOST = float(
+    jnp.finfo(jnp.float32).max
+)  # what ranks an infinite weight among the largest
 
 
 def overlap_ratio(

@@ -297,6 +297,11 @@ def test_a_leaf_that_a_basis_does_not_fit_is_refused_by_name(name, leaf, shape):
         bases.choose(params, [(".", BASES[name])], **given)
 
 
+def test_a_rule_that_is_no_regular_expression_is_refused():
+    with pytest.raises(ValueError, match=r"must be a regular expression, got '\('"):
+        bases.named([("(", "groups")], ["conv/kernel"])
+
+
 def test_a_rule_that_finds_nothing_is_refused():
     choose_fn = functools.partial(bases.choose, draw(0), [("dense", BASES["identity"])])
     with pytest.raises(ValueError, match="must find a prunable leaf, got 'dense'"):
