@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,8 +51,27 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     return found
 
 
+def check_expression(name: str, text: str) -> None:
+    """Refuses a text that is no regular expression.
+
+    Args:
+      name: What it is, for the error.
+      text: Whatever was given.
+
+    Raises:
+      ValueError: It is none.
+    """
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(
+            f"{name} must be a regular expression, got {text!r}: {error}; a backslash "
+            "makes a character itself"
+        ) from error
+
+
 def wide(dtype: Any) -> np.dtype:
-    """Returns float32, or the type itself where it holds more than that.
+    """Returns float32, or the type itself where it holds more, or complex numbers.
 
     Sums of many numbers in less stop growing, and products vanish.
 
@@ -59,7 +79,8 @@ def wide(dtype: Any) -> np.dtype:
       dtype: Of what is summed or multiplied.
     """
     given = np.dtype(dtype)
-    return given if given == np.float64 else np.dtype(np.float32)
+    holds = given == np.float64 or given.kind == "c"
+    return given if holds else np.dtype(np.float32)
 
 
 def inside(value: float, limits: Range) -> bool:

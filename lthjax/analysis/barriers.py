@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax import values
-from lthjax.analysis.comparison import check_same
+from lthjax.analysis.comparison import like
 from lthjax.callables import ApplyFn, ErrorFn, StatisticsFn
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
@@ -32,19 +32,19 @@ def interpolate(alpha: jax.typing.ArrayLike, a: Any, b: Any) -> Any:
     Raises:
       ValueError: The leaves differ, with their names.
     """
-    check_same(a, b)
+    b = like(a, b)
     alpha = jnp.asarray(alpha, float)
 
     def between(x, y):
         kind = jnp.result_type(x)
         if not jnp.issubdtype(kind, jnp.inexact):
             return x
-        complex_ = jnp.issubdtype(kind, jnp.complexfloating)
-        wide = kind if complex_ else values.wide(kind)
-        x, y, part = (jnp.asarray(w, wide) for w in (x, y, alpha))
+        x, y, part = (jnp.asarray(w, values.wide(kind)) for w in (x, y, alpha))
         step = y - x
         point = jnp.where(alpha < 0.5, x + part * step, y - (1 - part) * step)
-        return point.astype(kind)
+        far = jnp.where((alpha == 0) | (x == y), x, (1 - part) * x + part * y)
+        far = jnp.where(alpha == 1, y, far)
+        return jnp.where(jnp.isfinite(step), point, far).astype(kind)
 
     return jax.tree.map(between, a, b)
 
@@ -97,7 +97,7 @@ def barrier(
     """
     if points < 2:
         raise ValueError(f"points must be at least 2, got points = {points}")
-    check_same(a, b)
+    b = like(a, b)
 
     def error(alpha):
         params, model_state = interpolate(alpha, a, b)

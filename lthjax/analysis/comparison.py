@@ -24,9 +24,9 @@ def overlap(a: Masks, b: Masks) -> jax.Array:
       b: Masks of the same leaves.
 
     Raises:
-      ValueError: The leaves differ, with their names.
+      ValueError: The leaves differ, or are not bool, with their names.
     """
-    check_same(a, b)
+    b = _masks_like(a, b)
     return _ratio(_count(jnp.logical_and, a, b), _count(jnp.logical_or, a, b))
 
 
@@ -43,9 +43,9 @@ def hamming(a: Masks, b: Masks) -> jax.Array:
       float32 []; times N it is the count, a metric.
 
     Raises:
-      ValueError: The leaves differ, with their names.
+      ValueError: The leaves differ, or are not bool, with their names.
     """
-    check_same(a, b)
+    b = _masks_like(a, b)
     _, total = masks_lib.count(a)
     apart = jnp.asarray(_count(jnp.not_equal, a, b), jnp.float32)
     return apart / max(total, 1)
@@ -67,16 +67,16 @@ def chance_overlap(a: Masks, b: Masks, scope: str = "layer") -> jax.Array:
         than chance in the whole network, and this takes that off; or "global".
 
     Raises:
-      ValueError: The leaves differ, or the scope is unknown.
+      ValueError: The leaves differ, or are not bool, or the scope is unknown.
     """
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got scope = {scope!r}")
-    check_same(a, b)
+    b = _masks_like(a, b)
     layers = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     both = either = jnp.float32(0)
     for pair in [(a, b)] if scope == "global" else layers:
         (in_a, size), (in_b, _) = map(masks_lib.count, pair)
-        in_a, in_b = in_a.astype(jnp.float32), in_b.astype(jnp.float32)
+        in_a, in_b = jnp.asarray(in_a, jnp.float32), jnp.asarray(in_b, jnp.float32)
         expected = in_a * (in_b / max(size, 1))
         both, either = both + expected, either + (in_a + in_b - expected)
     return _ratio(both, either)
@@ -107,7 +107,7 @@ def sign_agreement(a: Params, b: Params, masks: Masks) -> jax.Array:
     Raises:
       ValueError: The leaves differ, or a mask does not fit, with their names.
     """
-    check_same(a, b)
+    b = like(a, b)
     masks_lib.compatible(a, masks)
     same = jax.tree.map(
         lambda x, y, mask: (
@@ -153,7 +153,19 @@ def by_layer(fn: Callable[..., Any], *trees: Any) -> dict[str, Any]:
     return {name: fn(*(row[name] for row in rows)) for name in rows[-1]}
 
 
-def check_same(a, b):
+def like(a: Any, b: Any) -> Any:
+    """Returns the leaves of b in the dicts and lists of a, which has the same ones.
+
+    Raises:
+      ValueError: One has a leaf that the other has not, or of another shape.
+    """
+    check_same(a, b)
+    leaves = dict(zip(masks_lib.names(b), jax.tree.leaves(b), strict=True))
+    rows = [leaves[name] for name in masks_lib.names(a)]
+    return jax.tree.unflatten(jax.tree.structure(a), rows)
+
+
+def check_same(a: Any, b: Any) -> None:
     """Checks that two trees have the same leaves, of the same shapes."""
     found = [
         dict(zip(masks_lib.names(t), map(jnp.shape, jax.tree.leaves(t)), strict=True))
@@ -169,6 +181,15 @@ def check_same(a, b):
             f"both trees must have the same leaves, got {'; '.join(rows)}; are they of "
             "one network, with the same weights prunable?"
         )
+
+
+def _masks_like(a, b):
+    """Returns masks as `like` does; refuses what is none."""
+    b = like(a, b)
+    for tree in (a, b):
+        for name, mask in zip(masks_lib.names(a), jax.tree.leaves(tree), strict=True):
+            masks_lib.check_bool(name, mask)
+    return b
 
 
 def _count(fn, a, b):

@@ -11,13 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.analysis.comparison import check_same
 from lthjax.analysis.comparison import sign_agreement as sign_agreement
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
-_MOST = jnp.finfo(jnp.float32).max  # what ranks an infinite weight among the largest
+# What ranks an infinite weight among the largest.
+_MOST = float(jnp.finfo(jnp.float32).max)
 
 
 def overlap_ratio(
@@ -71,12 +73,14 @@ def overlap_ratio(
 def lowest_density(masks: Masks) -> jax.Array:
     """Returns min_l kept_l / N_l, below which `part` is to be, float32 [].
 
+    A layer of no weights has no part in it.
+
     Raises:
       ValueError: Nothing is prunable.
     """
     _check_some(masks)
-    kept = [1 - masks_lib.sparsity(mask) for mask in jax.tree.leaves(masks)]
-    return jnp.min(jnp.stack(kept))
+    found = [1 - masks_lib.sparsity(m) for m in jax.tree.leaves(masks) if m.size]
+    return jnp.min(jnp.stack([jnp.float32(1), *found]))
 
 
 def magnitude_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
@@ -85,7 +89,8 @@ def magnitude_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
         sum_l n_l r_l / sum_l n_l,  r_l = cov(|a_l|, |b_l|) / (std |a_l| std |b_l|)
 
     with n_l the weights that layer l keeps: in one pot, layers of another scale would
-    correlate by that alone. Where a layer's magnitudes are all equal, r_l is 0.
+    correlate by that alone. Where a layer's magnitudes are all equal, r_l is 0. Of NaN
+    or infinity that is kept it is NaN.
 
     Args:
       a: Parameters.
@@ -102,7 +107,8 @@ def rank_correlation(a: Params, b: Params, masks: Masks) -> jax.Array:
     """Returns Spearman's correlation of magnitudes, `|a|` and `|b|`, float32 [].
 
     That is `magnitude_correlation` of the ranks within what a layer keeps, equal ones
-    sharing the mean of theirs: one number in place of R_p at all p.
+    sharing the mean of theirs: one number in place of R_p at all p. Infinity ranks
+    above all numbers; of NaN that is kept the correlation is NaN.
 
     Args:
       a: Parameters.
@@ -139,19 +145,21 @@ def distance(start: Params, end: Params, masks: Masks) -> jax.Array:
     unit = jnp.where(largest > 0, largest, 1)  # squares of more or less leave float32
     start, end = (jax.tree.map(lambda w: w / unit, tree) for tree in (start, end))
     lengths = [
-        jnp.sqrt(sum(jnp.sum(jnp.square(w)) for w in jax.tree.leaves(tree)))
+        jnp.sqrt(sum(jnp.sum(jnp.square(jnp.abs(w))) for w in jax.tree.leaves(tree)))
         for tree in (jax.tree.map(jnp.subtract, end, start), start)
     ]
-    return lengths[0] / lengths[1]
+    return (lengths[0] / lengths[1]).astype(jnp.float32)
 
 
 def _kept(tree, masks):
-    """Returns the prunable leaves of a tree, float32, zero where pruned."""
+    """Returns the prunable leaves of a tree, float32 at least, zero where pruned."""
     _check_some(masks)
     masks_lib.compatible(tree, masks)
 
     def own(w, mask):
-        return None if mask is None else jnp.where(mask, jnp.asarray(w, jnp.float32), 0)
+        if mask is None:
+            return None
+        return jnp.where(mask, jnp.asarray(w, values.wide(jnp.result_type(w))), 0)
 
     return jax.tree.map(own, tree, masks)
 
@@ -185,7 +193,10 @@ def _mean(fn: Callable[..., jax.Array], a: Any, b: Any, masks: Any) -> jax.Array
     pair = [_kept(tree, masks) for tree in (a, b)]
     check_same(*pair)
     rows = zip(*map(jax.tree.leaves, (*pair, masks)), strict=True)
-    found = [(jnp.sum(mask).astype(jnp.float32), fn(x, y, mask)) for x, y, mask in rows]
+    found = [
+        (jnp.sum(mask).astype(jnp.float32), fn(x, y, mask).astype(jnp.float32))
+        for x, y, mask in rows
+    ]
     total = sum(size for size, _ in found)
     return sum(size * value for size, value in found) / jnp.maximum(total, 1)
 
@@ -193,12 +204,12 @@ def _mean(fn: Callable[..., jax.Array], a: Any, b: Any, masks: Any) -> jax.Array
 def _pearson(x, y, mask):
     """Returns the correlation of two arrays where a mask is on; 0 without a spread.
 
-    Of NaN it is NaN.
+    Of what is not finite it is NaN.
 
     Both are first moved and scaled to [0, 1], so that neither the rounding of a mean
     nor the size of the values makes a spread or hides one.
     """
-    size = jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
+    size = jnp.maximum(jnp.sum(mask), 1).astype(x.dtype)
 
     def centred(values):
         low = jnp.min(jnp.where(mask, values, jnp.inf), initial=jnp.inf)
@@ -209,7 +220,7 @@ def _pearson(x, y, mask):
         )
         return jnp.where(mask & wide, scaled - jnp.sum(scaled) / size, 0)
 
-    broken = jnp.any(mask & (jnp.isnan(x) | jnp.isnan(y)))
+    broken = jnp.any(mask & ~(jnp.isfinite(x) & jnp.isfinite(y)))
     x, y = centred(x), centred(y)
     spread = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))
     found = jnp.where(
@@ -223,7 +234,9 @@ def _ranks(w, mask):
 
     They are counted from the middle, so that their squares do not drown in float32.
     """
-    sizes = jnp.where(mask, jnp.abs(w), jnp.inf).ravel()
+    sizes = jnp.abs(w)
+    sizes = jnp.minimum(sizes, jnp.finfo(sizes.dtype).max)  # below what is pruned
+    sizes = jnp.where(mask, sizes, jnp.inf).ravel()
     broken = jnp.any(mask & jnp.isnan(w))
     ordered = jnp.sort(sizes)
     below = jnp.searchsorted(ordered, sizes, side="left")

@@ -7,19 +7,29 @@ that it serves any function, not only flax modules; nothing is computed.
 import collections
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from lthjax.analysis import origins
-from lthjax.analysis.origins import CONSTANT, uniform
+from lthjax.analysis.origins import CONSTANT, Origin, uniform
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
 _IMAGES = None  # the origin of what depends on the images; of leaves (name, size) else
 _UNKNOWN = object()
+
+
+class _Picked(NamedTuple):
+    """The origin of weights that the images have picked: of an expert, say.
+
+    In a product with what depends on the images they are weights; with weights, as what
+    an embedding has looked up, they depend on the images.
+    """
+
+    weights: Origin
 
 
 def uses(
@@ -37,9 +47,12 @@ def uses(
     result, of a dense one, on [..., features], the product of the leading axes. A pixel
     of the padding counts as any other; of a transposed convolution, whose input is
     dilated, it is the pixels of the input. Kernels that are put together, padded or cut
-    before a product have each its own part of it, by its elements. What is none of the
-    two does not count: biases, norms, embeddings that are looked up, products of
-    activations with one another.
+    before a product have each its own part of it, by its elements. Of weights that the
+    image picks, as a router picks experts, each is used by its share of them; if a
+    branch picks them, those of every branch are; what is computed with what was picked
+    counts as an activation. Of weights that a loop carries all turns have the same
+    part. What is neither of both products does not count: biases, norms, embeddings
+    that are looked up, products of activations with one another.
 
     Args:
       forward_fn: `(params, images [1, *image_shape]) -> anything`; any JAX function,
@@ -147,10 +160,31 @@ def _step(equation, given):
     for inner in map(_program, equation.params.values()):
         if inner is not None and len(inner.invars) == len(given):
             return _walk(inner, given)
-    if any(origin is _IMAGES for origin in given):
+    if any(map(_of_images, given)):
         number = _MULTIPLICATIONS[kind](equation) if kind in _MULTIPLICATIONS else 0
-        return [_IMAGES] * len(equation.outvars), _shared(number, given)
+        return _pickings(equation, given), _shared(number, given)
     return origins.followed(equation, given), {}
+
+
+def _of_images(origin):
+    return origin is _IMAGES or isinstance(origin, _Picked)
+
+
+def _pickings(equation, given):
+    """Returns the origins of what depends on the images, weights that they pick too."""
+    kind, first = equation.primitive.name, given[0]
+    if kind in origins.PICKS and not _of_images(first):
+        return [_picked(o) for o in origins.followed(equation, [first])]
+    moved = kind in origins.MOVES or kind == "convert_element_type"
+    if moved and len(given) == 1 and isinstance(first, _Picked):
+        return [_picked(o) for o in origins.followed(equation, [first.weights])]
+    return [_IMAGES] * len(equation.outvars)
+
+
+def _picked(origin):
+    """Returns the origin of what the images pick, of no weights if there are none."""
+    weights = any(leaves for leaves, _ in origins.cases(origin))
+    return _Picked(origin) if weights else _IMAGES
 
 
 def _shared(number, given):
@@ -160,7 +194,9 @@ def _shared(number, given):
     largest, or each of the largest.
     """
     products = collections.Counter()
-    weights = [origin for origin in given if origin is not _IMAGES]
+    weights = [origin for origin in given if not _of_images(origin)]
+    if _IMAGES in given:
+        weights += [o.weights for o in given if isinstance(o, _Picked)]
     cases = [case for origin in weights for case in origins.cases(origin)]
     for leaves, share in cases if number else ():
         largest = max((size for _, size in leaves), default=0)
@@ -177,14 +213,20 @@ def _program(value):
 
 def _either(given):
     """Returns the origin of what may be any of several values."""
-    return _IMAGES if _IMAGES in given else origins.either(given)
+    return _IMAGES if any(map(_of_images, given)) else origins.either(given)
+
+
+def _carried(carry, found):
+    """Returns the origin of what a loop carries from turn to turn."""
+    of_images = any(map(_of_images, (carry, found)))
+    return _IMAGES if of_images else origins.carried(carry, found)
 
 
 def _loop(body, fixed, carry, slices):
     """Walks a loop's body, once what is carried has all the origins it ever has."""
     while True:
         found, products = _walk(body, [*fixed, *carry, *slices])
-        joined = [_either(pair) for pair in zip(carry, found, strict=False)]
+        joined = [_carried(*pair) for pair in zip(carry, found, strict=False)]
         if all(a is b for a, b in zip(joined, carry, strict=True)):
             return [*carry, *found[len(carry) :]], products
         carry = joined
@@ -196,11 +238,12 @@ def _scan(equation, given):
     whole = _count_whole(equation.invars, body.invars)
     carried = _count_whole(equation.outvars, body.outvars)
     parts = given[: whole - carried], given[whole - carried : whole]
-    slices = [o if o is _IMAGES else origins.turn(o) for o in given[whole:]]
+    slices = [_IMAGES if _of_images(o) else origins.turn(o) for o in given[whole:]]
     found, products = _loop(body, *parts, slices)
     length = equation.params["length"]
     stacked = [
-        o if o is _IMAGES else origins.stacked(o, length) for o in found[carried:]
+        _IMAGES if _of_images(o) else origins.stacked(o, length)
+        for o in found[carried:]
     ]
     times = {leaf: length * number for leaf, number in products.items()}
     return [*found[:carried], *stacked], times
@@ -233,9 +276,10 @@ def _cond(equation, given):
     for _, more in branches:
         products |= more
     outs = zip(*(found for found, _ in branches), strict=True)
-    if given[0] is _IMAGES:
-        return [_IMAGES for _ in outs], products
-    return [_either(found) for found in outs], products
+    found = [_either(one) for one in outs]
+    if _of_images(given[0]):
+        found = [_IMAGES if _of_images(one) else _picked(one) for one in found]
+    return found, products
 
 
 def _in_dot(equation):
@@ -243,6 +287,17 @@ def _in_dot(equation):
     shape = equation.invars[0].aval.shape
     depth = math.prod(shape[axis] for axis in contracted)
     return depth * math.prod(equation.outvars[0].aval.shape)
+
+
+def _in_ragged_dot(equation):
+    """Returns those of rows, each of which meets the matrix of its group alone."""
+    numbers = equation.params["ragged_dot_dimension_numbers"]
+    (contracted, _), _ = numbers.dot_dimension_numbers
+    rows, groups = (equation.invars[i].aval.shape for i in (0, 2))
+    depth = math.prod(rows[axis] for axis in contracted)
+    whole = depth * math.prod(equation.outvars[0].aval.shape)
+    ragged = {*numbers.lhs_ragged_dimensions} <= {*contracted}
+    return whole // groups[-1] if ragged else whole
 
 
 def _in_convolution(equation):
@@ -268,7 +323,11 @@ def _touched(equation):
     return out
 
 
-_MULTIPLICATIONS = {"dot_general": _in_dot, "conv_general_dilated": _in_convolution}
+_MULTIPLICATIONS = {
+    "dot_general": _in_dot,
+    "ragged_dot_general": _in_ragged_dot,
+    "conv_general_dilated": _in_convolution,
+}
 _CONTROL = {
     "scan": _scan,
     "while": _while,

@@ -2,7 +2,8 @@
 
 Gradient norm, largest curvature and trace of the Hessian by products with it alone, a
 slice of the loss surface, and how many activations are next to nothing. Coordinates of
-leaves that are never pruned (mask `None`) are kept ones. Pure functions, jittable.
+leaves that are never pruned (mask `None`) are kept ones; all leaves must be real and
+floating. Pure functions, jittable.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,8 @@ import optax
 from jax import lax
 
 from lthjax.callables import LossFn as LossFn
+from lthjax.pruning import gradients, precision
 from lthjax.pruning import masks as masks_lib
-from lthjax.pruning import precision
 from lthjax.pruning.masks import Masks, Params
 from lthjax.pruning.views import View, Views
 
@@ -40,7 +41,7 @@ def gradient_norm(loss_fn: LossFn, params: Params, masks: Masks) -> jax.Array:
       params: The weights.
       masks: Their masks.
     """
-    loss_fn, params = precision.in_float32(loss_fn, params)
+    loss_fn, params = _in_float32(loss_fn, params)
     start = masks_lib.apply(params, masks)
     return optax.tree.norm(masks_lib.apply(jax.grad(loss_fn)(start), masks))
 
@@ -56,7 +57,7 @@ def product(loss_fn: LossFn, params: Params, masks: Masks, vector: Params) -> Pa
       masks: Their masks.
       vector: v, a tree like `params`.
     """
-    wide_fn, wide = precision.in_float32(loss_fn, params)
+    wide_fn, wide = _in_float32(loss_fn, params)
     found = _product(wide_fn, wide, masks, precision.widened(vector))
     return precision.as_of(found, params)
 
@@ -91,7 +92,7 @@ def top_eigenvalue(
       masks: Their masks.
       iterations: The error falls by the square of the ratio of the two largest each.
     """
-    loss_fn, params = precision.in_float32(loss_fn, params)
+    loss_fn, params = _in_float32(loss_fn, params)
     start = _unit(masks_lib.apply(_draw(jax.random.normal, key, params), masks))
 
     def body(_, vector):
@@ -136,7 +137,7 @@ def trace(
         raise ValueError(
             f"a standard error needs at least 2 probes, got probes = {probes}"
         )
-    loss_fn, params = precision.in_float32(loss_fn, params)
+    loss_fn, params = _in_float32(loss_fn, params)
 
     def one(key):
         signs = _draw(jax.random.rademacher, key, params)
@@ -175,7 +176,7 @@ def surface(
     References:
       Li et al., 2018, arXiv:1712.09913.
     """
-    loss_fn, params = precision.in_float32(loss_fn, params)
+    loss_fn, params = _in_float32(loss_fn, params)
     start = masks_lib.apply(params, masks)
     keys = jax.random.split(key)
     directions = [_filters(k, start, masks, views or {}) for k in keys]
@@ -213,6 +214,12 @@ def quiet(
 
     apply_fn(model.clone(activation=counted))
     return sum(n for n, _ in counts) / sum(size for _, size in counts)
+
+
+def _in_float32(loss_fn, params):
+    """Returns `precision.in_float32` of weights by which there are derivatives."""
+    gradients.check_real(params)
+    return precision.in_float32(loss_fn, params)
 
 
 def _draw(fn, key, params):

@@ -12,6 +12,7 @@ import numpy as np
 Kind = frozenset[tuple[frozenset, float]]
 
 CONSTANT: Kind = frozenset({(frozenset(), 1.0)})
+MANY = 32  # sets of leaves that a loop may carry, before they are made one
 
 
 class Origin(NamedTuple):
@@ -87,6 +88,40 @@ def either(given: Sequence[Origin]) -> Origin:
     return uniform(frozenset({(leaves, 1.0)}), given[0].ids.shape)
 
 
+def carried(carry: Origin, found: Origin) -> Origin:
+    """Returns the origin of what is one value in a loop's first turn, another later.
+
+    The leaves of the later turns in their shares, and of the first one's what they
+    lack; what is computed from fewer of the same leaves is left out.
+
+    Args:
+      carry: The origin at a turn's beginning.
+      found: That at its end.
+
+    Returns:
+      `carry` itself, where that is all that it can be; else one whose sets of leaves
+      hold all that those of both do, and more than those of `carry`, so that a loop
+      comes to an end with it.
+    """
+    if _same(carry, found):
+        return carry
+    first, later = _summed(cases(carry)), _summed(cases(found))
+    largest = _largest({**first, **later})
+    if len(carry.kinds) == 1 and largest == first.keys():
+        return carry
+    shares = {leaves: later.get(leaves, first.get(leaves)) for leaves in largest}
+    if len(shares) > MANY:
+        shares = {frozenset().union(*shares): 1.0}
+    whole = sum(shares.values())
+    kind = frozenset((leaves, share / whole) for leaves, share in shares.items())
+    return uniform(kind, carry.ids.shape)
+
+
+def _largest(sets):
+    """Returns those sets that are inside no other one."""
+    return {one for one in sets if not any(one < other for other in sets)}
+
+
 def turn(origin: Origin) -> Origin:
     """Returns the origin of a slice of the first axis, any one of them."""
     return _over(origin, (0,), average)
@@ -116,7 +151,7 @@ def _summed(cases):
     total = {}
     for leaves, share in cases:
         total[leaves] = total.get(leaves, 0.0) + share
-    return total
+    return {leaves: share for leaves, share in total.items() if share}
 
 
 def _same(a, b):

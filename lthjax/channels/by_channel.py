@@ -63,7 +63,7 @@ def spread(
     for group in found:
         if group.name not in kept:
             continue
-        mask = kept[group.name]
+        mask = jnp.asarray(kept[group.name])
         made, read = leaves(masks, group)
         for name in made:
             byname[name] = byname[name] & _along(mask, byname[name].ndim, -1)
@@ -124,7 +124,7 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
     factors = {}
     for group in found:
         if group.name in weights:
-            wide = jnp.tile(weights[group.name], repeats(params, group))
+            wide = jnp.tile(jnp.asarray(weights[group.name]), repeats(params, group))
             factors[f"{group.consumer}/kernel"] = wide
 
     def scaled(path, w):

@@ -32,6 +32,16 @@ class Slim(nn.Module):
     model: nn.Module
     widths: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def remat(self) -> bool:
+        """Whether the network keeps for its derivative only what it marks."""
+        return getattr(self.model, "remat", False)
+
+    @property
+    def axis_name(self) -> str | None:
+        """Over which axis of a mesh the network's batches are spread, if any."""
+        return getattr(self.model, "axis_name", None)
+
     def setup(self):
         """Takes the network's parameters as its own."""
         nn.share_scope(self, self.model)
@@ -148,7 +158,7 @@ def compact(
 def _silent(model):
     """Returns whether the activation is known to give zero for zero."""
     activation = getattr(model, "activation", None)
-    return activation is not None and float(activation(jnp.zeros(()))) == 0
+    return callable(activation) and float(activation(jnp.zeros(()))) == 0
 
 
 def _left(params, group, silent, statistics):

@@ -108,10 +108,10 @@ def _outcome(model, params, state, images):
     tested, _ = apply(model, params, state, images, train=False)
     trained, after = apply(model, params, state, images, train=True)
     moved = {}
-    for path, old in jax.tree_util.tree_leaves_with_path(state):
-        norm, _, leaf = masks_lib.path_name(path).rpartition("/")
+    rows = zip(*map(jax.tree.leaves, (state, after)), strict=True)
+    for name, (old, new) in zip(masks_lib.names(state), rows, strict=True):
+        norm, _, leaf = name.rpartition("/")
         if norm.startswith("batch_stats") or leaf in ("mean", "var"):
-            new = functools.reduce(lambda tree, k: tree[k.key], path, after)
             moved[norm] = moved.get(norm, False) | jnp.any(new != old)
     return (tested, trained), moved
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from flax import linen as nn
 
+from lthjax import values
 from lthjax.models.mlp import MLP
 from lthjax.models.resnet import ResNet
 from lthjax.models.vgg import VGG
@@ -47,9 +48,10 @@ def named(expression: str, names: Iterable[str]) -> Stages:
       names: Of the leaves, "stage1_block0/conv1/kernel".
 
     Raises:
-      ValueError: It has not two groups of whole numbers, gives two units the same, or
-        finds nothing.
+      ValueError: It is no regular expression, has not two groups of whole numbers,
+        gives two units the same, or finds nothing.
     """
+    values.check_expression("the expression of units", expression)
     found = {}
     for match in filter(None, (re.match(expression, name) for name in names)):
         numbers = match.groups()

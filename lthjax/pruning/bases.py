@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.masks import Masks, Params
@@ -104,7 +105,8 @@ def choose(
       views: Which axes of the leaves are what, as `views.of` says it.
 
     Raises:
-      ValueError: A rule finds no prunable leaf, or a basis does not fit a leaf.
+      ValueError: A rule finds no prunable leaf or is no regular expression, or a basis
+        does not fit a leaf.
     """
     sizes = dict(zip(masks_lib.names(shapes), jax.tree.leaves(shapes), strict=True))
     found = {}
@@ -123,10 +125,11 @@ def named(rules: Sequence[tuple[str, Any]], prunable: Sequence[str]) -> dict[str
       prunable: As for `choose`.
 
     Raises:
-      ValueError: A rule finds no prunable leaf.
+      ValueError: A rule finds no prunable leaf, or is no regular expression.
     """
     found: dict[str, Any] = {}
     for pattern, kind in rules:
+        values.check_expression("a rule of a basis", pattern)
         matched = [name for name in prunable if re.search(pattern, name)]
         if not matched:
             raise ValueError(
@@ -227,7 +230,7 @@ def factorize(
     kept = jnp.any(mask, axis=tuple(range(mask.ndim - 1)))
     rows = jnp.flatnonzero(kept)
     first = jnp.where(mask, coefficients, 0)
-    return first[..., rows], arrays["outputs"][rows]
+    return first[..., rows], arrays["outputs"][rows].conj()
 
 
 def leaves(tree: Any) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _svd_rows(leaf):
         kernel = views_lib.canonical(trained, leaf.view).astype(exact)
         matrix = kernel.reshape(-1, outputs).T
         full = outputs > space * inputs
-        return {"outputs": jnp.linalg.svd(matrix, full_matrices=full)[0].T}
+        return {"outputs": jnp.linalg.svd(matrix, full_matrices=full)[0].conj().T}
 
     def stored(mask):
         rows = jnp.any(views_lib.canonical(mask, leaf.view), axis=(0, 1, 2))
@@ -163,8 +163,9 @@ def _pca_spatial(leaf):
             return {"space": jnp.eye(space, dtype=exact)}
         kernels = views_lib.canonical(trained, leaf.view).astype(exact)
         kernels = kernels.reshape(space, -1)
-        moment = jnp.matmul(kernels, kernels.T, precision=jax.lax.Precision.HIGHEST)
-        return {"space": jnp.linalg.eigh(moment)[1].T[::-1]}
+        own = kernels.conj().T
+        moment = jnp.matmul(kernels, own, precision=jax.lax.Precision.HIGHEST)
+        return {"space": jnp.linalg.eigh(moment)[1].conj().T[::-1]}
 
     rows = [Rotation(sizes, SPACE, None, "space")]
     return _turned(leaf, rows, learn, lambda mask: space**2)

@@ -47,7 +47,8 @@ def prune(
       kept: In place of `sparsity`, the integer k itself, or a tree of them by layer;
         may be traced.
       minimum: How many weights each layer keeps at the least, its best ones: a layer
-        with fewer keeps what it has. The rest of k is ranked as ever.
+        with fewer left keeps what it has. The rest of k is ranked as ever. A traced
+        count of a layer that is below it is it.
 
     Returns:
       Masks inside `masks`.
@@ -229,6 +230,7 @@ def _chosen(rows, counts, *, minimum):
     """Returns the masks, and whether the scores of each layer are finite [layers]."""
     ranks = [ranked(mask, score).ravel() for mask, score in rows]
     if isinstance(counts, list):
+        counts = [jnp.maximum(k, minimum) for k in counts] if minimum else counts
         chosen = [_highest([r], k)[0] for r, k in zip(ranks, counts, strict=True)]
     else:
         chosen = _highest(_reserved(ranks, minimum), counts)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from lthjax import values
 from lthjax.callables import LogitsFn
-from lthjax.pruning import cuts, overflow_free, programs
+from lthjax.pruning import cuts, gradients, overflow_free, programs
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -40,8 +40,8 @@ def synflow(
       A tree of float32 arrays, `None` where `masks` is.
 
     Raises:
-      ValueError: A score is negative, which no network with the assumption has (where
-        it is not traced; see `degree` and `cuts.check_flow`).
+      ValueError: A leaf is not floating, or a score is negative, which no network with
+        the assumption has (where it is not traced; see `degree` and `cuts.check_flow`).
 
     Example:
       >>> params = {"kernel": jnp.array([[1.0, -3.0]])}
@@ -54,6 +54,7 @@ def synflow(
       rank; their code takes magnitudes of biases and running statistics too.
     """
     masks_lib.compatible(params, masks)
+    gradients.check_inexact(params)
     fixed = apply_fn, tuple(input_shape)
     found = programs.called(_synflow, fixed, params, masks)
     _check_flow(found)

@@ -29,14 +29,40 @@ def graded(
     return found
 
 
-def _gradient(loss_fn, params, masks):
-    """Returns dL/dw, and whether it is zero at all prunable weights."""
+def check_real(params: Params) -> None:
+    """Refuses leaves by which a loss has no gradient.
+
+    Raises:
+      ValueError: Some are complex, or not floating, with their names.
+    """
+    check_inexact(params)
     rows = zip(masks_lib.names(params), jax.tree.leaves(params), strict=True)
     if found := [name for name, w in rows if jnp.iscomplexobj(w)]:
         raise ValueError(
-            "scores by a gradient need real weights, got complex ones in "
+            "a loss has a gradient by real weights, got complex ones in "
             f"{', '.join(found)}; hold real and imaginary parts apart"
         )
+
+
+def check_inexact(params: Params) -> None:
+    """Refuses leaves by which there is no derivative.
+
+    Raises:
+      ValueError: Some are not floating, with their names.
+    """
+    rows = zip(masks_lib.names(params), jax.tree.leaves(params), strict=True)
+    types = {name: jnp.result_type(w) for name, w in rows}
+    if found := [n for n, t in types.items() if not jnp.issubdtype(t, jnp.inexact)]:
+        raise ValueError(
+            "every leaf must be floating, to have a derivative, got "
+            f"{', '.join(f'{name} = {types[name]}' for name in found)}; hand in the "
+            "others alone, and a function that closes over these"
+        )
+
+
+def _gradient(loss_fn, params, masks):
+    """Returns dL/dw, and whether it is zero at all prunable weights."""
+    check_real(params)
     grads = jax.grad(loss_fn)(params)
     prunable = jax.tree.leaves(where_masked(lambda g: g, masks, grads))
     return grads, jnp.array([jnp.all(g == 0) for g in prunable]).all()
@@ -74,7 +100,8 @@ def where_masked(
     def score(w, mask, *rest):
         if mask is None:
             return None
-        return fn(*precision.widened((w, *rest))).astype(jnp.float32)
+        leaves = precision.widened(precision.floating((w, *rest)))
+        return fn(*leaves).astype(jnp.float32)
 
     masks_lib.compatible(tree, masks)
     return jax.tree.map(score, tree, masks, *others)

@@ -114,7 +114,7 @@ def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:
     """Refuses minima that do not fit into the target, or the targets by layer.
 
     Args:
-      masks: What is selected from.
+      masks: What is selected from; of traced ones nothing is known to be pruned.
       counts: Of `of`.
       minimum: How many weights every layer keeps.
 
@@ -123,8 +123,10 @@ def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:
     """
     if minimum < 0:
         raise ValueError(f"minimum must be at least 0, got minimum = {minimum}")
-    sizes = dict(zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True))
-    least = {name: min(minimum, mask.size) for name, mask in sizes.items()}
+    if not minimum:
+        return
+    layers = zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True)
+    least = {name: min(minimum, _left(mask)) for name, mask in layers}
     rows = {f"all {len(least)} layers": sum(least.values())}, [counts]
     if isinstance(counts, list):
         rows = least, counts
@@ -134,3 +136,10 @@ def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:
                 f"the target must leave each layer its minimum, got minimum = "
                 f"{minimum}, which is {needed} for {name}, with kept = {kept}"
             )
+
+
+def _left(mask):
+    """Returns how many weights of a layer are left, as far as that is known."""
+    traced = isinstance(mask, jax.core.Tracer)
+    known = not traced and getattr(mask, "is_fully_addressable", True)
+    return int(np.sum(np.asarray(mask))) if known else mask.size

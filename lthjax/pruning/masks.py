@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey
 
+from lthjax import values
+
 Params = Any
 Masks = Any
 
@@ -70,7 +72,7 @@ def full(
       ['dense/kernel']
     """
     if not callable(include):
-        _check_expression("include", include)
+        values.check_expression("include", include)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = [(path_name(path), w) for path, w in leaves]
     kernels = [name for name, w in rows if _included(include, name, w)]
@@ -84,16 +86,6 @@ def full(
         lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in kept else None,
         params,
     )
-
-
-def _check_expression(what, text):
-    """Refuses a text that is no regular expression."""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(
-            f"{what} must be a regular expression, got {text!r}: {error}"
-        ) from error
 
 
 def _included(include, name, leaf):
@@ -117,7 +109,7 @@ def without(
     """
     exclude = (exclude,) if isinstance(exclude, str) else exclude
     for pattern in exclude:
-        _check_expression("exclude", pattern)
+        values.check_expression("exclude", pattern)
         if not any(re.search(pattern, name) for name in found):
             raise ValueError(
                 f"every pattern of exclude must match a {kind}, got exclude = "

@@ -77,9 +77,9 @@ def target(
     if weights.layers is not None:
         sizes = [leaf.size for leaf in leaves]
         rows = zip(groups, weights.layers, sizes, strict=True)
-        return targets.target([round(g * own / size) for g, own, size in rows])
+        return targets.target([_share(*row) for row in rows])
     total = sum(leaf.size for leaf in leaves)
-    return Target(round(sum(groups) * weights.kept / total))
+    return Target(_share(sum(groups), weights.kept, total))
 
 
 def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> ChooseFn:
@@ -160,12 +160,18 @@ def _heads_target(masks, weights, views):
     total = sum(leaf.size for leaf in leaves)
     groups = heads_lib.sizes(masks, views)
     if weights.layers is None:
-        return Target(round(sum(groups.values()) * weights.kept / total))
+        return Target(_share(sum(groups.values()), weights.kept, total))
     sizes, kept = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
     for layer, leaf, own in zip(found, leaves, weights.layers, strict=True):
         sizes[layer.attention] += leaf.size
         kept[layer.attention] += own
-    return targets.target([round(n * kept[k] / sizes[k]) for k, n in groups.items()])
+    rows = ((number, kept[k], sizes[k]) for k, number in groups.items())
+    return targets.target([_share(*row) for row in rows])
+
+
+def _share(groups, kept, size):
+    """Returns how many groups are in proportion, of no weights none."""
+    return round(groups * kept / max(size, 1))
 
 
 def _channels(name, shape, views):

@@ -51,8 +51,8 @@ def channels(
       Masks inside `masks`.
 
     Raises:
-      ValueError: Nothing says what the axes of a layer are; or as `pruning.prune`, in
-        numbers of channels.
+      ValueError: Nothing says what the axes of a layer are, the inputs of one are in
+        groups; or as `pruning.prune`, in numbers of channels.
 
     Example:
       >>> masks = {"w": jnp.ones((2, 2), bool)}
@@ -66,7 +66,10 @@ def channels(
       sum within each layer; the mean compares layers of different sizes.
     """
     for name, mask in _named(masks):
-        _check_divisible(name, mask, _view(name, mask, axis, views), -1, 1)
+        view = _view(name, mask, axis, views)
+        _check_divisible(name, mask, view, -1, 1)
+        if axis == -2:
+            _check_ungrouped(name, mask, view)
     groups = channel_groups(axis, views)
     return _prune_groups(masks, scores, groups, sparsity, scope, kept, minimum)
 
@@ -289,6 +292,16 @@ def _view(name, mask, axis, views):
         )
     others = (i for i in range(mask.ndim) if i != axis % mask.ndim)
     return View(tuple(others), (axis % mask.ndim,))
+
+
+def _check_ungrouped(name, mask, view):
+    """Refuses the inputs of a convolution whose kernel holds those of one group."""
+    if view.kind.startswith(views_lib.GROUPED):
+        raise ValueError(
+            "the inputs (axis -2) of a convolution with groups are other channels in "
+            f"every group, got {name} of shape {mask.shape}: exclude the layer from "
+            "the masks, or take its outputs (axis -1)"
+        )
 
 
 def _check_divisible(name, mask, view, side, number):

@@ -21,6 +21,16 @@ def _wide(x):
     return jnp.asarray(x, values.wide(dtype) if floating else dtype)
 
 
+def floating(tree: Any) -> Any:
+    """Returns a tree whose whole numbers are float32, in which none comes round."""
+
+    def one(x):
+        whole = jnp.issubdtype(jnp.result_type(x), jnp.integer)
+        return jnp.asarray(x, jnp.float32) if whole else x
+
+    return jax.tree.map(one, tree)
+
+
 def as_of(tree: Any, model: Any) -> Any:
     """Returns a tree in the types of the leaves of a model of the same structure."""
     return jax.tree.map(lambda x, y: x.astype(jnp.result_type(y)), tree, model)

@@ -36,7 +36,7 @@ def rotated(
 ) -> jax.Array:
     """Returns an array with one of its axes rotated, in its own shape.
 
-        z_a = sum_b M_ab x_b;  transposed: x_b = sum_a M_ab z_a
+        z_a = sum_b M_ab x_b;  transposed: x_b = sum_a conj(M_ab) z_a
 
     Args:
       x: Of `turn.sizes` elements, in that order.
@@ -50,7 +50,7 @@ def rotated(
     matrix = arrays[turn.name] if turn.matrix is None else turn.matrix
     given, exact = x.dtype, values.wide(x.dtype)
     matrix, x = jnp.asarray(matrix, exact), x.astype(exact)
-    matrix = matrix.T if transposed else matrix
+    matrix = matrix.conj().T if transposed else matrix
     n = turn.sizes[turn.at]
     after = math.prod(turn.sizes[turn.at + 1 :])
     rows = x.reshape(-1, n, after)

@@ -261,6 +261,7 @@ def _rates(sizes, rate, layer_rates):
         if not 0 < value < 1:
             raise ValueError(f"rate must be in (0, 1), got {name} = {value}")
     for pattern in layer_rates:
+        values.check_expression("a pattern of layer_rates", pattern)
         if not any(re.search(pattern, n) for n in sizes):
             raise ValueError(
                 "every pattern of layer_rates must match a prunable layer, got "

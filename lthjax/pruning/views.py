@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lthjax import values
 from lthjax.pruning import layer_axes
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
@@ -236,12 +237,7 @@ def _rule(pair):
             "a rule of views must be a pair of texts, (regular expression, 'in out'), "
             f"got {pair!r}"
         )
-    try:
-        re.compile(pair[0])
-    except re.error as error:
-        raise ValueError(
-            f"a rule of views must be a regular expression, got {pair[0]!r}: {error}"
-        ) from error
+    values.check_expression("a rule of views", pair[0])
     return tuple(pair)
 
 

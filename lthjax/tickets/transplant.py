@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax import registry
+from lthjax import registry, values
 from lthjax.pruning.masks import path_name
 
 WAYS = ("copy", "keep", "error")
@@ -135,6 +135,7 @@ def _source_name(rule, name):
 
 def _check_rules(rules):
     for rule in rules:
+        values.check_expression("the expression of a rule", rule.expression)
         if rule.way not in WAYS:
             raise ValueError(
                 f"a rule must be one of {', '.join(WAYS)}, got way = {rule.way!r}"

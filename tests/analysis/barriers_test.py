@@ -37,6 +37,24 @@ def test_a_line_begins_and_ends_at_its_ends_and_is_straight(dtype):
         assert gap.max() <= limit * jnp.abs(y).astype(jnp.float32).max()
 
 
+def test_a_line_between_infinities_has_its_ends_and_what_both_are():
+    far = jnp.inf
+    a = {"w": jnp.array([far, -far, 1.0, -3e38, far])}
+    b = {"w": jnp.array([far, -far, far, 3e38, -far])}
+    assert same(barriers.interpolate(0, a, b), a)
+    assert same(barriers.interpolate(1, a, b), b)
+    for alpha in (0.3, 0.7):
+        found = jax.jit(barriers.interpolate)(alpha, a, b)["w"]
+        np.testing.assert_allclose(
+            found, [far, -far, far, (2 * alpha - 1) * 3e38, jnp.nan], rtol=1e-6
+        )
+
+
+def test_a_line_of_complex_numbers_is_straight():
+    a, b = jnp.array([1 + 2j]), jnp.array([3 - 2j])
+    assert same(barriers.interpolate(0.5, a, b), jnp.array([2 + 0j]))
+
+
 def test_a_line_between_tickets_keeps_the_union_of_their_masks():
     pair = [masks.apply(w, m) for w, m in ((weights(0), A), (weights(1), B))]
     half = barriers.interpolate(0.5, *pair)

@@ -1,5 +1,6 @@
 """What two tickets share: overlap, distance, signs, and the line between them."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,4 +173,49 @@ def test_trees_of_other_networks_are_refused_with_their_leaves():
 
 
 def test_networks_without_masks_do_not_differ_in_them():
-    assert comparison.hamming({"b": None}, {"b": None}) == 0
+    none = {"b": None}
+    assert comparison.hamming(none, none) == 0
+    assert comparison.overlap(none, none) == 1
+    for scope in ("layer", "global"):
+        assert comparison.chance_overlap(none, none, scope) == 1
+
+
+MASK, OTHER = jnp.arange(4) < 2, jnp.arange(4) < 1
+TREES = {
+    "frozen": (flax.core.freeze({"a": {"k": MASK}}), {"a": {"k": OTHER}}),
+    "a list and a tuple": ([MASK], (OTHER,)),
+    "a list and a dict": ([MASK, MASK], {0: OTHER, 1: OTHER}),
+    "numbers as text": ([MASK] * 11, {str(i): OTHER for i in range(11)}),
+    "none and nothing": ({"k": MASK, "bias": None}, {"k": OTHER}),
+}
+
+
+@pytest.mark.parametrize("one, other", TREES.values(), ids=TREES)
+def test_trees_of_the_same_leaves_compare_whatever_holds_them(one, other):
+    for a, b in ((one, other), (other, one)):
+        assert comparison.overlap(a, b) == 0.5
+        assert comparison.hamming(a, b) == 0.25
+        for scope in ("layer", "global"):
+            expected = comparison.chance_overlap(MASK, OTHER, scope)
+            assert comparison.chance_overlap(a, b, scope) == pytest.approx(expected)
+        signs = [jax.tree.map(lambda m: m * 2.0 - 1, tree) for tree in (a, b)]
+        full = jax.tree.map(jnp.ones_like, a)
+        assert comparison.sign_agreement(*signs, full) == 0.75
+        half = barriers.interpolate(0.5, *signs)
+        assert jax.tree.structure(half) == jax.tree.structure(signs[0])
+        for leaf in jax.tree.leaves(half):
+            np.testing.assert_array_equal(leaf, [1, 0, -1, -1])
+
+
+def test_leaves_are_matched_by_their_names():
+    rows = [jnp.arange(4) == i % 4 for i in range(11)]
+    assert comparison.overlap(rows, {str(i): row for i, row in enumerate(rows)}) == 1
+
+
+@pytest.mark.parametrize("name", ["overlap", "hamming", "chance_overlap"])
+def test_masks_of_numbers_are_refused(name):
+    soft = {"k": jnp.array([0.3, 0.0])}
+    mask = {"k": jnp.array([True, False])}
+    for pair in ((soft, soft), (soft, mask), (mask, soft)):
+        with pytest.raises(ValueError, match="a mask must be bool.*k = float32"):
+            getattr(comparison, name)(*pair)

@@ -241,6 +241,52 @@ def test_a_distance_is_that_of_weights_of_any_size(unit):
     assert correlation.distance(start, start, masks) == 0
 
 
+def test_infinity_has_a_rank_and_no_magnitude_to_correlate():
+    masks = jnp.arange(20) < 10
+    one, other = jax.random.normal(jax.random.key(5), (2, 20))
+    huge, infinite = one.at[3].set(1e6), one.at[3].set(-jnp.inf)
+    expected = correlation.rank_correlation(huge, other, masks)
+    assert correlation.rank_correlation(infinite, other, masks) == expected
+    assert correlation.rank_correlation(infinite, huge, masks) == pytest.approx(1)
+    for pair in ((infinite, other), (other, infinite), (infinite, infinite)):
+        assert jnp.isnan(correlation.magnitude_correlation(*pair, masks))
+        assert jnp.isfinite(
+            correlation.magnitude_correlation(*pair, masks.at[3].set(False))
+        )
+
+
+def test_complex_weights_count_by_their_magnitudes():
+    start, end = jnp.array([[3 + 4j, 2, 0.5j, 1], [3 - 4j, 2, 1.5j, 0]])
+    masks = jnp.ones(4, bool)
+    near = functools.partial(pytest.approx, rel=1e-6)
+    length = np.sqrt(25 + 4 + 0.25 + 1)
+    assert distance(start, end, masks) == near(np.sqrt(64 + 1 + 1) / length)
+    rows = jnp.abs(start), jnp.abs(end)
+    for fn in (
+        correlation.magnitude_correlation,
+        correlation.rank_correlation,
+        functools.partial(correlation.overlap_ratio, part=0.5),
+    ):
+        assert fn(start, end, masks) == fn(*rows, masks)
+        assert fn(start, end, masks).dtype == jnp.float32
+
+
+def test_weights_of_64_bits_are_told_apart_by_them():
+    with jax.enable_x64(True):
+        start, masks = jnp.ones(4, jnp.float64), jnp.ones(4, bool)
+        end = start + 1e-12 * jnp.arange(4)
+        found = correlation.distance(start, end, masks)
+        assert found == pytest.approx(1e-12 * np.sqrt(14) / 2, rel=1e-3)
+        assert correlation.rank_correlation(end, end**2, masks) == pytest.approx(1)
+        assert found.dtype == correlation.rank_correlation(end, end, masks).dtype
+        assert found.dtype == jnp.float32
+
+
+def test_a_layer_without_weights_has_no_lowest_density():
+    masks = {"none": jnp.ones((0, 3), bool), "half": jnp.arange(4) < 2}
+    assert correlation.lowest_density(masks) == 0.5
+
+
 def test_masks_of_nothing_are_refused_in_words():
     own, masks = {"bias": jnp.ones(3)}, {"bias": None}
     calls = [functools.partial(correlation.lowest_density, masks)]

@@ -118,3 +118,23 @@ def test_two_eigenvalues_of_opposite_signs_are_told_apart():
         np.testing.assert_allclose(np.abs(found), wanted, rtol=1e-5)
         if abs(pair[0]) != abs(pair[1]):
             assert np.sign(found[0]) == np.sign(max(pair, key=abs))
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        curvature.gradient_norm,
+        functools.partial(curvature.product, vector=None),
+        functools.partial(curvature.top_eigenvalue, jax.random.key(0)),
+        functools.partial(curvature.trace, jax.random.key(0)),
+        functools.partial(curvature.surface, jax.random.key(0)),
+    ],
+)
+def test_weights_without_a_gradient_are_refused_by_name(measure):
+    masks = {"a": jnp.ones(2, bool), "b": None}
+    for b, message in (
+        (jnp.array(3), "must be floating, .* got b = int32"),
+        (jnp.array(3j), "real weights, got complex ones in b"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure(lambda w: jnp.sum(w["a"]), {"a": jnp.ones(2), "b": b}, masks)

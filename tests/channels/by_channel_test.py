@@ -50,6 +50,9 @@ def test_folding_keeps_the_type_of_the_weights():
     half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), KERNELS)
     found = by_channel.fold(half, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
     assert found["b"]["kernel"].dtype == jnp.bfloat16
+    turned = jax.tree.map(lambda w: (1 - 2j) * w, KERNELS)
+    found = by_channel.fold(turned, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
+    assert found["b"]["kernel"][:, 0].tolist() == [0.5 - 1j, 1 - 2j, 2 - 4j]
 
 
 def test_the_last_producer_is_told_from_one_whose_name_goes_on():
@@ -76,3 +79,11 @@ def test_a_group_of_layers_that_are_not_there_is_refused_by_name(group):
     message = f"kernels, got none of '{wrong}' in .*; the layers are dense1, head"
     with pytest.raises(ValueError, match=message):
         by_channel.full(params, groups)
+
+
+def test_channels_may_be_said_in_lists():
+    full = by_channel.full(KERNELS, CHAIN)
+    found = by_channel.spread(full, {"a": [True, False, True]}, CHAIN)
+    assert found["b"]["kernel"][:, 0].tolist() == [True, False, True]
+    found = by_channel.fold(KERNELS, {"a": [0.5, 1.0, 2.0]}, CHAIN)
+    assert found["b"]["kernel"][:, 0].tolist() == [0.5, 1.0, 2.0]

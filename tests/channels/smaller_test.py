@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from lthjax import models
 from lthjax.channels import by_channel, layers_of
-from lthjax.channels.smaller import compact, speed_up
+from lthjax.channels.smaller import Slim, compact, speed_up
 from lthjax.pruning import masks
 
 NETWORKS = {
@@ -307,3 +307,34 @@ def test_what_is_nan_stays_in_the_compact_network():
     assert jnp.isnan(
         small.model.apply({"params": small.params}, jnp.ones((1, 4)))
     ).all()
+
+
+class Named(nn.Module):
+    """A network whose activation is a name."""
+
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = getattr(nn, self.activation)(nn.Dense(3, name="first")(x))
+        return nn.Dense(2, name="last")(x)
+
+
+def test_an_activation_that_is_no_function_is_not_known_to_be_silent():
+    model, x = Named(), jnp.ones((1, 4))
+    params = model.init(jax.random.key(0), x)["params"]
+    found = (layers_of.Group("first", ("first",), "last", 3),)
+    full = by_channel.full(params, found)
+    stay = {"first": jnp.array([True, False, True])}
+    small = compact(model, params, by_channel.spread(full, stay, found), groups=found)
+    assert small.params["last"]["kernel"].shape == (2, 2)
+
+
+def test_a_compact_network_trains_as_the_whole_one_is_told_to():
+    model = models.build(
+        "mlp", 2, options={"hidden": (3,)}, remat=True, axis_name="data"
+    )
+    small = Slim(model, (("dense1", 2),))
+    assert small.remat is True and small.axis_name == "data"
+    plain = Slim(nn.Dense(2))
+    assert plain.remat is False and plain.axis_name is None

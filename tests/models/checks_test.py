@@ -40,6 +40,14 @@ def growing(self, x, train):
     return x
 
 
+def paired(self, x, moves):
+    start = lambda: (jnp.zeros(3), [jnp.ones(3)])  # noqa: E731
+    moments = self.variable("batch_stats", "moments", start)
+    if moves and not self.is_initializing():
+        moments.value = (x.mean(0), [x.var(0)])
+    return x - moments.value[0][None]
+
+
 def normed(self, x, still):
     return nn.BatchNorm(use_running_average=still)(x)
 
@@ -61,6 +69,8 @@ AFTER = {
     "log": lambda self, x, train: nn.log_softmax(x),
     "still norm": lambda self, x, train: normed(self, x, True),
     "norm": lambda self, x, train: normed(self, x, not train),
+    "pair of moments": lambda self, x, train: paired(self, x, train),
+    "still pair": lambda self, x, train: paired(self, x, False),
     "moving norm": lambda self, x, train: normed(self, x, False),
     "still dropout": lambda self, x, train: nn.Dropout(0.5)(x, deterministic=True),
     "dropout": lambda self, x, train: nn.Dropout(0.5)(x, deterministic=not train),
@@ -123,6 +133,7 @@ def valued(after, **options):
         ("tested softmax", "that sum to 1"),
         ("sigmoid", "between 0 and 1 only"),
         ("still norm", "whose batch_stats/BatchNorm_0 stay .*frozen_statistics = True"),
+        ("still pair", "whose batch_stats/moments"),
     ],
 )
 def test_a_network_is_refused_by_what_it_computes(after, message):
@@ -130,7 +141,7 @@ def test_a_network_is_refused_by_what_it_computes(after, message):
         valued(after)
 
 
-@pytest.mark.parametrize("after", ["", "log", "norm", "dropout"])
+@pytest.mark.parametrize("after", ["", "log", "norm", "pair of moments", "dropout"])
 def test_logits_and_moving_statistics_are_taken(after):
     valued(after)
 

@@ -42,6 +42,7 @@ def test_a_network_of_ones_own_has_a_rule():
         (r"part(\d+)", "two groups that are whole numbers"),
         (r"(part)(\d+)", "two groups that are whole numbers"),
         (r"block(\d+)_(\d+)", "must find some, got"),
+        ("(", r"units must be a regular expression, got '\('"),
     ],
 )
 def test_an_expression_that_finds_no_units_is_refused(expression, message):

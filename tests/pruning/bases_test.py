@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from lthjax.pruning import bases, basis_names, choose, patterns, rotations
+from lthjax.pruning import bases, basis_names, choose, patterns, rotations, views
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.basis_names import BASES
 
@@ -60,6 +60,20 @@ def test_weights_come_back_and_keep_their_length(name, dtype, bound):
     np.testing.assert_allclose(flat(back), flat(params), rtol=0, atol=bound * 10)
     energies = [np.sum(flat(x) ** 2) for x in (coefficients, params)]
     np.testing.assert_allclose(*energies, rtol=bound)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_complex_weights_come_back_and_keep_their_length(name):
+    params, trained = (
+        jax.tree.map(lambda x, y: x + 1j * y, draw(2 * i), draw(2 * i + 1))
+        for i in range(2)
+    )
+    found = turned(name, params, trained)
+    coefficients = bases.to_basis(params, *found)
+    back = bases.from_basis(coefficients, *found)
+    np.testing.assert_allclose(flat(back), flat(params), rtol=0, atol=1e-11)
+    lengths = [np.linalg.norm(flat(tree)) for tree in (coefficients, params)]
+    np.testing.assert_allclose(*lengths, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16])
@@ -201,6 +215,16 @@ def test_rows_of_singular_vectors_are_the_best_of_a_rank_as_two_thin_layers(shap
     assert found[0]["layer/kernel"].stored(mask) == rank * out
 
 
+def test_two_thin_layers_of_complex_weights_are_those_weights():
+    real, imaginary = (draw(i, {"layer": (9, 6)}) for i in range(2))
+    params = jax.tree.map(lambda x, y: x + 1j * y, real, imaginary)
+    found, arrays = turned("svd_rows", params, params)
+    z = bases.to_basis(params, found, arrays)["layer"]["kernel"]
+    own, view = arrays["layer"]["kernel"], views.View((0,), (1,))
+    first, second = bases.factorize(z, jnp.ones(z.shape, bool), own, view)
+    np.testing.assert_allclose(first @ second, params["layer"]["kernel"], atol=1e-12)
+
+
 def test_learnt_bases_change_nothing_before_they_are_learnt():
     params = draw(0)
     for name in ("svd_rows", "pca_spatial"):
@@ -271,6 +295,11 @@ def test_a_leaf_that_a_basis_does_not_fit_is_refused_by_name(name, leaf, shape):
     with pytest.raises(ValueError, match=rf"'{name}'.*got {leaf}/kernel of shape"):
         given = {"prunable": [f"{leaf}/kernel"], "image_shape": IMAGE}
         bases.choose(params, [(".", BASES[name])], **given)
+
+
+def test_a_rule_that_is_no_regular_expression_is_refused():
+    with pytest.raises(ValueError, match=r"must be a regular expression, got '\('"):
+        bases.named([("(", "groups")], ["conv/kernel"])
 
 
 def test_a_rule_that_finds_nothing_is_refused():

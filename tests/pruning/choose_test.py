@@ -272,6 +272,27 @@ def test_a_layer_smaller_than_the_minimum_keeps_what_it_has():
     assert by_layer(chosen) == [6, 6, 5]
 
 
+def test_an_emptied_layer_has_no_minimum():
+    few = choose.prune(FULL, draw(0, "wide"), scope="layer", kept=[0, 7, 1])
+    assert by_layer(choose.prune(few, draw(1, "wide"), kept=3, minimum=2)) == [0, 2, 1]
+    layers = {"scope": "layer", "kept": [0, 3, 1]}
+    assert by_layer(choose.prune(few, draw(1, "wide"), **layers, minimum=3)) == [
+        0,
+        3,
+        1,
+    ]
+    with pytest.raises(ValueError, match="is 3 for all 3 layers, with kept = 2"):
+        choose.prune(few, draw(1, "wide"), kept=2, minimum=2)
+
+
+def test_traced_counts_of_layers_are_the_minimum_at_the_least():
+    few = choose.prune(FULL, draw(0, "wide"), scope="layer", kept=[12, 12, 1])
+    ranked = draw(1, "wide")
+    select = jax.jit(lambda k: choose.prune(few, ranked, kept=[k, 3, k], minimum=2))
+    assert by_layer(select(1)) == [2, 3, 1]
+    assert by_layer(select(5)) == [5, 3, 1]
+
+
 def test_a_minimum_above_the_target_is_refused_with_the_numbers():
     ranked = draw(0, "wide")
     with pytest.raises(ValueError, match="is 17 for all 3 layers, with kept = 16"):

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from lthjax.pruning import choose, patterns
+from lthjax.pruning import choose, pattern_names, patterns, targets, views
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 SHAPES = {"conv": (3, 3, 4, 6), "dense": (8, 2)}
@@ -193,3 +194,22 @@ def test_damaged_scores_are_refused_by_every_pattern(name):
     scores["dense"]["kernel"] = scores["dense"]["kernel"].at[0, 0].set(jnp.nan)
     with pytest.raises(ValueError, match="got NaN or infinity in dense/kernel"):
         ALL[name](FULL, scores)
+
+
+def test_inputs_of_groups_are_no_channels():
+    layer = nn.Conv(4, (1, 1), feature_group_count=2)
+    seen = views.of(layer.init, jax.random.key(0), jnp.ones((1, 2, 2, 4)))
+    masks = {"kernel": jnp.ones((1, 1, 2, 4), bool), "bias": None}
+    scores = {"kernel": jnp.arange(8.0).reshape(1, 1, 2, 4), "bias": None}
+    with pytest.raises(ValueError, match="with groups are other .* got kernel of shap"):
+        patterns.channels(masks, scores, 0.5, axis=-2, views=seen)
+    found = patterns.channels(masks, scores, 0.5, views=seen)["kernel"][0, 0]
+    assert found.tolist() == [[False, False, True, True]] * 2
+
+
+def test_of_a_layer_without_weights_no_channel_is_wanted():
+    masks = {"a": jnp.ones((0, 3), bool), "b": jnp.ones((2, 4), bool)}
+    found = pattern_names.target("channels", masks, targets.target([0, 4]))
+    assert found.layers == (0, 2)
+    none = {"a": masks["a"]}
+    assert pattern_names.target("channels", none, targets.target(0)).kept == 0

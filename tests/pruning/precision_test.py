@@ -140,3 +140,16 @@ def test_counts_of_int32_give_floats_of_32_bits_under_strict_promotion_too(name)
     np.testing.assert_array_equal(found, expected)
     with jax.enable_x64(True):
         assert OF_COUNTS[name](STEPS).dtype == expected.dtype
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint8"])
+def test_whole_numbers_are_scored_in_float32(dtype):
+    limits = jnp.iinfo(dtype)
+    own = {"k": jnp.array([limits.min, limits.max, 16, 3], dtype)}
+    full = {"k": jnp.ones(4, bool)}
+    exact = np.asarray(own["k"], np.float32)
+    found = lth.scores.magnitude(own, full)["k"]
+    np.testing.assert_array_equal(found, np.abs(exact))
+    np.testing.assert_array_equal(lth.scores.energy(own, full)["k"], exact**2)
+    np.testing.assert_array_equal(lth.scores.inverted(own)["k"], -exact)
+    assert lth.scores.inverted(own)["k"].dtype == found.dtype == jnp.float32

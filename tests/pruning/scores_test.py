@@ -327,3 +327,12 @@ def test_scores_by_a_gradient_of_complex_weights_are_refused(score):
     params, masks = {"w": jnp.array([3j, 2])}, {"w": jnp.ones(2, bool)}
     with pytest.raises(ValueError, match="real weights, got complex ones in w"):
         score(lambda p: jnp.sum(jnp.abs(p["w"])), params, masks)
+
+
+COUNTED = {"w": jnp.ones((2, 1)), "seen": jnp.array(3)}
+
+
+@pytest.mark.parametrize("score", [scores.snip, scores.taylor, scores.grasp])
+def test_a_counter_among_the_weights_is_refused_by_name(score):
+    with pytest.raises(ValueError, match="must be floating.*got seen = int32; hand in"):
+        score(squares, COUNTED, {"w": jnp.ones((2, 1), bool), "seen": None})

@@ -72,6 +72,8 @@ def test_a_negative_number_of_levels_is_refused():
 def test_a_pattern_that_finds_no_layer_is_refused_with_the_layers():
     with pytest.raises(ValueError, match="got 'haed'; the layers are dense1/kernel"):
         sparsities.by_rate(LENET, 0.2, 3, layer_rates={"haed": 0.1})
+    with pytest.raises(ValueError, match=r"layer_rates must be a regular expression"):
+        sparsities.by_rate(LENET, 0.2, 3, layer_rates={"(": 0.1})
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,10 @@ def test_negative_flows_are_refused_outside_of_jit():
         scores.synflow(
             squashed(lambda x: x.max() - x), params, masks.full(params), (5,)
         )
+
+
+def test_a_counter_among_the_weights_is_refused_by_name():
+    params = {"w": jnp.ones((2, 1)), "seen": jnp.array(3)}
+    masks = {"w": jnp.ones((2, 1), bool), "seen": None}
+    with pytest.raises(ValueError, match="must be floating.*got seen = int32; hand in"):
+        scores.synflow(lambda w, x: x @ w["w"], params, masks, (2,))

@@ -49,6 +49,7 @@ def test_what_the_source_has_not_stays_and_is_said():
     [
         (RULES[:1], "'heat/kernel', which no rule finds"),
         ((*RULES[:1], Rule("heat", "error")), "'heat/kernel', which 'heat' refuses"),
+        ((Rule("("), *RULES), r"a rule must be a regular expression, got '\('"),
         ((Rule("", "move"),), "must be one of copy, keep, error, got way = 'move'"),
         ((Rule("^heat", prefix="head"), *RULES), r"got \[2, 10\] of 'head/kernel' for"),
     ],
