@@ -69,7 +69,8 @@ def functions(ground: Ground) -> Parts:
     objective = steps.penalised(objective, method.penalty(ground))
     how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
     how |= {"local": network_lib.local(config), **own_training.step_options(ground)}
-    points = spans.longest(plan) // every + 2
+    begun = {"points": spans.longest(plan) // every + 2, "objective": goal}
+    begun |= {"extras": extras, "parts": config.train.accumulate}
     step = steps.step(objective, tx, **how)
     examine = method.columns(ground, tx, prune_fn)
     return Parts(
@@ -82,7 +83,7 @@ def functions(ground: Ground) -> Parts:
         prune_fn=prune_fn,
         tx=tx,
         held=plan_lib.held(ground, tx) + (extras.decay > 0),
-        begin=steps.starter(tx, points=points, objective=goal, extras=extras),
+        begin=steps.starter(tx, **begun),
         run=data.trainer(step, network, every, ground.shapes, extras.rule),
         step=data.stepper(step, ground.shapes),
         search=method.search(ground, tx, prune_fn),
