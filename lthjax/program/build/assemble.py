@@ -183,14 +183,23 @@ def _check_controls(controls, known):
 
 
 def _check_dense(ground):
-    """Refuses a control of the trained dense network where that is not trained."""
-    plan = ground.plan
-    whole = not spans.drawn(plan) and spans.dense(plan) >= plan.steps
-    if "trained" in ground.options.controls and not whole:
+    """Refuses what goes by the trained dense network where that is not trained."""
+    config, plan = ground.options, ground.plan
+    if not spans.drawn(plan) and spans.dense(plan) >= plan.steps:
+        return
+    ends = f"search.method = {config.search.method!r}, whose dense training ends before"
+    if "trained" in config.controls:
         raise ValueError(
             "the control 'trained' starts from a dense network that is trained to its "
-            f"end, got controls = {tuple(ground.options.controls)} with search.method "
-            f"= {ground.options.search.method!r}, whose dense training ends before"
+            f"end, got controls = {tuple(config.controls)} with {ends}"
+        )
+    asked = arms.trained(config.retraining.arms)
+    taught = tuple(arm for arm in asked if arms.have((arm,), "distillation"))
+    if taught and not config.retraining.distillation.teacher:
+        raise ValueError(
+            "distillation without a teacher is from a dense network that is trained to "
+            f"its end, got retraining.arms = {taught} with {ends}; name one by "
+            "retraining.distillation.teacher"
         )
 
 
