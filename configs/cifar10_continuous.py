@@ -35,10 +35,6 @@ def get_config(variant: str = "resnet20"):
     config.model.name = variant
     config.train.epochs = 85
     config.train.batch_size = 128
-    config.optimizer.nesterov = True
-    config.optimizer.weight_decay = 1e-4
-    config.schedule.name = "piecewise"
-    config.schedule.drops = (56, 71)
     config.search.method = "continuous"
     config.search.levels = 3
     config.search.exclude = ("^head/",)
@@ -48,8 +44,10 @@ def get_config(variant: str = "resnet20"):
         config.search.exclude = ("^head/", "/shortcut/")
     if variant == "conv6":
         config.train.update(epochs=40, batch_size=60)
-        config.optimizer.update(name="adam", learning_rate=3e-4, weight_decay=0.0)
-        config.schedule.name = "constant"
+        config.optimizer.update(name="adam", learning_rate=3e-4)
         config.search.rewind_to = 1500
         config.search.gates.learning_rate = 0.1
+    else:
+        config.optimizer.update(nesterov=True, weight_decay=1e-4)
+        config.schedule.update(name="piecewise", drops=(56, 71))
     return config

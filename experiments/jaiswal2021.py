@@ -85,7 +85,8 @@ def config(cell, options):
         _tiny_imagenet(found)
     if masks != "magnitude":
         found.search.update(method="at_init", score=masks, rewind_to=0)
-        found.search.sparsities = tuple(1 - 0.8**level for level in LEVELS)
+        shares = tuple(1 - 0.8**level for level in LEVELS)
+        found.search.update(sparsities=shares, levels=len(shares))
         found.retraining.levels = (1, 2, 3, 4)
     if cell == SMALL:
         _small(found)
@@ -111,7 +112,7 @@ def _small(found):
     found.train.update(epochs=6, batch_size=64)
     found.schedule.drops = (3, 4.5)
     found.search.update(method="one_shot", score="magnitude", exclude=())
-    found.search.sparsities = (0.9, 0.95, 0.98)
+    found.search.update(sparsities=(0.9, 0.95, 0.98), levels=3)
     found.retraining.levels = (0, 1, 2, 3)
     found.retraining.rescaling.update(iterations=20, rate=0.03)
     found.eval_every = 474  # the end

@@ -71,7 +71,8 @@ def pruning(found, levels):
     """Returns {method: [changes of the config]} of the second table."""
     tuned = {"search.restart": "fine_tune", "search.rewind_to": 0}
     once = {**tuned, "search.levels": 1}
-    shares = {**tuned, "search.sparsities": SHARES}
+    asked = {"search.sparsities": SHARES, "search.levels": len(SHARES)}
+    shares = {**tuned, **asked}
     l0 = {**once, "search.method": "l0", "search.gates.initial": (0.0,)}
     slim = {
         **once,
@@ -91,8 +92,8 @@ def pruning(found, levels):
         "iterative magnitude": [{**shares, "search.method": "iterative"}],
         "gradual magnitude": [
             {
+                **asked,
                 "search.method": "gradual",
-                "search.sparsities": SHARES,
                 "search.rewind_to": 0,
                 "dynamic.every": 20,
             }

@@ -8,7 +8,7 @@ from cases import rest_slow
 from paths import ROOT
 
 from lthjax.data import batches, facts, splits
-from lthjax.program.build import methods, spans
+from lthjax.program.build import methods, spans, unread
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
@@ -38,6 +38,24 @@ def test_a_config_opens_with_its_command_and_is_valid(name):
     text = (FOLDER / name).read_text()
     assert re.match('"""[^"]*python -m lthjax.main --config=configs/' + name, text)
     files.validate(load(name))
+
+
+def variants(name):
+    """Returns the variants of a config, by what it says of one that is none."""
+    with pytest.raises(ValueError, match="'?other'?") as error:
+        load(name, "other")
+    asked, _, _ = str(error.value).partition(", got 'other'")
+    if asked == str(error.value):  # it takes none
+        return (None,)
+    return re.findall(r"\w+", re.sub(r"^.*must be (one of)?| or ", " ", asked))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_sets_nothing_that_its_run_does_not_read(name):
+    for variant in variants(name):
+        config = load(name, variant)
+        files.validate(config)
+        assert unread.unread(config) == {} == methods.unread(config), variant
 
 
 @pytest.mark.parametrize("name", rest_slow(FILES, "digits.py"))

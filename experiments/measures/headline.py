@@ -93,7 +93,7 @@ def config(options, *, epochs: int, seeds: int):
     found.train.epochs = epochs
     found.schedule.drops = (epochs / 2, 3 * epochs / 4)
     found.search.update(method="one_shot", score="magnitude", rewind_to=0)
-    found.search.sparsities = SPARSITIES
+    found.search.update(sparsities=SPARSITIES, levels=len(SPARSITIES))
     found.retraining.levels = (1, 2)
     for ghost in (found.retraining.neurons, found.retraining.skips):
         ghost.end = 0.5

@@ -118,6 +118,7 @@ def admm(
         after = state._replace(copy=copy, dual=dual, clock=clock, inner=slots)
         return updates_, after
 
+    update.keeps = True  # type: ignore[attr-defined]
     return optax.GradientTransformationExtraArgs(kept.init, update)
 
 

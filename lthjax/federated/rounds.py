@@ -85,7 +85,8 @@ def round_of(
         share = aggregation.shares(before[1].size, there)
         params = aggregate(server.params, states.params, states.masks, share)
         kept = jax.vmap(lambda masks: masks_lib.count(masks)[0])(states.masks)
-        sent = jnp.where(lost, 0, kept)  # what is not finite is seen when it is there
+        silent = lost | (policy.downlink == "none")
+        sent = jnp.where(silent, 0, kept)  # what is not finite is seen when it is there
         states = chosen(there, states, before[0])
         seen = seen._replace(passed=seen.passed & there)
         record = Record(who, lost, sound, *seen[:3], states.stage, seen.received, sent)

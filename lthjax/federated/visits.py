@@ -44,7 +44,8 @@ def visitor(
         fresh:   it trains w without masks, or of the last stage masked by that
         nested:  it trains w in the masks that it has
 
-    What it sends is what it keeps: `params` and `masks` of the client.
+    What it sends is what it keeps: `params` and `masks` of the client. Where each
+    trains alone nothing is received or sent.
 
     Args:
       policy: What all follow.
@@ -73,7 +74,8 @@ def visitor(
         )
         threshold = after(policy, client.threshold, passed, done)
         state = Clients(masks, stage, threshold, trained)
-        return state, Visit(passed, accuracy, loss, masks_lib.count(received)[0])
+        count = jnp.int32(0) if alone else masks_lib.count(received)[0]
+        return state, Visit(passed, accuracy, loss, count)
 
     return visit
 

@@ -76,13 +76,14 @@ def growth(
       group: The channels.
       tolerance: The relative loss of accuracy allowed, of this layer.
       gate: The same of the batch.
-      most: The largest number of picks; all channels by default.
+      most: The largest number of picks, of as many channels where none may be picked
+        again; as many as there are channels by default.
       counts: What was yielded last, to go on from there; nothing by default.
 
     Raises:
       ValueError: The tolerance or the gate is not in [0, 1), `most` not in [1, size]:
-        a layer cannot be emptied, and has no more channels than it has. Or, without
-        `most`, the network answers nothing right with the layer whole.
+        a layer cannot be emptied, and takes no more picks than it has channels. Or,
+        without `most`, the network answers nothing right with the layer whole.
       FloatingPointError: A loss is NaN or infinite.
     """
     _check_bounds(group, tolerance, gate, most)
@@ -144,6 +145,6 @@ def _check_bounds(group, tolerance, gate, most):
             raise ValueError(f"{name} must be in [0, 1), got {name} = {value}")
     if most is not None and not 1 <= most <= group.size:
         raise ValueError(
-            f"a layer of {group.size} channels must keep from 1 to all of them, got "
-            f"most = {most} for {group.name}"
+            f"a layer of {group.size} channels must have from 1 to {group.size} picks, "
+            f"got most = {most} for {group.name}"
         )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import InvalidRngError
 
+from lthjax.draws import DRAWS as DRAWS
 from lthjax.models.layers import BLOCK
 
 # The arguments by which a network may be told its mode, with their value in training.
@@ -20,7 +21,6 @@ MODES = {
     **dict.fromkeys(("eval", "evaluate", "evaluation", "is_eval", "eval_mode"), False),
     **dict.fromkeys(("test", "testing", "is_test", "is_testing", "test_mode"), False),
 }
-DRAWS = "draws"  # the collection of what a network that draws in training draws from
 _STREAM = 0x64726F70  # of the key that a network is initialised with
 
 

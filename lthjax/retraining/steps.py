@@ -319,6 +319,8 @@ def rescaled(
 ) -> tuple[Any, Report]:
     """Returns a ticket's parameters, re-scaled for the step it starts at, and a report.
 
+    Frozen ghosts have no factor, and no gradient.
+
     Args:
       model: The plain network.
       recipe: With `rescaling`, and with the ghosts that the ticket has.
@@ -331,8 +333,11 @@ def rescaled(
     def loss_fn(params, batch):
         images, labels = batch
         state = ticket.model_state
+        if recipe.frozen:
+            params = ghosts.held(params, lax.stop_gradient(params))
         logits, _ = models.apply(network, params, state, images, train=True)
         return jnp.mean(goal.loss(logits, labels))
 
     masks, options = ticket.masks, recipe.rescaling
-    return rescale(loss_fn, ticket.params, masks, batch_fn, options)
+    found, report = rescale(loss_fn, ticket.params, masks, batch_fn, options)
+    return ghosts.held(found, ticket.params) if recipe.frozen else found, report

@@ -3,7 +3,8 @@
 A control keeps the level, the steps and the kept count of its ticket. Given the same
 `key` at every level, "shuffle" and "random" draw nested masks. They start from the
 ticket's weights: where a search restarts from trained weights, not from rewound ones,
-what earlier levels pruned starts at zero.
+what earlier levels pruned starts at zero. What a network draws in training (dropout) is
+the same for all.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from lthjax import draws
 from lthjax.callables import InitFn
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
@@ -32,6 +34,7 @@ def reinit(key: jax.Array, ticket: Ticket, init_fn: InitFn) -> Ticket:
       fresh weights train from the rewind step of the schedule, as in open_lth.
     """
     params, model_state = init_fn(jax.random.fold_in(key, ticket.level))
+    model_state = draws.like(model_state, ticket.model_state)
     return ticket._replace(params=params, model_state=model_state, opt_state=None)
 
 
@@ -91,7 +94,8 @@ def started(ticket: Ticket, start: Ticket | Trained) -> Ticket:
       search rewinds to step k, they train from k on too, so that all have the same
       schedule; the paper's are of k = 0.
     """
-    point = {"params": start.params, "model_state": start.model_state}
+    model_state = draws.like(start.model_state, ticket.model_state)
+    point = {"params": start.params, "model_state": model_state}
     return ticket._replace(**point, opt_state=None)
 
 

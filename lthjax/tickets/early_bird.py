@@ -23,7 +23,8 @@ class State(NamedTuple):
 
     Attributes:
       watch: The detector.
-      history: The newest distance after each epoch, NaN before, float32 [epochs].
+      history: The newest distance after each epoch, infinite after the first one, which
+        has but one mask, and NaN for those to come, float32 [epochs].
     """
 
     watch: Watch
@@ -62,7 +63,9 @@ def early_bird(
     References:
       You et al., 2020, arXiv:1909.11957, "EB Train". Departures: the schedule goes on
       at the number of completed epochs, and with the drawn weights (the released code
-      skips an epoch, and starts from fresh weights).
+      skips an epoch, and starts from fresh weights). Channels that are watched, and
+      ranked, are those that can be pruned (the released code's are those of all batch
+      norms, on shortcuts and at the end of a block too).
     """
     if not 0 < epoch <= steps // 2:
         raise ValueError(

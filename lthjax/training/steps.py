@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lthjax import draws
 from lthjax.callables import (
     ApplyFn,
     BeginFn,
@@ -68,11 +69,13 @@ def begin(
     points: int = 0,
     objective: Objective = CLASSIFICATION,
     extras: Extras = extras_lib.NONE,
+    parts: int = 1,
 ) -> State:
     """Returns the state that a ticket's training starts from.
 
     Without an optimizer state of its own the ticket gets a fresh one: momentum from
-    zero, the schedule moved to the ticket's step.
+    zero, the schedule moved to the ticket's step. A network that draws (dropout) does
+    so by that step too, wherever its model state is from.
 
     Args:
       tx: The optimizer.
@@ -80,6 +83,7 @@ def begin(
       points: Room for how many validations.
       objective: Whose columns these have.
       extras: What is carried beside.
+      parts: Of a batch, as for `step`: each draws anew.
     """
     params = masks_lib.apply(ticket.params, ticket.masks)
     opt_state = ticket.opt_state
@@ -89,7 +93,8 @@ def begin(
     opt_state = extras_lib.begin(extras, opt_state, params, ticket.model_state)
     width = len(objective_lib.columns(objective))
     curve = jnp.full((points, width), jnp.nan, jnp.float32)
-    return State(params, ticket.model_state, opt_state, jnp.zeros(()), curve)
+    model_state = draws.at_step(ticket.model_state, ticket.step * parts)
+    return State(params, model_state, opt_state, jnp.zeros(()), curve)
 
 
 def starter(
@@ -98,8 +103,9 @@ def starter(
     points: int,
     objective: Objective = CLASSIFICATION,
     extras: Extras = extras_lib.NONE,
+    parts: int = 1,
 ) -> BeginFn:
-    """Returns ticket -> State, `begin` compiled; what moves schedules is not.
+    """Returns ticket -> State, `begin` compiled; what moves to its step is not.
 
     One program serves tickets of all steps, and an optimizer whose schedule cannot be
     moved may still start at step 0.
@@ -109,6 +115,7 @@ def starter(
       points: As for `begin`.
       objective: Likewise.
       extras: Likewise.
+      parts: Likewise.
     """
     room = {"points": points, "objective": objective, "extras": extras}
 
@@ -118,6 +125,8 @@ def starter(
 
     def start(ticket):
         state = compiled(ticket)
+        model_state = draws.at_step(state.model_state, ticket.step * parts)
+        state = state._replace(model_state=model_state)
         if ticket.opt_state is not None:
             return state
         given = {"tx": tx, "params": ticket.params}

@@ -146,6 +146,7 @@ def test_without_a_copy_it_is_keep():
         ends.append((updates, state))
     jax.tree.map(np.testing.assert_array_equal, *ends)
     assert full.keys() == masks.keys()
+    assert all(map(zeros.is_kept, found))  # so that nothing keeps it once more
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import types
 import pytest
 from paths import ROOT
 
+from lthjax.program.build import unread
+
 EXPERIMENTS = ROOT / "experiments"
 
 
@@ -51,6 +53,18 @@ def test_a_ticket_costs_the_trainings_before_it_and_its_own(paper):
     assert costs("IMP", LEVELS) == [([80], [1], [20]), ([60], [2], [30])]
     assert costs("one-shot magnitude", LEVELS) == [([80], [1], [20]), ([60], [1], [20])]
     assert costs("gradual magnitude", LEVELS) == [([80], [0], [10]), ([60], [0], [10])]
+
+
+@pytest.mark.parametrize("network", ["lenet", "conv6", "resnet20", "vgg16"])
+@pytest.mark.parametrize("steps", [0, 500])
+def test_no_run_of_a_table_sets_what_it_does_not_read(paper, network, steps):
+    given = {"network": network, "steps": steps, "levels": 0, "seeds": 0, "set": ()}
+    given |= {"tables": paper.TABLES, "methods": paper.METHODS, "logits": paper.LOGITS}
+    options = types.SimpleNamespace(**given, data_dir="", smoke=False)
+    works = paper.works(options, paper.config(options))
+    assert len(works) > 10
+    for name, config in works.items():
+        assert unread.unread(config) == {}, name
 
 
 def test_the_sparsest_matching_ticket_is_as_good_as_the_dense_network(paper):

@@ -10,6 +10,7 @@ import pytest
 import tiny
 from commands import EXPERIMENTS, loaded
 
+from lthjax.program.build import unread
 from lthjax.program.config import files, validate
 from lthjax.program.workdir import results
 from lthjax.pruning import cuts
@@ -144,6 +145,7 @@ def test_what_a_cell_says_in_epochs_are_those_of_its_own_data(
 ):
     options = SimpleNamespace(data_dir="", seeds=3, ablation=False, smoke=False)
     found = loaded("jaiswal2021").config(cell, options)
+    assert unread.unread(found) == {}
     assert found.search.rewind_to == rewound * epoch
     whole = found.train.epochs * epoch - found.search.rewind_to
     for ghost in (found.retraining.neurons, found.retraining.skips):

@@ -32,6 +32,15 @@ def run(policy, count, key=0, times=1, **options):
     return server, clients, record
 
 
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+def test_where_each_trains_alone_nothing_is_sent_or_received(drop):
+    *_, record = run(policies.standalone(), 4, drop=drop)
+    assert record.received.tolist() == record.sent.tolist() == [0] * 4
+    *_, record = run(policies.fedavg(), 4, drop=drop)
+    assert record.received.tolist() == [78] * 4
+    assert record.sent.tolist() == [0 if lost else 78 for lost in record.dropped]
+
+
 def test_one_client_that_never_prunes_trains_as_plain_sgd_does():
     policy = policies.cell(rate=0.5, limit=0.0)
     server, clients, examples, visit = federation.start(policy, 1)

@@ -192,9 +192,12 @@ def test_a_layer_stops_by_its_accuracy_or_is_whole_again(caplog):
     kept = grown([], tolerance=0.0, most=2, **always)[1]
     assert kept.sum() == 2
     assert "after 2 picks the tolerance is not met; it keeps these" in caplog.text
-    for options in ({"tolerance": 1.0}, {"gate": -0.1}, {"most": 0}, {"most": 99}):
+    for options in ({"tolerance": 1.0}, {"gate": -0.1}):
         with pytest.raises(ValueError, match="got"):
             grown([], **options)
+    for most in (0, 99):
+        with pytest.raises(ValueError, match=f"from 1 to 5 picks, got most = {most}"):
+            grown([], most=most)
 
 
 def growth(net, group, accuracy=lambda params: 1.0, **options):

@@ -69,7 +69,8 @@ def functions(ground: Ground) -> Parts:
     objective = steps.penalised(objective, method.penalty(ground))
     how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
     how |= {"local": network_lib.local(config), **own_training.step_options(ground)}
-    points = spans.longest(plan) // every + 2
+    begun = {"points": spans.longest(plan) // every + 2, "objective": goal}
+    begun |= {"extras": extras, "parts": config.train.accumulate}
     step = steps.step(objective, tx, **how)
     examine = method.columns(ground, tx, prune_fn)
     return Parts(
@@ -82,7 +83,7 @@ def functions(ground: Ground) -> Parts:
         prune_fn=prune_fn,
         tx=tx,
         held=plan_lib.held(ground, tx) + (extras.decay > 0),
-        begin=steps.starter(tx, points=points, objective=goal, extras=extras),
+        begin=steps.starter(tx, **begun),
         run=data.trainer(step, network, every, ground.shapes, extras.rule),
         step=data.stepper(step, ground.shapes),
         search=method.search(ground, tx, prune_fn),
@@ -182,14 +183,23 @@ def _check_controls(controls, known):
 
 
 def _check_dense(ground):
-    """Refuses a control of the trained dense network where that is not trained."""
-    plan = ground.plan
-    whole = not spans.drawn(plan) and spans.dense(plan) >= plan.steps
-    if "trained" in ground.options.controls and not whole:
+    """Refuses what goes by the trained dense network where that is not trained."""
+    config, plan = ground.options, ground.plan
+    if not spans.drawn(plan) and spans.dense(plan) >= plan.steps:
+        return
+    ends = f"search.method = {config.search.method!r}, whose dense training ends before"
+    if "trained" in config.controls:
         raise ValueError(
             "the control 'trained' starts from a dense network that is trained to its "
-            f"end, got controls = {tuple(ground.options.controls)} with search.method "
-            f"= {ground.options.search.method!r}, whose dense training ends before"
+            f"end, got controls = {tuple(config.controls)} with {ends}"
+        )
+    asked = arms.trained(config.retraining.arms)
+    taught = tuple(arm for arm in asked if arms.have((arm,), "distillation"))
+    if taught and not config.retraining.distillation.teacher:
+        raise ValueError(
+            "distillation without a teacher is from a dense network that is trained to "
+            f"its end, got retraining.arms = {taught} with {ends}; name one by "
+            "retraining.distillation.teacher"
         )
 
 

@@ -47,8 +47,9 @@ def window(name: str, config, steps: int) -> tuple[int, int]:
     begin, end = round(given.begin * steps), min(round(given.end * steps), steps - 1)
     moves = name in GROWING
     if name != "wirings" and not 0 < given.every <= end - begin - moves:
+        often = "at least once" if moves else "more than once"
         raise ValueError(
-            f"search.method = {name!r} must change masks more than once in its "
+            f"search.method = {name!r} must change masks {often} in its "
             f"window, steps {begin} to {end} of {steps}, got dynamic.begin = "
             f"{given.begin}, dynamic.end = {given.end}, dynamic.every = {given.every}; "
             "take a longer window, or a smaller dynamic.every"

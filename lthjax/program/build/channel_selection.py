@@ -63,7 +63,7 @@ def check(given) -> None:
     registry.resolve(given.candidates, channels_lib.CANDIDATES, "candidates")
     registry.resolve(given.objective, channels_lib.OBJECTIVES, "objective")
     allowed = {name: (given[name] > 0, "positive") for name in POSITIVE}
-    allowed["most"] = given.most >= 0, "at least 0 (no bound)"
+    allowed["most"] = given.most >= 0, "at least 0 (as many as there are channels)"
     for name in ("tolerance", "gate"):
         allowed[name] = 0 <= given[name] < 1, "in [0, 1)"
     for name, (holds, words) in allowed.items():

@@ -71,15 +71,19 @@ def _check_controls(ground):
 
 
 def _check_products(ground):
-    """Refuses products of factors where the optimizer is another one by its method."""
+    """Refuses products of factors where masks move, or the optimizer takes none."""
     asked = arms.trained(ground.options.retraining.arms)
     products = tuple(arm for arm in asked if "sign_in" in steps.tweaks(arm))
-    if products and not zeros.is_kept(optimizer.optimizer(ground)):
+    if not products:
+        return
+    got = f"got retraining.arms = {products} with search.method = "
+    got += f"{ground.options.search.method!r}; leave it out"
+    if ground.method.carried is not None:
         raise ValueError(
-            "sign_in goes with tickets of weights whose masks stay, got "
-            f"retraining.arms = {products} with search.method = "
-            f"{ground.options.search.method!r}; leave it out"
+            f"sign_in goes with tickets of weights whose masks stay, {got}"
         )
+    if not zeros.is_kept(optimizer.optimizer(ground)):
+        raise ValueError(f"sign_in goes with an optimizer that takes masks, {got}")
 
 
 def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:

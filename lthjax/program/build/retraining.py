@@ -98,6 +98,7 @@ def _group(ground, parts, form, chosen):
     room = spans.longest(parts.plan) // every + 2
     beside = own_training.extras(ground)
     begun = {"points": room, "objective": ground.objective, "extras": beside}
+    begun |= {"parts": ground.options.train.accumulate}
     deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,

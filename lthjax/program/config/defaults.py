@@ -141,7 +141,7 @@ def default() -> ConfigDict:
                 "replace": False,  # whether a channel may be chosen again
                 "tolerance": 0.02,  # relative loss of accuracy allowed, by layer
                 "gate": 0.05,  # the same of the batch, before accuracy is looked up
-                "most": 0,  # channels of a layer; 0: no bound
+                "most": 0,  # picks of a layer; 0: as many as it has channels
                 "batch_size": 128,  # examples of a pick
                 "check": 2000,  # training images that the accuracy is measured on
                 "tune": 2500,  # steps of fine-tuning

@@ -1,11 +1,9 @@
 """A federated run: rounds, records, evaluations, checkpoints; it resumes by itself."""
 
-import contextlib
 import json
 import logging
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,17 +15,18 @@ from lthjax.data import fingerprints
 from lthjax.data.splits import Source
 from lthjax.federated import states, traffic
 from lthjax.program import progress
-from lthjax.program.config import checksums
-from lthjax.program.config.validate import flat
-from lthjax.program.federated import assembly, settings
+from lthjax.program.federated import assembly
 from lthjax.program.federated.assembly import Parts
-from lthjax.program.workdir import claim, results
+from lthjax.program.federated.ownership import ROUNDS as ROUNDS
+from lthjax.program.federated.ownership import STATE, check_data, keep
+from lthjax.program.federated.ownership import claimed as claimed
+from lthjax.program.federated.ownership import records as records
+from lthjax.program.workdir import results
 from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
 
-CONFIG, ROUNDS, FINAL, STATE = "federated.json", "rounds.jsonl", "final.json", "state"
-DATA = "data.json"  # what the data set is: its fingerprint
+FINAL = "final.json"
 SECONDS = 30.0  # of work are lost to a kill, at most, and a round
 
 
@@ -51,7 +50,7 @@ def run(
     source = assembly.load(config) if source is None else source
     parts, data = assembly.assemble(config, source), fingerprints.fingerprint(source)
     with claimed(root, config) as mark, progress.interruption() as asked:
-        _check_data(root, data)
+        check_data(root, data)
         stand = _resumed(root, parts, config.rounds, mark)
         state, local = _through(root, parts, config, stand, (mark, asked))
         return _finished(root, parts, state, local, mark)
@@ -100,88 +99,6 @@ def _finished(root, parts, state, local, mark):
     return rows, final
 
 
-@contextlib.contextmanager
-def claimed(root: pathlib.Path, config: ConfigDict) -> Iterator[str]:
-    """Creates the folder or checks that it is of this config, and locks it.
-
-    Args:
-      root: The folder.
-      config: The config.
-
-    Yields:
-      The digest that records are marked with.
-
-    Raises:
-      ValueError: It was made with another config, or another process writes to it.
-    """
-    checkpoints.check_path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    with claim.locked(root / ".lock"):
-        now = json.loads(json.dumps(config.to_dict()))
-        _check_same(root, now)
-        text = json.dumps(checksums.sealed(now), indent=1) + "\n"
-        results.write(root / CONFIG, text)
-        yield checksums.digest(_settled(now))
-
-
-def _settled(found):
-    """Returns the keys that results depend on."""
-    return {
-        key: value for key, value in flat(found).items() if key not in settings.FREE
-    }
-
-
-def _check_same(root, now):
-    path = root / CONFIG
-    if not path.exists():
-        others = [
-            name for name in (ROUNDS, STATE, "config.json") if (root / name).exists()
-        ]
-        if others:
-            raise ValueError(
-                f"a workdir must be new or of a federated run, got workdir = {root} "
-                f"with {others[0]} and no {CONFIG}; take another workdir"
-            )
-        return
-    try:
-        before, _ = checksums.opened(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(
-            f"the config of a workdir must be whole, got {path}, which {error}; put it "
-            "back as it was, or take another workdir"
-        ) from error
-    old, new = _settled(before), _settled(now)
-    apart = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
-    if apart:
-        rows = ", ".join(f"{k} = {new.get(k)!r} (was {old.get(k)!r})" for k in apart)
-        raise ValueError(
-            f"a workdir must go on with its own config, got {rows} in workdir = {root}"
-            "; take another workdir"
-        )
-
-
-def _check_data(root, data):
-    """Notes what the data are, or checks that they are those of the rounds before."""
-    path, sealed = root / DATA, json.dumps(checksums.sealed(data), indent=1) + "\n"
-    try:
-        known = checksums.opened(path.read_bytes())[0] if path.exists() else None
-    except ValueError as error:
-        if (root / ROUNDS).exists():
-            raise ValueError(
-                f"{path} {error}, and nothing else says of which data the rounds are; "
-                "put it back as it was, or take another workdir"
-            ) from error
-        log.warning("%s %s; it is written again", path, error)
-        known = None
-    if known is not None and known != json.loads(json.dumps(data)):
-        raise ValueError(
-            "the data of an existing workdir must stay what they were, got workdir = "
-            f"{root} with other data than {DATA} says; take another workdir, or bring "
-            "the old data back"
-        )
-    results.write(path, sealed)
-
-
 def _resumed(root, parts: Parts, wanted: int, mark: str):
     """Returns (state, local accuracies, round) of where the run stands."""
     first = np.asarray(parts.everywhere(parts.start[0].params))
@@ -190,7 +107,7 @@ def _resumed(root, parts: Parts, wanted: int, mark: str):
     saved = checkpoints.newest(root / STATE, like)
     rows = records(root, mark)
     if saved is None:
-        _keep(root, rows[:0])
+        keep(root, rows[:0])
         return parts.start, local, 0
     tree, metadata = saved
     at = metadata["round"]
@@ -204,29 +121,9 @@ def _resumed(root, parts: Parts, wanted: int, mark: str):
             f"rounds must be at least the {at} that the workdir has, got rounds = "
             f"{wanted}"
         )
-    _keep(root, rows[:at], mark)
+    keep(root, rows[:at], mark)
     state = jax.tree.map(jnp.asarray, (tree["server"], tree["clients"]))
     return state, jax.tree.map(np.asarray, tree["local"]), at
-
-
-def records(root: pathlib.Path, mark: str) -> list[dict]:
-    """Returns the whole records of a run; what is damaged is said.
-
-    Args:
-      root: Its workdir.
-      mark: As `claimed` yields it.
-    """
-    found = results.scan(root / ROUNDS, mark)
-    if found.damaged:
-        log.warning("%s", results.told(root / ROUNDS, found.damaged))
-    return list(found.records.values())
-
-
-def _keep(root, rows, mark=""):
-    """Keeps those records alone: rounds after the checkpoint are done again."""
-    sealed = (json.dumps(checksums.sealed(row, mark)) + "\n" for row in rows)
-    if (root / ROUNDS).exists():
-        results.write(root / ROUNDS, "".join(sealed))
 
 
 def _save(root, state, local, number):

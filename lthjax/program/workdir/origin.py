@@ -97,13 +97,18 @@ def check(
     if data and held.get("data"):
         _check_data(root, held["data"], data)
     found = {"run": held.get("run") or own, "config": plain(asked)}
-    found["data"] = _joined(held.get("data") or {}, data or {}) or None
+    found["data"] = joined(held.get("data") or {}, data or {}) or None
     found["measures"] = measures or held.get("measures")
     return json.dumps(checksums.sealed(found), indent=2) + "\n"
 
 
-def _joined(old, new):
-    """Returns what is known of the data, of what a narrower command leaves out too."""
+def joined(old: dict, new: dict) -> dict:
+    """Returns what is known of the data, of what a narrower command leaves out too.
+
+    Args:
+      old: A fingerprint, as a workdir holds it.
+      new: That of the data there are.
+    """
     return {
         part: (old.get(part) or {}) | (new.get(part) or {})
         for part in dict.fromkeys([*old, *new])
@@ -177,16 +182,23 @@ def _check_sparsities(root, shown, asked):
         _check_keys(root, now | {"search": now["search"] | {name: found[name]}}, asked)
 
 
+def apart(old: dict, now: dict) -> list[str]:
+    """Returns which data differ, "train size (8, now 9)", of what is known of both.
+
+    Args:
+      old: As for `joined`.
+      now: Likewise.
+    """
+    return [
+        f"{split} {name}{_told(old[split][name], value)}"
+        for split, rows in now.items()
+        for name, value in rows.items()
+        if old.get(split, {}).get(name, value) != value
+    ]
+
+
 def _check_data(root, old, now):
-    names = []
-    for split, rows in now.items():
-        known = old.get(split, {})
-        names += [
-            f"{split} {name}{_told(known[name], value)}"
-            for name, value in rows.items()
-            if known.get(name, value) != value
-        ]
-    if names:
+    if names := apart(old, now):
         raise ValueError(
             "the data of an existing workdir, and what it has from elsewhere, must "
             f"stay what they were, got workdir = {root} with other {', '.join(names)}; "

@@ -2,10 +2,11 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 import tiny
 
-from lthjax.program.build import assemble
+from lthjax.program.build import assemble, methods
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.report import gains
 from lthjax.program.run import check, experiment
@@ -109,7 +110,25 @@ def test_the_state_has_the_factors_and_an_epoch_is_the_period(whole):
     assert plan_lib.of(config, source).plan.steps_per_epoch == 3
 
 
+def unmasked(ground, schedule, exclude):
+    """Returns an optimizer that takes no masks."""
+    return optax.sgd(0.1)
+
+
+OWN = methods.METHODS["iterative"]._replace(optimizer=unmasked)
+
+
+def test_products_go_with_admm_whose_tickets_keep_their_masks():
+    changes = {"search.method": "admm", "search.admm.steps": 2}
+    changes |= {"retraining.arms": ("sign_in",)}
+    check.check(tiny.config({**WHOLE, **changes}))
+
+
 BAD = [
+    (
+        {"search.method": f"{__name__}:OWN", "retraining.arms": ("sign_in",)},
+        r"an optimizer that takes masks, got .* \('sign_in',\) with .*:OWN'; leave it",
+    ),
     ({"retraining.sign_in.beta": 0.0}, "retraining.sign_in.beta must be in"),
     ({"retraining.sign_in.period": -1}, "retraining.sign_in.period must be in"),
     (

@@ -155,19 +155,27 @@ def test_the_last_change_is_one_of_the_training(method, changes, expected):
 
 
 @pytest.mark.parametrize(
-    "method, changes",
+    "method, changes, often",
     [
-        ("gradual", {"dynamic.every": 10}),  # steps 0 to 9: one cut, not gradual
-        ("gradual", {"dynamic.begin": 0.97, "dynamic.end": 1.0}),
-        ("straight_through", {"dynamic.end": 0.02}),
-        ("set", {"dynamic.every": 9}),  # changes come before step 9
-        ("rigl", {"dynamic.end": 0.1}),
+        # steps 0 to 9: one cut, not gradual
+        ("gradual", {"dynamic.every": 10}, "more than once"),
+        ("gradual", {"dynamic.begin": 0.97, "dynamic.end": 1.0}, "more than once"),
+        ("straight_through", {"dynamic.end": 0.02}, "more than once"),
+        ("set", {"dynamic.every": 9}, "at least once"),  # changes come before step 9
+        ("rigl", {"dynamic.end": 0.1}, "at least once"),
     ],
 )
-def test_a_window_without_a_change_is_refused(method, changes):
+def test_a_window_without_a_change_is_refused(method, changes, often):
     config = configured(method, {"dynamic.every": 1, **changes})
-    with pytest.raises(ValueError, match=r"search.method = '.*got dynamic.begin ="):
+    words = f"search.method = '{method}' .*masks {often} in .*got dynamic.begin ="
+    with pytest.raises(ValueError, match=words):
         by_dynamics.window(method, config, 12)
+
+
+@pytest.mark.parametrize("method", by_dynamics.GROWING)
+def test_one_change_is_enough_where_weights_move(method):
+    config = configured(method, {"dynamic.every": 8})
+    assert by_dynamics.window(method, config, 12) == (0, 9)  # it changes at step 8
 
 
 def test_a_dry_run_says_which_steps_are_trained():

@@ -8,7 +8,9 @@ import pytest
 from lthjax import federate
 from lthjax.federated import partitions
 from lthjax.program import progress
-from lthjax.program.federated import assembly, experiment, report, settings
+from lthjax.program.config import checksums
+from lthjax.program.federated import assembly, experiment, ownership, report, settings
+from lthjax.program.workdir import results
 from lthjax.saving import checkpoints
 
 
@@ -203,6 +205,69 @@ def test_every_method_has_the_keys_that_it_reads():
         settings.check(config)
         json.dumps(config.to_dict())
     assert "threshold" not in settings.default("fedavg").policy
+
+
+def edited(path, change):
+    """Rewrites a sealed file as an earlier version had it."""
+    found, _ = checksums.opened(path.read_bytes())
+    change(found)
+    path.write_text(json.dumps(checksums.sealed(found)))
+
+
+def test_a_run_of_an_earlier_version_goes_on_where_new_keys_are_at_their_default(
+    tmp_path,
+):
+    config = tiny(rounds=1)
+    rows, _ = experiment.run(config, tmp_path)
+    now = json.loads(json.dumps(config.to_dict()))
+    edited(tmp_path / "federated.json", lambda found: found["policy"].pop("scope"))
+    del now["policy"]["scope"]
+    former = checksums.digest(ownership._settled(now))
+    ownership.keep(tmp_path, rows, former)  # as it was marked, by all its keys
+    more, _ = experiment.run(tiny(rounds=2), tmp_path)
+    assert more[:1] == rows and len(more) == 2
+    assert len(results.scan(tmp_path / "rounds.jsonl", former).records) == 0
+    edited(tmp_path / "federated.json", lambda found: found["policy"].pop("scope"))
+    with pytest.raises(ValueError, match=r"policy.scope = 'global' \(was 'layer'\)"):
+        experiment.run(tiny(**{"policy.scope": "global"}), tmp_path)
+    edited(tmp_path / "federated.json", lambda found: found.pop("drop"))
+    assert experiment.run(tiny(rounds=2), tmp_path)[0] == more
+
+
+def test_a_mark_is_of_what_differs_from_the_defaults_of_a_method(monkeypatch):
+    def mark(config):
+        return ownership._mark(json.loads(json.dumps(config.to_dict())))
+
+    marks = [mark(settings.default(name)) for name in assembly.names()]
+    marks += [mark(settings.default("cell", "dirichlet")), mark(tiny())]
+    assert len(set(marks)) == len(marks)
+    assert mark(tiny(rounds=7)) == marks[-1] != mark(tiny(seed=1))
+    default = settings.default
+
+    def later(*given):
+        found = default(*given)
+        with found.unlocked():
+            found.local.new = 3
+        return found
+
+    monkeypatch.setattr(settings, "default", later)
+    found = later("cell", "dirichlet")
+    assert mark(found) == marks[-2]
+    found.local.new = 4
+    assert mark(found) != marks[-2]
+
+
+def test_of_data_what_is_known_is_compared(tmp_path):
+    config = tiny(rounds=1)
+    experiment.run(config, tmp_path)
+    path = tmp_path / "data.json"
+    whole = checksums.opened(path.read_bytes())[0]
+    edited(path, lambda found: found["train"].pop("images"))
+    experiment.run(config, tmp_path)
+    assert checksums.opened(path.read_bytes())[0] == whole
+    edited(path, lambda found: found["test"].update(size=3))
+    with pytest.raises(ValueError, match=r"data.json says, test size \(3, now \d+\);"):
+        experiment.run(config, tmp_path)
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path):

@@ -21,6 +21,8 @@ EARLY = {"model.options": {"blocks": (1,), "channels": (4,)}, "train.steps": 9}
 EARLY = {**RES, **EARLY, "search.method": "early_bird"}
 STEPPED = {"schedule.name": "piecewise"}  # of four steps, an epoch has three
 GRADUAL = {"search.method": "gradual", "dynamic.every": 1, "dynamic.end": 1.0}
+DRAWN = {**EARLY, "search.method": "forward", "search.levels": 1}
+DRAWN |= {"retraining.arms": ("distillation",)}
 
 
 def infinite(rate, **options):
@@ -80,6 +82,10 @@ BAD = [
     *(
         ({"model.options": {"hidden": hidden}}, "hidden")
         for hidden in [(0,), (-3,), (8.5,), "a", ("a",), 8, None, (True,), (2**40,)]
+    ),
+    (
+        {**DRAWN, "forward.draw_at": 8},
+        r"arms = \('distillation',\) with .* 'forward', whose dense .* ends before; n",
     ),
     ({"model.options": {"initialiser": 3}}, "initialiser like 'glorot_normal', got"),
     ({"model.options": {"activation": "relu"}}, "activation like a function of arrays"),
@@ -222,3 +228,10 @@ def test_masks_of_which_no_weight_moves_are_said(method, fraction, told, caplog)
     changes = {"search.method": method, "dynamic.fraction": fraction, "controls": ()}
     check.check(tiny.config({**changes, "dynamic.every": 1, "train.steps": 8}))
     assert ("level 1 moves no weight" in caplog.text) == told
+
+
+def test_an_arm_learns_from_a_dense_network_that_is_trained_or_a_teacher_it_names():
+    check.check(tiny.config(DRAWN))
+    taught = {"forward.draw_at": 8, "retraining.distillation.teacher": "/nowhere"}
+    with pytest.raises(ValueError, match="must be a folder, got .* '/nowhere'"):
+        check.check(tiny.config({**DRAWN, **taught}))

@@ -29,6 +29,10 @@ def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+EARLY = {"search.method": "early_bird", "early_bird.watch": "weights"}
+EARLY |= {"search.levels": 1, "search.sparsities": (0.5,), "train.steps": 8}
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -43,6 +47,11 @@ def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch)
         ({"optimizer.name": "adm"}, "did you mean 'adam"),
         ({"retraining.arms": ("skips",)}, "3x3 convolutions .* got MLP, which has no"),
         ({"retraining.arms": ("frozen_skips",)}, "3x3 convolutions .* got MLP"),
+        (
+            {**EARLY, "retraining.arms": ("vanilla", "distillation+neurons")},
+            r"trained to its end, got .* \('distillation\+neurons',\) with .*_bird', "
+            ".* before; name one by retraining.distillation.teacher",
+        ),
     ],
 )
 def test_what_a_run_would_refuse_is_refused(changes, message):

@@ -149,6 +149,7 @@ def test_the_search_ends_pretraining_by_itself_and_says_what_it_saved():
     assert facts["fired"] and facts["epoch"] == 7
     assert facts["dense_steps_saved"] == STEPS - 70 and facts["kept"] == 0.5
     np.testing.assert_array_equal(np.isnan(state.history), np.arange(12) >= 7)
+    assert np.isinf(state.history).tolist() == [True] + 11 * [False]
 
 
 def test_a_mask_that_never_stays_is_drawn_before_the_last_epoch():

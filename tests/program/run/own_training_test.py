@@ -7,6 +7,7 @@ import tiny
 from flax import linen as nn
 
 from lthjax.program.build import own_training, plan
+from lthjax.program.build.parts import key
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout, results
 from lthjax.saving.tickets import load_trained
@@ -88,6 +89,23 @@ def test_what_is_measured_and_kept_is_the_average(whole):
     logits, _ = ground.apply_fn(found.params, found.model_state, x, False)
     share = float((np.argmax(logits, 1) == labels).mean())
     assert row["test_accuracy"] == pytest.approx(share, abs=1e-6)
+
+
+def test_a_ticket_and_its_control_draw_by_the_step_part_by_part(whole):
+    config, root = whole
+    parts = tiny.build(config, experiment.load(config))
+    ticket = layout.load_ticket(root, 0, 1)
+    kept = ticket.model_state["draws"]
+    assert ticket.step == 2 and kept["step"] == 4  # two parts a batch
+    control = parts.control("reinit", key(0, "reinit"), ticket)
+    late = ticket._replace(model_state=_passed(ticket.model_state, 24))
+    for begun in (ticket, control, late):
+        found = parts.begin(begun).model_state["draws"]
+        jax.tree.map(np.testing.assert_array_equal, found, kept)
+
+
+def _passed(state, count):
+    return {**state, "draws": {**state["draws"], "step": np.int32(count)}}
 
 
 def _is(row, level, arm):
