@@ -2,7 +2,6 @@
 
 import importlib
 import math
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,17 +12,8 @@ from commands import EXPERIMENTS, loaded
 from lthjax.program.build import unread
 from lthjax.program.config import files, validate
 from lthjax.program.workdir import results
-from lthjax.pruning import cuts
 
-
-@pytest.fixture(autouse=True, scope="module")
-def beside():
-    """Lets the experiments import what lies beside them, as their commands do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        yield
-    for name in [n for n in sys.modules if n.split(".")[0] == "measures"]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("beside")
 
 
 @pytest.mark.parametrize("width", ["5000", "20000"])
@@ -301,145 +291,3 @@ def test_a_carried_run_is_done_when_every_record_is_there(tmp_path):
     assert 0.8 < work.of(config, tmp_path).done < 1
     results.append(tmp_path / results.RESULTS, rows[-1:])
     assert work.of(config, tmp_path).done == 1
-
-
-def test_a_criterion_that_is_undecided_is_named_and_the_others_go_on(
-    tmp_path, monkeypatch
-):
-    experiment = loaded("tanaka2020")
-    rows = [{"level": 1, "seed": seed, "arm": "ticket"} for seed in (0, 7)]
-    config = files.default()
-
-    def run(configs, root):
-        (name,) = configs
-        if name == "undecided":
-            raise cuts.UndecidedError("scores must tell weights apart")
-        if name == "broken":
-            raise ValueError("another config")
-        return [{"run": name, **rows[0]}]
-
-    monkeypatch.setattr(experiment.grid, "run", run)
-    (tmp_path / "undecided").mkdir()
-    results.append(tmp_path / "undecided" / results.RESULTS, rows)
-    found, refused = experiment.trained({"undecided": config, "snip": config}, tmp_path)
-    named = [(row["run"], row["seed"]) for row in found]
-    assert named == [("undecided", 0), ("snip", 0)]
-    assert refused == {"undecided": "scores must tell weights apart"}
-    with pytest.raises(ValueError, match="another config"):
-        experiment.trained({"broken": config}, tmp_path)
-
-
-def retrained(restart, level, values):
-    """Records of a way to retrain, a seed each."""
-    return [
-        {"run": restart, "level": level, "seed": seed, "test_accuracy": value}
-        for seed, value in enumerate(values)
-    ]
-
-
-def test_ways_to_retrain_another_network_are_compared_by_their_gaps_alone():
-    experiment = loaded("renda2020")
-    rows = retrained("weights", 1, [0.90, 0.94]) + retrained("weights", 0, [0.9, 0.9])
-    rows += retrained("fine_tune", 1, [0.89, 0.92])
-    found = {
-        claim.what: (claim, ours) for claim, ours in experiment.claimed(rows, False)
-    }
-    claim, ours = found["fine-tuning - weight rewinding, 80.0 % left"]
-    np.testing.assert_allclose(ours, [-1, -2])
-    assert claim.published == -0.05 and claim.relation == "order"
-    own, _ = found["fine-tuning, 80.0 % left"]
-    assert own.relation == "order" and own.published == 91.71
-    assert sum(len(ours) > 0 for _, ours in found.values()) == 4
-    same = {claim.what: ours for claim, ours in experiment.claimed(rows)}
-    np.testing.assert_allclose(same["fine-tuning, 80.0 % left"], [89, 92])
-
-
-@pytest.mark.parametrize(
-    "options, same",
-    [
-        ({}, True),
-        ({"model": "resnet20"}, True),
-        ({"data": "mnist"}, False),
-        ({"model": "resnet8"}, False),
-        ({"width": 0.5}, False),
-    ],
-)
-def test_only_the_published_network_stands_beside_published_accuracies(options, same):
-    given = {"data": "cifar10", "model": "", "width": 1.0, **options}
-    assert loaded("renda2020").published(SimpleNamespace(**given)) is same
-
-
-def test_criteria_on_another_network_are_compared_by_their_order_alone():
-    experiment = loaded("tanaka2020")
-    same = {"seed": 0, "arm": "ticket", "run": "snip"}
-    rows = [
-        {**same, "level": 0, "density": None, "test_accuracy": 0.98},
-        {**same, "level": 1, "density": 0.1, "test_accuracy": 0.97},
-    ]
-    for network, relation in ((True, "equal"), (False, "order")):
-        found = experiment.claimed(rows, network)
-        assert {claim.relation for claim, _ in found} == {relation}
-        ours = {claim.what: values for claim, values in found if values}
-        assert ours == {"dense": [98.0], "snip, 10 % left": [97.0]}
-
-
-def test_a_draw_at_the_last_epoch_is_no_ticket():
-    experiment = loaded("you2020")
-    seen = np.ones((6, 40), bool)  # equal masks: the detector fires at the sixth
-    settings = SimpleNamespace(
-        model=SimpleNamespace(name="vgg16", width=1.0),
-        data=SimpleNamespace(name="cifar100"),
-        search=SimpleNamespace(sparsities=(0.5,)),
-        early_bird=SimpleNamespace(queue=5, threshold=0.1),
-    )
-    rows = [{"epoch": 6, "ticket": None, "dense": 70.0}]
-    assert experiment.fired(seen, settings)["consecutive"] == 6
-    found = dict(
-        (claim.what, (claim, ours))
-        for claim, ours in experiment.claimed(rows, seen, settings)
-    )
-    assert not list(found["EB Train, p = 0.5"][1])
-    rows[0]["ticket"] = 69.0
-    found = {c.what: (c, o) for c, o in experiment.claimed(rows, seen, settings)}
-    assert found["EB Train, p = 0.5"][1] == [69.0]
-    settings.model.width = 0.25
-    found = {c.what: (c, o) for c, o in experiment.claimed(rows, seen, settings)}
-    claim, ours = found["EB Train, p = 0.5"]
-    assert ours == [69.0] and claim.relation == "order"
-
-
-def test_gains_are_counted_of_pruned_networks_with_intervals_alone():
-    experiment = loaded("jaiswal2021_fit")
-    options = SimpleNamespace(steps=10, seeds=3)
-    half, loss = 0.5, results.Spread(0.01, 0.0, 3)
-    rows = [
-        {"run": "a", "arm": experiment.ALL, "level": level, "sparsity": 90.0}
-        | {"loss": loss, "accuracy": loss, "gain": experiment.gains.Gain(gain, half, 3)}
-        for level, gain in ((0, 3.0), (1, 3.0), (2, 0.4))
-    ]
-    text = experiment.text(options, rows)
-    assert "2 of 2 plain tickets end below" in text
-    assert "of these 1 gain by more than their interval" in text
-    single = [
-        row | {"gain": experiment.gains.Gain(3.0, float("nan"), 1)} for row in rows
-    ]
-    assert "one seed gives no interval" in experiment.text(options, single)
-
-
-def test_traffic_is_held_against_the_printed_less_what_is_above_the_rule():
-    loaded("liu2021")  # its folder is then where experiments are found
-    rows = importlib.import_module("measures.paper_rows")
-    cell, table = ("fedavg", "0", "20"), {"fedavg": {"0": {"20": 58.9}}}
-    named = {"fedavg": ("FedAvg", "global")}
-    claim, _ = rows._traffic({"table_2": table}, named, cell, [], 21.15)
-    assert claim.what.endswith("traffic less 21.15")
-    assert (claim.published, claim.band) == (37.75, 1.89)
-
-
-def test_scenes_that_cannot_be_written_are_one_sentence(tmp_path):
-    loaded("liu2021")
-    scenes = importlib.import_module("measures.scenes")
-    options = SimpleNamespace(scenes=tmp_path / "s", side=40, smoke=False)
-    options.data_dir = tmp_path / "nowhere"
-    with pytest.raises(ValueError, match="scenes could not be written: .*nowhere"):
-        scenes.written(options)
