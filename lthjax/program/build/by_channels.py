@@ -63,6 +63,12 @@ def _share(ground):
     return (*search.sparsities, search.rate)[0]
 
 
+def _early_targets(ground):
+    """Returns what the ticket keeps; of channels only itself says how many weights."""
+    found = levels.targets(ground)
+    return levels.learnt(ground) if _by_channel(ground) else found
+
+
 def _watched_masks(ground):
     return (channel_masks if _by_channel(ground) else kept_weights)(ground)
 
@@ -188,7 +194,7 @@ COMMON = ("search.levels", "search.exclude")
 METHODS = {
     "early_bird": Method(
         keys=(*COMMON, "search.sparsities", "search.rate", "early_bird"),
-        targets=levels.targets,
+        targets=_early_targets,
         search=_early_search,
         spans=_early_spans,
         check=_check_draw,

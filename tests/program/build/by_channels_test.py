@@ -191,3 +191,17 @@ def test_a_tuned_schedule_is_the_old_one_and_then_half_a_cosine():
     rate = optimizers.tuned(optax.constant_schedule(0.3), 10, 0.2, 4)
     found = [float(rate(step)) for step in (0, 9, 10, 12, 14)]
     np.testing.assert_allclose(found, [0.3, 0.3, 0.2, 0.1, 0], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "changes, known",
+    [
+        (EARLY_BIRD, False),
+        ({**EARLY_BIRD, "early_bird.watch": "weights"}, True),
+        (FORWARD, False),
+    ],
+)
+def test_a_plan_has_no_number_of_weights_where_the_ticket_alone_says_it(changes, known):
+    config = tiny.config(changes)
+    (target,) = plan.of(config, experiment.load(config)).plan.targets
+    assert (target.kept is not None) == known
