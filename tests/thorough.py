@@ -19,6 +19,7 @@ FILES = (
     "program/build/retraining_test.py",
     "program/federated/experiment_test.py",
     "program/report/page_costs_test.py",
+    "program/report/studies/study_files_test.py",
     "program/report/studies/study_test.py",
     "program/run/damage_test.py",
     "program/run/dry_run_test.py",
