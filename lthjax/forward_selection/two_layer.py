@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from lthjax.callables import Activation, ExampleFn
@@ -109,8 +110,13 @@ def train(
       momentum: Of the heavy ball.
       loss: (outputs, targets) -> losses, element by element.
       activation: The non-linearity.
+
+    Raises:
+      ValueError: There is not one target an example, or m, where it is known, is not in
+        [1, n].
     """
     examples, targets, size = data
+    _check_examples(len(examples), len(targets), size)
 
     def objective(params, indices):
         outputs = logits(params, _float(examples[indices]), activation)
@@ -126,6 +132,16 @@ def train(
         )
 
     return lax.fori_loop(*span, step, state)
+
+
+def _check_examples(number, targets, size):
+    """Refuses examples that no batch can be drawn from."""
+    sizes = 1 if isinstance(size, jax.core.Tracer) else np.asarray(size)
+    if number != targets or not np.all((sizes >= 1) & (sizes <= number)):
+        raise ValueError(
+            "data must be n examples with n targets, of which the first m in [1, n] "
+            f"are used, got {number} examples, {targets} targets and m = {size}"
+        )
 
 
 def draw(key: jax.Array, batch_size: int, size: jax.typing.ArrayLike) -> jax.Array:

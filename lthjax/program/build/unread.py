@@ -30,15 +30,18 @@ class Reader(NamedTuple):
     needs: str
 
 
-def _tweak(name, *keys):
-    """Returns the reader of a tweak's keys: an arm that has it."""
-    needs = f"an arm of retraining.arms with {name}"
-    return Reader(keys, functools.partial(_retrained, tweaks=(name,)), needs)
+def _tweak(name, *keys, without=""):
+    """Returns the reader of a tweak's keys: an arm that has it, but not another one."""
+    needs = f"an arm of retraining.arms with {name}" + _LACKING.get(without, "")
+    return Reader(keys, functools.partial(_tweaked, {name}, {without}), needs)
 
 
-def _retrained(config, tweaks=()):
-    asked = config.retraining.arms
-    return arms.have(asked, *tweaks) if tweaks else bool(asked)
+_LACKING = {"kept": " that go", "frozen": " that are trained"}
+
+
+def _tweaked(tweaks, without, config):
+    own = map(arms.tweaks, arms.trained(config.retraining.arms))
+    return any(found & tweaks and not found & without for found in own)
 
 
 def _scored(config, flows=False):
@@ -149,6 +152,11 @@ READERS = (
         "retraining.pools.statistics = 'recomputed'",
     ),
     Reader(
+        ("model.frozen_statistics",),
+        lambda config: ":" in config.model.name,
+        "a network of your own, model.name = 'package.module:Net'",
+    ),
+    Reader(
         ("data.workers",),
         lambda config: config.data.stream,
         "data.stream = True",
@@ -163,14 +171,23 @@ READERS = (
         lambda config: not config.elastic.map,
         "no elastic.map, which is in its place",
     ),
-    Reader(("retraining.levels",), _retrained, "an arm in retraining.arms"),
+    Reader(
+        ("retraining.levels",),
+        lambda config: bool(config.retraining.arms),
+        "an arm in retraining.arms",
+    ),
     Reader(
         ("retraining.law",),
-        functools.partial(_retrained, tweaks=("neurons", "skips")),
-        "an arm of retraining.arms with neurons or skips",
+        functools.partial(_tweaked, {"neurons", "skips"}, {"kept"}),
+        "an arm of retraining.arms with neurons or skips that go",
     ),
-    _tweak("neurons", "retraining.neurons"),
-    _tweak("skips", "retraining.skips"),
+    *[
+        _tweak(ghost, f"retraining.{ghost}.{key}", without="kept")
+        for ghost in ("neurons", "skips")
+        for key in ("hold", "end")
+    ],
+    _tweak("skips", "retraining.skips.start", without="frozen"),
+    _tweak("neurons", "retraining.neurons.kind"),
     _tweak("smoothing", "retraining.smoothing", "retraining.convention"),
     _tweak("rescaling", "retraining.rescaling"),
     _tweak("distillation", "retraining.distillation"),

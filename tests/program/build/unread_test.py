@@ -25,6 +25,7 @@ CASES = {
     "search.rate": (0.5, {}),
     "search.minimum": (2, {}),
     "data.workers": (3, {"data.stream": True}),
+    "model.frozen_statistics": (True, {"model.name": "mine:Net"}),
     "search.levels": (2, {"search.sparsities": (0.5, 0.7)}),
     "search.rewind_to": (2, {"search.method": "iterative"}),
     "search.gates.start": (
@@ -43,7 +44,11 @@ CASES = {
     "retraining.levels": ((1,), {"retraining.arms": ("vanilla",)}),
     "retraining.law": ("cosine", {"retraining.arms": ("skips+smoothing",)}),
     "retraining.neurons.end": (0.6, {"retraining.arms": ("tost_paper",)}),
-    "retraining.skips.start": ("he", {"retraining.arms": ("frozen_skips",)}),
+    "retraining.neurons.hold": (0.1, {"retraining.arms": ("neurons",)}),
+    "retraining.neurons.kind": ("mish", {"retraining.arms": ("tost_code",)}),
+    "retraining.skips.start": ("zero_norm", {"retraining.arms": ("tost_code",)}),
+    "retraining.skips.hold": (0.2, {"retraining.arms": ("skips", "tost_code")}),
+    "retraining.skips.end": (0.6, {"retraining.arms": ("frozen_skips",)}),
     "retraining.smoothing": (0.2, {"retraining.arms": ("smoothing",)}),
     "retraining.convention": ("uniform", {"retraining.arms": ("smoothing",)}),
     "retraining.rescaling.rate": (0.1, {"retraining.arms": ("rescaling",)}),
@@ -73,6 +78,10 @@ AGAINST = {
         "search.gates.optimizer": "adam",
     },
     "elastic.order": {"search.method": "elastic", "elastic.map": "0:0"},
+    "retraining.law": {"retraining.arms": ("tost_code", "smoothing")},
+    "retraining.neurons.hold": {"retraining.arms": ("tost_code", "skips")},
+    "retraining.skips.start": {"retraining.arms": ("frozen_skips", "neurons")},
+    "retraining.skips.hold": {"retraining.arms": ("tost_code",)},
 }
 
 
