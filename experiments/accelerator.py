@@ -212,9 +212,9 @@ def call(options) -> None:
 def main() -> None:
     """Measures for so many minutes, and shows the table."""
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--minutes", type=float, help="of this call: 8")
-    parser.add_argument("--rounds", type=int, help="of turns")
-    parser.add_argument("--seconds", type=float, help="of a turn, about")
+    command_line.numbers(parser, {"minutes": 0.0}, help="of this call: 8")
+    command_line.numbers(parser, {"rounds": 0}, help="of turns")
+    command_line.numbers(parser, {"seconds": 0.0}, help="of a turn, about")
     for name in ("--parts", "--left"):  # of the process that measures
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -290,10 +290,8 @@ def main():
     parser = command_line.arguments(__doc__)
     parser.add_argument("--networks", nargs="+", choices=list(BASES))
     parser.add_argument("--bases", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--thin", action="store_true")
-    for name in ("steps", "levels"):
-        parser.add_argument(f"--{name}", type=int, default=0)
+    command_line.numbers(parser, {"seeds": 3, "steps": 0, "levels": 0})
     options = sizes.parse(parser, "alabdulmohsin2021")
     every = list(BASES)[: 1 if options.smoke else None]  # the others compile long
     options.networks = options.networks or every

@@ -246,10 +246,9 @@ def main() -> None:
     parser.add_argument("--part", choices=("mnist", "cifar10"), default="mnist")
     parser.add_argument("--order", choices=STRETCHED, default="append")
     parser.add_argument("--drop", choices=SQUEEZED, default="drop_tail")
-    for name, default in {"steps": 6000, "seeds": 3, "limit": 0, "batch": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--learning_rate", type=float, default=0.0)  # 0: the part's own
+    numbers = {"steps": 6000, "seeds": 3, "limit": 0, "batch": 0, "width": 0.5}
+    numbers |= {"learning_rate": 0.0}  # 0: the part's own
+    command_line.numbers(parser, numbers)
     options = sizes.parse(parser, "chen2021")
     command_line.prepare()
     with command_line.plain_errors():

@@ -50,7 +50,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--workdir", type=command_line.folder)
     parser.add_argument("--data_dir", default="", help="where prepared sets lie")
-    parser.add_argument("--hours", type=float, default=0.0)
+    command_line.numbers(parser, {"hours": 0.0})
     parser.add_argument("--size", choices=sizes.SIZES, default="cpu")
     parser.add_argument("--only", default="", help="experiments, by commas; all")
     for name in ("dry_run", "page", "smoke"):

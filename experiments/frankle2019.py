@@ -203,8 +203,7 @@ def _cell(group, name, scale):
 def main():
     """Runs what is missing, and writes `frankle2019.md` and `frankle2019.png`."""
     parser = command_line.arguments(__doc__)
-    for name in ("steps", "levels", "seeds"):
-        parser.add_argument(f"--{name}", type=int, default=0)
+    command_line.numbers(parser, {"steps": 0, "levels": 0, "seeds": 0})
     options = sizes.parse(parser, "frankle2019")
     command_line.prepare()
     with command_line.plain_errors():

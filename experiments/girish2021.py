@@ -53,7 +53,7 @@ TASKS = {
 OUTSIDE = ("^neck/", "^heads/")
 POINTS = ("topmost", "bottommost", "leftmost", "rightmost", "centroid")
 NUMBERS = {"steps": 2000, "seeds": 3, "limit": 0, "validation": 500, "batch": 64}
-NUMBERS |= {"side": 64, "features": 64}
+NUMBERS |= {"side": 64, "features": 64, "width": 0.5}
 SMOKE = {"steps": 4, "seeds": 1, "limit": 32, "validation": 20, "batch": 8}
 SMOKE |= {"side": 32, "features": 8, "width": 0.25}
 SMOKE |= {"backbone": "resnet8", "tasks": "detection"}
@@ -279,9 +279,7 @@ def options_of() -> Any:
     parser.add_argument("--scenes", default="", help="what scenes.py has written")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--backbone", default="resnet20")
-    for name, default in NUMBERS.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--width", type=float, default=0.5)
+    command_line.numbers(parser, NUMBERS)
     options = sizes.parse(parser, "girish2021")
     if options.smoke:
         vars(options).update(SMOKE)

@@ -304,9 +304,9 @@ def main():
     """Runs what is missing of the cells asked for, and writes tables and figures."""
     parser = command_line.arguments(__doc__)
     parser.add_argument("--cells", default=",".join(GRID))
-    parser.add_argument("--seeds", type=int, default=3)
+    command_line.numbers(parser, {"seeds": 3})
     parser.add_argument("--ablation", action="store_true")
-    parser.add_argument("--analyses", type=int, default=0, help="of so many images")
+    command_line.numbers(parser, {"analyses": 0}, help="of so many images")
     options = sizes.parse(parser, "jaiswal2021")
     command_line.prepare()
     with command_line.plain_errors():

@@ -59,7 +59,7 @@ def configs(options) -> dict:
     cells = itertools.product(
         _among("networks", options.networks, NETWORKS),
         _among("masks", options.masks, MASKS),
-        numbers(options.images),
+        sorted(command_line.counts("images", options.images), reverse=True),
     )
     return {
         "-".join(map(str, (options.data, *cell))): own(options, *cell) for cell in cells
@@ -73,24 +73,6 @@ def _among(name, text, known):
             f"{name} must be among {', '.join(known)}, got {name} = {text!r}"
         )
     return asked
-
-
-def numbers(text: str) -> list[int]:
-    """Returns numbers of images, falling.
-
-    Raises:
-      ValueError: They are no positive whole numbers with commas between them.
-    """
-    try:
-        found = sorted({int(part) for part in text.split(",")}, reverse=True)
-    except ValueError:
-        found = []
-    if not found or found[-1] < 1:
-        raise ValueError(
-            "images must be positive whole numbers with commas between them, got "
-            f"images = {text!r}"
-        )
-    return found
 
 
 def own(options, network: str, masks: str, images: int):
@@ -240,9 +222,7 @@ def main() -> None:
     parser.add_argument("--networks", default="resnet8")
     parser.add_argument("--masks", default="one_shot")
     parser.add_argument("--images", default="500,1000,2500,5000,10000")
-    for name, default in {"steps": 1500, "seeds": 3}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--width", type=float, default=1.0)
+    command_line.numbers(parser, {"steps": 1500, "seeds": 3, "width": 1.0})
     parser.add_argument("--ablation", action="store_true")
     options = sizes.parse(parser, "jaiswal2021_fit")
     if options.smoke:

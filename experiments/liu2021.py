@@ -320,10 +320,8 @@ def main() -> None:
     parser.add_argument("--rates", default="0.01,0.1")
     parser.add_argument("--masks", default="iterative")
     parser.add_argument("--model", default="resnet8")
-    numbers = {"steps": 3000, "seeds": 3, "limit": 0, "batch": 128}
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--width", type=float, default=1.0)
+    numbers = {"steps": 3000, "seeds": 3, "limit": 0, "batch": 128, "width": 1.0}
+    command_line.numbers(parser, numbers)
     options = sizes.parse(parser, "liu2021")
     command_line.prepare()
     with command_line.plain_errors():

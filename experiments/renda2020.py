@@ -237,10 +237,8 @@ def main() -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--data", choices=tuple(IMAGES), default="cifar10")
     parser.add_argument("--model", default="", help="that of the data")
-    defaults = {"epochs": WHOLE, "levels": 10, "seeds": 3, "limit": 0}
-    for name, default in defaults.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--width", type=float, default=1.0)
+    numbers = {"epochs": WHOLE, "levels": 10, "seeds": 3, "limit": 0, "width": 1.0}
+    command_line.numbers(parser, numbers)
     options = sizes.parse(parser, "renda2020")
     command_line.prepare()
     with command_line.plain_errors():

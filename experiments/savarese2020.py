@@ -259,8 +259,7 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--logits", nargs="+", type=float, default=LOGITS)
     parser.add_argument("--set", nargs="+", type=assignment, default=())
-    for name in ("steps", "levels", "seeds"):
-        parser.add_argument(f"--{name}", type=int, default=0)
+    command_line.numbers(parser, {"steps": 0, "levels": 0, "seeds": 0})
     options = sizes.parse(parser, "savarese2020")
     command_line.prepare()
     with command_line.plain_errors():

@@ -180,8 +180,7 @@ NUMBERS = {
 def main() -> None:
     """Writes the folder."""
     parser = command_line.arguments(__doc__)
-    for name, default in NUMBERS.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    command_line.numbers(parser, NUMBERS)
     options = parser.parse_args()
     if options.smoke:
         options.train, options.test = 60, 20

@@ -165,16 +165,20 @@ def _numbers(kind):
     return lambda text: tuple(kind(part) for part in text.split(","))
 
 
+def _counts(text):
+    return tuple(command_line.counts("samples", text))
+
+
 def arguments() -> argparse.ArgumentParser:
     """Returns the parser of the command."""
     parser = command_line.arguments(__doc__)
     every = (0.0, 0.1, 0.2, 0.5, 1.0)
     parser.add_argument("--participation", type=_numbers(float), default=every)
-    parser.add_argument("--samples", type=_numbers(int), default=(20, 50, 100))
+    parser.add_argument("--samples", type=_counts, default=(20, 50, 100))
     names = (*METHODS, "standalone")
     parser.add_argument("--methods", type=_numbers(str), default=names)
-    for name, default in {"seeds": 3, "rounds": 40, "users": 40, "devices": 1}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    numbers = {"seeds": 3, "rounds": 40, "users": 40, "devices": 1}
+    command_line.numbers(parser, numbers)
     for name, default in {"learning_rate": 0.01, "momentum": 0.9, "left": 0.3}.items():
         parser.add_argument(f"--{name}", type=float, default=default)
     parser.add_argument("--validation", default="held_out")

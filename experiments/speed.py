@@ -113,8 +113,8 @@ def figure(rows: list[Row]) -> Figure:
 def main() -> None:
     """Measures the parts asked for that the workdir does not hold, and shows them."""
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float, help="of a turn, about")
+    command_line.numbers(parser, {"rounds": 0})
+    command_line.numbers(parser, {"seconds": 0.0}, help="of a turn, about")
     parser.add_argument("--only", help="parts, by commas; else all, or a few to smoke")
     options = parser.parse_args()
     wanted = SMOKED if options.smoke else tuple(PARTS)

@@ -303,9 +303,8 @@ def main() -> None:
     parser.add_argument("--densities", default="0.1,0.01")
     parser.add_argument("--controls", action="store_true", help="train them, too")
     parser.add_argument("--adam", action="store_true", help="in place of momentum")
-    for name, default in {"epochs": 160, "seeds": 3, "limit": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--width", type=float, default=1.0)
+    numbers = {"epochs": 160, "seeds": 3, "limit": 0, "width": 1.0}
+    command_line.numbers(parser, numbers)
     options = sizes.parse(parser, "tanaka2020")
     if options.smoke:
         options.data, options.model, options.controls = "digits", "mlp", True

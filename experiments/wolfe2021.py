@@ -317,14 +317,14 @@ def _curves(axes, rows, width, size):
 def main():
     """Runs what is missing, and writes `wolfe2021.md` and `wolfe2021.png`."""
     parser = command_line.arguments(__doc__)
-    numbers = {"widths": "5000,10000,20000", "sizes": ",".join(map(str, SIZES))}
-    for name, value in numbers.items():
+    several = {"widths": "5000,10000,20000", "sizes": ",".join(map(str, SIZES))}
+    for name, value in several.items():
         parser.add_argument(f"--{name}", default=value, help="by commas")
-    for name, value in {"steps": 8000, "seeds": 3, "every": EVERY}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
+    command_line.numbers(parser, {"steps": 8000, "seeds": 3, "every": EVERY})
     options = named.parse(parser, "wolfe2021")
-    for name in numbers:
-        setattr(options, name, [int(n) for n in getattr(options, name).split(",")])
+    with command_line.plain_errors():
+        for name in several:
+            setattr(options, name, command_line.counts(name, getattr(options, name)))
     if options.smoke:
         options.widths, options.sizes, options.seeds = [210, 230], [100, 200], 1
         options.steps, options.every = 20, 10

@@ -69,15 +69,16 @@ def config(options, model, size, draw_at):
 def sizes(options):
     """Returns the numbers of images asked for, all that are left by default."""
     given = options.sizes or f"10000,30000,{WHOLE - options.validation}"
-    return [int(size) for size in given.split(",")]
+    return command_line.counts("sizes", given)
 
 
 def cells(options):
     """Yields (model, size, draw_at) of every cell."""
-    parts = (options.models, options.draws)
-    models, draws = (part.split(",") for part in parts)
-    for model, size, draw_at in itertools.product(models, sizes(options), draws):
-        yield model, size, int(draw_at)
+    models, draws = (
+        options.models.split(","),
+        command_line.counts("draws", options.draws),
+    )
+    yield from itertools.product(models, sizes(options), draws)
 
 
 def cell(options, model, size, draw_at):
@@ -237,11 +238,8 @@ def main():
     parser.add_argument("--sizes", default="", help="by commas; 10000,30000 and all")
     parser.add_argument("--draws", default="20000,40000,60000,80000")
     parser.add_argument("--candidates", default="random")
-    numbers = {"steps": 80_000, "tune": 2500, "validation": 5000}
-    for name, value in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--tolerance", type=float, default=0.0)
+    numbers = {"steps": 80_000, "tune": 2500, "validation": 5000, "width": 1.0}
+    command_line.numbers(parser, {**numbers, "tolerance": 0.0})
     options = named.parse(parser, "wolfe2021_cifar")
     if options.smoke:
         options.models, options.sizes, options.draws = "vgg11", "64", "2,4"

@@ -58,14 +58,23 @@ LABELS = {
 
 
 def load(options):
-    """Returns (x of unit length [m, inputs], y of -1 and 1 [m])."""
+    """Returns (x of unit length [m, inputs], y of -1 and 1 [m]).
+
+    Raises:
+      ValueError: There are not as many of each digit.
+    """
     more = {"like": "mnist", "train": 300, "test": 50} if options.smoke else {}
     name = "synthetic" if options.smoke else "mnist"
     source = in_memory.load(
         name, data_dir=options.data_dir or None, validation=1, **more
     )
     images, labels = source.train
-    each = options.examples // 10
+    each, most = options.examples // 10, int(np.bincount(labels, minlength=10).min())
+    if options.examples % 10 or each > most:
+        raise ValueError(
+            "examples must be ten times a number of each digit, of which there are "
+            f"{most:,}, got --examples = {options.examples:,}"
+        )
     chosen = np.concatenate([np.flatnonzero(labels == c)[:each] for c in range(10)])
     x = images[chosen].reshape(len(chosen), -1) / 255.0
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -231,14 +240,25 @@ def claimed(margins, options):
     Where they are in it at none that was looked at, ours is the number of those, if it
     is more than the published epoch: they are not before.
     """
-    inside = [epoch for epoch, (margin, _) in enumerate(margins) if margin > 0]
-    found = []
-    for m, epoch in PUBLISHED["hull"]["mnist"].items():
+    inside, found = _inside(margins), []
+    for (m, n), epoch in _PUBLISHED_EPOCHS.items():
         late = [len(margins)] * (len(margins) > epoch)
-        ours = (inside or late)[:1] if int(m) == options.examples else ()
-        what = f"first epoch in the hull, m = {int(m):,}"
-        found.append((claims.Claim(what, epoch, "", 0), ours))
+        same = (m, n) == (options.examples, options.width)
+        what = f"first epoch in the hull, m = {m:,}, N = {n:,}"
+        claim = claims.Claim(what, epoch, "", 0)
+        found.append((claim, (inside or late)[:1] if same else ()))
     return found
+
+
+def _inside(margins):
+    """Returns the epochs at which the labels are in the hull."""
+    rows = enumerate(margins)
+    return [epoch for epoch, (margin, _) in rows if margin > convex_hull.CERTAIN]
+
+
+_PUBLISHED_EPOCHS = {
+    (row["examples"], row["width"]): row["epoch"] for row in PUBLISHED["hull"]["mnist"]
+}
 
 
 def works(options):
@@ -251,8 +271,8 @@ def works(options):
 
 def memberships(margins, options):
     """Returns the lines on the labels in the hull, the published epoch beside ours."""
-    known = PUBLISHED["hull"]["mnist"].get(str(options.examples), "not supplied")
-    inside = [epoch for epoch, (margin, _) in enumerate(margins) if margin > 0]
+    setting, inside = (options.examples, options.width), _inside(margins)
+    known = _PUBLISHED_EPOCHS.get(setting, "not supplied")
     lines = [
         f"Labels in the hull (margin > 0), one example a step, rate "
         f"{options.margin_rate} N, at epochs: {', '.join(map(str, inside)) or 'none'} "
@@ -273,10 +293,9 @@ def parser() -> argparse.ArgumentParser:
     found = command_line.arguments(__doc__)
     numbers = {"examples": 1000, "width": 1300, "picks": 200, "steps": 2000}
     numbers |= {"every": 100, "seed": 0, "margins": 0}
-    for name, value in numbers.items():
-        found.add_argument(f"--{name}", type=int, default=value)
-    found.add_argument("--rate", type=float, default=1.0, help="times the width")
-    found.add_argument("--margin_rate", type=float, default=0.01, help="the same")
+    command_line.numbers(found, numbers)
+    rates = {"rate": 1.0, "margin_rate": 0.01}
+    command_line.numbers(found, rates, help="times the width")
     return found
 
 

@@ -242,10 +242,9 @@ def main():
     parser.add_argument("--sparsity", type=float, default=0.5)
     for name in ("model", "data"):
         parser.add_argument(f"--{name}", default="")
-    for name in ("limit", "validation", "epochs", "batch_size"):
-        parser.add_argument(f"--{name}", type=int, default=0)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--draws", type=int, default=1, help="epochs between two draws")
+    numbers = {"limit": 0, "validation": 0, "epochs": 0, "batch_size": 0, "width": 1.0}
+    command_line.numbers(parser, numbers)
+    command_line.numbers(parser, {"draws": 1}, help="epochs between two draws")
     options = sizes.parse(parser, "you2020")
     command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)

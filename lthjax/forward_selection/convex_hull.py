@@ -18,6 +18,8 @@ from jax import lax
 
 from lthjax.forward_selection.gram import floating, times
 
+CERTAIN = 1e-9  # of the largest answer, a margin that is not of rounding
+
 
 class Nearest(NamedTuple):
     """The point of the hull that is nearest to the target.
@@ -128,8 +130,10 @@ def margin(features: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
 
         maximise s over the simplex, with  sign_j sum_i weights_i Phi_ij >= s
 
-    The examples are classified by some point of the hull where s > 0. A strict
-    inequality is no linear program; its margin is.
+    The examples are classified by some point of the hull where s > 0, which rounding
+    leaves open below `CERTAIN` times the largest answer. A strict inequality is no
+    linear program; its margin is. Returned is what the weights reach, not what the
+    solver says of itself.
 
     Args:
       features: Phi, a row a neuron [neurons, examples].
@@ -168,4 +172,6 @@ def margin(features: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
             "the linear program must have an optimum, got message = "
             f"{found.message!r}; scale the features to about 1"
         )
-    return -float(found.fun), found.x[:-1]
+    weights = np.maximum(found.x[:-1], 0)
+    weights = weights / weights.sum()
+    return float(np.min(signs * (weights @ features))), weights

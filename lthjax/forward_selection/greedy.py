@@ -48,8 +48,12 @@ class _State(NamedTuple):
     store: tuple  # what the source of rows keeps
 
 
-def greedy(products, source, steps, drawing, *, weights, replace, linear=False):
-    """Returns (Selection, the weight g of each pick [steps])."""
+def greedy(products, source, steps, drawing, *, weights, replace, linear=None):
+    """Returns (Selection, the weight g of each pick [steps]).
+
+    With `linear`, <y, Phi_i> [neurons], the pick is by the gradient: that of the first,
+    where nothing is picked yet and u is 0, is known by nothing else.
+    """
     share = registry.resolve(weights, WEIGHTS, "weights")
     store, fetch = source
     candidates, key = drawing
@@ -60,7 +64,10 @@ def greedy(products, source, steps, drawing, *, weights, replace, linear=False):
         a = products.matches - state.products - (match - square)
         b = products.norms - 2 * state.products + square
         shares = jnp.broadcast_to(share(k, a, b), a.shape)
-        change = -a if linear else shares * (shares * b / 2 - a)
+        if linear is None:
+            change = shares * (shares * b / 2 - a)
+        else:
+            change = jnp.where(k == 1, -linear, -a)
         allowed = _allowed(state.taken, replace, candidates, key)
         ranks = jnp.where(allowed, change, jnp.inf)
         pick = jnp.argmin(ranks).astype(jnp.int32)

@@ -73,7 +73,8 @@ def select(
         pick counts the same), "frank_wolfe" 2 / (k + 1), "line_search" the best in
         [0, 1].
       replace: Whether a neuron may be picked again.
-      linear: Choose by the gradient, least <u - y, Phi_i>, not by the loss itself.
+      linear: Choose by the gradient, least <u - y, Phi_i>, not by the loss itself; u is
+        0 before the first pick.
       candidates: Score only so many neurons a step, drawn at random from those that may
         be picked; all by default.
       key: A JAX PRNG key, for `candidates`.
@@ -106,7 +107,9 @@ def select(
     steps, candidates = checked
     if block < 0:
         raise ValueError(f"block must be at least 0, got block = {block}")
-    options = {"weights": weights, "replace": replace, "linear": linear}
+    options = {"weights": weights, "replace": replace}
+    if linear:
+        options["linear"] = times(features, target) / features.shape[1]
     # Shares sum to one: u - y is a combination of Phi_i - y, which are small numbers.
     features, target = features - target[None], jnp.zeros_like(target)
     source = kept_rows(features, steps, block) if block else computed_rows(features)

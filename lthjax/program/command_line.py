@@ -2,13 +2,16 @@
 
 import argparse
 import contextlib
+import functools
 import itertools
 import logging
+import math
 import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -143,6 +146,56 @@ def arguments(documentation: str) -> argparse.ArgumentParser:
         help="the whole path on made-up data, in seconds",
     )
     return parser
+
+
+def numbers(
+    parser: argparse.ArgumentParser, defaults: Mapping[str, float], **more: Any
+) -> None:
+    """Adds numbers to a parser: above 0 each, or 0 where that is its default.
+
+    Args:
+      parser: Of a command.
+      defaults: {name: default}; one that is an int takes whole numbers only.
+      **more: For `parser.add_argument`, such as `help`.
+    """
+    for name, default in defaults.items():
+        read = functools.partial(_number, default)
+        parser.add_argument(f"--{name}", type=read, default=default, **more)
+
+
+def _number(default, text):
+    kind = type(default)
+    try:
+        found = kind(text)
+    except ValueError:
+        found = kind(-1)
+    if not (0 < found < math.inf or found == default == 0):
+        whole = " whole" * (kind is int)
+        bound = "of at least 0" if default == 0 else "above 0"
+        raise argparse.ArgumentTypeError(
+            f"it must be a{whole} number {bound}, got {text!r}"
+        )
+    return found
+
+
+def counts(name: str, text: str) -> list[int]:
+    """Returns the whole numbers above 0 of a flag that takes several, "4000,1000".
+
+    Args:
+      name: The flag's, for the error.
+      text: Its value.
+
+    Raises:
+      ValueError: They are no such numbers, or one is given twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    found = [int(part) for part in parts if part.isdecimal()]
+    if len(found) < len(parts) or 0 in found or len(set(found)) < len(found):
+        raise ValueError(
+            f"{name} must be different whole numbers above 0 with commas between "
+            f"them, got {name} = {text!r}"
+        )
+    return found
 
 
 def typed() -> str:

@@ -157,7 +157,7 @@ def test_every_published_column_of_cifar_stands_beside_one_of_ours():
 
 def test_the_epochs_in_the_hull_are_told_with_what_they_say_of_the_network():
     experiment = loaded("wolfe2021_theory")
-    options = SimpleNamespace(examples=1000, margin_rate=0.1)
+    options = SimpleNamespace(examples=1000, width=1300, margin_rate=0.1)
     margins = [(3e-4, 0.5), (-2e-5, 0.75), (1e-3, 1.0)]
     text = "\n".join(experiment.memberships(margins, options))
     assert "at epochs: 0, 2 of 0 to 2; published, the first: 1." in text
@@ -262,8 +262,8 @@ def test_a_recogniser_s_tasks_are_known(monkeypatch):
 
 def test_labels_that_are_in_no_hull_are_not_before_the_epochs_looked_at():
     experiment = loaded("wolfe2021_theory")
-    (m, published), *_ = experiment.PUBLISHED["hull"]["mnist"].items()
-    own = SimpleNamespace(examples=int(m))
+    first, *_ = experiment.PUBLISHED["hull"]["mnist"]
+    own, published = SimpleNamespace(**first), first["epoch"]
     for margins, expected in (
         ([(-1.0, 0.5), (0.5, 1.0)], [1]),
         ([(-1.0, 0.5)] * published, []),  # it may be the next one
@@ -271,6 +271,9 @@ def test_labels_that_are_in_no_hull_are_not_before_the_epochs_looked_at():
         ([], []),
     ):
         assert list(experiment.claimed(margins, own)[0][1]) == expected
+        own.width += 1  # another network's epoch
+        assert not any(ours for _, ours in experiment.claimed(margins, own))
+        own.width -= 1
 
 
 def test_a_carried_run_is_done_when_every_record_is_there(tmp_path):

@@ -143,6 +143,19 @@ def hard(seed):
     return features, y
 
 
+def test_linear_picks_go_by_the_gradient_from_the_first_one_on():
+    for seed in range(20):
+        features, y = dictionary(seed, 9, 6)
+        u, wanted = np.zeros(6), []
+        for k in range(1, 8):
+            wanted.append(int(np.argmin(features @ (u - y))))
+            u = (1 - 1 / k) * u + features[wanted[-1]] / k
+        order = np.random.default_rng(seed).permutation(9)
+        assert compiled(7, linear=True)(features, y).picks.tolist() == wanted
+        moved = compiled(7, linear=True)(features[order], y).picks
+        assert order[moved].tolist() == wanted
+
+
 @pytest.mark.parametrize("options", [{}, {"linear": True}])
 def test_the_rigorous_bound_holds_by_the_dense_network_and_the_published_one_too(
     options,

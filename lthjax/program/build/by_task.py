@@ -4,6 +4,7 @@ import logging
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lthjax.program.build.method import Method
@@ -89,12 +90,14 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     found = rules(asked.way, tuple(asked.heads))
     params, report = transplant.transplant(weights.params, params, found)
     _check(ground, report)
-    if asked.way != "mask" and transplant.flat(state):
-        state, moved = transplant.transplant(weights.model_state, state, _inside(found))
-        _check(ground, moved)
+    if asked.way != "mask":
+        state = {
+            name: _statistics(ground, weights.model_state.get(name, {}), own, found)
+            for name, own in state.items()
+        }
     masks, _ = transplant.transplant(_in_scope(sparse.masks, full, found), full, found)
     if asked.way == "mask":
-        masks = _largest(params, full, int(masks_lib.count(masks)[0]))
+        masks = _largest(params, masks, report.copied)
     log.info("level %d, seed %d: %s", level, seed, transplant.text(report))
     return Ticket(
         level=level,
@@ -106,19 +109,24 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     )
 
 
-def _largest(params, full, kept):
-    return choose.prune(full, scores.magnitude(params, full), kept=kept)
+def _largest(params, masks, copied):
+    """Returns masks of the largest weights of the copied leaves, as many as theirs."""
+    own = transplant.flat(masks)
+    others = {name: None for name in own.keys() - copied.keys()}
+    taken = transplant.replaced(masks, others)
+    scores_of = scores.magnitude(params, taken)
+    whole = jax.tree.map(jnp.ones_like, taken)
+    chosen = choose.prune(whole, scores_of, kept=int(masks_lib.count(taken)[0]))
+    return transplant.replaced(chosen, {name: own[name] for name in others})
 
 
-def _inside(found):
-    """Returns the rules for model states, whose collections come first in a name."""
-    return tuple(
-        rule._replace(
-            expression=rule.expression.replace("^", "^batch_stats/"),
-            prefix=None if rule.prefix is None else f"batch_stats/{rule.prefix}",
-        )
-        for rule in found
-    )
+def _statistics(ground, given, own, found):
+    """Returns a collection of batch statistics, with what the rules take of another."""
+    if not transplant.flat(own):
+        return own
+    moved, report = transplant.transplant(given, own, found)
+    _check(ground, report)
+    return moved
 
 
 def _in_scope(masks, full, found):

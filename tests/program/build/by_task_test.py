@@ -51,18 +51,30 @@ def test_of_a_recogniser_all_but_the_heads():
     assert report.kept == ("heads/a/kernel",)
 
 
+@pytest.mark.parametrize("heads", ["^heads/", "^[^bn]"])
 @pytest.mark.parametrize("way", by_task.WAYS)
-def test_batch_statistics_go_by_the_same_rules(way):
+def test_batch_statistics_go_by_the_same_rules(way, heads):
     source = recogniser if way in ("task", "rewound") else classifier
-    rules = by_task._inside(by_task.rules(way, ("^heads/",)))
-    states = (
-        {"batch_stats": make(x)} for make, x in ((source, 5.0), (recogniser, 1.0))
-    )
-    tree, report = transplant.transplant(*states, rules)
-    own = tree["batch_stats"]
+    rules = by_task.rules(way, (heads,))
+    own = by_task._statistics(None, source(5.0), recogniser(1.0), rules)
     assert (own["backbone"]["stem"]["kernel"] == 5).all()
     assert (own["heads"]["a"]["kernel"] == 1).all()
-    assert not report.missing
+    assert by_task._statistics(None, {}, {}, rules) == {}
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1000.0])
+def test_the_largest_are_those_of_what_is_taken_over_whatever_else_there_is(scale):
+    params = jax.tree.map(lambda w: w * scale, recogniser(1.0))
+    params["backbone"]["stem"]["kernel"] = jnp.array([[4.0, 3.0], [2.0, 1.0]])
+    masks = masks_lib.full(params)
+    masks["backbone"]["stem"]["kernel"] = jnp.array([[False, False], [True, True]])
+    found = by_task._largest(params, masks, {"backbone/stem/kernel": "stem/kernel"})
+    wanted = [[True, True], [False, False]]
+    np.testing.assert_array_equal(found["backbone"]["stem"]["kernel"], wanted)
+    assert all(
+        found[name][leaf]["kernel"].all()
+        for name, leaf in (("neck", "mix"), ("heads", "a"))
+    )
 
 
 def test_masks_lie_in_the_scope_of_the_target():
