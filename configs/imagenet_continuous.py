@@ -8,10 +8,11 @@ Savarese et al., 2020, arXiv:1912.04427; the settings of its ImageNet experiment
 not known, and these are our choice: batch 256, SGD 0.1, cosine, 100 epochs. "pruning"
 trains once, hardens and fine-tunes at 0.001, our choice too (the cosine ends at 0); so
 does "soft_threshold". What it is compared with, on the same prunable set (all but the
-classifier) and at 90 %: "gradual" (arXiv:1710.01878; cubic, epochs 20 to 79),
-"soft_threshold" (arXiv:2002.03231; weight decay 2.25e-5 on weights and thresholds gives
-about 90 %, SGD 0.256, momentum 0.875, five epochs of warm-up; no label smoothing here)
-and "wirings" (arXiv:1906.00586). Published top-1 of the second, by its README: 74.31 %
+classifier) and at 90 %: "gradual" (arXiv:1710.01878; cubic, epochs 20 to 79 as in the
+repository of the next, whose masks act on the forward pass alone and by layer, ours on
+the weights and over all layers), "soft_threshold" (arXiv:2002.03231; weight decay
+2.25e-5 on weights and thresholds gives about 90 %, SGD 0.256, momentum 0.875, five
+epochs of warm-up; no label smoothing here) and "wirings" (arXiv:1906.00586). Published top-1 of the second, by its README: 74.31 %
 at 90.23 %, 70.23 % at 95.15 %. D is as in `configs/imagenet.py`. Running time: not
 measured; it takes an accelerator.
 """

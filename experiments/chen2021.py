@@ -16,7 +16,8 @@ here it is Adam at 1.2e-3, batch 60 (`--batch`), `--steps` a training.
 first seed. A smaller `--batch` wants a smaller `--learning_rate`. Departures: levels of
 43 % where the paper has 20 %, 64,000 steps at `--size=paper` where its 160 epochs are
 56,320 of a training split of 45,000; it rewinds to step 1,000, ours to a twelfth of a
-shorter training.
+shorter training; norms' scales begin at one where the released code draws them
+uniformly (`model.options.norm_scale`, as it is drawn in `configs/cifar10.py`).
 
 Both parts end with two more tables: what search and training cost, in dense trainings
 of the target, carried, native and by RigL; and how far the accuracy falls on the line
@@ -191,7 +192,8 @@ def cells(rows: list[dict], own: Part) -> str:
 def claimed(options, rows: list[dict], own: Part) -> list:
     """Returns [(claim, ours by seed)] of what is published of the part."""
     if options.part == "cifar10":
-        return lines.claimed(PUBLISHED_FALLS, options.workdir if rows else None)
+        root = options.workdir if rows else None
+        return lines.claimed(PUBLISHED_FALLS, root, same=options.width == 1)
     share = (1 - own.rate) ** max(own.levels)
     return [
         (

@@ -3,21 +3,23 @@
     python experiments/jaiswal2021_fit.py --workdir=runs/fit --data_dir=DIR
 
 What softens a loss or fades out of a network can help a ticket that fits its training
-set, and must hurt one that does not. The published tickets fit: ResNet-18 at 90 to 97 %
-keeps 1.1 million to 335,000 weights for 50,000 images. Here the same number of steps is
-spent on fewer and fewer images of CIFAR-10 or CIFAR-100 (`--images`), from tickets that
-underfit to tickets that know their images by heart, and the gain of all tweaks over
-plain retraining (paired by seed and masks) is drawn against the training loss that the
-plain ticket ends with. ResNet-8 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks
+set, and must hurt one that does not. The published tickets presumably fit (no loss of
+them was at hand): ResNet-18 at 90 to 97 % keeps 1.1 million to 335,000 weights for
+45,000 images. Here the same number of steps is spent on fewer and fewer images of
+CIFAR-10 or CIFAR-100 (`--images`), from tickets that underfit to tickets that know
+their images by heart, and the gain of all tweaks over plain retraining (paired by seed
+and masks) is drawn against the training loss that the plain ticket ends with. ResNet-8 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks
 or by late-rewound iterative ones (`--masks`); the dense network is retrained with
 tweaks too. `--ablation` adds each tweak alone, branches that are random and not trained
 (a control), and Sign-In. Each cell is a run of its own below the workdir, and goes on
 where it stopped.
 
 Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
-steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall; the training loss
-is the mean since the last but one validation, a tenth of the steps, of augmented
-images.
+steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall (of the dense
+network beside iterative masks, which starts earlier, at the same part of its training);
+re-scaling takes 20 steps at rate 0.03 where the released command has 180 at 0.01; the
+training loss is the mean since the last but one validation, a tenth of the steps, of
+augmented images.
 """
 
 import itertools

@@ -10,8 +10,8 @@ the pruned networks' training accuracy, beside Figure 2 where it was digitised (
 supplied" for 10,000 neurons), and accuracy against pruned size. `--widths`, `--sizes`,
 `--steps` and `--seeds` shorten it; it resumes. Departures: the network is a mean, with
 the rate 0.02 times its width (a tenth of that for 20,000 neurons) where the paper
-prints rates that fit a sum; batches are drawn uniformly; the sub-data sets are nested
-and class-balanced.
+prints rates that hardly move a mean; batches are drawn uniformly; the sub-data sets are
+nested and class-balanced.
 """
 
 import functools

@@ -38,20 +38,22 @@ def fall(run: pathlib.Path) -> float:
     return min(line[0], line[-1]) - line.min()
 
 
-def claimed(published: Mapping, root: pathlib.Path | None) -> list:
+def claimed(published: Mapping, root: pathlib.Path | None, same: bool) -> list:
     """Returns [(claim, ours)] of how far lines fall.
 
     Args:
       published: {(source, target): the fall, in points}.
       root: The folder of the runs `line_SOURCE_TARGET`, some of which may be missing;
         None: nothing is there yet.
+      same: Whether the networks are the published ones.
     """
     found = []
     for (source, target), points in published.items():
         what = f"fall on the line, ResNet-{source} to {target}"
         run = root and _run(root, source, target)
         ours = [fall(run)] if run and run.exists() else []
-        found.append((claims.Claim(what, points, "points", 5.0), ours))
+        claim = claims.Claim(what, points, "points", 5.0, claims.relation(same))
+        found.append((claim, ours))
     return found
 
 

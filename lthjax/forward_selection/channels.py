@@ -15,8 +15,7 @@ References:
   arXiv:2108.00259, Algorithm 2. Departures: inner widths of blocks only (the code also
   prunes what MobileNet-V2 projects to, before the residual sum); the factor leaves the
   search folded into the reader's weights; the gradient shortlist is ours. Not built:
-  the better of local and global imitation for each layer, and steps away from a channel
-  that lower its weight.
+  the better of local and global imitation for each layer.
 """
 
 import functools

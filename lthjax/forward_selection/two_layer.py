@@ -7,8 +7,9 @@ suits one width suits all when it is multiplied by n.
 
 References:
   Wolfe et al., 2021, arXiv:2108.00259, Sections 2 and 6.1. Departures: the learning
-  rates printed there fit a sum, not the mean that it defines; here they are a multiple
-  of the width. A batch is drawn uniformly, not from a permutation of the epoch.
+  rates printed there would leave the mean that it defines nearly still, and perhaps
+  belong to a sum (which, tried, does not give its numbers either); here they are a
+  multiple of the width. A batch is drawn uniformly, not from a permutation of an epoch.
 """
 
 from typing import NamedTuple

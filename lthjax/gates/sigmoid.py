@@ -4,10 +4,11 @@ Gates are a tree in the shape of the parameters. A leaf is the float32 logits s 
 layer's weights, or `None` where the layer is never pruned, as in a mask tree. What a
 weight is multiplied by is
 
-    m = c sigmoid(temperature s),  c = 1 (the paper) or 1 / sigmoid(s0) (its code)
+    m = c sigmoid(temperature s),  c = 1 or 1 / sigmoid(s0)
 
-with s0 the logit that all gates begin with; the code's form begins as the dense
-network.
+with s0 the logit that all gates begin with. The second form is the released code's,
+and begins as the dense network; whether the paper has c could not be verified, and
+descriptions of it have none.
 """
 
 import math
@@ -118,7 +119,8 @@ def apply(
 
     References:
       Savarese et al., 2020, arXiv:1912.04427; the form with c is that of its released
-      code. With a norm after every gated layer c changes nothing but step sizes.
+      code. With a norm after every gated layer c changes nothing but the weight of the
+      penalty.
     """
     return multiply(params, soft(gates, temperature, scale))
 

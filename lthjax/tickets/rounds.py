@@ -84,7 +84,9 @@ def continuous(
     References:
       Savarese et al., 2020, arXiv:1912.04427. Its released code retrains a ticket from
       step 0 of the schedule ("zero") and keeps multiplying its weights by the constant
-      c; ours do not: with a norm after every pruned layer that is the same training.
+      c; ours do not. With a norm after every pruned layer that is the same training for
+      "weights"; the others go on from `c H(s) w`, whose steps are 1 / c^2 as large in
+      proportion.
     """
     trained_span = span(steps, rewind_to, restart, start)
 
@@ -254,8 +256,8 @@ def continued(prune_fn: PruneFn, optimizer_fn: OptimizerFn) -> Rounds:
       optimizer_fn: params -> optimizer state.
 
     References:
-      Savarese et al., 2020, arXiv:1912.04427: "IMP continued", which sets apart what
-      its own search gains by not rewinding.
+      Savarese et al., 2020, arXiv:1912.04427, from what is remembered of it: "IMP
+      continued", which sets apart what its own search gains by not rewinding.
     """
 
     def fresh(params: Params, model_state: Any, masks: Any) -> Trained:

@@ -2,7 +2,8 @@
 
 Every pick reads a fresh batch of `forward.batch_size` training images, not augmented,
 and a layer ends by the accuracy on the first `forward.check` of them. (A batch that
-stays the same would be less noise, and one more thing to fit to.)
+stays the same would be less noise, and one more thing to fit to.) Departure: the
+released code of arXiv:2003.01794 stops by augmented images.
 """
 
 import logging
