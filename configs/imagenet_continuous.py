@@ -12,9 +12,9 @@ classifier) and at 90 %: "gradual" (arXiv:1710.01878; cubic, epochs 20 to 79 as 
 repository of the next, whose masks act on the forward pass alone and by layer, ours on
 the weights and over all layers), "soft_threshold" (arXiv:2002.03231; weight decay
 2.25e-5 on weights and thresholds gives about 90 %, SGD 0.256, momentum 0.875, five
-epochs of warm-up; no label smoothing here) and "wirings" (arXiv:1906.00586). Published top-1 of the second, by its README: 74.31 %
-at 90.23 %, 70.23 % at 95.15 %. D is as in `configs/imagenet.py`. Running time: not
-measured; it takes an accelerator.
+epochs of warm-up; no label smoothing here) and "wirings" (arXiv:1906.00586). Published
+top-1 of the second, by its README: 74.31 % at 90.23 %, 70.23 % at 95.15 %. D is as in
+`configs/imagenet.py`. Running time: not measured; it takes an accelerator.
 """
 
 from lthjax.program.config import files as lthjax_config

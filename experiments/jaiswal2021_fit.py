@@ -8,11 +8,11 @@ them was at hand): ResNet-18 at 90 to 97 % keeps 1.1 million to 335,000 weights 
 45,000 images. Here the same number of steps is spent on fewer and fewer images of
 CIFAR-10 or CIFAR-100 (`--images`), from tickets that underfit to tickets that know
 their images by heart, and the gain of all tweaks over plain retraining (paired by seed
-and masks) is drawn against the training loss that the plain ticket ends with. ResNet-8 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks
-or by late-rewound iterative ones (`--masks`); the dense network is retrained with
-tweaks too. `--ablation` adds each tweak alone, branches that are random and not trained
-(a control), and Sign-In. Each cell is a run of its own below the workdir, and goes on
-where it stopped.
+and masks) is drawn against the training loss that the plain ticket ends with. ResNet-8
+and a narrow VGG-11; 90, 95 and 98 % by one-shot masks or by late-rewound iterative ones
+(`--masks`); the dense network is retrained with tweaks too. `--ablation` adds each
+tweak alone, branches that are random and not trained (a control), and Sign-In. Each
+cell is a run of its own below the workdir, and goes on where it stopped.
 
 Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
 steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall (of the dense
