@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from measures import claims, sizes, work
-from measures.claims import ABOVE, Claim
+from measures.claims import ABOVE, Claim, told
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -35,15 +35,17 @@ PANELS = {
 LABELS = {"ticket": "ticket", "reinit": "re-initialised"}
 EARLY = "test accuracy at early stopping"
 LEVELS = {"dense": 0, "21.1": 7, "13.5": 9, "3.6": 15}  # by the weights left, %
-# What the paper found, in the order of `findings`.
-CLAIMS = (
-    Claim(f"{EARLY}, 13.5 % left, ticket - dense", 0.3, "points", 0.1, ABOVE),
-    Claim(f"{EARLY}, 3.6 % left, the same (unverified)", 0, "points", 0.3),
-    Claim("early-stopping step, 21.1 % left, ticket / dense", 0.62, "", 0.1),
-    Claim("the same, re-initialised / ticket", 2.51, "", 0.5),
-    Claim(f"{EARLY}, 21.1 % left, ticket - re-initialised", 0.5, "points", 0.3),
-    Claim("the same, 13.5 % left", 0, "points", 0, ABOVE),
-)
+# What the paper found, Section 2 and Figures 3 and 4; "unverified" is from memory.
+CLAIMS = {
+    "ahead": Claim(f"{EARLY}, 13.5 % left, ticket - dense", 0.3, "points", 0.1, ABOVE),
+    "back": Claim(f"{EARLY}, 3.6 % left, the same (unverified)", 0, "points", 0.3),
+    "sooner": Claim("early-stopping step, 21.1 % left, ticket / dense", 0.62, "", 0.1),
+    "slower": Claim("the same, re-initialised / ticket", 2.51, "", 0.5),
+    "apart": Claim(
+        f"{EARLY}, 21.1 % left, ticket - re-initialised", 0.5, "points", 0.3
+    ),
+    "apart later": Claim("the same, 13.5 % left", 0, "points", 0, ABOVE),
+}
 
 
 def config(options):
@@ -59,11 +61,8 @@ def config(options):
     return found
 
 
-def findings(rows):
-    """Returns [(what, published, ours by seed)], no ours of levels that were not run.
-
-    The published values: Section 2 and Figures 3 and 4; "unverified" is from memory.
-    """
+def claimed(rows):
+    """Returns [(claim, ours by seed)], nothing of levels that were not reached."""
 
     def accuracy(name, arm="ticket"):
         return 100 * _paired(rows, LEVELS[name], arm, "best_test_accuracy")
@@ -71,53 +70,23 @@ def findings(rows):
     def step(name, arm="ticket"):
         return _paired(rows, LEVELS[name], arm, "best_step")
 
-    found = [
-        (
-            f"{EARLY}, 13.5 % left, ticket - dense",
-            "> +0.3 points",
-            accuracy("13.5") - accuracy("dense"),
-        ),
-        (
-            "the same at 3.6 % left",
-            "about 0 (unverified)",
-            accuracy("3.6") - accuracy("dense"),
-        ),
-        (
-            "early-stopping step, 21.1 % left, ticket / dense",
-            "0.62",
-            step("21.1") / step("dense"),
-        ),
-        (
-            "early-stopping step, 21.1 % left, re-initialised / ticket",
-            "2.51",
-            step("21.1", "reinit") / step("21.1"),
-        ),
-        (
-            "test accuracy, 21.1 % left, ticket - re-initialised",
-            "+0.5 points",
-            accuracy("21.1") - accuracy("21.1", "reinit"),
-        ),
-        (
-            "test accuracy, 13.5 % left, ticket - re-initialised",
-            "> 0",
-            accuracy("13.5") - accuracy("13.5", "reinit"),
-        ),
-    ]
-    return [(what, told, ours[~np.isnan(ours)]) for what, told, ours in found]
-
-
-def claimed(rows):
-    """Returns [(claim, ours by seed)], nothing of levels that were not reached."""
-    ours = [values for *_, values in findings(rows)]
-    return list(zip(CLAIMS, ours, strict=True))
+    ours = {
+        "ahead": accuracy("13.5") - accuracy("dense"),
+        "back": accuracy("3.6") - accuracy("dense"),
+        "sooner": step("21.1") / step("dense"),
+        "slower": step("21.1", "reinit") / step("21.1"),
+        "apart": accuracy("21.1") - accuracy("21.1", "reinit"),
+        "apart later": accuracy("13.5") - accuracy("13.5", "reinit"),
+    }
+    return [(CLAIMS[name], values[~np.isnan(values)]) for name, values in ours.items()]
 
 
 def table(rows, settings):
     """Returns the findings and the means by level, as Markdown."""
     lines = ["| finding | published | ours (mean ± std) | n |", "|---|---|---|---|"]
-    for what, published, ours in findings(rows):
-        value = results.shown(results.spread(ours), "+.2f") if len(ours) else "not run"
-        lines.append(f"| {what} | {published} | {value} | {len(ours)} |")
+    for claim, ours in claimed(rows):
+        value = results.shown(results.spread(ours), ".2f") if len(ours) else "not run"
+        lines.append(f"| {claim.what} | {told(claim)} | {value} | {len(ours)} |")
     names = " | ".join(name for name, _ in PANELS.values())
     lines += ["", f"| level | % left | arm | {names} | n |", "|" + "---|" * 7]
     for (level, arm), _ in results.aggregate(rows, "level", ("level", "arm")).items():
@@ -163,12 +132,15 @@ def _published(panels, rows):
     dense = 100 * _paired(rows, 0, "ticket", "best_test_accuracy").mean()
     style = {"ls": "", "ms": 11, "mfc": "none", "mew": 1.5}
     at = "published, relative to our dense"
-    step.plot(21.1, 0.62 * dense_step, "*", color="C0", label=f"ticket {at}", **style)
-    slow = 2.51 * 0.62 * dense_step
+    known = {name: claim.published for name, claim in CLAIMS.items()}
+    soon = known["sooner"] * dense_step
+    slow = known["slower"] * soon
+    step.plot(21.1, soon, "*", color="C0", label=f"ticket {at}", **style)
     step.plot(21.1, slow, "*", color="C1", label=f"re-initialised {at}", **style)
-    accuracy.plot(13.5, dense + 0.3, "^", color="C0", label=f"ticket {at}, >", **style)
+    ahead, back = dense + known["ahead"], dense + known["back"]
+    accuracy.plot(13.5, ahead, "^", color="C0", label=f"ticket {at}, >", **style)
     accuracy.plot(
-        3.6, dense, "*", color="C0", label=f"ticket {at} (unverified)", **style
+        3.6, back, "*", color="C0", label=f"ticket {at} (unverified)", **style
     )
 
 

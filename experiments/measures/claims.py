@@ -62,6 +62,12 @@ class Row(NamedTuple):
     command: str
 
 
+def told(claim: Claim | Row) -> str:
+    """Returns a published number with its unit: "> 0.3 points"."""
+    bound = "> " * (claim.relation == ABOVE)
+    return f"{bound}{claim.published:g} {claim.unit}".rstrip()
+
+
 def row(
     claim: Claim, values: Iterable[float], size: str = "", command: str = ""
 ) -> Row:

@@ -70,9 +70,7 @@ def section(name: str, rows: Sequence[claims.Row]) -> list[str]:
 
 
 def _cells(row):
-    bound = "> " * (row.relation == claims.ABOVE)
-    unit = f" {row.unit}" * bool(row.unit)
-    cells = [row.what, f"{bound}{row.published:g}{unit}"]
+    cells = [row.what, claims.told(row)]
     if row.ours is None:
         return [*cells, "", "", "", f"{row.band:g}", "", claims.verdict(row)]
     spread = results.Spread(row.ours, row.spread, row.n)
