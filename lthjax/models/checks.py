@@ -1,6 +1,7 @@
 """Whether a network of a user's own can be trained here: it is called before a run."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +28,35 @@ MORE = (
 )
 
 
-def shapes(model: nn.Module, name: str, facts) -> None:
+class Wanted(NamedTuple):
+    """What the outputs of a network must be for its objective.
+
+    Attributes:
+      logits: Whether they are logits, which go with labels that are classes.
+      trees: Whether they may be several arrays, which the objective takes.
+    """
+
+    logits: bool = True
+    trees: bool = False
+
+
+LOGITS = Wanted()
+
+
+def shapes(model: nn.Module, name: str, facts, wanted: Wanted = LOGITS) -> None:
     """Refuses a network that by its shapes cannot be trained; nothing is computed.
 
     Args:
       model: The network; ours are not looked at.
       name: What the config calls it.
       facts: Of the data set: image_shape, num_classes.
+      wanted: What its outputs must be.
 
     Raises:
       ValueError: It raises something, has parameters that are not floating, does not
-        return one floating logit for each class, changes the form of its state, draws
-        in evaluation, or has dropout that never draws.
+        return one floating logit for each class (or other outputs for each example,
+        where none are wanted), changes the form of its state, draws in evaluation, or
+        has dropout that never draws.
     """
     if is_ours(model):
         return
@@ -50,8 +68,8 @@ def shapes(model: nn.Module, name: str, facts) -> None:
         params, state = jax.eval_shape(init, jax.random.key(0), one)
     _check_floating(params, name)
     for train in (False, True):
-        logits, after = _called(model, name, train, (params, state, images))
-        _check_logits(logits, name, facts)
+        outputs, after = _called(model, name, train, (params, state, images))
+        _check_outputs(outputs, name, facts, wanted)
     if jax.tree.map(_form, state) != jax.tree.map(_form, after):
         raise ValueError(
             "a training step must leave the collections of a network as they are, got "
@@ -61,7 +79,13 @@ def shapes(model: nn.Module, name: str, facts) -> None:
 
 
 def values(
-    model: nn.Module, name: str, facts, init_fn: InitFn, *, frozen: bool = False
+    model: nn.Module,
+    name: str,
+    facts,
+    init_fn: InitFn,
+    *,
+    frozen: bool = False,
+    wanted: Wanted = LOGITS,
 ) -> None:
     """Refuses a network by what it computes of a few random inputs and weights.
 
@@ -73,9 +97,11 @@ def values(
       facts: Of the data set: image_shape, num_classes.
       init_fn: key -> (params, model_state).
       frozen: Whether batch statistics may stay in a training step.
+      wanted: What its outputs must be.
 
     Raises:
-      ValueError: It returns probabilities, or its batch statistics do not move.
+      ValueError: It returns probabilities in place of logits, or its batch statistics
+        do not move.
     """
     if is_ours(model):
         return
@@ -92,7 +118,7 @@ def values(
     images = images.astype(facts.dtype)
     compiled = jax.jit(functools.partial(_outcome, model))
     outputs, moved = jax.device_get(compiled(noisy, state, images))
-    for logits in outputs if _are_classes(facts) else ():
+    for logits in outputs if _are_logits(facts, wanted) else ():
         _check_range(np.asarray(logits, np.float32), name)
     still = [norm for norm, moves in moved.items() if not moves]
     if still and not frozen:
@@ -177,29 +203,32 @@ def _check_floating(params, name):
             )
 
 
-def _are_classes(facts):
-    return jnp.issubdtype(facts.label_dtype, jnp.integer)
+def _are_logits(facts, wanted):
+    return wanted.logits and jnp.issubdtype(facts.label_dtype, jnp.integer)
 
 
-def _check_logits(logits, name, facts):
+def _check_outputs(outputs, name, facts, wanted):
     shape = BATCH, *facts.label_shape, facts.num_classes
-    wanted = "one floating logit for each class, "
-    wanted += f"[{', '.join(map(str, ('batch', *shape[1:])))}]"
-    if not _are_classes(facts):
-        wanted = "floating outputs for each example, [batch, ...]"
-    found = f"{type(logits).__name__} of {len(jax.tree.leaves(logits))} arrays"
-    if hasattr(logits, "shape"):
-        found = f"{logits.dtype} {list(logits.shape)}"
-        floating = jnp.issubdtype(logits.dtype, jnp.floating)
-        same = logits.shape == shape
-        if not _are_classes(facts):
-            same = logits.shape[:1] == shape[:1]
-        if floating and same:
-            return
-    more = "" if hasattr(logits, "shape") else MORE
+    logits = _are_logits(facts, wanted)
+    must = "floating outputs for each example, [batch, ...]"
+    if logits:
+        places = ", ".join(map(str, ("batch", *shape[1:])))
+        must = f"one floating logit for each class, [{places}]"
+
+    def right(x):
+        same = x.shape == shape if logits else x.shape[:1] == shape[:1]
+        return same and jnp.issubdtype(x.dtype, jnp.floating)
+
+    one, arrays = hasattr(outputs, "shape"), jax.tree.leaves(outputs)
+    several = wanted.trees and not logits and bool(arrays)
+    if (one or several) and all(map(right, arrays)):
+        return
+    found = f"{type(outputs).__name__} of {len(arrays)} arrays"
+    if one or several:
+        found = ", ".join(f"{x.dtype} {list(x.shape)}" for x in arrays)
     raise ValueError(
-        f"a network must return {wanted}, got model = {name!r}, which returns {found} "
-        f"for {BATCH} images{more}"
+        f"a network must return {must}, got model = {name!r}, which returns {found} "
+        f"for {BATCH} images{'' if one or several else MORE}"
     )
 
 

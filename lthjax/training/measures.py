@@ -127,7 +127,7 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
       ValueError: One raises something; or `top5` is asked for of five classes or fewer,
         where it is always one.
     """
-    weights = jax.ShapeDtypeStruct(outputs.shape[:1], jnp.float32)
+    weights = jax.ShapeDtypeStruct(labels.shape[:1], jnp.float32)
     for table, own in objective.tables.items():
         with registry.calling("measure", table):
             jax.eval_shape(

@@ -14,7 +14,8 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
 
     Args:
       objective: What a user brought, or one of ours.
-      outputs: What has the shape [batch, ...] and the type of a network's outputs.
+      outputs: What has the shape [batch, ...] and the type of a network's outputs, a
+        tree where there are several.
       labels: The same of the labels [batch, ...].
       name: What the config calls it, for the error.
 
@@ -23,22 +24,20 @@ def check(objective: Objective, outputs: Any, labels: Any, *, name: str = "") ->
         not return one float for each example.
     """
     check_fields(objective, name=name)
-    given = outputs, labels
+    given, batch = (outputs, labels), labels.shape[:1]
     for what, fn in measured(objective).items():
-        _check_floats(
-            what, name, _called(what, name, fn, *given), list(outputs.shape[:1])
-        )
+        _check_floats(what, name, _called(what, name, fn, *given), list(batch))
     mean = jax.ShapeDtypeStruct((), jnp.float32)
     tweaked = {"smoothed": (labels, mean), "distilled": (outputs, mean)}
     for what, more in tweaked.items():
         if (fn := getattr(objective, what)) is not None:
             found = _called(what, name, fn, outputs, *more)
-            _check_floats(what, name, found, list(outputs.shape[:1]))
+            _check_floats(what, name, found, list(batch))
     if objective.of_set is not None:
         _called("of_set", name, objective.of_set.read, *given)
     for what, finish in objective.finish.items():
         _check_floats(f"finish of {what}", name, _called(what, name, finish, mean), [])
-    weights = jax.ShapeDtypeStruct(outputs.shape[:1], jnp.float32)
+    weights = jax.ShapeDtypeStruct(batch, jnp.float32)
     for what, own in objective.counted.items():
         sums = _called(what, name, own.sums, *given, weights)
         _check_floats(what, name, jax.eval_shape(own.number, sums), [])
@@ -88,8 +87,8 @@ def _check_known(field, given, known, name):
 
 def _called(what, name, fn, *given):
     """Returns the shapes of what a function of an objective returns."""
-    given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given]
-    must = " and ".join(f"{x.dtype} {list(x.shape)}" for x in given)
+    given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), given)
+    must = " and ".join(f"{x.dtype} {list(x.shape)}" for x in jax.tree.leaves(given))
     with registry.calling(
         "objective", name, f"take {must}, under jax.jit, as its {what}"
     ):

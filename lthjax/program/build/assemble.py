@@ -21,6 +21,7 @@ from lthjax.program.build import (
     whole_sets,
 )
 from lthjax.program.build import network as network_lib
+from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import optimizer as optimizer_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import Ground, Parts
@@ -136,7 +137,8 @@ def _rehearse(ground, masks_fn, prune_fn):
     of_weights = network_lib.initialiser(ground.options, ground.facts)
     init_fn = jax.jit(of_weights) if ground.bases else ground.init_fn
     given = ground.module, name, ground.facts, init_fn
-    checks.values(*given, frozen=frozen)
+    wanted = objective_lib.wanted(ground.objective)
+    checks.values(*given, frozen=frozen, wanted=wanted)
     ground.method.rehearse(ground, masks_fn, prune_fn)
 
 

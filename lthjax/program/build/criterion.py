@@ -316,7 +316,8 @@ def _loss(forward, model_state, examples, objective):
         def one(params, batch):
             images, labels = batch
             outputs = forward(params, model_state, images)
-            return jnp.mean(objective.loss(outputs / temperature, labels))
+            outputs = jax.tree.map(lambda x: x / temperature, outputs)
+            return jnp.mean(objective.loss(outputs, labels))
 
         return scores.over_batches(one, examples)(params)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.data import augmentations
+from lthjax.models.checks import Wanted
 from lthjax.program.build import network
 from lthjax.training import measures, objective_checks
 from lthjax.training import objective as objective_lib
@@ -38,6 +39,12 @@ def resolve(config) -> Objective:
     return found
 
 
+def wanted(objective: Objective) -> Wanted:
+    """Returns what the outputs of a network must be for an objective."""
+    ours = objective.loss in {own.loss for own in OBJECTIVES.values()}
+    return Wanted(objective.logits, trees=not ours)
+
+
 def check(objective: Objective, config, facts, module) -> None:
     """Refuses labels and outputs that an objective does not take.
 
@@ -63,6 +70,14 @@ def check(objective: Objective, config, facts, module) -> None:
             "an objective of classes needs labels that are whole numbers, got "
             f"{facts.label_dtype} with objective = {config.objective!r}; store them as "
             "integers, or give an objective of numbers, such as 'regression'"
+        )
+    whole = jnp.issubdtype(facts.label_dtype, jnp.integer)
+    if objective.loss is CLASSIFICATION.loss and whole and facts.label_shape:
+        raise ValueError(
+            "labels of a classification must be one whole number for each example, got "
+            f"{facts.label_dtype} [n, {', '.join(map(str, facts.label_shape))}] with "
+            f"objective = {config.objective!r}; of one-hot rows give labels.argmax(1), "
+            "of classes by place objective = 'segmentation' or 'next_token'"
         )
     inputs = network.inputs(facts, 2)
     labels = jax.ShapeDtypeStruct((2, *facts.label_shape), facts.label_dtype)

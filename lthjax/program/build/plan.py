@@ -55,8 +55,8 @@ def ground(
     epoch = batches.steps_per_epoch(train, batch)
     steps = config.train.steps or config.train.epochs * epoch
     module = network.model(config, facts)
-    checks.shapes(module, config.model.name, facts)
     goal = objective.resolve(config)
+    checks.shapes(module, config.model.name, facts, objective.wanted(goal))
     objective.check(goal, config, facts, module)
     objective.check_augmented(goal, config, facts, module)
     if source is not None:

@@ -8,6 +8,9 @@ import tiny
 from lthjax.data.splits import Source, Split
 from lthjax.program.build import assemble, objective
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.run import experiment
+from lthjax.pruning import masks as masks_lib
+from lthjax.tickets import Trained
 from lthjax.training.objective import DETECTION, REGRESSION, columns
 from lthjax.training.steps import stack
 
@@ -40,6 +43,40 @@ def test_a_regression_on_vectors_is_trained_and_measured():
     assert np.isfinite(curve).all()
     assert set(before) == set(columns(REGRESSION)[1:])
     assert curve[-1, 1] < before["validation_loss"] / 2
+
+
+@pytest.mark.parametrize(
+    ("network", "goal"),
+    [("Forked", "FORKED"), ("Embedded", "SPREAD"), ("Likely", "LIKELIHOOD")],
+)
+def test_an_objective_of_one_s_own_takes_what_the_network_returns(network, goal):
+    changes = {"model.name": f"own_outputs:{network}", "model.options": {}}
+    changes |= {"objective": f"own_outputs:{goal}", "search.score": "snip"}
+    changes |= {"search.method": "at_init", "search.levels": 1}
+    config = tiny.config(changes)
+    source = experiment.load(config)
+    parts = assemble.build(config, source)
+    params, state = parts.init_fn(jax.random.key(0))
+    found = parts.data.evaluation(parts.apply_fn)(params, state)
+    assert all(np.isfinite(value) for value in found.values())
+    trained = Trained(params, state, parts.masks_fn(params))
+    masks = parts.prune_fn(jax.random.key(0), trained, parts.plan.targets[0])
+    assert 0 < masks_lib.sparsity(masks) < 1
+
+
+@pytest.mark.parametrize("network", ["Forked", "Embedded", "Likely"])
+def test_ours_take_one_logit_for_each_class(network):
+    changes = {"model.name": f"own_outputs:{network}", "model.options": {}}
+    config = tiny.config(changes)
+    with pytest.raises(ValueError, match="a network must return .*logits?"):
+        assemble.build(config, experiment.load(config))
+
+
+def test_one_hot_labels_are_told_from_classes():
+    one = Split(SOURCE.train.images, np.eye(64, 3, dtype=np.int32))
+    source = Source(one, one, one, 3, (), ())
+    with pytest.raises(ValueError, match=r"int32 \[n, 3\] .* give labels.argmax\(1\)"):
+        plan_lib.of(tiny.config(CONFIG), source)
 
 
 def test_targets_are_refused_for_classification():
