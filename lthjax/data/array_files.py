@@ -23,25 +23,29 @@ NAME = "npz"
 
 
 class Names(NamedTuple):
-    """How a file calls the arrays of a split: inputs, and labels."""
+    """How a file calls the arrays of its splits, pairs of inputs and labels.
+
+    Attributes:
+      train: What a file must have.
+      test: What it may have.
+      validation: Pairs, one of which it may have.
+    """
 
     train: tuple[str, str]
-    validation: tuple[str, str]
     test: tuple[str, str]
+    validation: tuple[tuple[str, str], ...]
+
+    @property
+    def all(self) -> tuple[tuple[str, str], ...]:
+        """All pairs."""
+        return self.train, self.test, *self.validation
 
 
+_HELD_OUT = (("val_images", "val_labels"), ("validation_images", "validation_labels"))
 NAMES = (
-    Names(
-        ("images", "labels"),
-        ("validation_images", "validation_labels"),
-        ("test_images", "test_labels"),
-    ),
-    Names(("x_train", "y_train"), ("x_val", "y_val"), ("x_test", "y_test")),
-    Names(
-        ("train_images", "train_labels"),
-        ("val_images", "val_labels"),
-        ("test_images", "test_labels"),
-    ),
+    Names(("images", "labels"), ("test_images", "test_labels"), _HELD_OUT),
+    Names(("x_train", "y_train"), ("x_test", "y_test"), (("x_val", "y_val"),)),
+    Names(("train_images", "train_labels"), ("test_images", "test_labels"), _HELD_OUT),
 )
 
 
@@ -97,12 +101,8 @@ def _read(top: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise ValueError(f"data_dir must be an npz file, got {str(top)!r}, {state}")
     try:
         with top.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            names = _chosen(top, file.files)
-            return {
-                part: (file[x], file[y])
-                for part, (x, y) in names._asdict().items()
-                if x in file.files
-            }
+            chosen = _chosen(top, file.files)
+            return {part: (file[x], file[y]) for part, (x, y) in chosen.items()}
     except Exception as error:  # zip, numpy and zlib each raise their own
         if isinstance(error, ValueError) and str(error).startswith("an npz file"):
             raise
@@ -113,18 +113,25 @@ def _read(top: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _chosen(top, keys):
-    """Returns how a file calls its arrays, if there are inputs and labels of each."""
+    """Returns {part: how a file calls its arrays}, if it has both of each pair."""
     found = [names for names in NAMES if set(names.train) <= set(keys)]
-    halves = [pair for n in found for pair in n if len(set(pair) & set(keys)) == 1]
-    if len(found) != 1 or halves:
+    halves = [pair for n in found for pair in n.all if len(set(pair) & set(keys)) == 1]
+    held_out = [pair for n in found for pair in n.validation if pair[0] in keys]
+    if len(found) != 1 or halves or len(held_out) > 1:
         known = "; or ".join(", ".join(names.train + names.test) for names in NAMES)
         raise ValueError(
             f"an npz file must have arrays called {known} (those of test may be "
-            f"absent), got {', '.join(keys) or 'none'} in {str(top)!r}"
+            "absent; val_images and val_labels, or x_val and y_val, may be there once),"
+            f" got {', '.join(keys) or 'none'} in {str(top)!r}"
         )
-    if unread := sorted(set(keys) - {key for pair in found[0] for key in pair}):
+    (names,) = found
+    pairs = {"train": names.train, "test": names.test}
+    if held_out:
+        pairs["validation"] = held_out[0]
+    pairs = {part: pair for part, pair in pairs.items() if pair[0] in keys}
+    if unread := sorted(set(keys) - {key for pair in pairs.values() for key in pair}):
         log.warning("%s of %s are not read", ", ".join(unread), top)
-    return found[0]
+    return pairs
 
 
 def _check_scales(top, given):

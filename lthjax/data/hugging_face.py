@@ -56,7 +56,7 @@ def stored(
     for column in (image, label):
         _check_column(column, features, top)
     classes = _classes(found, label)
-    named = classes if isinstance(found["train"][0][label], str) else ()
+    named = classes if any(isinstance(x, str) for x in found["train"][label]) else ()
     listed = {}
     for part, own in found.items():
         fetch = functools.partial(_rows, str(top), part, (image, label), named)
@@ -178,16 +178,16 @@ def _rows(top, part, columns, named, numbers: Sequence[int]) -> list:
     rows = zip(numbers, found[image], found[label], strict=True)
     return [
         (
-            _bytes(value),
+            _bytes(value or {}),
             named.index(own) if named else int(own),
-            value.get("path") or f"{top}, {part}, row {number}",
+            (value or {}).get("path") or f"{top}, {part}, row {number}",
         )
         for number, value, own in rows
     ]
 
 
 def _bytes(value) -> bytes:
-    """Returns the bytes of an image, which a table may name only."""
-    if value["bytes"] is None and value["path"]:
+    """Returns the bytes of an image, which a table may name only, or lack."""
+    if value.get("bytes") is None and value.get("path"):
         return pathlib.Path(value["path"]).read_bytes()
-    return value["bytes"] or b""
+    return value.get("bytes") or b""

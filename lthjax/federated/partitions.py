@@ -155,7 +155,7 @@ def dirichlet(
       Yurochkin et al., 2019, arXiv:1905.12022, as Flower cites it. Hsu et al., 2019,
       arXiv:1909.06335, draw the classes of each client, and clients of one size.
     """
-    _check(clients=clients)
+    _check(clients=clients, examples=len(labels))
     if not 0 < alpha < np.inf:
         raise ValueError(f"alpha must be positive, and finite, got alpha = {alpha}")
     rng = np.random.default_rng(seed)

@@ -46,7 +46,8 @@ def test_images_without_a_test_split_are_cut_into_every_class_s_share(load):
     "names",
     ["x_train y_train x_val y_val x_test y_test"]
     + ["train_images train_labels val_images val_labels test_images test_labels"]
-    + ["images labels validation_images validation_labels test_images test_labels"],
+    + ["images labels validation_images validation_labels test_images test_labels"]
+    + ["images labels val_images val_labels test_images test_labels"],
 )
 def test_splits_that_a_file_brings_are_its_splits(load, names):
     parts = {"train": 40, "validation": 6, "test": 4}
@@ -107,6 +108,12 @@ def test_a_streamed_file_has_the_images_of_the_resident_one(load, tmp_path):
 BAD = [
     ({"images": GREY}, "must have arrays called images, labels, .* got images in"),
     ({"images": GREY, "labels": LABELS, "test_images": GREY}, "arrays called images"),
+    ({"images": GREY, "labels": LABELS, "val_images": GREY}, "arrays called images"),
+    (
+        {"images": GREY, "labels": LABELS, "val_images": GREY, "val_labels": LABELS}
+        | {"validation_images": GREY, "validation_labels": LABELS},
+        "may be there once",
+    ),
     ({"a": GREY}, "arrays called .*; or x_train, .* got a in"),
     ({"images": GREY, "labels": LABELS[:9]}, r"inputs \[50, 4, 5\] and labels \[9\]"),
     ({"images": GREY, "labels": LABELS - 1}, "from 0 to .* got labels from -1"),
@@ -147,8 +154,8 @@ def test_a_file_that_is_none_is_refused(load, tmp_path):
 
 
 def test_arrays_that_are_not_read_are_said(load, caplog):
-    load(images=GREY, labels=LABELS, val_images=GREY)
-    assert "val_images of " in caplog.text and "not read" in caplog.text
+    load(images=GREY, labels=LABELS, x_val=GREY)
+    assert "x_val of " in caplog.text and "not read" in caplog.text
 
 
 def test_texts_in_one_split_only_are_refused(load):

@@ -1,7 +1,6 @@
 """Folders that `datasets` has saved, read by it or by what stands in for it here."""
 
 import importlib.util
-import io
 import sys
 import types
 
@@ -135,9 +134,10 @@ def test_what_is_no_set_of_images_is_refused(saved, found, options, message):
         in_memory.load("huggingface", data_dir=saved(found), **options)
 
 
-def test_a_damaged_image_is_named_by_its_row(saved):
+@pytest.mark.parametrize("image", [{"bytes": b"", "path": None}, None])
+def test_a_damaged_image_is_named_by_its_row(saved, image):
     found = table(LABELS)
-    found.columns["image"][3] = {"bytes": io.BytesIO().read(), "path": None}
+    found.columns["image"][3] = image
     with pytest.raises(ValueError, match="an empty one in .*, train, row 3; mend"):
         in_memory.load("huggingface", data_dir=saved(found), size=8)
 

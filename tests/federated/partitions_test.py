@@ -77,6 +77,7 @@ def test_a_seed_gives_the_same_parts_and_another_one_others(make):
         (lambda: partitions.classes(LABELS, 99, 0, samples=30), "for every client"),
         (lambda: partitions.classes(LABELS, 4, 0, samples=3, balance=0.3), "balance"),
         (lambda: partitions.classes(LABELS, 4, 0, balance=1.5), "balance must be in"),
+        (lambda: partitions.dirichlet(LABELS[:0], 4, 0), "examples must be at least 1"),
         (lambda: partitions.dirichlet(LABELS, 4, 0, alpha=0.0), "alpha must be pos"),
         (lambda: partitions.dirichlet(LABELS, 40, 0, least=16), "larger alpha"),
     ],
