@@ -9,7 +9,7 @@ References:
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from lthjax.draws import DRAWS
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
@@ -47,33 +48,63 @@ def remap(
     masks and weights commute with it.
 
     Args:
-      tree: Nested dicts of leaves, `None` among them.
+      tree: Nested dicts of leaves, `None` among them; keys are texts or whole numbers.
       source: Paths of the units of each stage, "stage1_block0".
       target: The same of the target.
       block_map: target -> source, as `block_maps.check` has it.
       partial: Whether units may be missing, as in statistics, which only norms have.
 
     Raises:
-      ValueError: As `block_maps.check`; or a unit of the source is not in the tree.
+      ValueError: As `block_maps.check`; or a unit of the source is not in the tree, or
+        the tree is of anything but dicts.
     """
     block_maps.check(block_map, depths(source), depths(target))
-    flat = traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
+    flat = _flat(tree, keep_empty_nodes=True)
     units: dict[str, dict] = {unit: {} for unit in itertools.chain(*source)}
-    fixed, unit_of = {}, _finder(units)
+    found, unit_of = {}, _finder(units)
     for path, leaf in flat.items():
-        unit = unit_of(path)
-        if unit is None:
-            fixed[path] = leaf
-        else:
-            units[unit][path[len(unit) :]] = leaf
+        unit = unit_of(_name(path))
+        own = found if unit is None else units[unit]
+        own[path] = leaf
     if not partial:
         _check_there(units, flat)
-    found = dict(fixed)
     for row, own, other in zip(block_map, source, target, strict=True):
-        pairs = zip(other, row, strict=True)
-        copied = {new + p: x for new, i in pairs for p, x in units[own[i]].items()}
-        found |= copied
-    return traverse_util.unflatten_dict(found, sep="/")
+        for new, i in zip(other, row, strict=True):
+            leaves = units[own[i]].items()
+            found |= {_renamed(path, own[i], new): leaf for path, leaf in leaves}
+    return traverse_util.unflatten_dict(found)
+
+
+def _flat(tree, **options):
+    """Returns {path, a tuple of keys: leaf} of nested dicts."""
+    try:
+        found = traverse_util.flatten_dict(tree, **options)
+    except AssertionError:
+        found = {(): tree}
+    for path, leaf in found.items():
+        if leaf is not traverse_util.empty_node and isinstance(
+            leaf, (list, tuple, Mapping)
+        ):
+            raise ValueError(
+                "a tree must be of nested dicts, got "
+                f"{type(leaf).__name__} at {_name(path) or 'its root'}; give "
+                "nnx.to_pure_dict(state), or its leaves by their names"
+            )
+    return found
+
+
+def _name(path):
+    return "/".join(map(str, path))
+
+
+def _renamed(path, old, new):
+    """Returns a path inside a unit as that of another one, its numbers as numbers."""
+    parts = (new + _name(path)[len(old) :]).split("/")
+    numbers = [isinstance(key, int) for key in path]
+    if len(parts) != len(path):
+        return tuple(parts)
+    pairs = zip(parts, numbers, strict=True)
+    return tuple(int(part) if number else part for part, number in pairs)
 
 
 def stretch(tree: Any, source: Stages, target: Stages, block_map: BlockMap) -> Any:
@@ -101,7 +132,8 @@ def remap_ticket(
 ) -> Ticket:
     """Returns a ticket of the target: weights, statistics and masks by one map.
 
-    Its optimizer's state is dropped, as that of no training that the target had.
+    Its optimizer's state is dropped, as that of no training that the target had; what
+    dropout draws from is no unit's, and stays.
 
     Args:
       found: The source's ticket.
@@ -119,7 +151,8 @@ def remap_ticket(
     return found._replace(
         params=mapped(found.params),
         model_state={
-            name: mapped(own, partial=True) for name, own in found.model_state.items()
+            name: own if name == DRAWS else mapped(own, partial=True)
+            for name, own in found.model_state.items()
         },
         masks=mapped(found.masks),
         opt_state=None,
@@ -142,7 +175,7 @@ def permuted_copies(
       block_map: Likewise.
     """
     unit_of = _finder(added(source, target, block_map))
-    flat = traverse_util.flatten_dict(masks, sep="/")
+    flat = {_name(path): mask for path, mask in _flat(masks).items()}
     keys = jax.random.split(key, len(flat))
     found = {
         path: jax.random.permutation(one, mask.reshape(-1)).reshape(mask.shape)
@@ -209,9 +242,8 @@ def predicted_density(
     for row, units in zip(block_map, source, strict=True):
         copies |= {unit: row.count(i) for i, unit in enumerate(units)}
     kept, prunable, unit_of = 0, 0, _finder(copies)
-    flat = traverse_util.flatten_dict(masks, sep="/")
-    for path, mask in flat.items():
-        unit = unit_of(path)
+    for path, mask in _flat(masks).items():
+        unit = unit_of(_name(path))
         times = 1 if unit is None else copies[unit]
         if mask is not None:
             kept += times * int(np.sum(np.asarray(mask)))
@@ -248,7 +280,7 @@ def _finder(units: Iterable[str]) -> Callable[[str], str | None]:
 def _check_there(units, flat):
     absent = [unit for unit, leaves in units.items() if not leaves]
     if absent and flat:
-        known = ", ".join(sorted({path.partition("/")[0] for path in flat}))
+        known = ", ".join(sorted({str(path[0]) for path in flat}))
         raise ValueError(
             f"a tree must have all units of its network, got none of {absent[0]} among "
             f"{known}; give params, masks or one collection of statistics by itself, "

@@ -52,6 +52,37 @@ def test_what_is_stretched_fits_the_deeper_network(small, order):
     assert (grown.level, grown.step, grown.until) == (1, 4, 9)
 
 
+def test_keys_may_be_whole_numbers():
+    rows = [{"kernel": jnp.full(2, i), "bias": None} for i in range(2)]
+    tree = {"layers": dict(enumerate(rows)), "head": {"kernel": jnp.ones(1)}}
+    units = tuple((tuple(f"layers/{i}" for i in range(depth)),) for depth in (2, 3))
+    found = elastic.remap(tree, *units, ((0, 1, 1),))
+    assert_same(found, {**tree, "layers": {0: rows[0], 1: rows[1], 2: rows[1]}})
+    full = masks_lib.full(tree)
+    assert elastic.predicted_density(full, units[0], ((0, 1, 1),)) == (7, 7)
+    key = jax.random.key(0)
+    assert set(elastic.permuted_copies(key, full, *units, ((0, 1, 1),))["layers"]) == {
+        0,
+        1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tree", "got"),
+    [([jnp.ones(2)], "list at its root"), ({"a": [jnp.ones(2)]}, "list at a")],
+)
+def test_a_tree_of_anything_but_dicts_is_refused(tree, got):
+    with pytest.raises(ValueError, match=f"must be of nested dicts, got {got}"):
+        elastic.remap(tree, SOURCE, TARGET, MAPS["append"])
+
+
+def test_what_dropout_draws_from_is_no_unit_s(small):
+    draws = {"key": jnp.array([7, 7]), "step": jnp.int32(3)}
+    ticket = small._replace(model_state={**small.model_state, "draws": draws})
+    grown = elastic.remap_ticket(ticket, SOURCE, TARGET, MAPS["append"])
+    assert_same(grown.model_state["draws"], draws)
+
+
 @pytest.mark.parametrize("order", MAPS)
 def test_stretched_and_squeezed_back_is_the_identity(small, order):
     back = block_maps.inverse(MAPS[order])
