@@ -7,6 +7,7 @@ from lthjax.dynamic import multipliers
 from lthjax.program.build import levels, round_columns
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search, Trained
 from lthjax.tickets.rounds import Rounds, from_dense
@@ -106,11 +107,7 @@ def spans(ground: Ground) -> list[Training]:
     """
     asked, plan = ground.options.search, ground.plan
     own = round_span(plan.steps, asked.rewind_to, asked.restart, "rewind_to")
-    found = [Training("ticket", 0, 0, plan.steps)]
-    for level in range(1, len(plan.targets) + 1):
-        found += [Training("search", level, 0, plan.steps)]
-        found += [Training("ticket", level, *own)]
-    return found
+    return chain(plan, own, rounds=True)
 
 
 def columns(ground: Ground, tx, prune_fn):

@@ -12,6 +12,7 @@ from lthjax.callables import PruneFn, Schedule
 from lthjax.program.build import levels
 from lthjax.program.build.method import Method, include
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
@@ -63,8 +64,7 @@ def spans(ground: Ground) -> list[Training]:
     Args:
       ground: What the method is built on.
     """
-    plan = ground.plan
-    return [Training("ticket", n, 0, plan.steps) for n in range(len(plan.targets) + 1)]
+    return chain(ground.plan, (0, ground.plan.steps))
 
 
 def check(ground: Ground) -> None:

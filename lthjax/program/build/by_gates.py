@@ -21,6 +21,7 @@ from lthjax.program.build import (
 )
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.program.config import defaults
 from lthjax.pruning import choose
 from lthjax.tickets import Search
@@ -77,11 +78,7 @@ def spans(ground: Ground) -> list[Training]:
     """
     search, plan = ground.options.search, ground.plan
     given = plan.steps, search.rewind_to, search.restart
-    own, found = round_span(*given, search.gates.start), []
-    for level in range(1, len(plan.targets) + 1):
-        found += [Training("search", level, 0, plan.steps)]
-        found += [Training("ticket", level, *own)]
-    return [Training("ticket", 0, 0, plan.steps), *found]
+    return chain(plan, round_span(*given, search.gates.start), rounds=True)
 
 
 def check(name: str, ground: Ground) -> None:
