@@ -5,7 +5,7 @@ import jax
 from lthjax.callables import Schedule
 from lthjax.dynamic import multipliers
 from lthjax.program.build import levels, round_columns
-from lthjax.program.build.method import Method
+from lthjax.program.build.method import Method, optimizer_options
 from lthjax.program.build.parts import Ground, Training
 from lthjax.program.build.spans import chain
 from lthjax.pruning import masks as masks_lib
@@ -27,10 +27,9 @@ def optimizer(ground: Ground, schedule: Schedule, exclude: tuple[str, ...]):
       ValueError: As `dynamic.admm`.
     """
     del exclude
-    options, asked = ground.options.optimizer.to_dict(), ground.options.search.admm
-    del options["learning_rate"]
+    asked, (name, options) = ground.options.search.admm, optimizer_options(ground)
     return multipliers.admm(
-        optimizers.unwrapped(options.pop("name"), schedule, **options),
+        optimizers.unwrapped(name, schedule, **options),
         steps=ground.plan.steps,
         updates=asked.steps,
         rho=asked.rho,
