@@ -88,23 +88,17 @@ def _group(ground, parts, form, chosen):
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
     tx = _optimizer(ground, form, _branches(ground, shapes))
-    shared = {"axis_name": parts.data.axis}
-    goal = {"goal": own_training.goal(ground), "forward_fn": data_lib.forward}
-    mapped = network_lib.model(ground.options, ground.facts, **shared)
-    own = {"local": network_lib.local(ground.options)}
-    own |= own_training.step_options(ground)
-    step = retraining_steps.step(mapped, form, tx, **goal, **shared, **own)
-    every = parts.plan.eval_every
-    room = spans.longest(parts.plan) // every + 2
-    beside = own_training.extras(ground)
-    begun = {"points": room, "objective": ground.objective, "extras": beside}
-    begun |= {"parts": ground.options.train.accumulate}
+    axis, every = parts.data.axis, parts.plan.eval_every
+    mapped = network_lib.model(ground.options, ground.facts, axis_name=axis)
+    options = own_training.step_options(ground, axis)
+    goal, rule = own_training.goal(ground), own_training.extras(ground).rule
+    step = retraining_steps.step(mapped, form, tx, goal=goal, **options)
     deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,
         held=max(parts.held, plan_lib.held(ground._replace(shapes=shapes), tx)),
-        begin=training_steps.starter(tx, **begun),
-        run=parts.data.trainer(step, deployed, every, shapes, beside.rule),
+        begin=own_training.starter(ground, tx),
+        run=parts.data.trainer(step, deployed, every, shapes, rule),
         step=parts.data.stepper(step, shapes),
         control=_dresser(ground, init, tx, parts.control),
         prepare=_preparer(ground, parts, form, chosen),
