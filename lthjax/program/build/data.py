@@ -211,19 +211,13 @@ def _rows(split):
 
 def _streamed(config, source, objective):
     """Returns the feed that brings batches of what stays on the disk."""
-    sizes, shared = (
-        (config.train.batch_size, chunk(config, source)),
-        {"axis_name": axis(config)},
-    )
+    sizes = config.train.batch_size, chunk(config, source)
+    shared = {"axis_name": axis(config)}
     feed = streamed.feed(source, sizes, mesh(config), workers=config.data.workers)
-    prepare, augmented = (
-        moved_images.preparation(source),
-        moved_images.augmentation(config, source),
-    )
-    follow, mix = (
-        moved_images.following(config, source),
-        moved_images.mixing(config, source),
-    )
+    prepare = moved_images.preparation(source)
+    augmented = moved_images.augmentation(config, source)
+    follow = moved_images.following(config, source)
+    mix = moved_images.mixing(config, source)
 
     def fetch(key, data, indices):
         del data

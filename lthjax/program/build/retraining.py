@@ -252,34 +252,32 @@ def _describer(ground, form, *, retrained=False) -> Callable:
     params, state = jax.eval_shape(
         lambda: models.initialise(haunted, jax.random.key(0), images)
     )
+    state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
 
     def forward(params, images):
         return models.apply(haunted, params, state_like, images, train=False)[0]
 
-    state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
     used = costs.uses(forward, params, images.shape[1:], dtype=images.dtype)
+    bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}
 
     def describe(job, kept):
-        own = retrained and spans.drawn(ground.plan)
-        end = retraining_steps.ends(_recipe(ground, job) if own else form)
-        pruned = ghosts.spare(params, kept) if form.skips else kept
-        plain = ghosts.strip(params), ghosts.strip(pruned)
-        bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}
-        deployed = (
-            (*plain, bare)
-            if retraining_steps.deployed(form)
-            else (params, pruned, used)
-        )
-        row = {
-            "deployed_parameters": costs.parameters(*deployed[:2]),
-            "deployed_flops": costs.flops(*deployed),
-        }
-        whole = costs.parameters(params), costs.flops(params, None, used)
-        own = costs.parameters(plain[0]), costs.flops(plain[0], None, bare)
+        timed = retrained and spans.drawn(ground.plan)
+        end = retraining_steps.ends(_recipe(ground, job) if timed else form)
         until = job.ticket.until if end is None else end
         live = until - job.ticket.step if form.neurons or form.skips else 0
-        row |= {"ghost_parameters": whole[0] - own[0], "ghost_flops": whole[1] - own[1]}
-        row |= {"ghost_steps": live, "plain_from": end or 0}
-        return row | {"retrained": retrained}
+        pruned = ghosts.spare(params, kept) if form.skips else kept
+        whole = params, pruned, used
+        plain = ghosts.strip(params), ghosts.strip(pruned), bare
+        deployed = plain if retraining_steps.deployed(form) else whole
+        return {
+            "deployed_parameters": costs.parameters(*deployed[:2]),
+            "deployed_flops": costs.flops(*deployed),
+            "ghost_parameters": costs.parameters(params) - costs.parameters(plain[0]),
+            "ghost_flops": costs.flops(params, None, used)
+            - costs.flops(plain[0], None, bare),
+            "ghost_steps": live,
+            "plain_from": end or 0,
+            "retrained": retrained,
+        }
 
     return describe
