@@ -72,6 +72,13 @@ def strict_dtypes():
 
 
 @pytest.fixture
+def double():
+    """Arrays of float64, where a test asks for them."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def lowered():
     """The CPU's fast convolutions, for one test."""
     registry = mlir._platform_specific_lowerings["cpu"]

@@ -251,7 +251,7 @@ SLOW = {
     "program/run/every_program_test.py": (
         "test_every_program_of_a_run_lowers_for_a_tpu_and_a_gpu[synflow]",
     ),
-    "program/build/by_transfer_test.py": (
+    "program/build/by_elastic_test.py": (
         "test_a_run_goes_on_where_it_stood",
         "test_it_is_planned_without_numbers_that_only_the_tickets_know",
         "test_levels_of_the_source_may_be_named",

@@ -1,12 +1,12 @@
 """The command that exports: what a run kept, in either layout."""
 
-import jax
 import numpy as np
 import pytest
 import safetensors
 import tiny
 from flax import linen as nn
 from safetensors.numpy import load_file
+from trees import assert_same
 
 from lthjax import export
 from lthjax.program.config import files
@@ -33,11 +33,6 @@ def call(run, to, *more):
     export.main([str(run), *start, *more])
 
 
-def same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
 def test_a_ticket_of_a_run_is_exported_with_the_config_that_found_it(
     run, tmp_path, capsys
 ):
@@ -45,7 +40,7 @@ def test_a_ticket_of_a_run_is_exported_with_the_config_that_found_it(
     call(run, to)
     assert capsys.readouterr().out == f"wrote {to}\n"
     found, metadata = safetensors_lib.read(to)
-    same(found, tickets.load(run / "tickets" / "seed_0" / "level_01"))
+    assert_same(found, tickets.load(run / "tickets" / "seed_0" / "level_01"))
     numbers = {name: metadata[name] for name in ("arm", "level", "seed")}
     assert numbers == {"arm": "ticket", "level": 1, "seed": 0}
     saved = files.from_json((run / "config.json").read_text())
@@ -60,7 +55,7 @@ def test_what_a_ticket_trained_to_is_exported_if_it_was_kept(run, tmp_path):
     found, metadata = safetensors_lib.read(tmp_path / "x")
     assert metadata["kind"] == "trained"
     kept = tickets.load_trained(run / "deployed" / "ticket" / "seed_0" / "level_01")
-    same(found, kept)
+    assert_same(found, kept)
 
 
 def test_the_layout_of_pytorch_has_the_pruned_weights_at_zero_and_masks_beside(
@@ -71,9 +66,9 @@ def test_the_layout_of_pytorch_has_the_pruned_weights_at_zero_and_masks_beside(
     ticket = tickets.load(run / "tickets" / "seed_0" / "level_01")
     form = pytorch.Layout({"dense1": 1})
     applied = masks.apply(ticket.params, ticket.masks)
-    same(load_file(to), pytorch.state_dict(form, applied))
+    assert_same(load_file(to), pytorch.state_dict(form, applied))
     kept = load_file(tmp_path / "ticket.masks.safetensors")
-    same(kept, pytorch.masks_dict(form, ticket.masks))
+    assert_same(kept, pytorch.masks_dict(form, ticket.masks))
     assert kept.keys() == {"dense1.weight"}
     assert not load_file(to)["dense1.weight"][~kept["dense1.weight"]].any()
     with safetensors.safe_open(to, framework="np") as file:
@@ -115,8 +110,8 @@ def test_layers_of_a_network_of_ones_own_are_written_by_their_kind():
     with pytest.raises(ValueError, match=r"got own of shape \(10, 4\)"):
         written(params, [], trust=True)
     found = written(params, ["^own$:out in"], trust=True)
-    same(found["up.weight"], TURNED)
-    same(found["own"], params["own"])
+    assert_same(found["up.weight"], TURNED)
+    assert_same(found["own"], params["own"])
 
 
 def test_a_rule_leaves_a_transposed_convolution_one_and_says_where_it_cannot_tell(
@@ -124,10 +119,10 @@ def test_a_rule_leaves_a_transposed_convolution_one_and_says_where_it_cannot_tel
 ):
     params, rule = {"up": UP, "own": np.ones((10, 4))}, "up/kernel:space space in out"
     found = written(params, ["^own$:out in", rule], trust=True)
-    same(found["up.weight"], TURNED)
+    assert_same(found["up.weight"], TURNED)
     assert not caplog.text
     found = written({"up": UP}, [rule], trust=False)
-    same(found["up.weight"], UP["kernel"].transpose(3, 2, 0, 1))
+    assert_same(found["up.weight"], UP["kernel"].transpose(3, 2, 0, 1))
     assert "none of them a transposed one: up/kernel; with one" in caplog.text
     named = {"ConvTranspose_0": UP}
     with pytest.raises(ValueError, match="got ConvTranspose_0/kernel; give --trust"):

@@ -1,6 +1,7 @@
-"""A disk that flips bits, or is full."""
+"""A disk that flips bits, loses the end of a file, or is full."""
 
 import contextlib
+import os
 import resource
 
 
@@ -9,6 +10,11 @@ def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def halve(path):
+    """Cuts a file in the middle."""
+    os.truncate(path, path.stat().st_size // 2)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from trees import assert_same
 
 from lthjax import models
 from lthjax.pruning import choose, masks, scores, sparsities
@@ -121,7 +122,7 @@ def test_the_whole_loop_of_eight_keys_at_once_equals_eight_separate_runs():
             found,
             trained,
         )
-        jax.tree.map(np.testing.assert_array_equal, found_trees, trees)
+        assert_same(found_trees, trees)
         for level in range(1, LEVELS + 1):
             tree, before = member(trees, level), member(trees, level - 1)
             rows = [prunable(tree, member(w, level - 1)) for w in (found, trained)]
@@ -139,7 +140,7 @@ def test_every_level_trains_its_own_weights_and_keeps_zero_at_zero():
     for level in range(LEVELS + 1):
         params = member(trained, level)
         zeros = masks.apply(params, member(trees, level))
-        jax.tree.map(np.testing.assert_array_equal, params, zeros)
+        assert_same(params, zeros)
         logits, _ = models.apply(network, params, {}, images, train=False)
         # Guessing is right a third of the time.
         assert losses.correct(logits, labels).mean() > 2 / 3
@@ -154,6 +155,6 @@ def test_a_convolutional_network_by_map_has_the_bits_of_separate_runs(lowered):
     loop, counts = program(models.build("conv2", CLASSES, options=options), (6, 6, 1))
     found = jax.device_get(jax.jit(lambda keys: lax.map(loop, keys))(KEYS[:3]))
     for i, alone in enumerate(separate(loop, KEYS[:3])):
-        jax.tree.map(np.testing.assert_array_equal, member(found, i), alone)
+        assert_same(member(found, i), alone)
         kept = [prunable(*member(alone, n))[0].sum() for n in range(LEVELS + 1)]
         assert kept == [*counts]

@@ -96,7 +96,3 @@ EVERY = 3  # steps; an epoch has four
 MEASURE = steps_lib.validation(EVALUATE, every=EVERY)
 plain = jax.jit(run_of())
 validated = jax.jit(run_of(STEP, MEASURE, every=EVERY))
-
-
-def assert_same_bits(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)

@@ -10,7 +10,7 @@ FILES = (
     "program/build/by_admm_test.py",
     "program/build/by_channels_test.py",
     "program/build/by_gates_test.py",
-    "program/build/by_transfer_test.py",
+    "program/build/by_elastic_test.py",
     "program/build/coefficients_test.py",
     "program/build/criterion_test.py",
     "program/build/methods_test.py",

@@ -19,6 +19,11 @@ def train(ticket: Ticket) -> Trained:
     return Trained(params, seen, ticket.masks, {"steps": before + number})
 
 
+def fresh(params, model_state, tree) -> Trained:
+    """Returns what a round begins with: an optimizer that has taken no step."""
+    return Trained(params, model_state, tree, {"steps": jnp.int32(0)})
+
+
 def trail(search: Search, params: dict, most: int = 60) -> list[tuple]:
     """Returns [(state, ticket, trained), ...] of a whole search.
 

@@ -116,24 +116,15 @@ def speed_up(
       rounds: How many ratios.
       seconds: Of a turn, about.
     """
-    contenders = dict(zip(("plain", "thin"), networks, strict=True))
-    runs = {
-        name: _timed(fn, model, (contenders[name], model_state), images)
-        for name, fn in (("plain", models.apply), ("thin", apply))
-    }
+
+    def repeated(apply_fn, params):
+        forward = jax.jit(lambda trees, x: apply_fn(model, *trees, x, train=False)[0])
+        return measure.repeated(forward, (params, model_state), images)
+
+    plain, thin = networks
+    runs = {"plain": repeated(models.apply, plain), "thin": repeated(apply, thin)}
     taken = measure.in_turns(runs, rounds, seconds)
     return taken["plain"] / taken["thin"]
-
-
-def _timed(apply_fn, model, trees, images):
-    forward = jax.jit(lambda trees, x: apply_fn(model, *trees, x, train=False)[0])
-
-    def run(steps):
-        return measure.stopwatch(
-            lambda: [forward(trees, images) for _ in range(steps)]
-        )[0]
-
-    return run
 
 
 def _at(params, path):

@@ -227,14 +227,14 @@ def speed_up(
       compiler_options: For `jax.jit`: `cpu_convolutions.compiler_options(params)`.
     """
     runs = {
-        "whole": _timed((model, *trees), images, compiler_options),
-        "small": _timed(small, images, compiler_options),
+        "whole": _repeated((model, *trees), images, compiler_options),
+        "small": _repeated(small, images, compiler_options),
     }
     taken = measure.in_turns(runs, rounds, seconds)
     return taken["whole"] / taken["small"]
 
 
-def _timed(network, images, options) -> Callable:
+def _repeated(network, images, options) -> Callable:
     model, params, state = network
     forward = jax.jit(
         lambda params, state, images: models.apply(
@@ -242,11 +242,4 @@ def _timed(network, images, options) -> Callable:
         )[0],
         compiler_options=options or None,
     )
-
-    def run(steps):
-        def all_steps():
-            return [forward(params, state, images) for _ in range(steps)]
-
-        return measure.stopwatch(all_steps)[0]
-
-    return run
+    return measure.repeated(forward, params, state, images)

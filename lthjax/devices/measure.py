@@ -52,6 +52,11 @@ def stopwatch(fn: Callable[..., Any], *args) -> tuple[float, object]:
     return time.perf_counter() - began, result
 
 
+def repeated(fn: Callable[..., Any], *args: Any) -> Callable[[int], float]:
+    """Returns steps -> the seconds of so many calls fn(*args), for `in_turns`."""
+    return lambda steps: stopwatch(lambda: [fn(*args) for _ in range(steps)])[0]
+
+
 @contextlib.contextmanager
 def compilations() -> Iterator[list[float]]:
     """Yields a list that grows by the seconds of each program that XLA compiles."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax import models
 from lthjax.analysis import curvature
@@ -77,7 +78,7 @@ def test_pruned_weights_do_not_matter():
     )
     for fn in (curvature.top_eigenvalue, curvature.trace, curvature.surface):
         found = [fn(KEY, loss_fn, tree, kept) for tree in (params, other)]
-        jax.tree.map(np.testing.assert_array_equal, *found)
+        assert_same(*found)
 
 
 def test_the_surface_has_the_ticket_in_its_middle():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from trees import assert_same
 
 from lthjax import models
 from lthjax.channels import low_rank
@@ -80,7 +81,7 @@ def test_a_kernel_of_too_many_rows_stays_one():
     _, _, z, rest = drawn(Net(), 20)
     thin, plain = low_rank.split(z, *rest), bases.materialize(z, *rest)
     assert jax.tree.structure(thin) == jax.tree.structure(plain)
-    jax.tree.map(np.testing.assert_array_equal, thin, plain)
+    assert_same(thin, plain)
 
 
 def test_groups_of_channels_are_refused():
@@ -100,7 +101,7 @@ def test_where_groups_are_known_a_kernel_stays_one():
     assert not found["conv/kernel"].thin
     split = low_rank.split(z, masks, found, arrays, views=known)
     plain = bases.materialize(z, masks, found, arrays)
-    jax.tree.map(np.testing.assert_array_equal, split, plain)
+    assert_same(split, plain)
     low_rank.apply(model, split, state, images, train=False)
 
 

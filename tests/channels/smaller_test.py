@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases import rest_slow
 from flax import linen as nn
+from trees import assert_same
 
 from lthjax import models
 from lthjax.channels import by_channel, layers_of
@@ -173,10 +174,10 @@ def test_full_masks_change_nothing_and_the_kept_channels_are_read_back():
     found = layers_of.groups(model, params)
     tree = by_channel.full(params, found)
     same = compact(model, params, tree, state)
-    jax.tree.map(np.testing.assert_array_equal, same.params, params)
+    assert_same(same.params, params)
     kept = drawn(found)
     back = by_channel.kept(by_channel.spread(tree, kept, found), found)
-    jax.tree.map(np.testing.assert_array_equal, back, kept)
+    assert_same(back, kept)
 
 
 def test_folded_weights_are_weights_on_the_channels():

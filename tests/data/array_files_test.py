@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from classes import counted
 
 from lthjax.data import augment, in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
@@ -24,10 +25,6 @@ def load(tmp_path):
         return in_memory.load("npz", **given | dict(options))
 
     return saved
-
-
-def counted(split):
-    return np.bincount(splits.labels(split), minlength=3).tolist()
 
 
 def test_images_without_a_test_split_are_cut_into_every_class_s_share(load):

@@ -8,6 +8,7 @@ import numpy as np
 import on_disk
 import pytest
 import tiny
+from classes import counted
 
 from lthjax.data import balance, in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
@@ -35,10 +36,6 @@ def classes(*, train=COUNTS, test=(10, 3, 1), mixed=False, own=False):
 
 def load(**options):
     return in_memory.load(f"{__name__}:classes", **options)
-
-
-def counted(split, number=3):
-    return np.bincount(splits.labels(split), minlength=number).tolist()
 
 
 def numbers(split):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import on_disk
 import pytest
+from classes import counted
 from PIL import Image
 
 from lthjax.data import balance, class_folders, in_memory, photographs, splits
@@ -36,10 +37,6 @@ def flat(tmp_path_factory):
 
 def load(top, **options):
     return in_memory.load("folder", data_dir=top, size=8, **options)
-
-
-def counted(split):
-    return np.bincount(splits.labels(split), minlength=3).tolist()
 
 
 def test_a_folder_of_classes_is_cut_into_every_class_s_share(flat):

@@ -7,6 +7,7 @@ import types
 import numpy as np
 import on_disk
 import pytest
+from classes import counted
 
 from lthjax.data import hugging_face, in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
@@ -72,10 +73,6 @@ def saved(monkeypatch, tmp_path):
     yield save
     hugging_face._load.cache_clear()
     hugging_face._opened.cache_clear()
-
-
-def counted(split):
-    return np.bincount(splits.labels(split), minlength=3).tolist()
 
 
 def check_read(top):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import on_disk
 import pytest
+from trees import assert_same
 
 from lthjax.data import batches, read_ahead, splits
 from lthjax.data import on_disk as on_disk_lib
@@ -46,10 +47,6 @@ def taken(stream, start, stop, **options):
     return batches
 
 
-def equal(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
 def test_the_order_is_that_of_data_on_the_device():
     steps = 2 * STEPS + 1
     order_key, _ = jax.random.split(jax.random.key(7))
@@ -69,7 +66,7 @@ def test_the_order_is_that_of_data_on_the_device():
 @pytest.mark.parametrize("start", [1, STEPS, STEPS + 2])
 def test_a_stream_begun_at_any_step_goes_on_alike(start):
     stop = 2 * STEPS + 1
-    equal(taken(stream(0), 0, stop)[start:], taken(stream(0), start, stop))
+    assert_same(taken(stream(0), 0, stop)[start:], taken(stream(0), start, stop))
 
 
 def test_a_crop_is_drawn_for_its_step_and_its_place_in_the_batch():
@@ -84,7 +81,7 @@ def test_members_of_one_seed_share_a_stream_and_those_of_others_do_not():
     both = taken(stream(5, 3, 5), 0, 2 * STEPS)
     for i, seed in ((which[0], 5), (which[1], 3)):
         alone = taken(stream(seed), 0, 2 * STEPS)
-        equal([(x[i], y[i]) for x, y in both], [(x[0], y[0]) for x, y in alone])
+        assert_same([(x[i], y[i]) for x, y in both], [(x[0], y[0]) for x, y in alone])
     orders = np.array([labels for _, labels in both])
     assert not np.array_equal(orders[:, 0], orders[:, 1])
 
@@ -95,14 +92,14 @@ def test_rows_are_the_part_of_the_whole_batch_that_a_process_reads(monkeypatch):
     whole = taken(stream(1, batch_size=batch_size), 0, 3)
     for rows in (slice(0, 3), slice(3, 7)):
         part = taken(stream(1, batch_size=batch_size, rows=rows), 0, 3)
-        equal(part, [(x[:, rows], y[:, rows]) for x, y in whole])
+        assert_same(part, [(x[:, rows], y[:, rows]) for x, y in whole])
 
 
 def test_processes_that_read_give_what_threads_give():
     options = {"like": "mnist", "image_shape": (4, 4, 1), "train": 12, "test": 3}
     source = on_disk_lib.load("synthetic", options=options)
     asked = read_ahead.Training(source.train, distinct(0, 1)[0], 5)
-    equal(taken(asked, 1, 6, workers=2), taken(asked, 1, 6))
+    assert_same(taken(asked, 1, 6, workers=2), taken(asked, 1, 6))
 
 
 def test_a_process_that_reads_ends_when_its_parent_does(monkeypatch):
@@ -129,7 +126,7 @@ def test_chunks_are_those_of_arrays_one_set_after_the_other_and_again():
     ]
     found = read_ahead.held_out(held_out)
     for chunk in (*expected, *expected):
-        equal(list(next(found)), chunk)
+        assert_same(list(next(found)), chunk)
     found.close()
 
 
@@ -153,7 +150,7 @@ def test_placing_makes_global_arrays_of_the_rows_read():
     mesh = jax.make_mesh((2, 2), ("ticket", "data"), devices=jax.devices()[:4])
     sharding = jax.NamedSharding(mesh, jax.P(None, "data"))
     (images, labels), *_ = taken(stream(0), 0, 1, place_fn=read_ahead.placed(sharding))
-    equal((images, labels), taken(stream(0), 0, 1)[0])
+    assert_same((images, labels), taken(stream(0), 0, 1)[0])
     live = read_ahead.training(stream(0), 0, 1, place_fn=read_ahead.placed(sharding))
     for array in next(live):
         assert array.sharding == sharding

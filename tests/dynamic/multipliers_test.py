@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import toy
+from trees import assert_same
 
 from lthjax import dynamic
 from lthjax.dynamic import multipliers
@@ -121,7 +122,7 @@ def test_cut_anywhere_it_goes_on_with_the_same_bits():
     whole = _train(tx, 7, (toy.PARAMS, start))
     for cut in (1, 2, 5):
         halves = _train(tx, 7, _train(tx, cut, (toy.PARAMS, start)), cut)
-        jax.tree.map(np.testing.assert_array_equal, halves, whole)
+        assert_same(halves, whole)
 
 
 def test_outside_of_jit_it_does_what_it_does_inside():
@@ -144,7 +145,7 @@ def test_without_a_copy_it_is_keep():
     for tx in found:
         updates, state = tx.update(grads, tx.init(params), params, masks=masks)
         ends.append((updates, state))
-    jax.tree.map(np.testing.assert_array_equal, *ends)
+    assert_same(*ends)
     assert full.keys() == masks.keys()
     assert all(map(zeros.is_kept, found))  # so that nothing keeps it once more
 

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.federated import aggregation
 
@@ -31,7 +32,7 @@ def test_two_clients_by_hand(name, kernel):
 def test_masks_and_weights_that_come_in_are_unchanged(name):
     before = jax.tree.map(np.array, (OLD, PARAMS, MASKS))
     aggregation.by_name(name)(OLD, PARAMS, MASKS, HALVES)
-    jax.tree.map(np.testing.assert_array_equal, before, (OLD, PARAMS, MASKS))
+    assert_same(before, (OLD, PARAMS, MASKS))
 
 
 @pytest.mark.parametrize("name", aggregation.AGGREGATIONS)
@@ -60,7 +61,7 @@ def test_who_is_absent_may_be_nan_and_nobody_leaves_the_old_weights(name):
     np.testing.assert_array_equal(found["kernel"][:2], [4.0, 6.0])
     nobody = aggregation.shares(jnp.array([5, 7]), jnp.zeros(2, bool))
     found = combine(OLD, broken, MASKS, nobody)
-    jax.tree.map(np.testing.assert_array_equal, found, OLD)
+    assert_same(found, OLD)
 
 
 def test_shares_are_those_of_the_examples_of_who_is_there():

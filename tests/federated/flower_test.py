@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.federated import aggregation, flower, traffic
 from lthjax.training import members
@@ -35,10 +36,10 @@ def test_payloads_average_as_stacked_clients_do(name):
     found, left = flower.averaged(combine, server.params, full, cut, [1, 1, 2, 3, 4])
     assert left == [0, 1, 4]
     only = flower.averaged(combine, server.params, full, sent[1:3], [2, 3])[0]
-    jax.tree.map(np.testing.assert_array_equal, found, only)
+    assert_same(found, only)
     sizes = [-1, 2, 3, 0]  # two weights of the third would be three, less one
     again, left = flower.averaged(combine, server.params, full, sent, sizes)
-    jax.tree.map(np.testing.assert_array_equal, again, only)
+    assert_same(again, only)
     assert left == [0, 3]
     assert flower.averaged(combine, server.params, full, sent[3:], [4]) == (
         server.params,
@@ -61,7 +62,7 @@ def test_a_round_of_flower_is_a_round_of_ours():
         sent, size, metrics = one.fit(given, {"round": 1})
         key = jax.random.fold_in(jax.random.key(k), 1)
         state, _ = jax.jit(visit)(key, server, *own)
-        jax.tree.map(np.testing.assert_array_equal, one.state, state)
+        assert_same(one.state, state)
         assert metrics["stage"] == int(state.stage) and size == int(own[1].size)
         status = common.Status(common.Code.OK, "")
         packed = common.ndarrays_to_parameters(sent)

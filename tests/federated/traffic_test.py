@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.federated import policies, rounds, traffic
 from lthjax.training import members
@@ -50,9 +51,9 @@ def test_a_payload_opens_to_what_was_packed():
     for own in (full, masks):
         sent = traffic.payload(server.params, own)
         params, found = traffic.opened(sent, full, server.params)
-        jax.tree.map(np.testing.assert_array_equal, found, own)
+        assert_same(found, own)
         again = traffic.payload(params, found)
-        jax.tree.map(np.testing.assert_array_equal, sent, again)
+        assert_same(sent, again)
     with pytest.raises(ValueError, match="a value for each"):
         traffic.opened([sent[0][1:], sent[1]], full, server.params)
     with pytest.raises(ValueError, match="must be 78 bits"):

@@ -6,6 +6,7 @@ import networks
 import numpy as np
 import pytest
 from cases import rest_slow
+from trees import assert_same
 
 from lthjax import models
 from lthjax.channels import by_channel, layers_of
@@ -187,7 +188,7 @@ def test_a_layer_stops_by_its_accuracy_or_is_whole_again(caplog):
     assert picks([0.5], tolerance=0.5, **always) == 1
     params, counts = grown([], tolerance=0.0, **always)
     assert counts.tolist() == [1.0] * group.size
-    jax.tree.map(np.testing.assert_array_equal, params, net.params)
+    assert_same(params, net.params)
     assert "after 5 picks the tolerance is not met; it stays whole" in caplog.text
     kept = grown([], tolerance=0.0, most=2, **always)[1]
     assert kept.sum() == 2

@@ -12,12 +12,7 @@ from lthjax.forward_selection import pretraining_bound
 from lthjax.training import losses
 
 RULES = ("uniform", "frank_wolfe", "line_search")
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double")
 
 
 @functools.cache

@@ -8,12 +8,7 @@ import pytest
 from lthjax.forward_selection import neurons as neurons_lib
 
 RULES = ("uniform", "frank_wolfe", "line_search")
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_in_float32_the_losses_are_those_of_float64():

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.forward_selection import rates, two_layer
 from lthjax.training import losses
@@ -79,9 +80,9 @@ def test_the_network_is_the_mean_of_its_neurons_and_trains_on_the_first_examples
     whole = train((0, 300), 8, start)
     assert two_layer.accuracy(two_layer.logits(whole.params, x), y) == 1
     parts = train((100, 300), 8, train((0, 100), 8, start))
-    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    assert_same(whole, parts)
     other = train((0, 20), 4, start, y.at[4:].set(1 - y[4:]))
-    jax.tree.map(np.testing.assert_array_equal, other, train((0, 20), 4, start))
+    assert_same(other, train((0, 20), 4, start))
 
 
 @pytest.mark.parametrize(

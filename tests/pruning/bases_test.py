@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from trees import assert_same
 
 from lthjax.pruning import bases, basis_names, choose, patterns, rotations, views
 from lthjax.pruning import masks as masks_lib
@@ -21,12 +22,7 @@ FITS = {
     "pca_spatial": ("conv", "point"),
 }
 NAMES = sorted(BASES)
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def draw(seed, shapes=SHAPES, dtype=np.float64):
@@ -86,7 +82,7 @@ def test_of_half_precision_the_transform_is_that_of_float32_rounded_once(name, d
     for turn in (bases.to_basis, bases.from_basis):
         own, wide = (turn(tree, found, arrays) for tree in (params, exact))
         wide = jax.tree.map(lambda w: w.astype(dtype), wide)
-        jax.tree.map(np.testing.assert_array_equal, own, wide)
+        assert_same(own, wide)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from trees import assert_same
 
 from lthjax.pruning import choose, pattern_names, patterns, targets, views
 
@@ -142,7 +143,7 @@ def test_patterns_are_the_same_under_jit_and_vmap_and_inside_the_masks(name):
     for i, (start, scores) in enumerate(pairs):
         alone = ALL[name](start, scores)
         member = jax.tree.map(lambda leaf, i=i: leaf[i], mapped)
-        jax.tree.map(np.testing.assert_array_equal, member, alone)
+        assert_same(member, alone)
         for after, before in zip(leaves(alone), leaves(start), strict=True):
             assert (before | ~after).all() and after.dtype == bool
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from trees import assert_same
 
 import lthjax as lth
 from lthjax.pruning import masks as masks_lib
@@ -85,7 +86,7 @@ def test_cut_and_gone_on_it_has_the_same_bits():
     whole = stepped(tx, 5)
     params, state = stepped(tx, 3)
     again = stepped(tx, 2, params=params, state=state, at=3)
-    jax.tree.map(np.testing.assert_array_equal, whole, again)
+    assert_same(whole, again)
 
 
 def test_its_clock_is_moved_with_the_schedules():
@@ -155,8 +156,8 @@ def test_a_train_state_hands_it_the_masks():
     state = lth.training.TrainState.create(**given).pruned(MASKS)
     state = state.apply_gradients(grads=GRADS, masks=MASKS)
     params, opt_state = stepped(tx, 1)
-    jax.tree.map(np.testing.assert_array_equal, state.params, params)
-    jax.tree.map(np.testing.assert_array_equal, state.opt_state, opt_state)
+    assert_same(state.params, params)
+    assert_same(state.opt_state, opt_state)
 
 
 def test_parameters_and_masks_must_be_given():

@@ -10,6 +10,7 @@ import pytest
 from cases import rest_slow
 from flax import linen as nn
 from flax.core import FrozenDict
+from trees import assert_same
 
 from lthjax import models
 from lthjax.pruning import masks as masks_lib
@@ -85,19 +86,14 @@ def network(name, **ghost):
     return plain, own, ghosts.graft(init(jax.random.key(2), IMAGES), own)
 
 
-def same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
 @pytest.mark.parametrize("name", rest_slow(["resnet20", "vgg11"], "vgg11"))
 def test_at_the_end_the_network_is_the_plain_one_exactly(name):
     plain, own, full = network(name)
-    same(ghosts.strip(full), own)
+    assert_same(ghosts.strip(full), own)
     haunted = ghosts.attach(plain, Knobs(1.0, 0.0), **ALL)
     for train in (True, False):  # operation by operation, so that XLA fuses nothing
         found = models.apply(haunted, *full, IMAGES, train=train)
-        same(ghosts.strip(found), models.apply(plain, *own, IMAGES, train=train))
+        assert_same(ghosts.strip(found), models.apply(plain, *own, IMAGES, train=train))
 
 
 def shapes(model):
@@ -209,7 +205,7 @@ def test_the_optimizer_forgets_the_ghosts_and_nothing_else():
     _, state = jax.jit(tx.update)(grads, tx.init(full), full, masks=masks)
     plain = ghosts.strip(state)
     assert jax.tree.structure(plain) == jax.tree.structure(tx.init(own))
-    same(ghosts.graft(state, plain), state)
+    assert_same(ghosts.graft(state, plain), state)
 
 
 def test_varying_knobs_compile_nothing():

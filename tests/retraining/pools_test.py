@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.retraining import pools
@@ -78,7 +79,7 @@ def test_it_is_never_worth_less_and_keeps_exactly_as_many(target, scope):
     assert total[0] == total[1]
     assert scope == "global" or counts == expected
     masked = masks_lib.apply(found.trained.params, found.trained.masks)
-    jax.tree.map(np.testing.assert_array_equal, masked, found.trained.params)
+    assert_same(masked, found.trained.params)
     taken = [i for i, _ in found.taken]
     assert taken == [i for i in pools.order(range(4), target) if i in taken]
     assert found.trained.model_state["count"] == own.model_state["count"]
@@ -109,7 +110,7 @@ def test_one_ticket_alone_is_itself_and_so_is_one_among_worse_ones():
     among = pools.pool(far, 0, small, alphas=(0.05, 0.5))
     for found in (alone, among):
         assert found.taken == () and found.value == found.before
-        jax.tree.map(np.testing.assert_array_equal, found.trained, NETWORKS[0])
+        assert_same(found.trained, NETWORKS[0])
 
 
 def test_of_equal_averages_the_one_closest_to_the_ticket_is_taken():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import rest_slow
+from trees import assert_same
 
 from lthjax import models
 from lthjax.models.layers import EPSILON
@@ -162,7 +163,7 @@ def test_before_the_masks_they_do_not_matter():
     dense = SHORT._replace(masked=False)
     found = search(params, kept, dense)
     other = search(params, masks_lib.full(params), dense)
-    jax.tree.map(np.testing.assert_array_equal, found, other)
+    assert_same(found, other)
     assert found[1].norms[0] != search(params, kept, SHORT)[1].norms[0]
 
 

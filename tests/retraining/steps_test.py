@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import rest_slow
+from trees import assert_same
 
 from lthjax import models
 from lthjax.pruning import masks as masks_lib
@@ -71,11 +72,6 @@ def states(recipe, number):
     return found
 
 
-def same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
 def test_vanilla_is_ordinary_training_bit_for_bit():
     plain = jax.jit(
         training_steps.step(
@@ -88,7 +84,7 @@ def test_vanilla_is_ordinary_training_bit_for_bit():
     state = training_steps.begin(TX, ticket(Recipe()))
     for _ in range(3):
         state = plain(state, ticket(Recipe()).masks, IMAGES, LABELS, None)
-    same(states(Recipe(), 3)[-1], state)
+    assert_same(states(Recipe(), 3)[-1], state)
 
 
 def test_from_its_end_on_the_ghosts_step_is_the_plain_networks():
@@ -105,7 +101,7 @@ def test_from_its_end_on_the_ghosts_step_is_the_plain_networks():
         plain,
     )
     ghostly = ghosts.graft(before, ghosts.strip(state))
-    same(state, ghostly)  # the ghosts' own leaves have not moved
+    assert_same(state, ghostly)  # the ghosts' own leaves have not moved
 
 
 @pytest.mark.parametrize("recipe", [GHOSTS, ALL], ids=["ghosts", "all"])
@@ -114,7 +110,7 @@ def test_pruned_weights_stay_zero_and_what_they_were_does_not_matter(recipe):
     start = ticket(recipe)
     for state in found[1:]:
         masked = masks_lib.apply(state.params, start.masks)
-        same(masked, state.params)
+        assert_same(masked, state.params)
     other = jax.tree.map(
         lambda w, m: w if m is None else jnp.where(m, w, 3.0), start.params, start.masks
     )
@@ -122,7 +118,7 @@ def test_pruned_weights_stay_zero_and_what_they_were_does_not_matter(recipe):
     for at in range(END + 1):
         args = handed(recipe), IMAGES, LABELS, jnp.int32(at)
         state = stepper(recipe)(state, *args)
-    same(state, found[-1])
+    assert_same(state, found[-1])
 
 
 def test_a_teacher_is_followed_until_its_step_and_never_moved():
@@ -183,7 +179,7 @@ def test_rescaling_leaves_statistics_masks_and_zeros():
         )
     )()
     assert report.norms.shape == (3,)
-    same(masks_lib.apply(params, start.masks), params)
+    assert_same(masks_lib.apply(params, start.masks), params)
     factors = dict(
         zip(masks_lib.names(params), jax.tree.leaves(report.factors), strict=True)
     )

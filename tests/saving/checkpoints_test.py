@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-from faulty_disk import files_of_at_most, flip
+from faulty_disk import files_of_at_most, flip, halve
+from trees import assert_same
 
 from lthjax.saving import checkpoints
 
@@ -30,17 +31,8 @@ def tree(seed=0):
     return Pair(masks, {"a": rng.normal(size=(4, 2)), "b": np.int32(seed), "none": {}})
 
 
-def assert_same(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-
-
 def files(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
-
-
-def truncate(path):
-    os.truncate(path, path.stat().st_size // 2)
 
 
 def test_a_tree_comes_back_with_its_metadata(tmp_path):
@@ -87,7 +79,7 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+@pytest.mark.parametrize("damage", [flip, halve, os.remove])
 def test_damage_to_any_file_gives_what_was_saved_or_what_was_saved_before(
     tmp_path, caplog, damage
 ):
@@ -110,7 +102,7 @@ def test_a_damaged_checkpoint_makes_no_room_for_itself(tmp_path):
     for seed in (0, 1):
         checkpoints.roll(tmp_path, tree(seed), {"seed": seed})
     for path in files(tmp_path / "1"):
-        truncate(path)
+        halve(path)
     checkpoints.newest(tmp_path, tree())
     checkpoints.roll(tmp_path, tree(2), {"seed": 2})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
@@ -121,7 +113,7 @@ def test_checkpoints_of_which_none_can_be_read_are_not_passed_over(tmp_path):
     for seed in (0, 1):
         checkpoints.roll(tmp_path, tree(seed))
     for path in (*files(tmp_path / "0"), *files(tmp_path / "1")):
-        truncate(path)
+        halve(path)
     with pytest.raises(checkpoints.DamagedError, match="remove the folder"):
         checkpoints.newest(tmp_path, tree())
 
@@ -185,7 +177,7 @@ def test_a_path_that_cannot_be_lent_another_name_is_refused(tmp_path, monkeypatc
         checkpoints.check_path(tmp_path / "[x]")
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+@pytest.mark.parametrize("damage", [flip, halve, os.remove])
 def test_what_cannot_be_read_back_is_no_checkpoint(tmp_path, monkeypatch, damage):
     checkpoints.roll(tmp_path, tree(0))
     write = checkpoints._write

@@ -6,10 +6,10 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import trails
-from trails import KEY, SEEN
+from trails import KEY, SEEN, fresh
+from trees import assert_same
 
 from lthjax import tickets
 from lthjax.pruning import masks
@@ -31,10 +31,6 @@ FULL = masks.full(PARAMS)
 def highest(count):
     """Returns masks of the `count` last weights."""
     return {"kernel": jnp.arange(8) >= 8 - count, "bias": None}
-
-
-def fresh(params, model_state, tree):
-    return Trained(params, model_state, tree, {"steps": jnp.int32(0)})
 
 
 def harvest(key, trained, level):
@@ -106,11 +102,6 @@ every_search = pytest.mark.parametrize("name", SEARCHES)
 def trail(name):
     """Returns [(state, ticket, trained), ...] of a whole search."""
     return trails.trail(SEARCHES[name], PARAMS)
-
-
-def assert_same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def test_every_search_of_the_chapter_is_here():

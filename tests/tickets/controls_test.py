@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.pruning import choose, masks, scores
 from lthjax.tickets import Ticket, controls
@@ -49,10 +50,6 @@ def layers(ticket):
 def flat(ticket):
     leaves = jax.tree.leaves(ticket.masks)
     return np.concatenate([np.asarray(mask).ravel() for mask in leaves])
-
-
-def assert_same(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 @pytest.mark.parametrize("arm", controls.CONTROLS)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trails
+from trails import fresh
 
 from lthjax.pruning import masks
 from lthjax.tickets import Trained, continuous
@@ -14,10 +15,6 @@ from lthjax.tickets.rounds import Rounds, continued
 LEVELS, STEPS, LATE = 3, 6, 2
 PARAMS = {"kernel": jnp.arange(8.0), "bias": jnp.zeros(1)}
 NOTHING = {"kernel": jnp.zeros(8, bool), "bias": None}
-
-
-def fresh(params, model_state, tree):
-    return Trained(params, model_state, tree, {"steps": jnp.int32(0)})
 
 
 def halves(key, trained, level):

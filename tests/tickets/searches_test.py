@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax.pruning import choose, masks, scores, sparsities
 from lthjax.tickets import Trained
@@ -85,11 +86,6 @@ def trail(*kind):
 def levels(rows):
     """Returns {level: (ticket, trained)} of the last training of each level."""
     return {ticket.level: (ticket, trained) for _, ticket, trained in rows}
-
-
-def assert_same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 every_kind = pytest.mark.parametrize("method, restart", KINDS)

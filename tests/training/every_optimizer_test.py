@@ -8,10 +8,10 @@ import inspect
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import optax.contrib
 import pytest
+from trees import assert_same
 
 from lthjax.training import optimizers
 
@@ -155,7 +155,8 @@ def test_a_schedule_moves_and_zero_is_zero_or_there_is_a_sentence(name):
     assert runs == (name not in ASKING)
     state, moved = tx.init(PARAMS), {"tx": tx, "params": PARAMS}
     same = optimizers.at_step(state, 0, **moved)
-    jax.tree.map(np.testing.assert_array_equal, raw(same), raw(state))
+    if jax.tree.leaves(state):  # an optimizer may keep nothing
+        assert_same(raw(same), raw(state))
     if name in REFUSED:
         with pytest.raises(ValueError, match=f"{REFUSED[name]}.*got step = {AT}"):
             optimizers.at_step(state, AT, **moved)

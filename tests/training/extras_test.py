@@ -14,12 +14,12 @@ from small_training import (
     POINTS,
     TX,
     apply_fn,
-    assert_same_bits,
     data,
     network,
     run_of,
     ticket,
 )
+from trees import assert_same
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import accumulation, class_weights, extras
@@ -63,7 +63,7 @@ def test_an_average_is_the_recursion_over_the_steps_and_zero_where_they_are():
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5), found, expected
     )
-    assert_same_bits(found, masks_lib.apply(found, masks))
+    assert_same(found, masks_lib.apply(found, masks))
     assert any(
         (x != y).any()
         for x, y in zip(*map(jax.tree.leaves, (found, state.params)), strict=True)
@@ -73,8 +73,8 @@ def test_an_average_is_the_recursion_over_the_steps_and_zero_where_they_are():
 def test_an_average_changes_nothing_of_what_is_trained_and_is_what_is_measured(bare):
     member, run = trained(Extras(DECAY))
     state = run(member, data(), 0, 10)
-    assert_same_bits(state.params, bare.params)
-    assert_same_bits(extras.inner(state.opt_state), bare.opt_state)
+    assert_same(state.params, bare.params)
+    assert_same(extras.inner(state.opt_state), bare.opt_state)
     np.testing.assert_array_equal(state.curve[:, 0], bare.curve[:, 0])
     params, model_state = extras.weights(state, steps_lib.plain)
     row = EVALUATE(params, model_state, data().validation)
@@ -101,7 +101,7 @@ def test_batch_statistics_are_averaged_and_what_is_no_float_stays():
 def test_a_rule_that_never_ends_changes_no_bit(bare):
     member, run = trained(Extras(rule=NEVER))
     state = run(member, data(), 0, 10)
-    assert_same_bits(state.params, bare.params)
+    assert_same(state.params, bare.params)
     np.testing.assert_array_equal(state.curve, bare.curve)
     assert state.opt_state.stop.at == -1
 
@@ -112,7 +112,7 @@ def test_a_stopped_training_stays_as_it_was_and_has_no_points_after():
     state = run(member, data(), 0, 9)
     after = run((state, *member[1:]), data(), 9, 10)
     assert after.opt_state.stop.at == 9
-    assert_same_bits(after.params, state.params)
+    assert_same(after.params, state.params)
     assert jnp.isfinite(after.curve[:3]).all() and jnp.isnan(after.curve[3]).all()
 
 
@@ -124,7 +124,7 @@ def test_what_is_carried_is_cut_and_continued_with_the_same_bits(asked):
     goes_on = ticket(step=4, params=state.params, opt_state=state.opt_state)
     again = steps_lib.begin(TX, goes_on, points=POINTS, extras=asked)
     state = again._replace(curve=state.curve, loss=state.loss)
-    assert_same_bits(run((state, *member[1:]), data(), 4, 10), whole)
+    assert_same(run((state, *member[1:]), data(), 4, 10), whole)
 
 
 def judged(rule, values):

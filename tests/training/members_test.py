@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_training import (
-    assert_same_bits,
     data,
     member,
     network,
@@ -15,6 +14,7 @@ from small_training import (
     run_of,
     ticket,
 )
+from trees import assert_same
 
 from lthjax.devices import backend
 from lthjax.training import members
@@ -60,7 +60,7 @@ def population(*, together):
 def test_a_population_one_by_one_has_the_bits_of_separate_runs():
     found, alone = population(together=1)
     for i, state in enumerate(alone):
-        assert_same_bits(steps_lib.member(found, i), state)
+        assert_same(steps_lib.member(found, i), state)
 
 
 @pytest.mark.parametrize("together", [None, 2])
@@ -88,7 +88,7 @@ def test_members_are_stacked_and_taken_out_again():
     members = [member(ticket(seed)) for seed in (0, 1)]
     stacked = steps_lib.stack(members)
     for i, one in enumerate(members):
-        assert_same_bits(steps_lib.member(stacked, i)[:2], one[:2])
+        assert_same(steps_lib.member(stacked, i)[:2], one[:2])
 
 
 def test_members_on_axes_that_differ_are_refused():

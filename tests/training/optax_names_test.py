@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from trees import assert_same
 
 from lthjax.training import optax_names, optimizers
 
@@ -81,7 +82,7 @@ def test_options_reach_ours_and_those_of_optax():
         kwargs = {"weight_decay": 0.0} if name == "lion" else {}
         plain = fn(0.5, **own, **kwargs)
         wanted, _ = plain.update(GRADS, plain.init(PARAMS), PARAMS)
-        jax.tree.map(np.testing.assert_array_equal, updates, wanted)
+        assert_same(updates, wanted)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from small_training import (
     STEP,
     TX,
     apply_fn,
-    assert_same_bits,
     begin,
     data,
     examples,
@@ -29,6 +28,7 @@ from small_training import (
     ticket,
     validated,
 )
+from trees import assert_same
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import optimizers
@@ -39,9 +39,9 @@ from lthjax.training import steps as steps_lib
 
 def test_a_ticket_begins_masked_with_empty_momentum_and_the_rate_of_its_step():
     start = steps_lib.begin(TX, ticket(step=7), points=2)
-    assert_same_bits(start.params, masks_lib.apply(ticket().params, ticket().masks))
+    assert_same(start.params, masks_lib.apply(ticket().params, ticket().masks))
     fresh = TX.init(start.params)
-    assert_same_bits(start.opt_state, optimizers.at_step(fresh, 7))
+    assert_same(start.opt_state, optimizers.at_step(fresh, 7))
     counts = optax.tree.get_all_with_path(start.opt_state, "count")
     assert [int(count) for _, count in counts] == [7]
     assert start.curve.shape == (2, len(steps_lib.METRICS))
@@ -128,7 +128,7 @@ def test_a_step_is_that_of_the_masked_objective():
 
     steps = STEP, steps_lib.step(masked, TX)
     found, expected = (jax.jit(s)(state, masks, IMAGES, LABELS) for s in steps)
-    assert_same_bits(found.params, masks_lib.apply(found.params, masks))
+    assert_same(found.params, masks_lib.apply(found.params, masks))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
         found.params,
@@ -145,7 +145,7 @@ def test_a_run_cut_anywhere_and_continued_has_the_same_bits(cuts):
     state, masks, key = member(ticket())
     for start, stop in zip((0, *cuts), (*cuts, 10), strict=True):
         state = plain((state, masks, key), data(), start, stop)
-    assert_same_bits(state, whole)
+    assert_same(state, whole)
 
 
 def test_many_levels_and_lengths_and_dispatches_are_one_compilation():
@@ -160,7 +160,7 @@ def test_many_levels_and_lengths_and_dispatches_are_one_compilation():
         _, masks, key = start = member(ticket(seed))
         state = run((run(start, data(), 0, stop), masks, key), data(), stop, 10)
         kept = masks_lib.apply(state.params, ticket(seed).masks)
-        assert_same_bits(state.params, kept)
+        assert_same(state.params, kept)
     assert len(traces) == 1
 
 
@@ -200,7 +200,7 @@ def test_each_point_holds_the_mean_loss_since_the_last_and_what_was_measured(
         state = state._replace(loss=jnp.zeros(()))
     assert jnp.isnan(found.curve[len(due) :]).all()
     assert found.loss == 0.0
-    assert_same_bits(found.params, state.params)
+    assert_same(found.params, state.params)
 
 
 def test_a_validated_run_may_be_cut_between_points():
@@ -208,7 +208,7 @@ def test_a_validated_run_may_be_cut_between_points():
     state, masks, key = member(ticket())
     for start, stop in ((0, 2), (2, 3), (3, 8), (8, 10)):
         state = validated((state, masks, key), data(), start, stop)
-    assert_same_bits(state, whole)
+    assert_same(state, whole)
 
 
 def test_whether_validation_is_due_stays_a_branch_for_a_population():
@@ -236,7 +236,7 @@ def test_padding_counts_for_nothing_in_an_evaluation():
     fill = weights.reshape(*weights.shape, 1, 1, 1)
     spoilt = jnp.where(fill == 1, images, 9.0), labels, weights
     assert (spoilt[0] != images).any()
-    assert_same_bits(EVALUATE(params, state, spoilt), (loss, accuracy))
+    assert_same(EVALUATE(params, state, spoilt), (loss, accuracy))
     logits, _ = apply_fn(params, state, IMAGES[:7], False)
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS[:7])
     np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)

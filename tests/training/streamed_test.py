@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from trees import assert_same
 
 from lthjax.data import augment, batches, in_memory, on_disk, read_ahead
 from lthjax.devices import meshes
@@ -132,13 +133,13 @@ def test_a_streamed_run_is_the_resident_one(streamed):
 @pytest.mark.parametrize("stops", [(1, 2, UNTIL), (EVERY, 7, 8, UNTIL)])
 def test_a_run_cut_anywhere_has_the_same_bits(streamed, stops):
     found = trained(trainer(), *stops)
-    jax.tree.map(np.testing.assert_array_equal, found, streamed)
+    assert_same(found, streamed)
 
 
 def test_a_run_goes_on_from_a_step_with_nothing_but_its_number(streamed):
     states = trained(trainer(), 6)
     states = trainer()(states, population()[1], (0, UNTIL), 6, UNTIL)
-    jax.tree.map(np.testing.assert_array_equal, states, streamed)
+    assert_same(states, streamed)
 
 
 def test_steps_and_validations_compile_once(streamed):
@@ -150,7 +151,7 @@ def test_steps_and_validations_compile_once(streamed):
 
 def test_no_steps_change_nothing():
     states = trained(trainer(), 0)
-    jax.tree.map(np.testing.assert_array_equal, states, population()[0])
+    assert_same(states, population()[0])
 
 
 def test_an_evaluation_is_that_of_data_on_the_device():
@@ -220,7 +221,7 @@ def test_a_feed_that_was_left_begins_again():
     for batch, expected in zip(
         one.batches(keys, 0, 3, until), other.batches(keys, 0, 3, until), strict=True
     ):
-        jax.tree.map(np.testing.assert_array_equal, batch, expected)
+        assert_same(batch, expected)
     next(other.chunks())
     for chunk, expected in zip(other.chunks(), one.chunks(), strict=True):
-        jax.tree.map(np.testing.assert_array_equal, chunk, expected)
+        assert_same(chunk, expected)

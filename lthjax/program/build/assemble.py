@@ -68,11 +68,7 @@ def functions(ground: Ground) -> Parts:
     given_weights.say(given)
     objective = steps.supervised(network, own_training.goal(ground))
     objective = steps.penalised(objective, method.penalty(ground))
-    how = {"forward_fn": data_lib.forward, "axis_name": data.axis}
-    how |= {"local": network_lib.local(config), **own_training.step_options(ground)}
-    begun = {"points": spans.longest(plan) // every + 2, "objective": goal}
-    begun |= {"extras": extras, "parts": config.train.accumulate}
-    step = steps.step(objective, tx, **how)
+    step = steps.step(objective, tx, **own_training.step_options(ground, data.axis))
     examine = method.columns(ground, tx, prune_fn)
     return Parts(
         plan=plan,
@@ -84,7 +80,7 @@ def functions(ground: Ground) -> Parts:
         prune_fn=prune_fn,
         tx=tx,
         held=plan_lib.held(ground, tx) + (extras.decay > 0),
-        begin=steps.starter(tx, **begun),
+        begin=own_training.starter(ground, tx),
         run=data.trainer(step, network, every, ground.shapes, extras.rule),
         step=data.stepper(step, ground.shapes),
         search=method.search(ground, tx, prune_fn),

@@ -5,8 +5,9 @@ import jax
 from lthjax.callables import Schedule
 from lthjax.dynamic import multipliers
 from lthjax.program.build import levels, round_columns
-from lthjax.program.build.method import Method
+from lthjax.program.build.method import Method, optimizer_options
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search, Trained
 from lthjax.tickets.rounds import Rounds, from_dense
@@ -26,10 +27,9 @@ def optimizer(ground: Ground, schedule: Schedule, exclude: tuple[str, ...]):
       ValueError: As `dynamic.admm`.
     """
     del exclude
-    options, asked = ground.options.optimizer.to_dict(), ground.options.search.admm
-    del options["learning_rate"]
+    asked, (name, options) = ground.options.search.admm, optimizer_options(ground)
     return multipliers.admm(
-        optimizers.unwrapped(options.pop("name"), schedule, **options),
+        optimizers.unwrapped(name, schedule, **options),
         steps=ground.plan.steps,
         updates=asked.steps,
         rho=asked.rho,
@@ -106,11 +106,7 @@ def spans(ground: Ground) -> list[Training]:
     """
     asked, plan = ground.options.search, ground.plan
     own = round_span(plan.steps, asked.rewind_to, asked.restart, "rewind_to")
-    found = [Training("ticket", 0, 0, plan.steps)]
-    for level in range(1, len(plan.targets) + 1):
-        found += [Training("search", level, 0, plan.steps)]
-        found += [Training("ticket", level, *own)]
-    return found
+    return chain(plan, own, rounds=True)
 
 
 def columns(ground: Ground, tx, prune_fn):

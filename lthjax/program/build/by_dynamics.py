@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from lthjax import dynamic
 from lthjax.callables import PruneFn, Schedule
 from lthjax.program.build import levels
-from lthjax.program.build.method import Method, include
+from lthjax.program.build.method import Method, include, optimizer_options
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
@@ -63,8 +64,7 @@ def spans(ground: Ground) -> list[Training]:
     Args:
       ground: What the method is built on.
     """
-    plan = ground.plan
-    return [Training("ticket", n, 0, plan.steps) for n in range(len(plan.targets) + 1)]
+    return chain(ground.plan, (0, ground.plan.steps))
 
 
 def check(ground: Ground) -> None:
@@ -125,8 +125,7 @@ def optimizer(
     """
     config, steps = ground.options, ground.plan.steps
     begin, end = window(name, config, steps)
-    given = config.optimizer.to_dict()
-    del given["learning_rate"]
+    inner_name, given = optimizer_options(ground)
     excluded = (*config.search.exclude, *exclude)
     options = {"exclude": excluded, "include": include(ground)}
     if name != "wirings":
@@ -144,7 +143,7 @@ def optimizer(
     def wrap(inner):
         return dynamic.METHODS[name](inner, sparsity, **options)
 
-    return optimizers.build(given.pop("name"), schedule, wrap=wrap, **given)
+    return optimizers.build(inner_name, schedule, wrap=wrap, **given)
 
 
 def search(

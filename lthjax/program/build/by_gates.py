@@ -3,8 +3,8 @@
 Their search trains "search" rounds and "ticket" trainings; see `tickets.rounds`.
 """
 
-import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,8 +19,9 @@ from lthjax.program.build import (
     levels,
     round_columns,
 )
-from lthjax.program.build.method import Method
+from lthjax.program.build.method import Method, one_variant, optimizer_options
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.program.config import defaults
 from lthjax.pruning import choose
 from lthjax.tickets import Search
@@ -77,11 +78,7 @@ def spans(ground: Ground) -> list[Training]:
     """
     search, plan = ground.options.search, ground.plan
     given = plan.steps, search.rewind_to, search.restart
-    own, found = round_span(*given, search.gates.start), []
-    for level in range(1, len(plan.targets) + 1):
-        found += [Training("search", level, 0, plan.steps)]
-        found += [Training("ticket", level, *own)]
-    return [Training("ticket", 0, 0, plan.steps), *found]
+    return chain(plan, round_span(*given, search.gates.start), rounds=True)
 
 
 def check(name: str, ground: Ground) -> None:
@@ -133,7 +130,7 @@ def _check_minimum(ground):
     least = ground.options.search.minimum
     for target in ground.plan.targets:
         if target.amount is not None:
-            select = functools.partial(choose.prune, kept=target.amount, minimum=least)
+            select = partial(choose.prune, kept=target.amount, minimum=least)
             jax.eval_shape(select, gates, logits)
 
 
@@ -201,11 +198,9 @@ def optimizer(
       exclude: Not used.
     """
     del exclude
-    config = ground.options
-    options = config.optimizer.to_dict()
-    rate = options.pop("learning_rate")
-    weights_tx = optimizers.unwrapped(options.pop("name"), schedule, **options)
-    gates = config.search.gates
+    inner, options = optimizer_options(ground)
+    weights_tx = optimizers.unwrapped(inner, schedule, **options)
+    gates, rate = ground.options.search.gates, ground.options.optimizer.learning_rate
     ratio = (gates.learning_rate or rate) / rate
     gates_tx = optimizers.unwrapped(
         gates.optimizer,
@@ -249,8 +244,8 @@ def members(ground: Ground) -> dict:
     """
     logits = ground.options.search.gates.initial
     if len(logits) == 1:
-        return {None: lambda state: state}
-    return {x: functools.partial(gate_rounds.varied, initial=x) for x in logits}
+        return one_variant(ground)
+    return {x: partial(gate_rounds.varied, initial=x) for x in logits}
 
 
 def columns(
@@ -278,23 +273,22 @@ def _shrink(name, config):
 
 def _gated(name):
     """Returns a method of gates."""
-    own = functools.partial
-    rounds = own(gate_rounds.gated_rounds, name)
-    how = {"more": own(round_columns.of_gates, name)} if name in BINARY else {}
+    rounds = partial(gate_rounds.gated_rounds, name)
+    how = {"more": partial(round_columns.of_gates, name)} if name in BINARY else {}
     how |= {"decides": name == "continuous"}
     return Method(
         keys=(*GATES, *(f"search.gates.{key}" for key in READ[name])),
         targets=targets,
-        search=own(search, rounds),
+        search=partial(search, rounds),
         spans=spans,
-        check=own(check, name),
-        network=own(network, name),
-        penalty=own(penalty, name),
-        optimizer=own(optimizer, name),
+        check=partial(check, name),
+        network=partial(network, name),
+        penalty=partial(penalty, name),
+        optimizer=partial(optimizer, name),
         held=2,  # gates, and their momentum
         members=members,
-        columns=own(columns, rounds, **how),
-        shrink=own(_shrink, name),
+        columns=partial(columns, rounds, **how),
+        shrink=partial(_shrink, name),
     )
 
 

@@ -7,6 +7,7 @@ from lthjax.callables import PruneFn
 from lthjax.program.build import criterion, levels, own_parts
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.pruning.targets import Target
 from lthjax.tickets import Search
 from lthjax.tickets.iterative import at_init, iterative, one_shot
@@ -40,8 +41,7 @@ def spans(ground: Ground) -> list[Training]:
     """
     search, plan = ground.options.search, ground.plan
     own = pruned_span(plan.steps, search.rewind_to, search.restart)
-    rows = [Training("ticket", n + 1, *own) for n in range(len(plan.targets))]
-    return [Training("ticket", 0, 0, plan.steps), *rows]
+    return chain(plan, own)
 
 
 def by_level(targets: tuple[Target, ...], prune_fn: PruneFn) -> PruneFn:

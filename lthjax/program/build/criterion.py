@@ -183,10 +183,60 @@ def selector(ground: Ground) -> PruneFn:
       ValueError: As `resolve`. In a call: scores that are not finite, or do not tell
         weights apart (`cuts.judged`), or a network that the score is not made for.
     """
-    config, views = ground.options, ground.plan.views
-    criterion, search = resolve(config), config.search
-    draw = drawing(config, ground.source)
-    scored = scorer(ground)
+    search, views = ground.options.search, ground.plan.views
+    criterion, draw = resolve(ground.options), drawing(ground.options, ground.source)
+    scored, check_linear = scorer(ground), linear.checker(ground)
+    first = jax.jit(scored)
+    if criterion.rounds == 1:
+        choose = _at_once(search, views)
+    else:
+        choose = _in_rounds(criterion, search, scored)
+
+    def prune_fn(key, trained, target):
+        trained = trained._replace(opt_state=None)
+        if criterion.flows:
+            check_linear(trained)
+        examples = draw(key) if criterion.reads else None
+        found = first(key, trained, trained.masks, examples)
+        scores.check(found, trained.masks)
+        masks, cut = choose((key, trained, examples), target, found)
+        if criterion.flows:
+            linear.judge(ground, trained, cut)
+        names = pattern_names.layers(search.pattern, masks, views)
+        said = cuts.judged(names, cut, by_layer=target.layers is not None)
+        if said and pattern_names.parse(search.pattern)[0] != "n_of_m":
+            log.warning("search.score = %r: %s", search.score, said)
+        return masks
+
+    return prune_fn
+
+
+def _at_once(search, views):
+    """Returns (given, target, scores) -> (masks, cut) of scores that are taken once.
+
+    What is given are the (key, trained, examples) that they were taken with.
+    """
+    select_fn = pattern_names.chooser(search.pattern, search.minimum, views)
+
+    @functools.partial(jax.jit, static_argnames="by_layer")
+    def choose(masks, found, amount, by_layer):
+        chosen, how = select_fn(masks, found, amount), {"by_layer": by_layer}
+        cut = pattern_names.cut(
+            search.pattern, masks, found, chosen, views=views, **how
+        )
+        return chosen, cut
+
+    def prune(given, target, found):
+        masks, by_layer = given[1].masks, target.layers is not None
+        groups = pattern_names.target(search.pattern, masks, target, views)
+        amount = jax.tree.map(jnp.int32, groups.amount)
+        return choose(masks, found, amount, by_layer=by_layer)
+
+    return prune
+
+
+def _in_rounds(criterion, search, scored):
+    """Returns the same, of scores that are taken anew of what is left in each round."""
 
     @jax.jit
     def select(key, trained, counts, examples):
@@ -198,45 +248,14 @@ def selector(ground: Ground) -> PruneFn:
             minimum=search.minimum,
         )
 
-    first = jax.jit(scored)
-    select_fn = pattern_names.chooser(search.pattern, search.minimum, views)
+    def prune(given, target, found):
+        del found
+        key, trained, examples = given
+        now = int(masks_lib.count(trained.masks)[0])
+        counts = sparsities.exponential(now, target.kept, criterion.rounds)
+        return select(key, trained, jnp.asarray(counts, jnp.int32), examples)
 
-    @functools.partial(jax.jit, static_argnames="by_layer")
-    def choose(masks, found, amount, by_layer):
-        chosen, how = select_fn(masks, found, amount), {"by_layer": by_layer}
-        cut = pattern_names.cut(
-            search.pattern, masks, found, chosen, views=views, **how
-        )
-        return chosen, cut
-
-    check_linear = linear.checker(ground)
-
-    def prune_fn(key, trained, target):
-        trained = trained._replace(opt_state=None)
-        if criterion.flows:
-            check_linear(trained)
-        examples = draw(key) if criterion.reads else None
-        found = first(key, trained, trained.masks, examples)
-        scores.check(found, trained.masks)
-        by_layer = target.layers is not None
-        if criterion.rounds == 1:
-            groups = pattern_names.target(search.pattern, trained.masks, target, views)
-            amount = jax.tree.map(jnp.int32, groups.amount)
-            masks, cut = choose(trained.masks, found, amount, by_layer=by_layer)
-        else:
-            now = int(masks_lib.count(trained.masks)[0])
-            counts = sparsities.exponential(now, target.kept, criterion.rounds)
-            counts = jnp.asarray(counts, jnp.int32)
-            masks, cut = select(key, trained, counts, examples)
-        if criterion.flows:
-            linear.judge(ground, trained, cut)
-        names = pattern_names.layers(search.pattern, masks, views)
-        said = cuts.judged(names, cut, by_layer=by_layer)
-        if said and pattern_names.parse(search.pattern)[0] != "n_of_m":
-            log.warning("search.score = %r: %s", search.score, said)
-        return masks
-
-    return prune_fn
+    return prune
 
 
 def check(ground: Ground) -> None:

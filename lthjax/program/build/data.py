@@ -127,76 +127,44 @@ def forward(state: steps.State) -> Any:
     return dynamic.forward(state.params, extras.inner(state.opt_state))
 
 
+class Resident(NamedTuple):
+    """Data that lie on the device, and what is made of them.
+
+    Attributes:
+      config: A validated config.
+      source: The data set.
+      objective: What is measured of it.
+      splits: The splits on the device, those held out in chunks of one size.
+      axis: The mesh axis that batches are split over.
+      prepare: uint8 images -> normalised images.
+    """
+
+    config: Any
+    source: splits_lib.Source
+    objective: Objective
+    splits: list
+    axis: str | None
+    prepare: PrepareFn
+
+
 def _resident(config, source, objective):
     """Returns the data as device arrays, those held out in chunks of one size."""
-    taken, shared = chunk(config, source), {"axis_name": axis(config)}
+    taken = chunk(config, source)
     held_out = [
         batches.chunks(split, taken) for split in (source.validation, source.test)
     ]
     splits = jax.device_put([_rows(source.train), *held_out])
-    prepare, shape = moved_images.preparation(source), source.train.images.shape[1:]
-
-    def fetching(axis_name):
-        augmented = moved_images.augmentation(config, source, axis_name=axis_name)
-        follow = moved_images.following(config, source, axis_name=axis_name)
-        mix = moved_images.mixing(config, source, axis_name=axis_name)
-
-        def fetch(key, data, indices):
-            rows = meshes.share(indices, axis_name)
-            images, labels = batches.take(data.train, rows)
-            images = augmented(key, images.reshape(-1, *shape))
-            return mix(key, (images, follow(key, labels)))
-
-        return fetch
-
-    def trainer(step, apply_fn, every, shapes, rule=None):
-        evaluate = steps.evaluator(apply_fn, prepare, objective=objective, **shared)
-        when = {"every": every, "forward_fn": forward, "rule": rule}
-        measure = steps.validation(evaluate, **when)
-        batch, size = config.train.batch_size, splits_lib.size(source.train)
-        sizes = {"size": size, "batch_size": batch, "every": every}
-        one = steps.runner(step, fetching(**shared), measure, **sizes)
-        compiled = _mapped(config, shapes, one)
-        placed = splits if backend.absent() else meshes.copied(mesh(config), splits)
-
-        def run(states, fixed, span, start, stop):
-            return compiled(states, fixed, Lying(span, *placed), start, stop)
-
-        return run
-
-    def stepper(step, shapes):
-        fetch = fetching(**shared)
-
-        def one(member, data, at):
-            state, masks, key, indices = member
-            own = jax.random.fold_in(jax.random.split(key)[1], at)
-            return step(state, masks, *fetch(own, data, indices), at)
-
-        return _mapped(config, shapes, one)
-
-    def evaluation(apply_fn, objective=objective, sets=2):
-        evaluate = steps.evaluator(apply_fn, prepare, objective=objective)
-
-        @jax.jit
-        def measure(params, model_state, held_out):
-            rows = [evaluate(params, model_state, examples) for examples in held_out]
-            values = [value for row in rows for value in row]
-            names = columns(objective)[1:]
-            wanted = names[: len(names) // len(HELD_OUT) * sets]
-            return dict(zip(wanted, values, strict=True))
-
-        held_out = splits[1 : 1 + sets]
-        return lambda params, model_state: measure(params, model_state, held_out)
-
+    prepare = moved_images.preparation(source)
+    lies = Resident(config, source, objective, splits, axis(config), prepare)
     return RunData(
         mesh(config),
-        axis(config),
+        lies.axis,
         prepare,
-        fetching(None),
+        _fetching(lies, None),
         Lying((0, 0), *splits),
-        trainer,
-        stepper,
-        evaluation,
+        _training(lies),
+        _stepping(lies),
+        _evaluating(lies),
     )
 
 
@@ -209,21 +177,91 @@ def _rows(split):
     return split.images.reshape(len(split.images), -1), split.labels
 
 
+def _fetching(lies, axis_name):
+    """Returns what takes a batch, as `RunData.fetch`, or its rows of this device."""
+    given, shape = (lies.config, lies.source), lies.source.train.images.shape[1:]
+    augmented = moved_images.augmentation(*given, axis_name=axis_name)
+    follow = moved_images.following(*given, axis_name=axis_name)
+    mix = moved_images.mixing(*given, axis_name=axis_name)
+
+    def fetch(key, data, indices):
+        rows = meshes.share(indices, axis_name)
+        images, labels = batches.take(data.train, rows)
+        images = augmented(key, images.reshape(-1, *shape))
+        return mix(key, (images, follow(key, labels)))
+
+    return fetch
+
+
+def _training(lies):
+    """Returns `RunData.trainer`."""
+    config, size = lies.config, splits_lib.size(lies.source.train)
+    measured = {"objective": lies.objective, "axis_name": lies.axis}
+
+    def trainer(step, apply_fn, every, shapes, rule=None):
+        evaluate = steps.evaluator(apply_fn, lies.prepare, **measured)
+        when = {"every": every, "forward_fn": forward, "rule": rule}
+        measure = steps.validation(evaluate, **when)
+        batch = config.train.batch_size
+        sizes = {"size": size, "batch_size": batch, "every": every}
+        one = steps.runner(step, _fetching(lies, lies.axis), measure, **sizes)
+        compiled = _mapped(config, shapes, one)
+        here = backend.absent()
+        placed = lies.splits if here else meshes.copied(mesh(config), lies.splits)
+
+        def run(states, fixed, span, start, stop):
+            return compiled(states, fixed, Lying(span, *placed), start, stop)
+
+        return run
+
+    return trainer
+
+
+def _stepping(lies):
+    """Returns `RunData.stepper`."""
+
+    def stepper(step, shapes):
+        fetch = _fetching(lies, lies.axis)
+
+        def one(member, data, at):
+            state, masks, key, indices = member
+            own = jax.random.fold_in(jax.random.split(key)[1], at)
+            return step(state, masks, *fetch(own, data, indices), at)
+
+        return _mapped(lies.config, shapes, one)
+
+    return stepper
+
+
+def _evaluating(lies):
+    """Returns `RunData.evaluation`."""
+
+    def evaluation(apply_fn, objective=lies.objective, sets=2):
+        evaluate = steps.evaluator(apply_fn, lies.prepare, objective=objective)
+
+        @jax.jit
+        def measure(params, model_state, held_out):
+            rows = [evaluate(params, model_state, examples) for examples in held_out]
+            values = [value for row in rows for value in row]
+            names = columns(objective)[1:]
+            wanted = names[: len(names) // len(HELD_OUT) * sets]
+            return dict(zip(wanted, values, strict=True))
+
+        held_out = lies.splits[1 : 1 + sets]
+        return lambda params, model_state: measure(params, model_state, held_out)
+
+    return evaluation
+
+
 def _streamed(config, source, objective):
     """Returns the feed that brings batches of what stays on the disk."""
-    sizes, shared = (
-        (config.train.batch_size, chunk(config, source)),
-        {"axis_name": axis(config)},
-    )
+    sizes = config.train.batch_size, chunk(config, source)
+    shared = {"axis_name": axis(config)}
     feed = streamed.feed(source, sizes, mesh(config), workers=config.data.workers)
-    prepare, augmented = (
-        moved_images.preparation(source),
-        moved_images.augmentation(config, source),
-    )
-    follow, mix = (
-        moved_images.following(config, source),
-        moved_images.mixing(config, source),
-    )
+    prepare = moved_images.preparation(source)
+    augmented = moved_images.augmentation(config, source)
+    follow = moved_images.following(config, source)
+    mix = moved_images.mixing(config, source)
 
     def fetch(key, data, indices):
         del data

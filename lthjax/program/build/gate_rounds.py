@@ -16,6 +16,7 @@ from lthjax.gates import gated as gated_lib
 from lthjax.gates import kinds as kinds_lib
 from lthjax.gates import sigmoid
 from lthjax.gates.gated import Gated, Kind
+from lthjax.program.build.by_score import by_level
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
@@ -130,11 +131,7 @@ def continued_rounds(ground: Ground, tx, prune_fn: PruneFn) -> Rounds:
       tx: The optimizer.
       prune_fn: (key, trained, target) -> masks.
     """
-
-    def prune(key, trained, level):
-        return prune_fn(key, trained, ground.plan.targets[level - 1])
-
-    return continued(prune, tx.init)
+    return continued(by_level(ground.plan.targets, prune_fn), tx.init)
 
 
 def slimming_rounds(ground: Ground, tx, prune_fn) -> Rounds:

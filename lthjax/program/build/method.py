@@ -34,15 +34,21 @@ def include(ground: Ground) -> str:
     return ground.options.search.include or masks_lib.KERNELS
 
 
+def optimizer_options(ground: Ground) -> tuple[str, dict[str, Any]]:
+    """Returns the name of the config's optimizer, and its options but for the rate."""
+    options = ground.options.optimizer.to_dict()
+    del options["learning_rate"]
+    return options.pop("name"), options
+
+
 def held_at_zero(ground: Ground, schedule: Schedule, exclude: tuple[str, ...]) -> Any:
     """Returns the config's optimizer, which holds pruned weights at zero."""
     del exclude
-    options = ground.options.optimizer.to_dict()
-    del options["learning_rate"]
-    return optimizers.build(options.pop("name"), schedule, **options)
+    name, options = optimizer_options(ground)
+    return optimizers.build(name, schedule, **options)
 
 
-def one(ground: Ground) -> dict:
+def one_variant(ground: Ground) -> dict:
     """Returns the one variant of most methods: the search as it begins."""
     del ground
     return {None: lambda state: state}
@@ -106,7 +112,7 @@ class Method(NamedTuple):
     optimizer: Callable[[Ground, Schedule, tuple[str, ...]], Any] = held_at_zero
     carried: Callable[[Ground, Any, Any, jax.Array], Any] | None = None
     held: int = 0
-    members: Callable[[Ground], dict] = one
+    members: Callable[[Ground], dict] = one_variant
     columns: Callable[[Ground, Any, Any], Any] = _nothing
     shrink: Callable[[Any], None] = _nothing
     controls: Callable[[Ground], dict[str, ControlFn]] = lambda ground: {}

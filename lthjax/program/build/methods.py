@@ -7,11 +7,11 @@ from lthjax.program.build import (
     by_admm,
     by_channels,
     by_dynamics,
+    by_elastic,
     by_gates,
     by_rounds,
     by_score,
-    by_task,
-    by_transfer,
+    by_transplant,
     coefficients,
 )
 from lthjax.program.build.method import SECTIONS, Method
@@ -29,9 +29,9 @@ METHODS: dict[str, Method] = {
     **by_gates.METHODS,
     **by_rounds.METHODS,
     **by_channels.METHODS,
-    **by_transfer.METHODS,
+    **by_elastic.METHODS,
     **by_admm.METHODS,
-    **by_task.METHODS,
+    **by_transplant.METHODS,
 }
 
 

@@ -6,16 +6,18 @@ Class weights, a batch in parts, an average of the weights, an early stop.
 from typing import Any
 
 from lthjax import registry
+from lthjax.callables import BeginFn
 from lthjax.data import balance
 from lthjax.devices import meshes
 from lthjax.program.build import data as data_lib
+from lthjax.program.build import network as network_lib
 from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import spans
 from lthjax.program.build.parts import Ground
 from lthjax.program.config.defaults import default
 from lthjax.retraining import arms
 from lthjax.retraining import steps as retraining_steps
-from lthjax.training import class_weights
+from lthjax.training import class_weights, steps
 from lthjax.training.extras import Extras, Rule, stop
 from lthjax.training.objective import Objective, columns, names
 
@@ -163,14 +165,38 @@ def extras(ground: Ground) -> Extras:
     return Extras(train.ema, rule)
 
 
-def step_options(ground: Ground) -> dict[str, Any]:
-    """Returns the options of `training.step` that a config names in `train`.
+def step_options(ground: Ground, axis_name: str | None) -> dict[str, Any]:
+    """Returns the options of `training.step`, of the search's steps and of the arms'.
 
     Args:
       ground: What the method is built on.
+      axis_name: The mesh axis that batches are split over.
     """
-    train = ground.options.train
-    return {"parts": train.accumulate, "decay": train.ema}
+    config = ground.options
+    return {
+        "forward_fn": data_lib.forward,
+        "axis_name": axis_name,
+        "local": network_lib.local(config),
+        "parts": config.train.accumulate,
+        "decay": config.train.ema,
+    }
+
+
+def starter(ground: Ground, tx: Any) -> BeginFn:
+    """Returns ticket -> the state that its training starts with, of search and arms.
+
+    Args:
+      ground: What the method is built on.
+      tx: The optimizer.
+    """
+    plan = ground.plan
+    return steps.starter(
+        tx,
+        points=spans.longest(plan) // plan.eval_every + 2,
+        objective=ground.objective,
+        extras=extras(ground),
+        parts=ground.options.train.accumulate,
+    )
 
 
 def stopped(states: Any) -> Any:

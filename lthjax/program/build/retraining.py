@@ -88,23 +88,17 @@ def _group(ground, parts, form, chosen):
     init = jax.jit(lambda key: models.initialise(haunted, key, images))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
     tx = _optimizer(ground, form, _branches(ground, shapes))
-    shared = {"axis_name": parts.data.axis}
-    goal = {"goal": own_training.goal(ground), "forward_fn": data_lib.forward}
-    mapped = network_lib.model(ground.options, ground.facts, **shared)
-    own = {"local": network_lib.local(ground.options)}
-    own |= own_training.step_options(ground)
-    step = retraining_steps.step(mapped, form, tx, **goal, **shared, **own)
-    every = parts.plan.eval_every
-    room = spans.longest(parts.plan) // every + 2
-    beside = own_training.extras(ground)
-    begun = {"points": room, "objective": ground.objective, "extras": beside}
-    begun |= {"parts": ground.options.train.accumulate}
+    axis, every = parts.data.axis, parts.plan.eval_every
+    mapped = network_lib.model(ground.options, ground.facts, axis_name=axis)
+    options = own_training.step_options(ground, axis)
+    goal, rule = own_training.goal(ground), own_training.extras(ground).rule
+    step = retraining_steps.step(mapped, form, tx, goal=goal, **options)
     deployed = _deployed(ground.module, form)
     return parts._replace(
         tx=tx,
         held=max(parts.held, plan_lib.held(ground._replace(shapes=shapes), tx)),
-        begin=training_steps.starter(tx, **begun),
-        run=parts.data.trainer(step, deployed, every, shapes, beside.rule),
+        begin=own_training.starter(ground, tx),
+        run=parts.data.trainer(step, deployed, every, shapes, rule),
         step=parts.data.stepper(step, shapes),
         control=_dresser(ground, init, tx, parts.control),
         prepare=_preparer(ground, parts, form, chosen),
@@ -258,34 +252,32 @@ def _describer(ground, form, *, retrained=False) -> Callable:
     params, state = jax.eval_shape(
         lambda: models.initialise(haunted, jax.random.key(0), images)
     )
+    state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
 
     def forward(params, images):
         return models.apply(haunted, params, state_like, images, train=False)[0]
 
-    state_like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
     used = costs.uses(forward, params, images.shape[1:], dtype=images.dtype)
+    bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}
 
     def describe(job, kept):
-        own = retrained and spans.drawn(ground.plan)
-        end = retraining_steps.ends(_recipe(ground, job) if own else form)
-        pruned = ghosts.spare(params, kept) if form.skips else kept
-        plain = ghosts.strip(params), ghosts.strip(pruned)
-        bare = {name: n for name, n in used.items() if ghosts.SUFFIX not in name}
-        deployed = (
-            (*plain, bare)
-            if retraining_steps.deployed(form)
-            else (params, pruned, used)
-        )
-        row = {
-            "deployed_parameters": costs.parameters(*deployed[:2]),
-            "deployed_flops": costs.flops(*deployed),
-        }
-        whole = costs.parameters(params), costs.flops(params, None, used)
-        own = costs.parameters(plain[0]), costs.flops(plain[0], None, bare)
+        timed = retrained and spans.drawn(ground.plan)
+        end = retraining_steps.ends(_recipe(ground, job) if timed else form)
         until = job.ticket.until if end is None else end
         live = until - job.ticket.step if form.neurons or form.skips else 0
-        row |= {"ghost_parameters": whole[0] - own[0], "ghost_flops": whole[1] - own[1]}
-        row |= {"ghost_steps": live, "plain_from": end or 0}
-        return row | {"retrained": retrained}
+        pruned = ghosts.spare(params, kept) if form.skips else kept
+        whole = params, pruned, used
+        plain = ghosts.strip(params), ghosts.strip(pruned), bare
+        deployed = plain if retraining_steps.deployed(form) else whole
+        return {
+            "deployed_parameters": costs.parameters(*deployed[:2]),
+            "deployed_flops": costs.flops(*deployed),
+            "ghost_parameters": costs.parameters(params) - costs.parameters(plain[0]),
+            "ghost_flops": costs.flops(params, None, used)
+            - costs.flops(plain[0], None, bare),
+            "ghost_steps": live,
+            "plain_from": end or 0,
+            "retrained": retrained,
+        }
 
     return describe

@@ -32,6 +32,22 @@ def trainings(ground: Ground) -> list[Training]:
     return found
 
 
+def chain(plan: Plan, span: tuple[int, int], *, rounds: bool = False) -> list[Training]:
+    """Returns the dense training, then of every level its ticket's.
+
+    Args:
+      plan: The numbers of the run; it has no trainings yet.
+      span: The (first step, step after the last) of a ticket's training.
+      rounds: Whether a round of the search, from its start to its end, comes before.
+    """
+    found = [Training("ticket", 0, 0, plan.steps)]
+    for level in range(1, len(plan.targets) + 1):
+        if rounds:
+            found.append(Training("search", level, 0, plan.steps))
+        found.append(Training("ticket", level, *span))
+    return found
+
+
 def levels(asked: tuple[int, ...], plan: Plan) -> tuple[int, ...]:
     """Returns the levels whose tickets are retrained with tweaks.
 

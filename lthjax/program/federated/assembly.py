@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lthjax import models
-from lthjax.data import augment, in_memory
+from lthjax.data import in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.data.splits import Source, Split
 from lthjax.devices import cpu_convolutions, meshes
@@ -23,6 +23,7 @@ from lthjax.federated import (
     visits,
 )
 from lthjax.federated.policies import Policy
+from lthjax.program.build.moved_images import preparation
 from lthjax.program.federated import settings
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks
@@ -173,7 +174,7 @@ def _functions(config, model, source):
         nesterov=False,
         weight_decay=own.weight_decay,
     )
-    apply_fn, prepare = _apply(model), _prepare(source)
+    apply_fn, prepare = _apply(model), preparation(source)
     sizes = {"epochs": own.epochs, "batch_size": own.batch_size}
     return (
         local_training.trainer(apply_fn, prepare, tx, **sizes),
@@ -188,15 +189,12 @@ def _apply(model):
     return apply
 
 
-def _prepare(source):
-    return lambda images: augment.normalise(images, source.mean, source.std)
-
-
 def _measured(config, model, source, owned, of_each):
     """Returns what evaluates on the test set: `everywhere`, `each` and `masked`."""
     test = Split(*(jnp.asarray(array) for array in source.test))
     sizes = {"classes": source.num_classes, "batch_size": config.eval_batch}
-    count = evaluation.by_class(_apply(model), _prepare(source), **sizes)
+    prepare = preparation(source)
+    count = evaluation.by_class(_apply(model), prepare, **sizes)
     rows = partitions.of_labels(np.asarray(source.test.labels), owned)
     lengths = jnp.asarray([len(row) for row in rows], jnp.int32)
     table = np.zeros((len(rows), max(map(len, rows))), np.int32)

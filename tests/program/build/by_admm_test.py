@@ -1,9 +1,8 @@
 """Rounds of ADMM through the program: exact counts, starts, bits after a cut."""
 
-import jax
-import numpy as np
 import pytest
 import tiny
+from trees import same
 
 from lthjax.program.build import assemble
 from lthjax.program.run import experiment, population
@@ -26,12 +25,6 @@ TOTAL = 64 * 8 + 8 * 10
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return tiny.uninterrupted(tmp_path_factory, CHANGES)
-
-
-def same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def test_every_level_is_a_round_and_a_ticket_of_exactly_so_many_weights(whole):

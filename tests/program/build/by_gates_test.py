@@ -12,6 +12,7 @@ import pytest
 import tiny
 from cases import rest_slow
 from paths import ROOT
+from trees import assert_same
 
 from lthjax.gates import hard_concrete, sigmoid
 from lthjax.program.build import gate_rounds, parts, plan, round_columns
@@ -85,7 +86,7 @@ def test_tickets_start_from_the_early_weights_of_their_own_first_round(front):
         for initial, level in ((0.05, 1), (0.05, 2), (0.1, 1))
     )
     assert (first.step, first.until) == (0, 4)
-    jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
+    assert_same(first.params, second.params)
     same = jax.tree.map(np.array_equal, first.params, other.params)
     assert not all(jax.tree.leaves(same))
 
@@ -116,7 +117,7 @@ def test_a_round_that_is_saved_and_read_again_has_the_densities_of_its_ticket(fr
         logits = saved["state"]["round"]["params"]["gates"]
         soft = jax.tree.map(lambda m: m > 1 / 2, sigmoid.soft(logits, 200.0))
         for tree in (soft, sigmoid.harden(logits)):
-            jax.tree.map(np.testing.assert_array_equal, tree, kept)
+            assert_same(tree, kept)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 import tiny
 from cases import rest_slow
 from safetensors.numpy import load_file
+from trees import assert_same
 
 from lthjax import export
 from lthjax.program.build import arm_checks, coefficients, plan
@@ -120,7 +121,7 @@ def test_what_turns_nothing_leaves_the_functions_of_weights(name):
     assert ground.bases == {}
     params, state = ground.init_fn(jax.random.key(0))
     expected = check.check(tiny.config())[2].init_fn(jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, (params, state), expected)
+    assert_same((params, state), expected)
     assert ground.method.counts(ground)(None, None) == {}
 
 
@@ -232,7 +233,7 @@ def test_what_is_exported_is_the_weights_that_its_network_computes_with(
     ticket = layout.load_ticket(root, 0, 1)
     kept = masks_lib.apply(ticket.params, ticket.masks)
     expected = coefficients.weights(kept, ticket.model_state, ground.bases)
-    jax.tree.map(np.testing.assert_array_equal, found.params, expected)
+    assert_same(found.params, expected)
     assert found.model_state == {} and masks_lib.sparsity(found.masks) == 0
     export.main([*flags, "--layout=torch"])
     plain = load_file(to)["head.weight"]
@@ -241,7 +242,7 @@ def test_what_is_exported_is_the_weights_that_its_network_computes_with(
         export.main([*flags, "--layout=torch", "--coefficients"])
     export.main([*flags, "--coefficients"])
     found, _ = safetensors.read(to)
-    jax.tree.map(np.testing.assert_array_equal, found.params, ticket.params)
+    assert_same(found.params, ticket.params)
 
 
 def test_a_ticket_of_coefficients_is_no_elastic_ticket_and_no_teacher(learnt, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from cases import rest_slow
 from flax import linen as nn
+from trees import same
 
 from lthjax.models import mlp
 from lthjax.program.build import criterion, linear
@@ -68,10 +69,6 @@ def test_scores_by_running_statistics_know_no_statistics_of_the_batch(source):
     np.testing.assert_allclose(snip("batch"), [1.0, 1.0], rtol=1e-5)
     with pytest.raises(ValueError, match=r"batch, running, .* 'runing', did you mean"):
         snip("runing")
-
-
-def same(a, b):
-    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
 @pytest.mark.parametrize("score", criterion.SCORES)

@@ -4,11 +4,10 @@ import importlib
 import re
 import sys
 
-import jax
-import numpy as np
 import pytest
 import tiny
 from paths import ROOT
+from trees import assert_same
 
 from lthjax.program.build import methods
 from lthjax.program.build.method import SECTIONS
@@ -61,7 +60,7 @@ def test_a_method_of_ones_own_runs_resumes_sweeps_and_is_planned(tmp_path, capsy
     same = {r["level"]: r["test_loss"] for r in ours if r["seed"] == 0}
     found = {r["level"]: r["test_loss"] for r in rows if r["seed"] == 0}
     assert same[0] == found[0] and same[1] != found[1]
-    jax.tree.map(np.testing.assert_array_equal, dense.params, first.params)
+    assert_same(dense.params, first.params)
     before = tiny.contents(tmp_path)
     experiment.run(config, tmp_path)
     assert tiny.contents(tmp_path) == before

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from trees import assert_same
 
 from lthjax.program.build import assemble, methods
 from lthjax.program.build import plan as plan_lib
@@ -47,9 +48,9 @@ def test_a_ticket_is_trained_as_products_and_deployed_as_weights(whole, start):
         assert own[name] == products[name]
     assert own["train_loss"] != products["train_loss"] and products["retrained"]
     kept = trained(root, {"ticket": "ticket", "random": "random+vanilla"}[start]).masks
-    jax.tree.map(np.testing.assert_array_equal, found.masks, kept)
+    assert_same(found.masks, kept)
     masked = masks.apply(found.params, found.masks)
-    jax.tree.map(np.testing.assert_array_equal, masked, found.params)
+    assert_same(masked, found.params)
 
 
 def test_a_control_retrained_plainly_is_the_control_bit_for_bit(whole):
@@ -91,7 +92,7 @@ def test_killed_between_two_rebalancings_it_ends_with_the_same_bits(
     experiment.run(config, tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
     pair = [trained(folder, "random+sign_in") for folder in (root, tmp_path)]
-    jax.tree.map(np.testing.assert_array_equal, *pair)
+    assert_same(*pair)
 
 
 def test_the_state_has_the_factors_and_an_epoch_is_the_period(whole):
@@ -176,4 +177,4 @@ def test_products_go_with_ghosts_which_are_none(tmp_path):
     found = load_trained(layout.trained_path(tmp_path, arm, 0, 1))
     assert not [name for name in masks.names(found.params) if ghosts.SUFFIX in name]
     masked = masks.apply(found.params, found.masks)
-    jax.tree.map(np.testing.assert_array_equal, masked, found.params)
+    assert_same(masked, found.params)

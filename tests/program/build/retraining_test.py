@@ -7,6 +7,7 @@ import pytest
 import tiny
 from flax import linen as nn
 from paths import ROOT
+from trees import assert_same
 
 from lthjax.data import facts
 from lthjax.program.build import (
@@ -80,9 +81,9 @@ def test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded(whole):
         for arm in set(ARMS) - {"tost_code"}:
             found = load_trained(layout.trained_path(root, arm, 0, level))
             assert jax.tree.structure(found.params) == jax.tree.structure(like)
-            jax.tree.map(np.testing.assert_array_equal, found.masks, ticket.masks)
+            assert_same(found.masks, ticket.masks)
             masked = masks.apply(found.params, found.masks)
-            jax.tree.map(np.testing.assert_array_equal, masked, found.params)
+            assert_same(masked, found.params)
             pair = evaluate(found.params, found.model_state, parts.data.lying.test)
             row = rows[level, 0, arm]
             expected = row["test_loss"], row["test_accuracy"]
@@ -184,7 +185,7 @@ def test_a_run_killed_while_ghosts_live_ends_with_the_same_bits(
         load_trained(layout.trained_path(r, "tost_paper", 0, 1))
         for r in (root, tmp_path)
     ]
-    jax.tree.map(np.testing.assert_array_equal, *pair)
+    assert_same(*pair)
 
 
 def test_the_published_milestones_are_their_steps():

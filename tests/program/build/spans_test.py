@@ -44,6 +44,17 @@ def grounded(config, plan=None):
     return ground._replace(plan=plan._replace(trainings=rows))
 
 
+@pytest.mark.parametrize(
+    "rounds, arms", [(False, ["ticket"]), (True, ["search", "ticket"])]
+)
+def test_a_chain_is_dense_then_of_every_level_its_round_and_its_ticket(rounds, arms):
+    dense, *rows = spans.chain(PLAN, (4, 9), rounds=rounds)
+    assert dense == ("ticket", 0, 0, 12)
+    assert [row[:2] for row in rows] == [(arm, n) for n in (1, 2) for arm in arms]
+    length = {"search": (0, 12), "ticket": (4, 9)}
+    assert all(row[2:] == length[row.arm] for row in rows)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_arm_trains_as_long_as_its_ticket(method):
     changes, expected = METHODS[method]

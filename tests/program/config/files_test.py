@@ -3,18 +3,9 @@
 import json
 
 import pytest
+from valid_config import valid
 
 from lthjax.program.config import files
-
-
-def valid(**changes):
-    """The default config with an end, and with changes by dotted key."""
-    found = files.default()
-    found.train.epochs = 2
-    with found.ignore_type():
-        for key, value in changes.items():
-            found.update_from_flattened_dict({key.replace("__", "."): value})
-    return found
 
 
 def saved(found):

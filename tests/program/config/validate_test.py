@@ -5,19 +5,10 @@ import re
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from valid_config import valid
 
 from lthjax import values
 from lthjax.program.config import files, validate
-
-
-def valid(**changes):
-    """The default config with an end, and with changes by dotted key."""
-    found = files.default()
-    found.train.epochs = 2
-    with found.ignore_type():
-        for key, value in changes.items():
-            found.update_from_flattened_dict({key.replace("__", "."): value})
-    return found
 
 
 def test_the_default_needs_nothing_but_a_length():

@@ -4,6 +4,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from trees import assert_same
 
 from lthjax import federate
 from lthjax.federated import partitions
@@ -53,7 +54,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bits(tmp_path, monkeypatch, 
     trees = [
         checkpoints.newest(tmp_path / run / "state")[0] for run in ("whole", "cut")
     ]
-    jax.tree.map(np.testing.assert_array_equal, *trees)
+    assert_same(*trees)
 
 
 def test_a_finished_run_is_not_trained_again_and_takes_more_rounds(

@@ -10,7 +10,7 @@ import shutil
 import on_disk
 import pytest
 import tiny
-from faulty_disk import flip
+from faulty_disk import flip, halve
 
 from lthjax.data import fingerprints
 from lthjax.data import on_disk as on_disk_lib
@@ -42,10 +42,6 @@ def rewrite(path, change):
     """Has the lines of a file be others."""
     rows = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(change(rows)))
-
-
-def halve(path):
-    os.truncate(path, path.stat().st_size // 2)
 
 
 def empty(path):

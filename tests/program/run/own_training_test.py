@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny
 from flax import linen as nn
+from trees import assert_same
 
 from lthjax.program.build import own_training, plan
 from lthjax.program.build.parts import key
@@ -101,7 +102,7 @@ def test_a_ticket_and_its_control_draw_by_the_step_part_by_part(whole):
     late = ticket._replace(model_state=_passed(ticket.model_state, 24))
     for begun in (ticket, control, late):
         found = parts.begin(begun).model_state["draws"]
-        jax.tree.map(np.testing.assert_array_equal, found, kept)
+        assert_same(found, kept)
 
 
 def _passed(state, count):

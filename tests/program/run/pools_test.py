@@ -5,11 +5,11 @@ import json
 import shutil
 import threading
 
-import jax
 import numpy as np
 import pytest
 import rich.console
 import tiny
+from trees import assert_same
 
 from lthjax.program.build import assemble
 from lthjax.program.build import pools as pools_build
@@ -59,7 +59,7 @@ def test_what_is_deployed_is_what_is_recorded(whole):
             load_ticket(root / f"tickets/seed_1/level_0{level}"),
         )
         masked = masks.apply(found.params, found.masks)
-        jax.tree.map(np.testing.assert_array_equal, masked, found.params)
+        assert_same(masked, found.params)
         assert masks.count(found.masks)[0] == masks.count(ticket.masks)[0]
         measured = parts.pools.evaluate(found.params, found.model_state)
         for name, value in measured.items():
@@ -105,7 +105,7 @@ def test_killed_between_a_point_and_its_record_it_ends_the_same(
     for level, seed, arm in rows:
         paths = (layout.trained_path(r, arm, seed, level) for r in (root, tmp_path))
         pair = [load_trained(path) for path in paths]
-        jax.tree.map(np.testing.assert_array_equal, *pair)
+        assert_same(*pair)
     before = tiny.contents(tmp_path)
     experiment.run(config, tmp_path)
     assert tiny.contents(tmp_path) == before

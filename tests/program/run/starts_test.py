@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from trees import same
 
 from lthjax.program.build import assemble, basis_turns, plan
 from lthjax.program.run import experiment, outcome, population, starts
@@ -34,12 +35,6 @@ def run(tmp_path_factory):
         patch.setattr(population, "start", noted)
         experiment.run(config, root)
     return config, root, begun
-
-
-def same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize("level", [1, 2])

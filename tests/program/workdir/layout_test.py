@@ -2,11 +2,11 @@
 
 import types
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from trees import assert_same
 
 from lthjax.program.run import population
 from lthjax.program.workdir import layout
@@ -18,11 +18,6 @@ def ticket(value=1.0, level=1):
     params = {"kernel": jnp.full((2, 3), value), "bias": jnp.zeros(3)}
     masks = {"kernel": jnp.arange(6).reshape(2, 3) % 2 == 0, "bias": None}
     return Ticket(level, 2, 9, params, {}, masks)
-
-
-def assert_same(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_a_ticket_once_written_stays(tmp_path):

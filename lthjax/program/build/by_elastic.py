@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lthjax import registry
 from lthjax.models import stages
-from lthjax.program.build import network
+from lthjax.program.build import network, source_runs
 from lthjax.program.build.method import Method
-from lthjax.program.build.parts import Ground, Training, key
+from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.spans import chain
 from lthjax.program.config import files
-from lthjax.program.workdir import layout, origin, results
+from lthjax.program.workdir import layout, origin
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import scores
 from lthjax.pruning.targets import LEARNT
@@ -25,6 +25,8 @@ from lthjax.tickets.outside import outside
 
 log = logging.getLogger(__name__)
 
+NAME = "elastic"
+
 
 class Way(NamedTuple):
     """From where to where tickets are carried."""
@@ -32,18 +34,6 @@ class Way(NamedTuple):
     source: Stages
     target: Stages
     block_map: BlockMap
-
-
-def source_seed(ground: Ground, seed: int) -> int:
-    """Returns the seed of the source whose tickets a seed of this run takes."""
-    given = ground.options.elastic.seed
-    return seed if given < 0 else given
-
-
-def source_levels(ground: Ground) -> tuple[int, ...]:
-    """Returns the level of the source that each level of this run is made of."""
-    given = ground.options.elastic.levels
-    return tuple(given) or tuple(range(1, ground.options.search.levels + 1))
 
 
 def targets(ground: Ground) -> list:
@@ -55,25 +45,13 @@ def targets(ground: Ground) -> list:
     Raises:
       ValueError: There is no level.
     """
-    found = source_levels(ground)
+    found = source_runs.levels(ground, NAME)
     if not found:
         raise ValueError(
             "an elastic search must take a ticket, got search.levels = 0 and "
             "elastic.levels = (); give one of them"
         )
     return [LEARNT] * len(found)
-
-
-def _ticket(ground, seed, level) -> Ticket:
-    """Returns the source's ticket of a level."""
-    root = _root(ground)
-    if not layout.ticket_path(root, seed, level).is_dir():
-        raise ValueError(
-            "elastic.source must have the tickets that are asked for, got no level "
-            f"{level} of seed {seed} in {str(root)!r}; give elastic.levels, "
-            "elastic.seed or fewer search.levels"
-        )
-    return layout.load_ticket(root, seed, level, again=False)
 
 
 def way(ground: Ground) -> Way:
@@ -86,12 +64,10 @@ def way(ground: Ground) -> Way:
       ValueError: The source is no run, or of another family; the map or the order does
         not lead from its depth to this one's.
     """
-    asked, root = ground.options.elastic, _root(ground)
-    first = source_seed(ground, ground.options.seeds[0])
+    asked, root = ground.options.elastic, source_runs.root(ground, NAME)
     names = masks_lib.names(ground.shapes)
     if asked.unit:
-        level = source_levels(ground)[0]
-        own = masks_lib.names(_ticket(ground, first, level).params)
+        own = masks_lib.names(_first(ground).params)
         source, target = (stages.named(asked.unit, n) for n in (own, names))
     else:
         other = _module(root, ground.facts)
@@ -121,8 +97,7 @@ def ticket(ground: Ground, found: Way, seed: int, level: int) -> Ticket:
     Raises:
       ValueError: The source has no such ticket, or it does not fit.
     """
-    there = source_levels(ground)[level - 1]
-    own = _ticket(ground, source_seed(ground, seed), there)
+    own = source_runs.ticket(ground, NAME, seed, level)
     _check_steps(ground, own)
     there = elastic.remap_ticket(own, *found)
     _check_shapes(ground, there)
@@ -144,10 +119,10 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
       prune_fn: Not used: nothing is pruned here.
     """
     del optimizer, prune_fn
-    seeds = {_bytes(key(seed, "search")): seed for seed in ground.options.seeds}
+    seed_of = source_runs.seed_of(ground)
 
     def ticket_fn(own, level):
-        seed = seeds[_bytes(own)]
+        seed = seed_of(own)
         found = ticket(ground, way(ground), seed, level)
         _say(ground, found, seed)
         return found
@@ -155,9 +130,9 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
     def describe(state, found):
         if not found.level:
             return {}
-        seed = source_seed(ground, seeds[np.asarray(state.key).tobytes()])
-        numbers = {"source_level": source_levels(ground)[found.level - 1]}
-        return {**numbers, "source_seed": seed}
+        level = source_runs.levels(ground, NAME)[found.level - 1]
+        seed = source_runs.seed(ground, NAME, seed_of(state.key))
+        return {"source_level": level, "source_seed": seed}
 
     plan = ground.plan
     found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
@@ -170,12 +145,7 @@ def spans(ground: Ground) -> list[Training]:
     Args:
       ground: What the method is built on.
     """
-    plan, first = ground.plan, source_seed(ground, ground.options.seeds[0])
-    start = _ticket(ground, first, source_levels(ground)[0]).step
-    rows = [
-        Training("ticket", n + 1, start, plan.steps) for n in range(len(plan.targets))
-    ]
-    return [Training("ticket", 0, 0, plan.steps), *rows]
+    return chain(ground.plan, (_first(ground).step, ground.plan.steps))
 
 
 def check(ground: Ground) -> None:
@@ -201,14 +171,7 @@ def taken(ground: Ground) -> dict[str, pathlib.Path]:
     Args:
       ground: What the method is built on.
     """
-    root, levels = _root(ground), source_levels(ground)
-    return {
-        f"level {n} of seed {seed}": layout.ticket_path(
-            root, source_seed(ground, seed), there
-        )
-        for seed in ground.options.seeds
-        for n, there in enumerate(levels, start=1)
-    }
+    return source_runs.taken(ground, NAME)
 
 
 def controls(ground: Ground) -> dict:
@@ -226,22 +189,9 @@ def controls(ground: Ground) -> dict:
     return {"copies": copies}
 
 
-def _root(ground):
-    """Returns the workdir of the source, which must be a run's."""
-    given = ground.options.elastic.source
-    root = pathlib.Path(given)
-    if not given or not (root / results.RESULTS).exists():
-        raise ValueError(
-            "elastic.source must be the workdir of a run whose tickets are carried "
-            f"over, got elastic.source = {given!r}, which holds no "
-            f"{results.RESULTS}"
-        )
-    if origin.config(root).get("search", {}).get("basis"):
-        raise ValueError(
-            "an elastic ticket must be of weights, got elastic.source = "
-            f"{given!r}, whose tickets are of coefficients (search.basis)"
-        )
-    return root
+def _first(ground):
+    """Returns the source's ticket that the first level of the first seed is made of."""
+    return source_runs.ticket(ground, NAME, ground.options.seeds[0], 1)
 
 
 def _module(root, facts):
@@ -256,10 +206,6 @@ def _given(text, source, target):
     found = block_maps.parse(text, target)
     block_maps.check(found, source, target)
     return found
-
-
-def _bytes(own):
-    return np.asarray(jax.random.key_data(own)).tobytes()
 
 
 def _check_steps(ground, own):
@@ -314,7 +260,7 @@ def _say(ground, found, seed):
 
 
 METHODS = {
-    "elastic": Method(
+    NAME: Method(
         keys=("search.levels", "search.exclude", "search.include", "elastic"),
         targets=targets,
         search=search,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from lthjax.program.build import by_task, parts, whole_sets
+from lthjax.program.build import by_transplant, parts, whole_sets
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results
@@ -36,7 +36,7 @@ MASK = jnp.array([[True, False], [True, True]])
 
 @pytest.mark.parametrize("way", ["ticket", "mask"])
 def test_of_a_classifier_the_backbone_is_taken(way):
-    found = by_task.rules(way, ())
+    found = by_transplant.rules(way, ())
     tree, report = transplant.transplant(classifier(5.0), recogniser(1.0), found)
     assert (tree["backbone"]["stem"]["kernel"] == 5).all()
     assert (tree["neck"]["mix"]["kernel"] == 1).all()
@@ -44,7 +44,7 @@ def test_of_a_classifier_the_backbone_is_taken(way):
 
 
 def test_of_a_recogniser_all_but_the_heads():
-    found = by_task.rules("task", ("^heads/",))
+    found = by_transplant.rules("task", ("^heads/",))
     tree, report = transplant.transplant(recogniser(5.0), recogniser(1.0), found)
     assert (tree["neck"]["mix"]["kernel"] == 5).all()
     assert (tree["heads"]["a"]["kernel"] == 1).all()
@@ -52,14 +52,14 @@ def test_of_a_recogniser_all_but_the_heads():
 
 
 @pytest.mark.parametrize("heads", ["^heads/", "^[^bn]"])
-@pytest.mark.parametrize("way", by_task.WAYS)
+@pytest.mark.parametrize("way", by_transplant.WAYS)
 def test_batch_statistics_go_by_the_same_rules(way, heads):
     source = recogniser if way in ("task", "rewound") else classifier
-    rules = by_task.rules(way, (heads,))
-    own = by_task._statistics(None, source(5.0), recogniser(1.0), rules)
+    rules = by_transplant.rules(way, (heads,))
+    own = by_transplant._statistics(None, source(5.0), recogniser(1.0), rules)
     assert (own["backbone"]["stem"]["kernel"] == 5).all()
     assert (own["heads"]["a"]["kernel"] == 1).all()
-    assert by_task._statistics(None, {}, {}, rules) == {}
+    assert by_transplant._statistics(None, {}, {}, rules) == {}
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 1000.0])
@@ -68,7 +68,9 @@ def test_the_largest_are_those_of_what_is_taken_over_whatever_else_there_is(scal
     params["backbone"]["stem"]["kernel"] = jnp.array([[4.0, 3.0], [2.0, 1.0]])
     masks = masks_lib.full(params)
     masks["backbone"]["stem"]["kernel"] = jnp.array([[False, False], [True, True]])
-    found = by_task._largest(params, masks, {"backbone/stem/kernel": "stem/kernel"})
+    found = by_transplant._largest(
+        params, masks, {"backbone/stem/kernel": "stem/kernel"}
+    )
     wanted = [[True, True], [False, False]]
     np.testing.assert_array_equal(found["backbone"]["stem"]["kernel"], wanted)
     assert all(
@@ -80,8 +82,8 @@ def test_the_largest_are_those_of_what_is_taken_over_whatever_else_there_is(scal
 def test_masks_lie_in_the_scope_of_the_target():
     source = {"stem": {"kernel": MASK}, "head": {"kernel": None}}
     full = masks_lib.full(recogniser(1.0), ("^neck/", "^heads/"))
-    rules = by_task.rules("ticket", ())
-    scoped = by_task._in_scope(source, full, rules)
+    rules = by_transplant.rules("ticket", ())
+    scoped = by_transplant._in_scope(source, full, rules)
     masks, _ = transplant.transplant(scoped, full, rules)
     np.testing.assert_array_equal(masks["backbone"]["stem"]["kernel"], MASK)
     assert masks["neck"]["mix"]["kernel"] is None
@@ -120,15 +122,15 @@ def test_the_first_of_the_papers_rounds_is_dense_and_the_last_keeps_what_is_left
 def test_what_the_source_never_prunes_is_kept_where_the_target_may():
     source = {"stem": {"kernel": None}, "head": {"kernel": None}}
     full = masks_lib.full(recogniser(1.0), ("^heads/",))
-    rules = by_task.rules("ticket", ())
+    rules = by_transplant.rules("ticket", ())
     masks, _ = transplant.transplant(
-        by_task._in_scope(source, full, rules), full, rules
+        by_transplant._in_scope(source, full, rules), full, rules
     )
     assert jax.tree.map(jnp.all, masks)["backbone"]["stem"]["kernel"]
 
 
 def test_of_a_rewound_ticket_all_but_a_classifier_s_head_is_taken():
-    found = by_task.rules("rewound", ("^heads/",))
+    found = by_transplant.rules("rewound", ("^heads/",))
     tree, report = transplant.transplant(classifier(5.0), classifier(1.0), found)
     assert (tree["stem"]["kernel"] == 5).all()
     assert report.kept == ("head/kernel",) and not report.missing
@@ -160,7 +162,7 @@ def elsewhere(root, **changes):
 def test_a_ticket_is_retrained_on_another_set_from_what_it_was_rewound_to(searched):
     root, source = searched
     ground = elsewhere(root)
-    found = by_task.ticket(ground, 0, 1)
+    found = by_transplant.ticket(ground, 0, 1)
     assert (found.level, found.step, found.until) == (1, 0, 4)
     own = ground.init_fn(parts.key(0, "init"))[0]
     for name in ("kernel", "bias"):
@@ -174,6 +176,6 @@ def test_a_ticket_is_retrained_on_another_set_from_what_it_was_rewound_to(search
     assert found.masks["head"]["kernel"].all()
     assert found.params["head"]["kernel"].shape[-1] == 4
     with pytest.raises(ValueError, match="must have the tickets .* no level 3 of seed"):
-        by_task.check(elsewhere(root, **{"transplant.levels": (3,)}))
+        by_transplant.check(elsewhere(root, **{"transplant.levels": (3,)}))
     with pytest.raises(ValueError, match="shape of what it replaces"):
-        by_task.check(elsewhere(root, **{"model.options": {"hidden": (9,)}}))
+        by_transplant.check(elsewhere(root, **{"model.options": {"hidden": (9,)}}))

@@ -5,11 +5,12 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from lthjax.program.build import source_runs
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training, key
-from lthjax.program.workdir import layout, origin, results
+from lthjax.program.build.spans import chain
+from lthjax.program.workdir import layout
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.targets import LEARNT
@@ -20,6 +21,7 @@ from lthjax.tickets.transplant import Rule
 
 log = logging.getLogger(__name__)
 
+NAME = "transplant"
 WAYS = ("ticket", "mask", "task", "rewound")
 BACKBONE = "^backbone/"
 HEAD = "^head/"  # of a classifier: other classes, other outputs
@@ -40,19 +42,13 @@ def rules(way: str, heads: tuple[str, ...]) -> tuple[Rule, ...]:
     return Rule(BACKBONE, "copy", ""), Rule("", "keep")
 
 
-def source_levels(ground: Ground) -> tuple[int, ...]:
-    """Returns the level of the source that each level of this run is made of."""
-    asked = ground.options
-    return tuple(asked.transplant.levels) or tuple(range(1, asked.search.levels + 1))
-
-
 def targets(ground: Ground) -> list:
     """Returns a target without a number for each level: the source says how many.
 
     Args:
       ground: What the method is built on.
     """
-    return [LEARNT] * len(source_levels(ground))
+    return [LEARNT] * len(source_runs.levels(ground, NAME))
 
 
 def ticket(ground: Ground, seed: int, level: int) -> Ticket:
@@ -81,9 +77,11 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
         that is in scope comes from it.
     """
     asked = ground.options.transplant
-    there = source_levels(ground)[level - 1]
-    read = _rewound if asked.way == "rewound" else _trained
-    sparse = read(ground, seed, there)
+    if asked.way == "rewound":
+        sparse = source_runs.ticket(ground, NAME, seed, level)
+    else:
+        there = source_runs.levels(ground, NAME)[level - 1]
+        sparse = _trained(ground, seed, there)
     weights = _trained(ground, seed, 0) if asked.way == "mask" else sparse
     params, state = ground.init_fn(key(seed, "init"))
     full = ground.method.masks(ground)(params)
@@ -141,21 +139,9 @@ def _in_scope(masks, full, found):
     return transplant.replaced(masks, scoped)
 
 
-def _rewound(ground, seed, level) -> Ticket:
-    """Returns the source's ticket of a level, as it was before it was trained."""
-    root, own = _root(ground, seed)
-    if not layout.ticket_path(root, own, level).is_dir():
-        raise ValueError(
-            f"transplant.source must have the tickets that are asked for, got no level "
-            f"{level} of seed {own} in {str(root)!r}; give transplant.levels, or fewer "
-            "search.levels"
-        )
-    return layout.load_ticket(root, own, level, again=False)
-
-
 def _trained(ground, seed, level) -> Trained:
-    """Returns what the source's ticket of a level trained to."""
-    root, own = _root(ground, seed)
+    """Returns what the source's ticket of a level of its own trained to."""
+    root, own = source_runs.root(ground, NAME), source_runs.seed(ground, NAME, seed)
     path = layout.trained_path(root, "ticket", own, level)
     if not path.is_dir():
         raise ValueError(
@@ -164,24 +150,6 @@ def _trained(ground, seed, level) -> Trained:
             "signs"
         )
     return load_trained(path)
-
-
-def _root(ground, seed):
-    """Returns the workdir of the source, and the member of it that a seed takes."""
-    asked = ground.options.transplant
-    root = pathlib.Path(asked.source)
-    if not asked.source or not (root / results.RESULTS).exists():
-        raise ValueError(
-            "transplant.source must be the workdir of a run whose networks are taken "
-            f"over, got transplant.source = {asked.source!r}, which holds no "
-            f"{results.RESULTS}"
-        )
-    if origin.config(root).get("search", {}).get("basis"):
-        raise ValueError(
-            "what is taken over must be of weights, got transplant.source = "
-            f"{asked.source!r}, whose networks are of coefficients (search.basis)"
-        )
-    return root, seed if asked.seed < 0 else asked.seed
 
 
 def _check(ground, report):
@@ -203,16 +171,16 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
       prune_fn: Not used: nothing is pruned here.
     """
     del optimizer, prune_fn
-    seeds = {_bytes(key(seed, "search")): seed for seed in ground.options.seeds}
+    seed_of = source_runs.seed_of(ground)
 
     def ticket_fn(own, level):
-        return ticket(ground, seeds[_bytes(own)], level)
+        return ticket(ground, seed_of(own), level)
 
     def describe(state, found):
         del state
         if not found.level:
             return {}
-        return {"source_level": source_levels(ground)[found.level - 1]}
+        return {"source_level": source_runs.levels(ground, NAME)[found.level - 1]}
 
     plan = ground.plan
     found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
@@ -225,8 +193,7 @@ def spans(ground: Ground) -> list[Training]:
     Args:
       ground: What the method is built on.
     """
-    steps = ground.plan.steps
-    return [Training("ticket", n, 0, steps) for n in range(len(targets(ground)) + 1)]
+    return chain(ground.plan, (0, ground.plan.steps))
 
 
 def check(ground: Ground) -> None:
@@ -239,12 +206,8 @@ def check(ground: Ground) -> None:
       ValueError: As `ticket`.
     """
     for seed in ground.options.seeds:
-        for level in range(1, len(source_levels(ground)) + 1):
+        for level in range(1, len(ground.plan.targets) + 1):
             ticket(ground, seed, level)
-
-
-def _bytes(own):
-    return np.asarray(jax.random.key_data(own)).tobytes()
 
 
 def taken(ground: Ground) -> dict[str, pathlib.Path]:
@@ -253,22 +216,17 @@ def taken(ground: Ground) -> dict[str, pathlib.Path]:
     Args:
       ground: What the method is built on.
     """
-    asked, found = ground.options.transplant, {}
-    levels = dict(enumerate(source_levels(ground), start=1))
-    if asked.way == "mask":
-        levels[0] = 0
-    for seed in ground.options.seeds:
-        root, own = _root(ground, seed)
-        for n, there in levels.items():
-            kept = layout.trained_path(root, "ticket", own, there)
-            ticket_path = layout.ticket_path(root, own, there)
-            path = ticket_path if asked.way == "rewound" else kept
-            found[f"level {n} of seed {seed}"] = path
-    return found
+
+    def trained(root, seed, level):
+        return layout.trained_path(root, "ticket", seed, level)
+
+    way = ground.options.transplant.way
+    place = layout.ticket_path if way == "rewound" else trained
+    return source_runs.taken(ground, NAME, place, dense=way == "mask")
 
 
 METHODS = {
-    "transplant": Method(
+    NAME: Method(
         keys=("search.levels", "search.exclude", "search.include", "transplant"),
         targets=targets,
         search=search,
