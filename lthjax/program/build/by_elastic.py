@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax import registry
+from lthjax import draws, models, registry
 from lthjax.models import stages
 from lthjax.program.build import network, source_runs
 from lthjax.program.build.method import Method
-from lthjax.program.build.parts import Ground, Training
+from lthjax.program.build.parts import Ground, Training, key
 from lthjax.program.build.spans import chain
 from lthjax.program.config import files
 from lthjax.program.workdir import layout, origin
@@ -107,7 +107,9 @@ def ticket(ground: Ground, found: Way, seed: int, level: int) -> Ticket:
         full = jax.tree.map(jnp.ones_like, there.masks)
         ranks = scores.magnitude(there.params, full)
         there = there._replace(masks=elastic.match_density(there.masks, ranks, wanted))
-    return there._replace(level=level, until=ground.plan.steps)
+    _, begun = ground.init_fn(key(seed, "init"))  # dropout draws as this seed does
+    state = draws.like(models.statistics(there.model_state), begun)
+    return there._replace(level=level, until=ground.plan.steps, model_state=state)
 
 
 def search(ground: Ground, optimizer, prune_fn) -> Search:

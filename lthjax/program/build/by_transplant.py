@@ -6,6 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
+from lthjax import draws, models
 from lthjax.program.build import source_runs
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground, Training, key
@@ -61,6 +62,8 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
                        the largest, as many as the source's ticket keeps; batch
                        statistics stay the network's own
 
+    What dropout draws from is the seed's own.
+
     References:
       Girish et al., 2021, arXiv:2012.04643. Departure: the masks of "mask" keep the
       largest of what is taken over, never of a threshold over the whole network.
@@ -89,10 +92,12 @@ def ticket(ground: Ground, seed: int, level: int) -> Ticket:
     params, report = transplant.transplant(weights.params, params, found)
     _check(ground, report)
     if asked.way != "mask":
-        state = {
-            name: _statistics(ground, weights.model_state.get(name, {}), own, found)
-            for name, own in state.items()
+        given = weights.model_state
+        moved = {
+            name: _statistics(ground, given.get(name, {}), own, found)
+            for name, own in models.statistics(state).items()
         }
+        state = draws.like(moved, state)
     masks, _ = transplant.transplant(_in_scope(sparse.masks, full, found), full, found)
     if asked.way == "mask":
         masks = _largest(params, masks, report.copied)
@@ -123,7 +128,7 @@ def _statistics(ground, given, own, found):
     if not transplant.flat(own):
         return own
     moved, report = transplant.transplant(given, own, found)
-    _check(ground, report)
+    _check_lacking(ground, report.missing)
     return moved
 
 
@@ -153,12 +158,15 @@ def _trained(ground, seed, level) -> Trained:
 
 
 def _check(ground, report):
-    if report.missing or not report.copied:
+    _check_lacking(ground, report.missing or ("everything",) * (not report.copied))
+
+
+def _check_lacking(ground, names):
+    if names:
         raise ValueError(
             "the source must have all that is taken over, got transplant.source = "
-            f"{ground.options.transplant.source!r}, which lacks "
-            f"{', '.join(report.missing) or 'everything'}; give its backbone, or keep "
-            "these by transplant.heads"
+            f"{ground.options.transplant.source!r}, which lacks {', '.join(names)}; "
+            "give its backbone, or keep these by transplant.heads"
         )
 
 

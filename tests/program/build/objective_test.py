@@ -50,8 +50,8 @@ def test_a_regression_on_vectors_is_trained_and_measured():
     [("Forked", "FORKED"), ("Embedded", "SPREAD"), ("Likely", "LIKELIHOOD")],
 )
 def test_an_objective_of_one_s_own_takes_what_the_network_returns(network, goal):
-    changes = {"model.name": f"own_outputs:{network}", "model.options": {}}
-    changes |= {"objective": f"own_outputs:{goal}", "search.score": "snip"}
+    changes = {"model.name": f"own_networks:{network}", "model.options": {}}
+    changes |= {"objective": f"own_networks:{goal}", "search.score": "snip"}
     changes |= {"search.method": "at_init", "search.levels": 1}
     config = tiny.config(changes)
     source = experiment.load(config)
@@ -66,7 +66,7 @@ def test_an_objective_of_one_s_own_takes_what_the_network_returns(network, goal)
 
 @pytest.mark.parametrize("network", ["Forked", "Embedded", "Likely"])
 def test_ours_take_one_logit_for_each_class(network):
-    changes = {"model.name": f"own_outputs:{network}", "model.options": {}}
+    changes = {"model.name": f"own_networks:{network}", "model.options": {}}
     config = tiny.config(changes)
     with pytest.raises(ValueError, match="a network must return .*logits?"):
         assemble.build(config, experiment.load(config))

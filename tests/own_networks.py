@@ -1,4 +1,4 @@
-"""A user's network of several outputs, and the objective that takes them all."""
+"""Networks of a user: of several outputs, of no logits, with dropout; objectives."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -67,3 +67,30 @@ def likelihood(outputs, labels):
 FORKED = Objective(forked_loss, {"right": forked_correct}, higher=frozenset({"right"}))
 SPREAD = Objective(spread)
 LIKELIHOOD = Objective(likelihood)
+
+
+class Dropping(nn.Module):
+    """Two layers of a stage with dropout behind them, and a head."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        x = inputs.reshape(len(inputs), -1)[:, :8]
+        for i in range(2):
+            x = nn.relu(nn.Dense(8, name=f"dense1_{i}")(x))
+            x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, name="head")(x)
+
+
+class Plain(nn.Module):
+    """The same without dropout."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, inputs):
+        x = inputs.reshape(len(inputs), -1)[:, :8]
+        for i in range(2):
+            x = nn.relu(nn.Dense(8, name=f"dense1_{i}")(x))
+        return nn.Dense(self.num_classes, name="head")(x)
