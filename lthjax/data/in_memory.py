@@ -186,7 +186,7 @@ def synthetic(
 ) -> Source:
     """Returns noisy copies of one random pattern a class: for tests and `--smoke` only.
 
-    The arguments are those of `known.shaped`, and the seed of patterns and noise.
+    The arguments are those of `facts.shaped`, and the seed of patterns and noise.
     """
     known = shaped(
         like=like,

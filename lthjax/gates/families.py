@@ -103,7 +103,7 @@ def stochastic(*, gradient: str = "sigmoid", output: str = "threshold") -> Kind:
 
 
 def hard_concrete() -> Kind:
-    """Returns the hard concrete gates of l0 regularisation; see `concrete`."""
+    """Returns the hard concrete gates of l0 regularisation; see `hard_concrete`."""
 
     def price(s, at, scale):
         del at, scale

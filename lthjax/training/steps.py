@@ -197,7 +197,7 @@ def step(
 
     Args:
       objective: (params, model_state, images, labels) -> (loss, model_state).
-      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`, or one of
+      tx: An optimizer that takes `masks`: `training.keep(inner)`, or one of
         `dynamic`, which has its own and goes by `at`, the number of the step.
       forward_fn: The weights that the network is evaluated with, v; other than w for
         straight-through training alone (`dynamic.forward`).
