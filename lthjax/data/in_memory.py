@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import logging
 import math
 import os
 import pathlib
@@ -44,8 +43,6 @@ from lthjax.data.splits import (
     size,
 )
 from lthjax.devices import memory
-
-log = logging.getLogger(__name__)
 
 Folder = str | os.PathLike
 LARGEST = 0.5  # of the memory of this machine, that images read at once may take

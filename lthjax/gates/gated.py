@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lthjax.callables import ApplyFn, ObjectiveFn, PriceFn, Schedule
+from lthjax.callables import ApplyFn, PriceFn, Schedule
 from lthjax.gates import sigmoid
 from lthjax.gates.families import Kind as Kind
 from lthjax.gates.families import continuous as continuous
@@ -22,7 +22,7 @@ from lthjax.gates.families import stochastic as stochastic
 from lthjax.gates.sigmoid import Gates
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.training import steps, zeros
+from lthjax.training import zeros
 
 _AGAIN = np.uint32(2**32 - 1)  # folded into the key of a new round; no step has it
 
@@ -180,27 +180,6 @@ def penalty(
         return weight * kind.price(params.gates, temperature, scale(at, scaled))
 
     return price
-
-
-def penalised(
-    objective: ObjectiveFn,
-    kind: Kind,
-    temperature_fn: Schedule,
-    *,
-    weight: float,
-    scaled: bool,
-) -> ObjectiveFn:
-    """Returns the objective plus `weight * price` where parameters are gated.
-
-    Args:
-      objective: (params, model_state, images, labels) -> (loss, model_state).
-      kind: Of the gates.
-      temperature_fn: step -> temperature.
-      weight: As for `penalty`.
-      scaled: As for `network`.
-    """
-    price = penalty(kind, temperature_fn, weight=weight, scaled=scaled)
-    return steps.penalised(objective, price)
 
 
 def optimizer(
