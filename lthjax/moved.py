@@ -70,7 +70,7 @@ PLACES = {
         "scaled": "lthjax.pruning.overflow_free",
         "schedules": "lthjax.training.schedules",
         "slimming": "lthjax.channels.slimming",
-        "soft_threshold": "lthjax.gates.kinds",
+        "soft_threshold": "lthjax.gates.soft_threshold",
         "source": "lthjax.program.build.source",
         "spans": "lthjax.program.build.spans",
         "streaming": "lthjax.training.streamed",

@@ -35,7 +35,15 @@ MADE = [ROOT / "docs" / name for name in MADE]  # which a fresh copy has not
 EXAMPLES = [path for path in PAGES if "```python\n" in path.read_text()]
 CHAPTERS = ("pruning", "dynamic", "gates", "channels", "retraining")
 ALONE = ("training.zeros", "forward_selection.neurons")
-QUICK = ("masks", "pattern_names", "sparsities", "views", "kinds", "carrying", "zeros")
+QUICK = (
+    "masks",
+    "pattern_names",
+    "sparsities",
+    "views",
+    "soft_threshold",
+    "carrying",
+    "zeros",
+)
 
 
 def blocks(path):

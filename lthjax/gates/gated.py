@@ -18,6 +18,7 @@ from lthjax.gates import sigmoid
 from lthjax.gates.families import Kind as Kind
 from lthjax.gates.families import continuous as continuous
 from lthjax.gates.families import hard_concrete as hard_concrete
+from lthjax.gates.families import soft_threshold as soft_threshold
 from lthjax.gates.families import stochastic as stochastic
 from lthjax.gates.sigmoid import Gates
 from lthjax.pruning import masks as masks_lib

@@ -1,4 +1,4 @@
-"""The training step, training from step a to step b in one dispatch, evaluation.
+"""The training step, and training from step a to step b in one dispatch.
 
 Everything here is a pure function of one network on one device. A mesh maps the step
 (`axis_name`), a population maps the whole run (`population`).
