@@ -137,6 +137,7 @@ PLACES = {
     },
     "lthjax.training": {
         "CACHE": "lthjax.training.members:CACHE",
+        "METRICS": "lthjax.training.steps:COLUMNS",
         "starter": "lthjax.training.steps:starter",
     },
 }

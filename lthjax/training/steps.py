@@ -40,7 +40,7 @@ from lthjax.training.members import stack as stack
 from lthjax.training.members import together as together
 from lthjax.training.objective import CLASSIFICATION, Objective
 
-METRICS = objective_lib.columns(CLASSIFICATION)
+COLUMNS = objective_lib.columns(CLASSIFICATION)
 
 
 class State(NamedTuple):
@@ -51,7 +51,7 @@ class State(NamedTuple):
       model_state: Batch statistics, {} if there are none.
       opt_state: The state of the optimizer, `extras.Carried` if more goes with it.
       loss: The training losses summed since the last validation, float32 [].
-      curve: The learning curve, float32 [points, columns of the objective], METRICS by
+      curve: The learning curve, float32 [points, columns of the objective], COLUMNS by
         default; NaN where there is none yet.
     """
 

@@ -226,7 +226,7 @@ def evaluation(
     *,
     sets: int = 2,
 ) -> EvaluationFn:
-    """Returns (params, model_state) -> {metric: value} of the held-out sets.
+    """Returns (params, model_state) -> {measure: value} of the held-out sets.
 
     Args:
       count: What `training.counter` returns of this objective.
