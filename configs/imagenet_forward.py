@@ -4,7 +4,7 @@
         --workdir=runs/forward --config.data_dir=D
 
 The protocol of "How Much Pre-training Is Enough" for ImageNet: 150 epochs, batch 256
-(it prints 128, which contradicts its iterations), cosine from 0.1, weight decay 5e-4;
+(it prints 128, which contradicts its steps), cosine from 0.1, weight decay 5e-4;
 channels by the published rule with tolerance 0.05 (ResNet-34) or 0.02 (MobileNet-V2),
 then 80 epochs of fine-tuning, cosine from 0.01. Pruned at 50, 100, 150 epochs, top-1:
 

@@ -28,7 +28,7 @@ from lthjax.program.run import check, experiment
 from lthjax.program.workdir import results
 from lthjax.tickets import Ticket, Trained, stability
 from lthjax.training import steps as steps_lib
-from lthjax.training.steps import METRICS
+from lthjax.training.steps import COLUMNS
 
 HERE = pathlib.Path(__file__).parent
 PUBLISHED = json.loads(
@@ -83,7 +83,7 @@ def _population(parts, ticket, seed):
 
 def _accuracy(curve):
     """Returns the last test accuracy of a learning curve, %."""
-    column = np.asarray(curve)[:, METRICS.index("test_accuracy")]
+    column = np.asarray(curve)[:, COLUMNS.index("test_accuracy")]
     return round(100 * float(column[np.isfinite(column)][-1]), 2)
 
 

@@ -176,7 +176,7 @@ class EvaluateFn(Protocol):
 
 
 class EvaluationFn(Protocol):
-    """(params, model_state) -> {metric: value} of the held-out sets."""
+    """(params, model_state) -> {measure: value} of the held-out sets."""
 
     def __call__(self, params: Any, model_state: Any, /) -> dict: ...
 

@@ -49,7 +49,7 @@ def export(
     coefficients: bool = False,
     trust: bool = False,
 ) -> None:
-    """Writes a network of a run as `travel.write` does, with its config.
+    """Writes a network of a run as `safetensors.write` does, with its config.
 
     Args:
       root: The workdir.

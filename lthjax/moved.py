@@ -70,7 +70,7 @@ PLACES = {
         "scaled": "lthjax.pruning.overflow_free",
         "schedules": "lthjax.training.schedules",
         "slimming": "lthjax.channels.slimming",
-        "soft_threshold": "lthjax.gates.kinds",
+        "soft_threshold": "lthjax.gates.soft_threshold",
         "source": "lthjax.program.build.source",
         "spans": "lthjax.program.build.spans",
         "streaming": "lthjax.training.streamed",
@@ -137,6 +137,7 @@ PLACES = {
     },
     "lthjax.training": {
         "CACHE": "lthjax.training.members:CACHE",
+        "METRICS": "lthjax.training.steps:COLUMNS",
         "starter": "lthjax.training.steps:starter",
     },
 }

@@ -1,5 +1,7 @@
 """The documentation: it names what there is, and its examples do what they say."""
 
+import ast
+import collections
 import doctest
 import importlib
 import itertools
@@ -33,7 +35,15 @@ MADE = [ROOT / "docs" / name for name in MADE]  # which a fresh copy has not
 EXAMPLES = [path for path in PAGES if "```python\n" in path.read_text()]
 CHAPTERS = ("pruning", "dynamic", "gates", "channels", "retraining")
 ALONE = ("training.zeros", "forward_selection.neurons")
-QUICK = ("masks", "pattern_names", "sparsities", "views", "kinds", "carrying", "zeros")
+QUICK = (
+    "masks",
+    "pattern_names",
+    "sparsities",
+    "views",
+    "soft_threshold",
+    "carrying",
+    "zeros",
+)
 
 
 def blocks(path):
@@ -70,6 +80,56 @@ def test_every_config_key_says_what_it_is():
     assert {key for key, _, _ in rows} == set(validate.flat(defaults.default()))
     silent = [key for key, _, said in rows if not said]
     assert not silent, "put a comment beside each in defaults.py"
+
+
+NAME = re.compile(r"`([A-Za-z_]\w*)\.([A-Za-z_]\w*(?:\.\w+)*)")
+FILES = re.compile(r".*\b(py|md|json|jsonl|csv|html|png|safetensors)")
+PLACES = collections.defaultdict(list)  # the modules that are called so
+for info in pkgutil.walk_packages(lthjax.__path__, "lthjax."):
+    PLACES[info.name.rpartition(".")[2]].append(info.name)
+
+
+def spoken(source):
+    """Returns the dotted names in backticks in the strings of a source, each parted.
+
+    Not what an argument of its functions has: `config.levels` is no module's.
+    """
+    nodes = [*ast.walk(ast.parse(source))]
+    given = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    texts = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    pairs = {pair for text in texts for pair in NAME.findall(text)}
+    return {(first, rest) for first, rest in pairs if first not in given}
+
+
+def has(module, name):
+    """Returns whether a module has what a dotted name says, under this very name."""
+    try:
+        return pkgutil.resolve_name(f"{module}.{name}") is not None
+    except (ImportError, AttributeError, DeprecationWarning):
+        return False
+
+
+def test_names_in_docstrings_and_errors_are_there():
+    keys = {*validate.flat(defaults.default()), *federated_keys()}
+    keys |= {"config.a.b"} | {f"config.{key.split('.')[0]}" for key in keys}
+    paths = sorted((ROOT / "lthjax").rglob("*.py"))
+    found = [(path, *pair) for path in paths for pair in spoken(path.read_text())]
+    absent = [
+        (path, f"{first}.{rest}")
+        for path, first, rest in found
+        if first in PLACES and not any(has(place, rest) for place in PLACES[first])
+    ]
+    assert not [
+        (path.name, name)
+        for path, name in absent
+        if name not in keys and not FILES.fullmatch(name)
+    ]
+
+
+def test_a_dotted_name_is_seen_where_no_argument_is_called_so():
+    source = 'def f(config):\n  "`a.b`, `config.x` and `lth.c.d`"\n  g(f"{1} `e.f()`")'
+    assert spoken(source) == {("a", "b"), ("lth", "c.d"), ("e", "f")}
+    assert has("lthjax.pruning", "masks.apply") and not has("lthjax.pruning", "nothing")
 
 
 def federated_keys():

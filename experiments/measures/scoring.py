@@ -136,7 +136,7 @@ def _step(network, trained, examples):
         trained.model_state,
         tx.init(trained.params),
         jnp.zeros(()),
-        jnp.zeros((0, len(lthjax.training.METRICS))),
+        jnp.zeros((0, len(lthjax.training.COLUMNS))),
     )
     return functools.partial(_repeated, step, (state, trained.masks, images, labels))
 

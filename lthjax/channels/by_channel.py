@@ -10,14 +10,14 @@ from lthjax.channels.layers_of import Group, last_of, leaves, named, repeats
 from lthjax.pruning.masks import Masks, Params, path_name
 
 
-def full(params: Params, found: tuple[Group, ...]) -> Masks:
+def full(params: Params, groups: tuple[Group, ...]) -> Masks:
     """Returns masks that keep everything, `None` at what belongs to no channel group.
 
     Biases, scales and shifts of prunable channels are prunable here: they go with them.
 
     Args:
       params: The parameters.
-      found: The groups.
+      groups: The groups.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
@@ -27,7 +27,7 @@ def full(params: Params, found: tuple[Group, ...]) -> Masks:
       {'first/kernel': (12, 12), 'last/kernel': (6, 6)}
     """
     names = set()
-    for group in found:
+    for group in groups:
         made, read = leaves(params, group)
         names |= {*made, read}
     return jax.tree_util.tree_map_with_path(
@@ -37,14 +37,14 @@ def full(params: Params, found: tuple[Group, ...]) -> Masks:
 
 
 def spread(
-    masks: Masks, kept: Mapping[str, jax.Array], found: tuple[Group, ...]
+    masks: Masks, kept: Mapping[str, jax.Array], groups: tuple[Group, ...]
 ) -> Masks:
     """Returns the masks without the channels that are not kept.
 
     Args:
       masks: Of `full`, or inside it.
       kept: {name of a group: bool [size]}; groups that are absent stay whole.
-      found: The groups.
+      groups: The groups.
 
     Raises:
       ValueError: A name is no group's, or its mask is not bool [size].
@@ -59,8 +59,8 @@ def spread(
       {'first/kernel': (4, 12), 'last/kernel': (2, 6)}
     """
     byname = named(masks)
-    _check_vectors("kept", kept, found, bool)
-    for group in found:
+    _check_vectors("kept", kept, groups, bool)
+    for group in groups:
         if group.name not in kept:
             continue
         mask = jnp.asarray(kept[group.name])
@@ -74,12 +74,12 @@ def spread(
     )
 
 
-def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
+def kept(masks: Masks, groups: tuple[Group, ...]) -> dict[str, jax.Array]:
     """Returns {group: bool [size]}: kept is what something emits and something reads.
 
     Args:
       masks: A mask tree that has the leaves of `full`.
-      found: The groups.
+      groups: The groups.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
@@ -90,7 +90,7 @@ def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
     """
     byname = named(masks)
     result = {}
-    for group in found:
+    for group in groups:
         made, read = leaves(masks, group)
         emits = [_any(byname[name], -1) for name in last_of(group, made)]
         reads = _any(byname[read], -2).reshape(-1, group.size).any(0)
@@ -98,7 +98,9 @@ def kept(masks: Masks, found: tuple[Group, ...]) -> dict[str, jax.Array]:
     return result
 
 
-def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
+def fold(
+    params: Params, weights: Mapping[str, jax.Array], groups: tuple[Group, ...]
+) -> Params:
     """Returns parameters whose readers take every channel times its weight.
 
     A convolution is linear in its input, so that this is a weight on the channel
@@ -107,7 +109,7 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
     Args:
       params: The parameters.
       weights: {name of a group: float [size]}.
-      found: The groups.
+      groups: The groups.
 
     Raises:
       ValueError: A name is no group's, or its weights are not [size].
@@ -120,9 +122,9 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
       >>> lth.channels.fold(params, weights, groups)["last"]["kernel"][:, 0]
       Array([0.5, 2. ], dtype=float32)
     """
-    _check_vectors("weights", weights, found)
+    _check_vectors("weights", weights, groups)
     factors = {}
-    for group in found:
+    for group in groups:
         if group.name in weights:
             wide = jnp.tile(jnp.asarray(weights[group.name]), repeats(params, group))
             factors[f"{group.consumer}/kernel"] = wide
@@ -138,9 +140,9 @@ def fold(params: Params, weights: Mapping[str, jax.Array], found) -> Params:
     return jax.tree_util.tree_map_with_path(scaled, params)
 
 
-def _check_vectors(what, given, found, dtype=None):
+def _check_vectors(what, given, groups, dtype=None):
     """Refuses what is not one value for each channel of a group that there is."""
-    sizes = {group.name: group.size for group in found}
+    sizes = {group.name: group.size for group in groups}
     for name, vector in given.items():
         if name not in sizes:
             raise ValueError(

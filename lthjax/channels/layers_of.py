@@ -40,7 +40,7 @@ def groups(model: nn.Module, params: Params) -> tuple[Group, ...]:
     each pointwise result, with the depthwise convolution after it.
 
     Args:
-      model: One of `models.MODELS`, or what `compact` made of it.
+      model: One of `models.by_name.MODELS`, or what `compact` made of it.
       params: Its parameters, or their shapes.
 
     Raises:

@@ -59,7 +59,7 @@ def scales(params: Params) -> dict[str, Any]:
 
 
 def norm_scales(
-    params: Params, found: tuple[layers_of.Group, ...]
+    params: Params, groups: tuple[layers_of.Group, ...]
 ) -> dict[str, jax.Array]:
     """Returns {group: `|scale|` of the norm before its activation} as scores.
 
@@ -71,7 +71,7 @@ def norm_scales(
     """
     byname = layers_of.named(params)
     result = {}
-    for group in found:
+    for group in groups:
         scale = f"{group.producers[-1]}_norm/scale"
         if scale not in byname:
             raise ValueError(

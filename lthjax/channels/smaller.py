@@ -107,8 +107,8 @@ def compact(
     nothing is left keeps one channel, which adds nothing.
 
     Args:
-      model: One of `models.MODELS`, or what this made of it; with `groups` any that is
-        called alike and names its leaves alike.
+      model: One of `models.by_name.MODELS`, or what this made of it; with `groups` any
+        that is called alike and names its leaves alike.
       params: Its parameters.
       masks: Their masks; soft weights belong into `params` (`channels.fold`).
       model_state: Its batch statistics.

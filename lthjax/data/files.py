@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +10,8 @@ import numpy as np
 
 from lthjax.data import pixels
 
-log = logging.getLogger(__name__)
-
 Arrays = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8, labels [n] int32
 SIDE = 64  # of a Tiny-ImageNet image, in pixels
-
 
 Example = tuple[bytes, int, object]  # a file's bytes, its label, where it lies
 _READ = 1_000  # records a call, which bounds the memory beside the result

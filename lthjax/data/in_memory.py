@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import logging
 import math
 import os
 import pathlib
@@ -44,8 +43,6 @@ from lthjax.data.splits import (
     size,
 )
 from lthjax.devices import memory
-
-log = logging.getLogger(__name__)
 
 Folder = str | os.PathLike
 LARGEST = 0.5  # of the memory of this machine, that images read at once may take
@@ -186,7 +183,7 @@ def synthetic(
 ) -> Source:
     """Returns noisy copies of one random pattern a class: for tests and `--smoke` only.
 
-    The arguments are those of `known.shaped`, and the seed of patterns and noise.
+    The arguments are those of `facts.shaped`, and the seed of patterns and noise.
     """
     known = shaped(
         like=like,

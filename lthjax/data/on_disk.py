@@ -32,7 +32,7 @@ def load(
     crop: tuple[int, bool] = (0, False),
     options: dict[str, Any] | None = None,
 ) -> Source:
-    """Returns the data set `name` as `sources.load` does, no image read.
+    """Returns the data set `name` as `in_memory.load` does, no image read.
 
     Args:
       name: A key of `LAZY`, or "package.module:function" as for `in_memory.load`,
@@ -40,9 +40,9 @@ def load(
       data_dir: Where it lies; as for `in_memory.load`.
       validation: Number of train images set aside.
       limit: Number of train images kept of what is left; all by default.
-      how: How both are chosen; as for `sources.load`.
+      how: How both are chosen; as for `in_memory.load`.
       crop: Of photographs: the pixels a side of the squares that they become (0: those
-        of `known.FACTS`), and whether one in two is mirrored in training. Of
+        of `facts.FACTS`), and whether one in two is mirrored in training. Of
         `in_memory.STORED`: the same pixels (0: images stay as they are); nothing is
         mirrored here.
       options: What the set itself takes.
@@ -69,7 +69,7 @@ def facts(
     Args:
       name: As for `load`.
       data_dir: Where it lies, if it is to be counted there.
-      side: Of the squares that photographs become, in pixels; 0: that of `known.FACTS`.
+      side: Of the squares that photographs become, in pixels; 0: that of `facts.FACTS`.
       options: What the set itself takes.
 
     Raises:

@@ -153,7 +153,7 @@ def read(split: Stored, indices: Sequence[int], draws: Sequence | None = None) -
 def cut(
     name: str, source: Source, validation: int, limit: int | None, how: str = ""
 ) -> Source:
-    """Returns a source, validation cut from its train split; as `sources.load` says.
+    """Returns a source, validation cut from its train split; as `in_memory.load` says.
 
     Raises:
       ValueError: It cannot be cut so.

@@ -68,7 +68,7 @@ def carrying(
     *,
     grows: str = "",
 ) -> optax.GradientTransformationExtraArgs:
-    """Wraps an optimizer as `optimizers.keep` does, with masks that change when due.
+    """Wraps an optimizer as `training.keep` does, with masks that change when due.
 
         after   = change(...) if due(at) else masks
         stay    = after, without what just grew

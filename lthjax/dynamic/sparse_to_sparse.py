@@ -91,7 +91,7 @@ def set_(
     init = _initialiser(
         inner, sparsity, key, distribution, (exclude, include), views=views
     )
-    return _redistributing(inner, init, growth, schedule, replaces=False)
+    return _redistributing(inner, init, growth, **schedule, replaces=False)
 
 
 def rigl(
@@ -160,7 +160,7 @@ def rigl(
     init = _initialiser(
         inner, sparsity, key, distribution, (exclude, include), views=views
     )
-    return _redistributing(inner, init, growth, schedule, replaces=True)
+    return _redistributing(inner, init, growth, **schedule, replaces=True)
 
 
 def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
@@ -180,9 +180,8 @@ def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
     return fraction / 2 * (1 + jnp.cos(jnp.pi * jnp.asarray(at, jnp.float32) / until))
 
 
-def _redistributing(inner, init, growth, schedule, *, replaces):
+def _redistributing(inner, init, growth, *, every, until, fraction, replaces):
     """Wraps an optimizer so that kept weights move to where `growth` is largest."""
-    every, until, fraction = schedule.values()
     amounts.check_steps(1, every=every)
     amounts.check_steps(every + 1, until=until)  # or the masks would never change
     if not 0 <= fraction <= 1:

@@ -62,11 +62,6 @@ def of_round(record: Record, policy: Policy, masks: Masks, params: Params) -> Tr
     return Traffic(up_bytes, down_bytes, bits, PRINTED * (sum(sent) + sum(down)))
 
 
-def summed(rows: Sequence[Traffic]) -> Traffic:
-    """Returns the bytes of several rounds."""
-    return Traffic(*(sum(column) for column in zip(*rows, strict=True)))
-
-
 def payload(params: Params, masks: Masks) -> list[np.ndarray]:
     """Returns what is sent of a network: the weights that are kept, and which.
 

@@ -1,8 +1,8 @@
 from . import families as families
 from . import gated as gated
 from . import hard_concrete as hard_concrete
-from . import kinds as kinds
 from . import sigmoid as sigmoid
+from . import soft_threshold as soft_threshold
 from .sigmoid import Gates as Gates
 from .sigmoid import apply as apply
 from .sigmoid import between as between

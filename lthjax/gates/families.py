@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lthjax.gates import hard_concrete as hard_concrete_lib
 from lthjax.gates import sigmoid
+from lthjax.gates import soft_threshold as soft_threshold_lib
 from lthjax.pruning import precision
 
 
@@ -103,7 +104,7 @@ def stochastic(*, gradient: str = "sigmoid", output: str = "threshold") -> Kind:
 
 
 def hard_concrete() -> Kind:
-    """Returns the hard concrete gates of l0 regularisation; see `concrete`."""
+    """Returns the gates of l0 regularisation; see `gates.hard_concrete`."""
 
     def price(s, at, scale):
         del at, scale
@@ -117,6 +118,30 @@ def hard_concrete() -> Kind:
         price=price,
         hard=lambda key, s, scale: hard_concrete_lib.mean(s),
         reset=lambda s, initial: s,
+    )
+
+
+def soft_threshold() -> Kind:
+    """Returns soft thresholds in the place of gates; their multipliers are thresholds.
+
+    Nothing is reset: a round is the whole method, and another one goes on. See
+    `gates.soft_threshold`.
+    """
+
+    def kept(effective, found):
+        return jax.tree.map(
+            lambda w, t: None if t is None else w != 0, effective, found
+        )
+
+    return Kind(
+        train=lambda key, s, at, scale: soft_threshold_lib.thresholds(s),
+        test=lambda s, at, scale: soft_threshold_lib.thresholds(s),
+        price=lambda s, at, scale: soft_threshold_lib.price(s),
+        hard=lambda key, s, scale: soft_threshold_lib.thresholds(s),
+        reset=lambda s, initial: s,
+        init=soft_threshold_lib.init,
+        effect=soft_threshold_lib.shrink,
+        kept=kept,
     )
 
 

@@ -13,16 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lthjax.callables import ApplyFn, ObjectiveFn, PriceFn, Schedule
+from lthjax.callables import ApplyFn, PriceFn, Schedule
 from lthjax.gates import sigmoid
 from lthjax.gates.families import Kind as Kind
 from lthjax.gates.families import continuous as continuous
 from lthjax.gates.families import hard_concrete as hard_concrete
+from lthjax.gates.families import soft_threshold as soft_threshold
 from lthjax.gates.families import stochastic as stochastic
 from lthjax.gates.sigmoid import Gates
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.training import optimizers, steps
+from lthjax.training import zeros
 
 _AGAIN = np.uint32(2**32 - 1)  # folded into the key of a new round; no step has it
 
@@ -182,33 +183,12 @@ def penalty(
     return price
 
 
-def penalised(
-    objective: ObjectiveFn,
-    kind: Kind,
-    temperature_fn: Schedule,
-    *,
-    weight: float,
-    scaled: bool,
-) -> ObjectiveFn:
-    """Returns the objective plus `weight * price` where parameters are gated.
-
-    Args:
-      objective: (params, model_state, images, labels) -> (loss, model_state).
-      kind: Of the gates.
-      temperature_fn: step -> temperature.
-      weight: As for `penalty`.
-      scaled: As for `network`.
-    """
-    price = penalty(kind, temperature_fn, weight=weight, scaled=scaled)
-    return steps.penalised(objective, price)
-
-
 def optimizer(
     weights_tx: optax.GradientTransformation, gates_tx: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
     """Returns an optimizer for the weights with another one for the gates.
 
-    `optax.partition` by weights and gates, wrapped in `optimizers.keep`; ordinary
+    `optax.partition` by weights and gates, wrapped in `training.keep`; ordinary
     parameters are all weights. What adds over both (a clipped norm) belongs outside.
 
     Args:
@@ -225,7 +205,7 @@ def optimizer(
         return Gated(*named) if isinstance(params, Gated) else named[0]
 
     parts = {"weights": weights_tx, "gates": gates_tx}
-    return optimizers.keep(optax.partition(parts, labels))
+    return zeros.keep(optax.partition(parts, labels))
 
 
 def harvest(

@@ -90,7 +90,7 @@ def recogniser(
     stride: int = 4,
     points: int = 5,
 ) -> Recogniser:
-    """Returns a network that finds or labels objects, on a backbone of the catalogue.
+    """Returns a network that finds or labels objects, on a backbone in `MODELS`.
 
     Args:
       heads: "detector", "keypoints" or "segmenter".

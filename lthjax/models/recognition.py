@@ -29,7 +29,7 @@ class Recogniser(nn.Module):
     Heat maps are logits; sizes, offsets and displacements count pixels of the maps.
 
     References:
-      Zhou et al., 2019, arXiv:1904.07850. Departures: backbones of the catalogue, no
+      Zhou et al., 2019, arXiv:1904.07850. Departures: backbones in `MODELS`, no
       deformable convolutions, one neck width.
 
     Attributes:

@@ -1,8 +1,9 @@
 """Retraining tweaks: what is spent on a ticket after it is drawn, and is then gone.
 
-Each is data. Ghosts fade by `knobs` (`models.ghosts`), smoothing and distillation are
-losses, re-scaled initialisation is done before the first step. A `Recipe` says which of
-them an arm of an experiment has; the empty one is ordinary, "vanilla" training.
+Each is data. Ghosts fade by `knobs` (`retraining.ghosts`), smoothing and distillation
+are losses, re-scaled initialisation is done before the first step. A `Recipe` says
+which of them an arm of an experiment has; the empty one is ordinary, "vanilla"
+training.
 """
 
 import functools

@@ -29,6 +29,24 @@ class State(NamedTuple):
     dense: Trained | None = None
 
 
+class Restart(NamedTuple):
+    """Where the levels of a search begin and end.
+
+    Attributes:
+      late: The step of the dense training that weights are rewound to, 0 if none.
+      steps: The length of the dense training.
+      start: The step at which a pruned level begins.
+      until: The one after its last.
+      rewinds: Whether a pruned level begins with the weights of `late`.
+    """
+
+    late: int
+    steps: int
+    start: int
+    until: int
+    rewinds: bool
+
+
 def iterative(
     prune_fn: PruneFn,
     *,
@@ -68,7 +86,7 @@ def iterative(
       momentum at step k; ours keeps it, so that level 0 is ordinary training. What
       level n prunes is what level n - 1 trained to, the last step.
     """
-    return _search(prune_fn, levels, _restarts(steps, rewind_to, restart), one=False)
+    return _search(prune_fn, levels, _restart(steps, rewind_to, restart), one=False)
 
 
 def one_shot(
@@ -97,7 +115,7 @@ def one_shot(
     References:
       Renda et al., 2020, arXiv:2003.02389, its one-shot curves.
     """
-    return _search(prune_fn, levels, _restarts(steps, rewind_to, restart), one=True)
+    return _search(prune_fn, levels, _restart(steps, rewind_to, restart), one=True)
 
 
 def at_init(
@@ -133,8 +151,8 @@ def at_init(
             "pruning at initialisation trains each level from the weights it was "
             f"pruned at, got restart = {restart!r}; give 'weights'"
         )
-    restarts = _restarts(steps, rewind_to, restart)
-    return _search(prune_fn, levels, restarts, one=False, early=True)
+    found = _restart(steps, rewind_to, restart)
+    return _search(prune_fn, levels, found, one=False, early=True)
 
 
 def span(steps: int, rewind_to: int, restart: str) -> tuple[int, int]:
@@ -148,12 +166,11 @@ def span(steps: int, rewind_to: int, restart: str) -> tuple[int, int]:
     Raises:
       ValueError: As for `iterative`.
     """
-    _, _, start, until, _ = _restarts(steps, rewind_to, restart)
-    return start, until
+    found = _restart(steps, rewind_to, restart)
+    return found.start, found.until
 
 
-def _restarts(steps, rewind_to, restart):
-    """Returns (step k, step T, from step, until step, whether weights are rewound)."""
+def _restart(steps, rewind_to, restart):
     if not 0 <= rewind_to < steps:
         raise ValueError(
             f"rewind_to must be in [0, {steps}), the steps of the dense training, got "
@@ -169,25 +186,23 @@ def _restarts(steps, rewind_to, restart):
         raise ValueError(
             f"restart must be one of {', '.join(spans)}, got restart = {restart!r}"
         )
-    late = rewind_to if restart == "weights" else 0
-    return late, steps, *spans[restart], restart == "weights"
+    rewinds = restart == "weights"
+    return Restart(rewind_to if rewinds else 0, steps, *spans[restart], rewinds)
 
 
-def _search(prune_fn, levels, restarts, *, one, early=False):
-    late, steps, start, until, rewinds = restarts
-
+def _search(prune_fn, levels, restart, *, one, early=False):
     def init(key, params, model_state, masks):
         del key
-        ticket = dense(params, model_state, masks, late or steps)
+        ticket = dense(params, model_state, masks, restart.late or restart.steps)
         start = Trained(ticket.params, model_state, masks) if one else None
         return State(ticket.params, model_state, start), ticket
 
     def step(key, state, ticket, trained):
-        if ticket.level == 0 and ticket.until < steps:
+        if ticket.level == 0 and ticket.until < restart.steps:
             state = state._replace(
                 params=trained.params, model_state=trained.model_state
             )
-            return state, resumed(ticket, trained, steps)
+            return state, resumed(ticket, trained, restart.steps)
         if one and ticket.level == 0:
             state = state._replace(dense=trained._replace(opt_state=None))
         if ticket.level >= levels:
@@ -197,9 +212,10 @@ def _search(prune_fn, levels, restarts, *, one, early=False):
             full = jax.tree.map(jnp.ones_like, trained.masks)
             source = Trained(state.params, state.model_state, full)
         masks = prune_fn(key, source, ticket.level + 1)
-        weights = state if rewinds else source
+        weights = state if restart.rewinds else source
         point = weights.params, weights.model_state
-        return state, Ticket(ticket.level + 1, start, until, *point, masks)
+        span = restart.start, restart.until
+        return state, Ticket(ticket.level + 1, *span, *point, masks)
 
     return Search(init, step)
 

@@ -22,7 +22,7 @@ from .evaluate import counter as counter
 from .evaluate import evaluator as evaluator
 from .objective import Objective as Objective
 from .schedules import at_step as at_step
-from .steps import METRICS as METRICS
+from .steps import COLUMNS as COLUMNS
 from .steps import State as State
 from .steps import begin as begin
 from .steps import member as member

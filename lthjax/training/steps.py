@@ -1,4 +1,4 @@
-"""The training step, training from step a to step b in one dispatch, evaluation.
+"""The training step, and training from step a to step b in one dispatch.
 
 Everything here is a pure function of one network on one device. A mesh maps the step
 (`axis_name`), a population maps the whole run (`population`).
@@ -40,7 +40,7 @@ from lthjax.training.members import stack as stack
 from lthjax.training.members import together as together
 from lthjax.training.objective import CLASSIFICATION, Objective
 
-METRICS = objective_lib.columns(CLASSIFICATION)
+COLUMNS = objective_lib.columns(CLASSIFICATION)
 
 
 class State(NamedTuple):
@@ -51,7 +51,7 @@ class State(NamedTuple):
       model_state: Batch statistics, {} if there are none.
       opt_state: The state of the optimizer, `extras.Carried` if more goes with it.
       loss: The training losses summed since the last validation, float32 [].
-      curve: The learning curve, float32 [points, columns of the objective], METRICS by
+      curve: The learning curve, float32 [points, columns of the objective], COLUMNS by
         default; NaN where there is none yet.
     """
 
@@ -197,7 +197,7 @@ def step(
 
     Args:
       objective: (params, model_state, images, labels) -> (loss, model_state).
-      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`, or one of
+      tx: An optimizer that takes `masks`: `training.keep(inner)`, or one of
         `dynamic`, which has its own and goes by `at`, the number of the step.
       forward_fn: The weights that the network is evaluated with, v; other than w for
         straight-through training alone (`dynamic.forward`).

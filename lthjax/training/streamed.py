@@ -37,7 +37,8 @@ class Feed(NamedTuple):
 
     Attributes:
       batches: (keys, start, stop, until) -> the batches of the steps from start to
-        stop - 1 of a training that ends at until, keys as `streams.distinct` has them.
+        stop - 1 of a training that ends at until, keys as `read_ahead.distinct` has
+        them.
       chunks: () -> every chunk of the held-out sets once.
       sets: Which of these sets each of the chunks is of.
       mesh: The devices.
@@ -147,7 +148,7 @@ def trainer(
     mix_fn: Callable[[jax.Array, Any], Any] = lambda key, batch: batch,
     rule: Rule | None = None,
 ) -> TrainFn:
-    """Returns the training of a population, in the form of `compiled.trainer`.
+    """Returns the training of a population, in the form of `callables.TrainFn`.
 
     Nothing waits for a step: while one runs, the next are dispatched.
 
@@ -225,7 +226,7 @@ def evaluation(
     *,
     sets: int = 2,
 ) -> EvaluationFn:
-    """Returns (params, model_state) -> {metric: value} of the held-out sets.
+    """Returns (params, model_state) -> {measure: value} of the held-out sets.
 
     Args:
       count: What `training.counter` returns of this objective.

@@ -116,7 +116,7 @@ def test_a_run_over_a_mesh_is_the_run_of_one_device(name, mesh, alone, tmp_path)
     expected, lines, _ = alone(name, changes)
     assert records.keys() == expected.keys() and curves.keys() == lines.keys()
     for row in curves:
-        for metric in steps.METRICS:
+        for metric in steps.COLUMNS:
             np.testing.assert_allclose(
                 curves[row][metric], lines[row][metric], rtol=1e-4, atol=1e-6
             )

@@ -16,7 +16,7 @@ from lthjax.training import optimizers
 
 
 def kept(inner, masks, steps):
-    """Returns the parameters that `optimizers.keep` trains."""
+    """Returns the parameters that `training.keep` trains."""
     tx = optimizers.keep(INNERS[inner])
     params = masks_lib.apply(toy.PARAMS, masks)
 

@@ -74,7 +74,8 @@ def optimizer(decay=1e-4, rate=0.1):
 
 def stepper(kind, tx, *, scaled=False, weight=1e-8, loss=quadratic, parts=1):
     apply_fn = gated.network(identity, kind, at, scaled=scaled)
-    objective = gated.penalised(loss(apply_fn), kind, at, weight=weight, scaled=scaled)
+    price = gated.penalty(kind, at, weight=weight, scaled=scaled)
+    objective = steps_lib.penalised(loss(apply_fn), price)
     return jax.jit(steps_lib.step(objective, tx, parts=parts))
 
 

@@ -44,7 +44,7 @@ def test_a_ticket_begins_masked_with_empty_momentum_and_the_rate_of_its_step():
     assert_same(start.opt_state, optimizers.at_step(fresh, 7))
     counts = optax.tree.get_all_with_path(start.opt_state, "count")
     assert [int(count) for _, count in counts] == [7]
-    assert start.curve.shape == (2, len(steps_lib.METRICS))
+    assert start.curve.shape == (2, len(steps_lib.COLUMNS))
     assert jnp.isnan(start.curve).all()
     assert start.loss == 0.0
 

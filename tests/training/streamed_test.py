@@ -143,7 +143,8 @@ def test_a_run_goes_on_from_a_step_with_nothing_but_its_number(streamed):
 
 
 def test_steps_and_validations_compile_once(streamed):
-    run, traced = trainer(traced := []), traced
+    traced = []
+    run = trainer(traced)
     trained(run, 2, UNTIL)
     trained(run, 3, 4, UNTIL)
     assert len(traced) == 3  # the step, a chunk, a point of the curve

@@ -13,7 +13,6 @@ from lthjax.callables import PruneFn, Schedule
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
 from lthjax.gates import gated as gated_lib
-from lthjax.gates import kinds as kinds_lib
 from lthjax.gates import sigmoid
 from lthjax.gates.gated import Gated, Kind
 from lthjax.program.build.by_score import by_level
@@ -32,7 +31,7 @@ KINDS = {
         gradient=options.gradient, output=options.output
     ),
     "l0": lambda options: gated_lib.hard_concrete(),
-    "soft_threshold": lambda options: kinds_lib.kind(),
+    "soft_threshold": lambda options: gated_lib.soft_threshold(),
 }
 
 

@@ -86,7 +86,7 @@ class Method(NamedTuple):
         is trained as one population; the label is a first logit, or `None`.
       columns: (ground, optimizer, prune) -> ((evaluate, key, trained, level, record) ->
         (more columns of a round's record, sentences on what makes it doubtful)), where
-        evaluate is (params, model_state) -> {metric: value}; or `None`.
+        evaluate is (params, model_state) -> {measure: value}; or `None`.
       controls: ground -> {name: (key, ticket, init_fn) -> ticket}, of controls beside
         those of `tickets.controls`.
       started: ground -> ((ticket, start) -> ticket), of the controls that start from

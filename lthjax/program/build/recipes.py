@@ -96,7 +96,7 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
       arm: Its name.
 
     Raises:
-      ValueError: As `retraining.tweaks` and `retraining.check`.
+      ValueError: As `arms.tweaks` and `steps.check`.
     """
     given, (start, until) = config.retraining, span
     chosen = steps.tweaks(arm)

@@ -23,7 +23,7 @@ def measures(
 ) -> Callable[[Any], dict]:
     """Returns trained -> columns of its record, {} where no set is measured whole.
 
-    They are "validation_<name>" and "test_<name>" of each name in `objective.of_set`,
+    They are "validation_<name>" and "test_<name>" of each name in `Objective.of_set`,
     `None` where nothing was there to be found, as small objects in a set of large ones;
     and the share that is removed of all weights of the network, "sparsity_network", of
     which "sparsity" counts those in scope; weights are what masks may have, biases and

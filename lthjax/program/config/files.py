@@ -65,7 +65,8 @@ def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
     found = _run(path, lambda: make(*given))
     if not isinstance(found, ConfigDict):
         raise ValueError(
-            "get_config() must return a config, as config.default() does, got "
+            "get_config() must return a config, as "
+            "lthjax.program.config.files.default() does, got "
             f"{found!r} from {path!r}"
         )
     return found

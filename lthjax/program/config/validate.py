@@ -289,8 +289,8 @@ def _check_different(name, found):
 def _check_keys(config):
     if not isinstance(config, ConfigDict):
         raise ValueError(
-            "a config must be a ConfigDict, as config.default() returns it, got "
-            f"{type(config).__name__}"
+            "a config must be a ConfigDict, as lthjax.program.config.files.default() "
+            f"returns it, got {type(config).__name__}"
         )
     known, found = flat(default()), flat(config)
     for name in OPTIONS:
@@ -306,8 +306,8 @@ def _check_keys(config):
     absent = [n for n in known if n not in found and not _of_options(n)]
     if absent:
         raise ValueError(
-            "a config must have every key of config.default(), got none of "
-            f"{', '.join(absent)}; change what that returns"
+            "a config must have every key of lthjax.program.config.files.default(), "
+            f"got none of {', '.join(absent)}; change what that returns"
         )
 
 

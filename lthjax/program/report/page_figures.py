@@ -21,7 +21,6 @@ from lthjax.program.report.studies import study
 from lthjax.program.workdir import member, results
 
 TICKET = "ticket"
-DPI = 100
 
 
 def of(run: Any) -> Iterator[tuple[str, Figure]]:

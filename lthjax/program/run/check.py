@@ -224,8 +224,8 @@ def _check_times(config, plan):
 
 def _check_levels(config, plan):
     """Checks that every level keeps something, and less than the one before."""
-    before, name = sum(plan.sizes.values()), "search.rate"
-    name = "search.sparsities" if config.search.sparsities else name
+    before = sum(plan.sizes.values())
+    name = "search.sparsities" if config.search.sparsities else "search.rate"
     value = files.flat(config)[name]
     if before >= LARGEST:
         raise ValueError(

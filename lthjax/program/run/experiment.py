@@ -78,7 +78,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     """Runs what is missing of an experiment and returns all its records.
 
     Args:
-      config: A config, as `config.default()` has it.
+      config: A config, as `lthjax.program.config.files.default()` has it.
       root: The workdir; made if it does not exist, continued if it does.
 
     Raises:

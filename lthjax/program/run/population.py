@@ -185,19 +185,19 @@ def train(
     title = f"level {population.ticket.level}, {count} members"
     span = population.at, population.ticket.until
     steps = steps_lib.points(*_span(population.ticket)[1:3], parts.plan.eval_every)
-    known = writers, parts.options.measures
+    measures = parts.options.measures
     bar = progress.reporter(title, *span, later=later, every=options.line_seconds)
     guard = _guard(root, options.checkpoint_seconds, asked)
+    reached = population
     with bar as report:
-        found = _dispatches(parts, population)
-        for population, curve, new, ahead in found:  # noqa: B020
+        for reached, curve, new, ahead in _dispatches(parts, population):
             told = {index: steps[index] for index in new}
-            text = recording.tell(known[0], population, curve, told, known[1])
-            report(population.at, text)
-            guard(population, ahead)
-    if population.at > span[0]:
-        save(root, population)
-    return population._replace(states=meshes.collected(population.states, count))
+            text = recording.tell(writers, reached, curve, told, measures)
+            report(reached.at, text)
+            guard(reached, ahead)
+    if reached.at > population.at:
+        save(root, reached)
+    return reached._replace(states=meshes.collected(reached.states, count))
 
 
 def _guard(root, seconds, asked):

@@ -13,7 +13,7 @@ from lthjax.program.run.population import Job, Population
 from lthjax.program.workdir.measures import ACCURACY
 from lthjax.program.workdir.member import Member
 from lthjax.tickets import Ticket
-from lthjax.training.steps import METRICS
+from lthjax.training.steps import COLUMNS
 
 NET = {"model.options": {}, "data.options": {"train": 48, "test": 16}}
 RES = {**NET, "model.name": "resnet20"}
@@ -191,8 +191,8 @@ def test_one_seed_that_may_be_meant_as_a_number_of_them_is_said():
 def test_the_log_says_whose_validation_accuracy_it_shows(level, arms, text):
     ticket = Ticket(level, 0, 4, {}, {}, {})
     jobs = [Job(arm, Member(seed), ticket) for seed, arm in enumerate(arms)]
-    curve = np.zeros((2, 1, len(METRICS)))
-    curve[:, 0, METRICS.index("validation_accuracy")] = 0.1, 0.3
+    curve = np.zeros((2, 1, len(COLUMNS)))
+    curve[:, 0, COLUMNS.index("validation_accuracy")] = 0.1, 0.3
     population = Population(jobs, None, None, None, 4, 0.0)
     told = [], population, curve
     assert recording.tell(*told, {0: 4}, ACCURACY) == f"validation accuracy: {text}"

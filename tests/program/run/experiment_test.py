@@ -92,11 +92,11 @@ def test_the_curve_ends_in_the_record_and_its_best_is_there_too(full):
     for identity, row in tiny.records(root).items():
         parts = [curves[(*identity, 0)]] if row["level"] == 0 else []
         parts.append(curves[(*identity, 1)])
-        curve = {n: sum((c[n] for c in parts), []) for n in ("step", *steps.METRICS)}
+        curve = {n: sum((c[n] for c in parts), []) for n in ("step", *steps.COLUMNS)}
         # Dense, the network trains to the rewind step first, and is validated there.
         assert curve["step"] == ([3, 4] if row["level"] else [1, 3, 4])
         assert row["steps"] == (3 if row["level"] else 4)
-        for name in steps.METRICS:
+        for name in steps.COLUMNS:
             assert row[name] == curve[name][-1]
         best = curve["validation_accuracy"].index(max(curve["validation_accuracy"]))
         assert row["best_step"] == curve["step"][best]
@@ -237,7 +237,7 @@ def test_a_population_equals_its_members_run_alone(tmp_path, changes):
     assert both[2] == separate[2]  # the tickets, bit for bit
     for found, expected in zip(both[:2], separate[:2], strict=True):
         assert found.keys() == expected.keys()
-        for identity, name in itertools.product(found, steps.METRICS):
+        for identity, name in itertools.product(found, steps.COLUMNS):
             # On a CPU the convolutional ones are mapped one by one: equal bits.
             np.testing.assert_allclose(
                 found[identity][name],

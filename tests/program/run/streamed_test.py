@@ -55,7 +55,7 @@ def test_a_streamed_run_has_the_numbers_of_the_resident_one(mesh, resident, tmp_
     experiment.run(tiny.config(CONV | streamed), tmp_path)
     found, expected = tiny.curves(tmp_path), tiny.curves(resident)
     assert found.keys() == expected.keys()
-    for row, metric in itertools.product(found, steps.METRICS):
+    for row, metric in itertools.product(found, steps.COLUMNS):
         values = found[row][metric], expected[row][metric]
         np.testing.assert_allclose(*values, rtol=1e-4)
     kept = [

@@ -45,7 +45,7 @@ def test_a_torn_last_line_is_no_record_and_is_cut_off(tmp_path, left):
 
 
 def test_what_is_not_a_number_is_never_written(tmp_path):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Out of range float"):
         results.append(tmp_path / "r.jsonl", [row(loss=math.nan)])
     assert results.read(tmp_path / "r.jsonl") == []
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import tiny
 
-from lthjax.gates import kinds
+from lthjax.gates import soft_threshold
 from lthjax.program.run import experiment
 
 WEIGHTS = jnp.array([0.5, -0.1, 0.05, -0.9])
 
 
 def shrunk(weights, logit):
-    return kinds.shrink(weights, kinds.thresholds(logit))
+    return soft_threshold.shrink(weights, soft_threshold.thresholds(logit))
 
 
 def test_weights_shrink_by_the_published_threshold():
     logit = jnp.float32(-2.0)
-    np.testing.assert_allclose(kinds.thresholds(logit), 0.119203, atol=5e-7)
+    np.testing.assert_allclose(soft_threshold.thresholds(logit), 0.119203, atol=5e-7)
     expected = [0.380797, 0, 0, -0.780797]
     np.testing.assert_allclose(shrunk(WEIGHTS, logit), expected, atol=5e-7)
 
@@ -26,7 +26,7 @@ def test_weights_shrink_by_the_published_threshold():
 def test_the_network_begins_dense_and_what_has_no_threshold_stays():
     params = {"kernel": WEIGHTS, "bias": jnp.ones(2)}
     masks = {"kernel": WEIGHTS != 0, "bias": None}
-    found = shrunk(params, kinds.init(masks, -3200.0))
+    found = shrunk(params, soft_threshold.init(masks, -3200.0))
     assert (found["kernel"] == WEIGHTS).all()
     assert found["bias"] is params["bias"]
 
@@ -62,4 +62,4 @@ def test_a_sparsity_cannot_be_asked_for(tmp_path):
 
 def test_thresholds_are_made_from_masks_alone():
     with pytest.raises(ValueError, match="give masks.full"):
-        kinds.init({"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}, -5.0)
+        soft_threshold.init({"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}, -5.0)

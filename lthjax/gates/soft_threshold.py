@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.gates import sigmoid
-from lthjax.gates.gated import Kind
 from lthjax.pruning.masks import Masks, Params
 
 Logits = Any
@@ -27,7 +26,8 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Logits:
       ValueError: A leaf is not bool: these are no masks, but parameters perhaps.
 
     Example:
-      >>> lth.gates.kinds.init({"kernel": jnp.ones((2, 2), bool), "bias": None}, -5.0)
+      >>> masks = {"kernel": jnp.ones((2, 2), bool), "bias": None}
+      >>> lth.gates.soft_threshold.init(masks, -5.0)
       {'bias': None, 'kernel': Array(-5., dtype=float32)}
     """
     sigmoid.check_masks(masks)
@@ -42,7 +42,7 @@ def thresholds(logits: Logits) -> Logits:
       logits: s.
 
     Example:
-      >>> lth.gates.kinds.thresholds({"kernel": jnp.float32(0.0)})
+      >>> lth.gates.soft_threshold.thresholds({"kernel": jnp.float32(0.0)})
       {'kernel': Array(0.5, dtype=float32)}
     """
     return jax.tree.map(jax.nn.sigmoid, logits)
@@ -59,7 +59,7 @@ def shrink(params: Params, thresholds: Logits) -> Params:
 
     Example:
       >>> params = {"kernel": jnp.array([3.0, -2.0, 0.5])}
-      >>> lth.gates.kinds.shrink(params, {"kernel": jnp.float32(1.0)})
+      >>> lth.gates.soft_threshold.shrink(params, {"kernel": jnp.float32(1.0)})
       {'kernel': Array([ 2., -1.,  0.], dtype=float32)}
 
     References:
@@ -83,31 +83,8 @@ def price(logits: Logits) -> jax.Array:
 
     Example:
       >>> logits = {"first": jnp.float32(2.0), "second": jnp.float32(4.0)}
-      >>> float(lth.gates.kinds.price(logits))
+      >>> float(lth.gates.soft_threshold.price(logits))
       10.0
     """
     total: Any = sum(jnp.square(s) for s in jax.tree.leaves(logits))
     return total / 2
-
-
-def kind() -> Kind:
-    """Returns soft thresholds in the place of gates; their multipliers are thresholds.
-
-    Nothing is reset: a round is the whole method, and another one goes on.
-    """
-
-    def kept(effective, found):
-        return jax.tree.map(
-            lambda w, t: None if t is None else w != 0, effective, found
-        )
-
-    return Kind(
-        train=lambda key, s, at, scale: thresholds(s),
-        test=lambda s, at, scale: thresholds(s),
-        price=lambda s, at, scale: price(s),
-        hard=lambda key, s, scale: thresholds(s),
-        reset=lambda s, initial: s,
-        init=init,
-        effect=shrink,
-        kept=kept,
-    )
