@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lthjax.data import balance
-from lthjax.program.config import defaults, validate
+from lthjax.program.config import defaults, ranges
 from lthjax.program.report import gains, page_figures, run_report
 from lthjax.program.workdir import origin, results, sittings
 from lthjax.program.workdir.measures import ACCURACY, Measures
@@ -169,7 +169,7 @@ def _flat(tree, prefix=""):
     found = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and value and name not in validate.OPTIONS:
+        if isinstance(value, dict) and value and name not in ranges.OPTIONS:
             found |= _flat(value, f"{name}.")
         else:
             found[name] = value

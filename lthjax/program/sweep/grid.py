@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from lthjax.program.build import methods
-from lthjax.program.config import files, shrink, typed, validate
+from lthjax.program.config import files, ranges, shrink, typed
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
 from lthjax.program.workdir import results
@@ -21,7 +21,7 @@ SWEEP, FINISHED = "sweep.json", marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh", "data.workers")
-OPTIONS = tuple(f"{name}." for name in validate.OPTIONS)
+OPTIONS = tuple(f"{name}." for name in ranges.OPTIONS)
 
 
 class Cell(NamedTuple):

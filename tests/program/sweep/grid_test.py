@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from lthjax.data import balance
-from lthjax.program.config import files, validate
+from lthjax.program.config import files, ranges
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, marks, table
@@ -299,7 +299,7 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkey
     assert done == ["0", "2"] and failed == {"1": "OSError: no space"}
 
 
-@pytest.mark.parametrize("name", validate.OPTIONS)
+@pytest.mark.parametrize("name", ranges.OPTIONS)
 def test_every_key_of_options_may_be_an_axis(name):
     assert grid_lib.axis(base(), f"{name}.some=1,2") == (f"{name}.some", [1, 2])
 
