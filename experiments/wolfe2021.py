@@ -29,7 +29,7 @@ from lthjax.data import in_memory
 from lthjax.forward_selection import neurons, two_layer
 from lthjax.program import command_line
 from lthjax.program.report import run_report
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads, text_files
 from lthjax.saving import checkpoints
 from lthjax.training import losses
 from lthjax.training import steps as steps_lib
@@ -194,7 +194,7 @@ def _row(found, i, width, member, step):
 def cells(rows, width):
     """Returns {size: [(step, Spread of the accuracy at 200 picks)]} of one width."""
     own = [{**r, "last": r["train"][-1]} for r in rows if r["width"] == width]
-    groups = results.aggregate(own, "last", ("size", "step"))
+    groups = spreads.aggregate(own, "last", ("size", "step"))
     sizes = sorted({size for size, _ in groups})
     return {
         size: [(t, value) for (s, t), value in sorted(groups.items()) if s == size]
@@ -239,7 +239,7 @@ def table(rows, command):
 def _cell(step, value, known):
     """Returns "ours ± std (published)"; std where there are several seeds."""
     known = dict(zip(PUBLISHED["iterations"], known or (), strict=False))
-    ours = results.shown(value, ".1f")
+    ours = spreads.shown(value, ".1f")
     return ours + (f" ({known[step]})" if step in known else "")
 
 
@@ -340,7 +340,7 @@ def main():
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
         text = table(rows, command_line.typed())
-        results.write(options.workdir / "wolfe2021.md", named.titled(options, text))
+        text_files.write(options.workdir / "wolfe2021.md", named.titled(options, text))
         claims.write(options, "wolfe2021", two_layers.heat(PUBLISHED, rows))
         run_report.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)

@@ -25,7 +25,7 @@ from lthjax.program.build.parts import key as key_of
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import check, experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from lthjax.tickets import Ticket, Trained, stability
 from lthjax.training import steps as steps_lib
 from lthjax.training.steps import METRICS
@@ -257,7 +257,7 @@ def main():
             return
         rows, seen = run(settings, options)
         text = table(rows, seen, settings)
-        results.write(options.workdir / "you2020.md", sizes.titled(options, text))
+        text_files.write(options.workdir / "you2020.md", sizes.titled(options, text))
         claims.write(options, "you2020", claimed(rows, seen, settings))
         run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)

@@ -110,6 +110,14 @@ PLACES = {
         "ghosts": "lthjax.retraining.ghosts",
         "pytorch": "lthjax.saving.pytorch",
     },
+    "lthjax.program.workdir.results": {
+        "load": "lthjax.program.workdir.runs:load",
+        "write": "lthjax.program.workdir.text_files:write",
+        **{
+            name: f"lthjax.program.workdir.spreads:{name}"
+            for name in ("Spread", "aggregate", "shown", "spread")
+        },
+    },
     "lthjax.retraining": {
         name: f"lthjax.retraining.steps:{name}"
         for name in (
@@ -183,7 +191,7 @@ def answer(module: str, name: str):
     """Returns what `module` called `name` in the version before, with a warning.
 
     Args:
-      module: "lthjax", or a chapter.
+      module: "lthjax", a chapter, or a module that was parted.
       name: The attribute that it lacks.
 
     Raises:

@@ -14,7 +14,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files, ranges, shrink, typed
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 from lthjax.registry import suggestion
 
 SWEEP, FINISHED = "sweep.json", marks.FINISHED
@@ -265,7 +265,7 @@ def write(root: str | pathlib.Path, columns: Iterable[str], found: list[Cell]) -
         configs[cell.folder] = config
     columns = list(dict.fromkeys([*noted["columns"], *columns]))
     pathlib.Path(root).mkdir(parents=True, exist_ok=True)
-    results.write(path, marks.text({"columns": columns, "runs": configs}))
+    text_files.write(path, marks.text({"columns": columns, "runs": configs}))
 
 
 def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:

@@ -32,7 +32,7 @@ from lthjax.program.report.studies import (
     signs,
     ticket_rows,
 )
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, results, text_files
 from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.pruning.masks import Params
@@ -284,7 +284,7 @@ def _show(stem, draw, rows):
     if there and table.read_bytes() == text.encode():
         return
     axes.save(draw(rows), figure)
-    results.write(table, text)
+    text_files.write(table, text)
 
 
 STUDIES = {
