@@ -32,7 +32,7 @@ from lthjax.program.report import run_report
 from lthjax.program.workdir import results, spreads, text_files
 from lthjax.saving import checkpoints
 from lthjax.training import losses
-from lthjax.training import steps as steps_lib
+from lthjax.training import members as members_lib
 
 FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
 PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))
@@ -105,8 +105,8 @@ def programs(width, one_by_one):
 
     mapped = {"together": 1 if one_by_one else None}
     return (
-        jax.jit(steps_lib.population(train, **mapped), donate_argnums=0),
-        jax.jit(steps_lib.population(prune, **mapped)),
+        jax.jit(members_lib.population(train, **mapped), donate_argnums=0),
+        jax.jit(members_lib.population(prune, **mapped)),
     )
 
 
@@ -149,7 +149,7 @@ def start(width, members, inputs):
     """Returns the population at step 0."""
     keys = [jax.random.fold_in(jax.random.key(seed), 0) for _, seed in members]
     networks = [two_layer.initialise(key, width, inputs) for key in keys]
-    return steps_lib.stack([two_layer.begin(params) for params in networks])
+    return members_lib.stack([two_layer.begin(params) for params in networks])
 
 
 def heat(options, width, data):

@@ -30,14 +30,7 @@ from lthjax.pruning.masks import Params
 from lthjax.training import accumulation, optimizers
 from lthjax.training import extras as extras_lib
 from lthjax.training import objective as objective_lib
-from lthjax.training.evaluate import counter as counter
-from lthjax.training.evaluate import evaluator as evaluator
 from lthjax.training.extras import Extras, Rule
-from lthjax.training.members import CACHE as CACHE
-from lthjax.training.members import member as member
-from lthjax.training.members import population as population
-from lthjax.training.members import stack as stack
-from lthjax.training.members import together as together
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 METRICS = objective_lib.columns(CLASSIFICATION)

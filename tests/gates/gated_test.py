@@ -11,6 +11,7 @@ from lthjax.gates import gated, sigmoid
 from lthjax.gates.gated import Gated
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Ticket
+from lthjax.training import members as members_lib
 from lthjax.training import optimizers
 from lthjax.training import steps as steps_lib
 
@@ -240,9 +241,9 @@ def test_members_with_different_logits_train_at_once_as_they_do_alone():
     tx, initials = optimizer(), jnp.array([-0.05, 0.0, 0.1])
     step = stepper(gated.continuous(), tx, scaled=True)
     fresh = [begun(tx, initial) for initial in initials]
-    alone = steps_lib.stack([run(step, state, 5)[-1] for state in fresh])
+    alone = members_lib.stack([run(step, state, 5)[-1] for state in fresh])
     masks = gated.masked(FULL)
-    together = steps_lib.stack(fresh)
+    together = members_lib.stack(fresh)
     traces = []
 
     def counted(state):
@@ -328,7 +329,7 @@ def test_unknown_choices_are_refused():
 def test_members_spread_over_the_ticket_axis_of_a_mesh_train_as_on_one_device():
     tx = optimizer()
     step = stepper(gated.continuous(), tx, scaled=True)
-    fresh = steps_lib.stack([begun(tx, s0) for s0 in (-0.1, -0.05, 0.0, 0.1)])
+    fresh = members_lib.stack([begun(tx, s0) for s0 in (-0.1, -0.05, 0.0, 0.1)])
     axes = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((4, 1), ("ticket", "data"), axis_types=axes)
     members = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("ticket"))

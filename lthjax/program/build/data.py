@@ -13,7 +13,8 @@ from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import backend, compilers, meshes
 from lthjax.program.build import moved_images
-from lthjax.training import extras, steps, streamed
+from lthjax.training import evaluate as evaluate_lib
+from lthjax.training import extras, members, steps, streamed
 from lthjax.training.objective import CLASSIFICATION, HELD_OUT, Objective, columns
 
 AS_GIVEN = 500  # images
@@ -150,7 +151,9 @@ def _resident(config, source, objective):
         return fetch
 
     def trainer(step, apply_fn, every, shapes, rule=None):
-        evaluate = steps.evaluator(apply_fn, prepare, objective=objective, **shared)
+        evaluate = evaluate_lib.evaluator(
+            apply_fn, prepare, objective=objective, **shared
+        )
         when = {"every": every, "forward_fn": forward, "rule": rule}
         measure = steps.validation(evaluate, **when)
         batch, size = config.train.batch_size, splits_lib.size(source.train)
@@ -175,7 +178,7 @@ def _resident(config, source, objective):
         return _mapped(config, shapes, one)
 
     def evaluation(apply_fn, objective=objective, sets=2):
-        evaluate = steps.evaluator(apply_fn, prepare, objective=objective)
+        evaluate = evaluate_lib.evaluator(apply_fn, prepare, objective=objective)
 
         @jax.jit
         def measure(params, model_state, held_out):
@@ -231,7 +234,7 @@ def _streamed(config, source, objective):
         return mix(key, (augmented(key, images), follow(key, labels)))
 
     def trainer(step, apply_fn, every, shapes, rule=None):
-        count = steps.counter(apply_fn, prepare, objective)
+        count = evaluate_lib.counter(apply_fn, prepare, objective)
         given = step, count, moved_images.augmentation(config, source, **shared)
         options = {"every": every, "forward_fn": forward, "objective": objective}
         options |= {"rule": rule}
@@ -247,7 +250,7 @@ def _streamed(config, source, objective):
         return _mapped(config, shapes, one, fed=True)
 
     def evaluation(apply_fn, objective=objective, sets=2):
-        count = steps.counter(apply_fn, prepare, objective)
+        count = evaluate_lib.counter(apply_fn, prepare, objective)
         return streamed.evaluation(count, feed, objective, sets=sets)
 
     return RunData(
@@ -277,7 +280,7 @@ def _mapped(config, shapes, run_member, *, fed=False):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
     how = {"dtype": config.model.dtype, "deterministic": config.deterministic}
     options = compilers.options(shapes, **how)
-    run_all = steps.population(run_member, together=steps.together(shapes))
+    run_all = members.population(run_member, together=members.together(shapes))
     return jax.jit(
         meshes.over(
             mesh(config),

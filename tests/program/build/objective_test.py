@@ -8,8 +8,8 @@ import tiny
 from lthjax.data.splits import Source, Split
 from lthjax.program.build import assemble, objective
 from lthjax.program.build import plan as plan_lib
+from lthjax.training.members import stack
 from lthjax.training.objective import DETECTION, REGRESSION, columns
-from lthjax.training.steps import stack
 
 STEPS = 40
 CONFIG = {"train.epochs": 0, "train.steps": STEPS, "eval_every": STEPS // 2}

@@ -38,7 +38,7 @@ from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.pruning.masks import Params
 from lthjax.saving import tickets
 from lthjax.tickets import Ticket, Trained
-from lthjax.training import steps as training
+from lthjax.training import evaluate as evaluate_lib
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def network(
     test = _first(source.test, images)
     return Network(
         apply_fn,
-        training.evaluator(apply_fn, prepare_fn, objective=objective),
+        evaluate_lib.evaluator(apply_fn, prepare_fn, objective=objective),
         params,
         uses(apply_fn, shapes, source),
         batches.chunks(test, min(chunk, images)),
