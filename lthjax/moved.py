@@ -99,9 +99,20 @@ PLACES = {
         "growing": "lthjax.dynamic.sparse_to_sparse",
         "shrinking": "lthjax.dynamic.dense_to_sparse",
     },
+    "lthjax.forward_selection.channels": {
+        name: f"lthjax.forward_selection.layer_growth:{name}"
+        for name in ("grow", "growth", "weights")
+    },
+    "lthjax.forward_selection.neurons": {
+        "Selection": "lthjax.forward_selection.greedy:Selection",
+    },
     "lthjax.gates": {
         "LOWEST": "lthjax.gates.sigmoid:LOWEST",
         "RESETS": "lthjax.gates.sigmoid:RESETS",
+    },
+    "lthjax.gates.gated": {
+        name: f"lthjax.gates.families:{name}"
+        for name in ("Kind", "continuous", "hard_concrete", "stochastic")
     },
     "lthjax.models": {
         "applying": "lthjax.models.functions",
@@ -110,6 +121,11 @@ PLACES = {
         "ghosts": "lthjax.retraining.ghosts",
         "pytorch": "lthjax.saving.pytorch",
     },
+    "lthjax.program.config.files": {
+        name: f"lthjax.program.config.validate:{name}"
+        for name in ("check_seeds", "flat", "validate")
+    },
+    "lthjax.program.run.experiment": {"load": "lthjax.program.build.source:load"},
     "lthjax.program.workdir.results": {
         "load": "lthjax.program.workdir.runs:load",
         "write": "lthjax.program.workdir.text_files:write",
@@ -118,17 +134,15 @@ PLACES = {
             for name in ("Spread", "aggregate", "shown", "spread")
         },
     },
+    "lthjax.pruning.scores": {"degree": "lthjax.pruning.flows:degree"},
     "lthjax.retraining": {
-        name: f"lthjax.retraining.steps:{name}"
-        for name in (
-            "LAWS",
-            "PRESETS",
-            "TWEAKS",
-            "check",
-            "check_arms",
-            "timed",
-            "times",
-        )
+        "LAWS": "lthjax.retraining.fades:LAWS",
+        "PRESETS": "lthjax.retraining.arms:PRESETS",
+        "TWEAKS": "lthjax.retraining.arms:TWEAKS",
+        "check": "lthjax.retraining.steps:check",
+        "check_arms": "lthjax.retraining.arms:check_arms",
+        "timed": "lthjax.retraining.steps:timed",
+        "times": "lthjax.retraining.steps:times",
     },
     "lthjax.tickets": {
         "base": "lthjax.tickets.ticket",
@@ -146,6 +160,10 @@ PLACES = {
     "lthjax.training": {
         "CACHE": "lthjax.training.members:CACHE",
         "starter": "lthjax.training.steps:starter",
+    },
+    "lthjax.training.optimizers": {
+        "at_step": "lthjax.training.schedules:at_step",
+        "keep": "lthjax.training.zeros:keep",
     },
 }
 # Modules that are imported by another name now; as attributes they are short cuts.
@@ -185,6 +203,15 @@ def face(
         return shown(name) if name in every else answer(module, name)
 
     return attribute, names, every
+
+
+def answers(module: str) -> None:
+    """Has a module answer, with a warning, for what it had in the version before.
+
+    Args:
+      module: Its `__name__`.
+    """
+    vars(sys.modules[module])["__getattr__"] = lambda name: answer(module, name)
 
 
 def answer(module: str, name: str):

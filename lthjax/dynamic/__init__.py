@@ -1,6 +1,6 @@
 """Dynamic sparse training: optax wrappers that carry their masks and change them.
 
-They take the place of `optimizers.keep`, outermost, around anybody's optimizer:
+They take the place of `training.keep`, outermost, around anybody's optimizer:
 
     tx = dynamic.rigl(optax.sgd(0.1), 0.9, key=key, every=100, until=7500)
     state = tx.init(params)

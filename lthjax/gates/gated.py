@@ -22,7 +22,7 @@ from lthjax.gates.families import stochastic as stochastic
 from lthjax.gates.sigmoid import Gates
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.training import optimizers, steps
+from lthjax.training import steps, zeros
 
 _AGAIN = np.uint32(2**32 - 1)  # folded into the key of a new round; no step has it
 
@@ -208,7 +208,7 @@ def optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """Returns an optimizer for the weights with another one for the gates.
 
-    `optax.partition` by weights and gates, wrapped in `optimizers.keep`; ordinary
+    `optax.partition` by weights and gates, wrapped in `training.keep`; ordinary
     parameters are all weights. What adds over both (a clipped norm) belongs outside.
 
     Args:
@@ -225,7 +225,7 @@ def optimizer(
         return Gated(*named) if isinstance(params, Gated) else named[0]
 
     parts = {"weights": weights_tx, "gates": gates_tx}
-    return optimizers.keep(optax.partition(parts, labels))
+    return zeros.keep(optax.partition(parts, labels))
 
 
 def harvest(

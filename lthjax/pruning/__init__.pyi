@@ -19,9 +19,9 @@ from . import sparsities as sparsities
 from . import targets as targets
 from . import views as views
 from .choose import in_rounds as in_rounds
-from .choose import kept_count as kept_count
 from .choose import pairs as pairs
 from .choose import prune as prune
 from .choose import prune_in_rounds as prune_in_rounds
 from .choose import ranked as ranked
 from .choose import rounds as rounds
+from .kept_counts import kept_count as kept_count

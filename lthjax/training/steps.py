@@ -27,7 +27,7 @@ from lthjax.callables import (
 from lthjax.data import batches
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
-from lthjax.training import accumulation, optimizers
+from lthjax.training import accumulation, schedules
 from lthjax.training import extras as extras_lib
 from lthjax.training import objective as objective_lib
 from lthjax.training.extras import Extras, Rule
@@ -82,7 +82,7 @@ def begin(
     opt_state = ticket.opt_state
     if opt_state is None:
         given = {"tx": tx, "params": params}
-        opt_state = optimizers.at_step(tx.init(params), ticket.step, **given)
+        opt_state = schedules.at_step(tx.init(params), ticket.step, **given)
     opt_state = extras_lib.begin(extras, opt_state, params, ticket.model_state)
     width = len(objective_lib.columns(objective))
     curve = jnp.full((points, width), jnp.nan, jnp.float32)
@@ -124,7 +124,7 @@ def starter(
             return state
         given = {"tx": tx, "params": ticket.params}
         own = extras_lib.inner(state.opt_state)
-        moved = optimizers.at_step(own, ticket.step, **given)
+        moved = schedules.at_step(own, ticket.step, **given)
         return state._replace(opt_state=extras_lib.put(state.opt_state, moved))
 
     return start
@@ -190,7 +190,7 @@ def step(
 
     Args:
       objective: (params, model_state, images, labels) -> (loss, model_state).
-      tx: An optimizer that takes `masks`: `optimizers.keep(inner)`, or one of
+      tx: An optimizer that takes `masks`: `training.keep(inner)`, or one of
         `dynamic`, which has its own and goes by `at`, the number of the step.
       forward_fn: The weights that the network is evaluated with, v; other than w for
         straight-through training alone (`dynamic.forward`).

@@ -12,7 +12,7 @@ from lthjax.gates.gated import Gated
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Ticket
 from lthjax.training import members as members_lib
-from lthjax.training import optimizers
+from lthjax.training import optimizers, schedules
 from lthjax.training import steps as steps_lib
 
 KEY = jax.random.key(0)
@@ -121,7 +121,7 @@ def test_a_new_round_resets_gates_and_temperature_and_nothing_else():
     reset = sigmoid.reset(end.params.gates, 0.0, 200.0)
     np.testing.assert_array_equal(params.gates["k"], reset["k"])
     assert (end.model_state.progress.step, state.progress.step) == (5, 0)
-    moved = optimizers.at_step(end.opt_state, 0)
+    moved = schedules.at_step(end.opt_state, 0)
     jax.tree.map(np.testing.assert_array_equal, moved, end.opt_state)  # no schedule
 
 

@@ -32,7 +32,7 @@ from small_training import (
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import members as members_lib
-from lthjax.training import optimizers
+from lthjax.training import schedules
 from lthjax.training import steps as steps_lib
 
 # Where training starts.
@@ -42,7 +42,7 @@ def test_a_ticket_begins_masked_with_empty_momentum_and_the_rate_of_its_step():
     start = steps_lib.begin(TX, ticket(step=7), points=2)
     assert_same_bits(start.params, masks_lib.apply(ticket().params, ticket().masks))
     fresh = TX.init(start.params)
-    assert_same_bits(start.opt_state, optimizers.at_step(fresh, 7))
+    assert_same_bits(start.opt_state, schedules.at_step(fresh, 7))
     counts = optax.tree.get_all_with_path(start.opt_state, "count")
     assert [int(count) for _, count in counts] == [7]
     assert start.curve.shape == (2, len(steps_lib.METRICS))

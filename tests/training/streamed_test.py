@@ -12,7 +12,7 @@ import pytest
 from lthjax.data import augment, batches, in_memory, on_disk, read_ahead
 from lthjax.devices import meshes
 from lthjax.tickets import Ticket
-from lthjax.training import evaluate, losses, members, optimizers, steps
+from lthjax.training import evaluate, losses, members, steps, zeros
 from lthjax.training import streamed as streamed_lib
 from lthjax.training.objective import Counted, Objective, columns
 
@@ -46,7 +46,7 @@ def prepare(key, images):
     return normalised(augment.augment(key, images, padding=1, flip=True))
 
 
-TX = optimizers.keep(optax.sgd(0.05, 0.9))
+TX = zeros.keep(optax.sgd(0.05, 0.9))
 STEP = steps.step(steps.supervised(apply_fn), TX)
 EVALUATE = evaluate.evaluator(apply_fn, normalised)
 COUNT = evaluate.counter(apply_fn, normalised)

@@ -21,7 +21,7 @@ from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Trained
 from lthjax.tickets.rounds import Rounds, continued, slimmed
-from lthjax.training import optimizers
+from lthjax.training import schedules
 
 KINDS = {
     "continuous": lambda options: gated_lib.continuous(
@@ -98,7 +98,7 @@ def gated_rounds(name: str, ground: Ground, tx, prune_fn) -> Rounds:
     def again(key, trained, level):
         del key, level
         pair = gated_lib.again(gates, trained.params, trained.model_state)
-        opt_state = optimizers.at_step(trained.opt_state, 0)
+        opt_state = schedules.at_step(trained.opt_state, 0)
         return Trained(*pair, trained.masks, opt_state)
 
     def harvested(key, trained, level):

@@ -221,6 +221,4 @@ def _cell(value):
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
-def __getattr__(name):
-    """Answers what this module had in the version before."""
-    return moved.answer(__name__, name)
+moved.answers(__name__)
