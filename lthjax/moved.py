@@ -103,16 +103,13 @@ PLACES = {
         name: f"lthjax.forward_selection.layer_growth:{name}"
         for name in ("grow", "growth", "weights")
     },
-    "lthjax.forward_selection.neurons": {
-        "Selection": "lthjax.forward_selection.greedy:Selection",
-    },
     "lthjax.gates": {
         "LOWEST": "lthjax.gates.sigmoid:LOWEST",
         "RESETS": "lthjax.gates.sigmoid:RESETS",
     },
     "lthjax.gates.gated": {
         name: f"lthjax.gates.families:{name}"
-        for name in ("Kind", "continuous", "hard_concrete", "stochastic")
+        for name in ("continuous", "hard_concrete", "stochastic")
     },
     "lthjax.models": {
         "applying": "lthjax.models.functions",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.gates import sigmoid
-from lthjax.gates.gated import Kind
+from lthjax.gates.families import Kind
 from lthjax.pruning.masks import Masks, Params
 
 Logits = Any

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from lthjax.callables import PruneFn, Schedule
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
+from lthjax.gates import families, sigmoid
 from lthjax.gates import gated as gated_lib
 from lthjax.gates import kinds as kinds_lib
-from lthjax.gates import sigmoid
-from lthjax.gates.gated import Gated, Kind
+from lthjax.gates.families import Kind
+from lthjax.gates.gated import Gated
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
@@ -24,13 +25,13 @@ from lthjax.tickets.rounds import Rounds, continued, slimmed
 from lthjax.training import schedules
 
 KINDS = {
-    "continuous": lambda options: gated_lib.continuous(
+    "continuous": lambda options: families.continuous(
         final=options.final_temperature, reset=options.reset
     ),
-    "stochastic": lambda options: gated_lib.stochastic(
+    "stochastic": lambda options: families.stochastic(
         gradient=options.gradient, output=options.output
     ),
-    "l0": lambda options: gated_lib.hard_concrete(),
+    "l0": lambda options: families.hard_concrete(),
     "soft_threshold": lambda options: kinds_lib.kind(),
 }
 

@@ -41,7 +41,7 @@ from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
 from lthjax.program.workdir import claim, layout, results, sittings, text_files
 from lthjax.program.workdir.member import Member
-from lthjax.retraining import steps as retraining_steps
+from lthjax.retraining import arms
 
 log = logging.getLogger(__name__)
 
@@ -279,7 +279,7 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
 
 def _teacher(this, arm, one):
     """Returns the trained dense network, if an arm learns from one."""
-    if "distillation" not in retraining_steps.tweaks(arm):
+    if "distillation" not in arms.tweaks(arm):
         return None
     given = this.parts.options.teacher
     path = given or layout.trained_path(this.root, "ticket", one, 0)
