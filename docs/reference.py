@@ -93,7 +93,7 @@ def keys() -> str:
         "From `lthjax/program/config/defaults.py`, where each has its default and a "
         "word on what it is, and `choices.py` beside it, which has the names that are "
         "ours; [What can be chosen](choose.md) says more of those, and "
-        "`lthjax/program/config/validate.py` has the range of each.",
+        "`lthjax/program/config/ranges.py` has the range of each.",
     ]
     table = "\n".join(["| key | type | default | |", "|---|---|---|---|", *rows])
     return "\n\n".join([*head, table]) + "\n"

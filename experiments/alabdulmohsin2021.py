@@ -38,7 +38,7 @@ from lthjax.program.config import files
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 from lthjax.pruning import bases, patterns, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.basis_names import BASES as BASES_BY_NAME
@@ -142,7 +142,7 @@ def _values(rows, level):
 def findings(everything):
     """Returns [(network, basis, spread of the gains at the last levels)], by seed."""
     return [
-        (network, basis, results.spread(_last(rows, basis)))
+        (network, basis, spreads.spread(_last(rows, basis)))
         for network, rows in everything.items()
         for basis, _ in EXPECTED
         if {basis, WEIGHTS} <= rows.keys()
@@ -160,7 +160,7 @@ def table(everything, settings):
     lines = [settings, "", expected(), "", "| network | basis | came out, points | n |"]
     lines += ["|---|---|---|---|"]
     for network, basis, spread in findings(everything):
-        shown = results.shown(spread, "+.2f")
+        shown = spreads.shown(spread, "+.2f")
         lines.append(f"| {network} | {basis} | {shown} | {spread.n} |")
     for network, rows in everything.items():
         lines += ["", f"## {network}", "", *_levels(rows)]
@@ -176,9 +176,9 @@ def _levels(everything):
         cells, share, number = [], 0.0, 0
         for rows in everything.values():
             own = [row for row in rows if row["level"] == level]
-            spread = results.spread(100 * row["test_accuracy"] for row in own)
+            spread = spreads.spread(100 * row["test_accuracy"] for row in own)
             share, number = 100 * own[0]["kept"] / own[0]["prunable"], spread.n
-            cells.append(results.shown(spread))
+            cells.append(spreads.shown(spread))
         lines.append(f"| {level} | {share:.2f} | {' | '.join(cells)} | {number} |")
     return [*lines, "", *_costs(everything)]
 
@@ -209,7 +209,7 @@ def figure(everything):
     for axes, (network, by_basis) in zip(panels, everything.items(), strict=True):
         for basis, rows in by_basis.items():
             own = [row | {"share": row["kept"] / row["prunable"]} for row in rows]
-            groups = results.aggregate(own, "test_accuracy", ("share",))
+            groups = spreads.aggregate(own, "test_accuracy", ("share",))
             x = [100 * share for (share,) in groups]
             mean = [100 * spread.mean for spread in groups.values()]
             std = [100 * spread.std for spread in groups.values()]
@@ -302,13 +302,13 @@ def main():
             return
         if options.thin:
             text = measured(options)
-            results.write(options.workdir / "alabdulmohsin2021_thin.md", text)
+            text_files.write(options.workdir / "alabdulmohsin2021_thin.md", text)
             print(text)
             return
         print(expected(), flush=True)
         everything, used = run(options)
         text = table(everything, f"Command: `{command_line.typed()}`; {used}.")
-        results.write(
+        text_files.write(
             options.workdir / "alabdulmohsin2021.md", sizes.titled(options, text)
         )
         drawn = options.workdir / "alabdulmohsin2021.png"

@@ -45,7 +45,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 
 # {source: {target: test accuracy, %}}, Table 5.
 PUBLISHED = {
@@ -269,7 +269,7 @@ def main() -> None:
         parts += [COSTS, costs(options, rows, own), lines.HEAD]
         parts.append(lines.table(options.workdir, own.pairs, PUBLISHED_FALLS))
         text = "\n\n".join(parts) + "\n"
-        results.write(options.workdir / f"{stem}.md", sizes.titled(options, text))
+        text_files.write(options.workdir / f"{stem}.md", sizes.titled(options, text))
         claims.write(options, stem, claimed(options, rows, own))
         run_report.save(figure(rows, own), options.workdir / f"{stem}.png")
         print(text, f"figure: {options.workdir / f'{stem}.png'}", sep="\n")

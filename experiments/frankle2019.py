@@ -24,7 +24,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 
 MNIST = pathlib.Path(__file__).parent.parent / "configs" / "mnist.py"
 PANELS = {
@@ -85,11 +85,11 @@ def table(rows, settings):
     """Returns the findings and the means by level, as Markdown."""
     lines = ["| finding | published | ours (mean ± std) | n |", "|---|---|---|---|"]
     for claim, ours in claimed(rows):
-        value = results.shown(results.spread(ours), ".2f") if len(ours) else "not run"
+        value = spreads.shown(spreads.spread(ours), ".2f") if len(ours) else "not run"
         lines.append(f"| {claim.what} | {told(claim)} | {value} | {len(ours)} |")
     names = " | ".join(name for name, _ in PANELS.values())
     lines += ["", f"| level | % left | arm | {names} | n |", "|" + "---|" * 7]
-    for (level, arm), _ in results.aggregate(rows, "level", ("level", "arm")).items():
+    for (level, arm), _ in spreads.aggregate(rows, "level", ("level", "arm")).items():
         group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
         cells = [_cell(group, name, scale) for name, (_, scale) in PANELS.items()]
         label = LABELS[arm] if level else "dense"
@@ -146,7 +146,7 @@ def _published(panels, rows):
 
 def _line(axes, rows, arm, name, scale):
     own = [row for row in rows if row["arm"] == arm or row["level"] == 0]
-    groups = results.aggregate(own, name, ("level",))
+    groups = spreads.aggregate(own, name, ("level",))
     x = [_share(rows, level) for (level,) in groups]
     mean = scale * np.array([spread.mean for spread in groups.values()])
     std = scale * np.array([spread.std for spread in groups.values()])
@@ -168,8 +168,8 @@ def _paired(rows, level, arm, name):
 
 
 def _cell(group, name, scale):
-    spread = results.spread(scale * row[name] for row in group)
-    return results.shown(spread, ".0f" if scale == 1 else ".2f")
+    spread = spreads.spread(scale * row[name] for row in group)
+    return spreads.shown(spread, ".0f" if scale == 1 else ".2f")
 
 
 def main():
@@ -189,7 +189,9 @@ def main():
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )
         text = table(rows, f"Command: `{command_line.typed()}`; {used}.")
-        results.write(options.workdir / "frankle2019.md", sizes.titled(options, text))
+        text_files.write(
+            options.workdir / "frankle2019.md", sizes.titled(options, text)
+        )
         claims.write(options, "frankle2019", claimed(rows))
         run_report.save(figure(rows), options.workdir / "frankle2019.png")
         print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")

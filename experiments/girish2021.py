@@ -33,7 +33,7 @@ from lthjax.program.build import plan, source
 from lthjax.program.config import files
 from lthjax.program.report import pictures, run_report
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, spreads, text_files
 from lthjax.saving.tickets import load_trained
 
 SHARES = (0, 50, 80, 90)  # % of the backbone that is removed
@@ -185,7 +185,7 @@ def early_masks(options, task: str) -> str:
         own = [
             overlaps.in_common(options.workdir / run, n, shares) for n in config.seeds
         ]
-        cells = [results.shown(results.spread(c)) for c in zip(*own, strict=True)]
+        cells = [spreads.shown(spreads.spread(c)) for c in zip(*own, strict=True)]
         lines.append(_line(str(part), *cells))
     head = f"{task}, intersection over union with the masks of the end, one-shot:"
     return "\n".join([head, "", *lines])
@@ -207,7 +207,7 @@ def _shares(own):
 def _shown(own, name):
     """Returns mean and deviation of a column, in %; nothing where it is empty."""
     values = [100 * row[name] for row in own if row[name] is not None]
-    return results.shown(results.spread(values)) if values else ""
+    return spreads.shown(spreads.spread(values)) if values else ""
 
 
 def _groups(rows, task):
@@ -240,7 +240,7 @@ def _draw(axes, rows, task, name):
     for run, _, own in _groups(rows, task):
         way = run.removeprefix(f"{task}_")
         values = [100 * row[TASKS[task][2]] for row in own]
-        spread = results.spread(values)
+        spread = spreads.spread(values)
         point = (100 * own[0][name], spread.mean, spread.std)
         line = way if way.startswith("reset") else way.partition("_")[0]
         lines.setdefault(line, []).append(point)
@@ -335,7 +335,7 @@ def main() -> None:
         parts = [f"Command: `{command_line.typed()}`; AP or mIoU, %, last step."]
         parts += [table(rows, tasks), by_size(rows, first)]
         text = "\n\n".join([*parts, early_masks(options, first)]) + "\n"
-        results.write(options.workdir / "girish2021.md", sizes.titled(options, text))
+        text_files.write(options.workdir / "girish2021.md", sizes.titled(options, text))
         claims.write(options, "girish2021", claimed(rows))
         run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
         for one in tasks:

@@ -43,7 +43,7 @@ from lthjax.program.build import methods, moved_images, plan
 from lthjax.program.config import files
 from lthjax.program.report import gains, run_report
 from lthjax.program.run import experiment
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, results, spreads, text_files
 from lthjax.saving.tickets import load_trained
 from lthjax.training import losses
 
@@ -177,14 +177,14 @@ def _cells(rows, arm, level):
         group = [r[name] for r in rows if (r["arm"], r["level"]) == (arm, level)]
         return scale * np.mean(group)
 
-    accuracy = results.spread(
+    accuracy = spreads.spread(
         100 * r["test_accuracy"]
         for r in rows
         if (r["arm"], r["level"]) == (gains.VANILLA, level)
     )
     return (
         f"{mean('sparsity', arm, 100):.2f}",
-        results.shown(accuracy),
+        spreads.shown(accuracy),
         f"{mean('deployed_parameters', arm, 1):,.0f}",
         f"{mean('deployed_flops', arm, 1e-6):.2f}",
         f"{mean('ghost_flops', arm, 1e-6):.2f}",
@@ -295,8 +295,8 @@ def analysis_table(rows):
         own = [
             r for r in rows if (r["cell"], r["level"], r["arm"]) == (cell, level, arm)
         ]
-        spreads = [results.spread(row[name] for row in own) for name in MEASURES]
-        cells = " | ".join(results.shown(s, ".3g", ".2g") for s in spreads)
+        means = [spreads.spread(row[name] for row in own) for name in MEASURES]
+        cells = " | ".join(spreads.shown(s, ".3g", ".2g") for s in means)
         lines.append(f"| {cell} | {level} | {arm} | {cells} | {len(own)} |")
     return "\n".join(lines) + "\n"
 
@@ -352,7 +352,9 @@ def _run(asked, options):
             measured += analyses(cell, settings, root, examples)
             run_report.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
             text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
-        results.write(options.workdir / "jaiswal2021.md", sizes.titled(options, text))
+        text_files.write(
+            options.workdir / "jaiswal2021.md", sizes.titled(options, text)
+        )
         claims.write(options, "jaiswal2021", claimed(found))
     return text
 

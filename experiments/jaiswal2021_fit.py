@@ -36,7 +36,7 @@ from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
 from lthjax.program.report.palette import MARKERS
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 
 ALL = "tost_paper"
 ALONE = ("neurons", "skips", "frozen_skips", "rescaling", "smoothing", "sign_in")
@@ -127,7 +127,7 @@ def points(rows: list[dict]) -> list[dict]:
             plain = [r for r in here if (r["arm"], r["level"]) == ("ticket", level)]
             plain = [row for row in plain if row["test_accuracy"] is not None]
             loss, right, sparsity = (
-                results.spread(scale * row[name] for row in plain)
+                spreads.spread(scale * row[name] for row in plain)
                 for name, scale in _COLUMNS.items()
             )
             found.append(
@@ -156,8 +156,8 @@ def table(found: list[dict]) -> str:
             row["run"],
             f"{row['sparsity']:.1f}",
             row["arm"],
-            results.shown(row["loss"], ".3f"),
-            results.shown(row["accuracy"]),
+            spreads.shown(row["loss"], ".3f"),
+            spreads.shown(row["accuracy"]),
             gains.text(row["gain"]),
             row["gain"].n,
         )
@@ -238,7 +238,7 @@ def main() -> None:
         print(EXPECTED)
         found = points(grid.run(cells, options.workdir))
         shown = text(options, found)
-        results.write(
+        text_files.write(
             options.workdir / "jaiswal2021_fit.md", sizes.titled(options, shown)
         )
         drawn = options.workdir / "jaiswal2021_fit.png"

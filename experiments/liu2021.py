@@ -27,7 +27,7 @@ from lthjax.program.config import files
 from lthjax.program.report import learning_rates, run_report, start_points
 from lthjax.program.report.studies import correlation
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads, text_files
 from lthjax.program.workdir.measures import ACCURACY
 
 HERE = pathlib.Path(__file__).parent
@@ -135,7 +135,7 @@ def _line(rows, run, config, level):
     cells += [spread(rows, run, level, arm) for arm in ARMS]
     tickets = PUBLISHED["ticket"].get(rate, {})
     row = [config.search.method, rate, f"{100 * sparsity:.1f}"]
-    row += [results.shown(cell) if cell else "" for cell in cells]
+    row += [spreads.shown(cell) if cell else "" for cell in cells]
     row += [
         str(PUBLISHED["dense"].get(rate, "")),
         str(tickets.get(f"{sparsity:.2f}", "")),
@@ -165,7 +165,7 @@ def ratio(rows: list[dict], level: int, pair: str, among: str, part: float):
     """Returns mean and deviation of an R_p in %, `None` where there is none."""
     own = [row[pair] for row in rows if row["level"] == level and pair in row]
     values = [100 * r[among][f"{part:g}"] for r in own if f"{part:g}" in r[among]]
-    return results.spread(values) if values else None
+    return spreads.spread(values) if values else None
 
 
 def correlations(studied: dict) -> str:
@@ -183,7 +183,7 @@ def correlations(studied: dict) -> str:
                 for part in correlation.PARTS
                 for pair in ("initial_trained", "dense_trained")
             ]
-            shown = [results.shown(c, ".1f") if c else "" for c in cells]
+            shown = [spreads.shown(c, ".1f") if c else "" for c in cells]
             row = [run.replace("_", ", "), f"{100 * (1 - here[0]['kept']):.1f}", *shown]
             lines.append(f"| {' | '.join(row)} | {len(here)} |")
     return "\n".join(lines)
@@ -224,13 +224,13 @@ def _judged(rows, found, studied):
     ]
     better = [a.mean > b.mean for a, b in pairs]
     lines = [
-        (dense[1].mean > dense[0].mean, " and ".join(map(results.shown, dense))),
+        (dense[1].mean > dense[0].mean, " and ".join(map(spreads.shown, dense))),
         (
             near[0].mean > near[1].mean,
-            " and ".join(results.shown(n, ".1f") for n in near),
+            " and ".join(spreads.shown(n, ".1f") for n in near),
         ),
-        (bool(first[low].wins), f"ahead by {results.shown(first[low].ahead, '+.2f')}"),
-        (not first[high].wins, f"ahead by {results.shown(first[high].ahead, '+.2f')}"),
+        (bool(first[low].wins), f"ahead by {spreads.shown(first[low].ahead, '+.2f')}"),
+        (not first[high].wins, f"ahead by {spreads.shown(first[high].ahead, '+.2f')}"),
         (all(better), f"at {sum(better)} of {len(better)} levels"),
     ]
     return "\n".join(
@@ -265,11 +265,9 @@ def figure(rows: list[dict], found: dict, studied: dict) -> Figure:
         dense = spread(rows, run, 0, "ticket")
         axes.axhline(dense.mean, color="0.5", ls="--", lw=1, label="dense")
         for arm, label in ARMS.items():
-            spreads = [spread(rows, run, level, arm) for level in at if level]
+            means = [spread(rows, run, level, arm) for level in at if level]
             x = [100 * sparsity for level, sparsity in at.items() if level]
-            mean, std = (
-                [getattr(s, name) for s in spreads] for name in ("mean", "std")
-            )
+            mean, std = ([getattr(s, name) for s in means] for name in ("mean", "std"))
             axes.errorbar(x, mean, std, label=label, marker="o", ms=3, capsize=2)
         axes.set_ylabel("test accuracy, %")
         axes.set_title(f"{run.replace('_', ', rate ')}, n = {n}", fontsize=10)
@@ -335,7 +333,7 @@ def main() -> None:
         rows = grid.run(found, options.workdir)
         studied = overlaps(options.workdir, found)
         shown = text(rows, found, studied)
-        results.write(options.workdir / "liu2021.md", sizes.titled(options, shown))
+        text_files.write(options.workdir / "liu2021.md", sizes.titled(options, shown))
         same = (options.model, options.width) == ("resnet20", 1)
         claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows, same))
         drawn = options.workdir / "liu2021.png"

@@ -22,7 +22,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import gains, run_report
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 
 WHOLE, RETRAINED, DROPS = 182, 170, (91, 136)  # epochs
 ARMS = {
@@ -147,9 +147,9 @@ def table(rows: list[dict], settings: str, same: bool = True) -> str:
         cells = []
         for restart in ARMS:
             group = _of(rows, restart, level)
-            spread = results.spread([100 * r["test_accuracy"] for r in group])
+            spread = spreads.spread([100 * r["test_accuracy"] for r in group])
             told = [_published(restart, level)] if same else []
-            cells += [*told, results.shown(spread)]
+            cells += [*told, spreads.shown(spread)]
         share = f"{100 * (1 - group[0]['sparsity']):.1f}"
         lines.append(f"| {level} | {share} | {' | '.join(cells)} | {len(group)} |")
     return "\n".join([*lines, "", *_gaps(rows)]) + "\n"
@@ -190,11 +190,9 @@ def figure(rows: list[dict]) -> Figure:
     levels = sorted({r["level"] for r in rows})
     for i, (restart, label) in enumerate(ARMS.items()):
         groups = [_of(rows, restart, level) for level in levels]
-        spreads = [
-            results.spread([100 * r["test_accuracy"] for r in g]) for g in groups
-        ]
+        means = [spreads.spread([100 * r["test_accuracy"] for r in g]) for g in groups]
         x = [100 * (1 - group[0]["sparsity"]) for group in groups]
-        mean, std = ([getattr(s, f) for s in spreads] for f in ("mean", "std"))
+        mean, std = ([getattr(s, f) for s in means] for f in ("mean", "std"))
         axes.errorbar(
             x, mean, std, marker="o", ms=3, capsize=2, color=f"C{i}", label=label
         )
@@ -250,7 +248,7 @@ def main() -> None:
         run = f"{network(options)} of width {options.width:g} on {options.data}"
         said = f"Command: `{command_line.typed()}` ({run}); "
         text = table(rows, f"{said}test accuracy in %, last step.\n\n{EXPECTED}", same)
-        results.write(options.workdir / "renda2020.md", sizes.titled(options, text))
+        text_files.write(options.workdir / "renda2020.md", sizes.titled(options, text))
         claims.write(options, "renda2020", claimed(rows, same))
         run_report.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")

@@ -39,7 +39,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files, shrink
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment, search_progress
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 NETWORKS = {
@@ -240,7 +240,7 @@ def write(options, found, everything):
     parts += [efforts.table(name, methods) for name, methods in everything.items()]
     parts += [f"## Gates ({n})\n\n{efforts.gates(m)}" for n, m in everything.items()]
     text = "\n".join(parts)
-    results.write(options.workdir / "savarese2020.md", sizes.titled(options, text))
+    text_files.write(options.workdir / "savarese2020.md", sizes.titled(options, text))
     title = f"{found.model.name} on {found.data.name}, mean and standard deviation"
     length = f"{found.train.steps} steps" * bool(found.train.steps)
     length = length or f"{found.train.epochs} epochs"

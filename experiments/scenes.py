@@ -20,7 +20,7 @@ import numpy as np
 
 from lthjax.data import in_memory
 from lthjax.program import command_line
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 
 POINTS = ("topmost", "bottommost", "leftmost", "rightmost", "centroid")
 INK = 128  # the least value of a pixel that is ink
@@ -50,7 +50,7 @@ def write(folder: pathlib.Path, data_dir: str, options: Any) -> None:
     for i, name in enumerate(("train", "test")):
         rng = np.random.default_rng([options.seed, i])
         _write_split(folder, name, getattr(source, name), (rng, options))
-    results.write(mark, json.dumps(wanted))
+    text_files.write(mark, json.dumps(wanted))
 
 
 def _write_split(folder, name, digits, how):
@@ -77,7 +77,7 @@ def _write_split(folder, name, digits, how):
     found |= {"images": images, "annotations": annotations, "categories": categories}
     path = folder / "annotations" / f"instances_{name}.json"
     path.parent.mkdir(exist_ok=True)
-    results.write(path, json.dumps(found))
+    text_files.write(path, json.dumps(found))
 
 
 def scene(rng: np.random.Generator, digits: Any, options: Any) -> tuple:

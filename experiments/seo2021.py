@@ -38,7 +38,7 @@ from ml_collections import ConfigDict
 from lthjax.program import command_line
 from lthjax.program.federated import assembly, experiment, settings
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 
 TUNED = ((0.1, 0.0), (0.01, 0.5), (0.01, 0.9))
 
@@ -154,9 +154,9 @@ def tuned(options) -> str:
         for seed in range(options.seeds):
             rows, _ = run(own, Cell("standalone", 1.0, options.samples[0], seed))
             shown.append(100 * rows[-1]["validation_accuracy"])
-        spread = results.spread(shown)
+        spread = spreads.spread(shown)
         lines.append(
-            f"| {rate:g} | {momentum:g} | {results.shown(spread)}, n = {spread.n} |"
+            f"| {rate:g} | {momentum:g} | {spreads.shown(spread)}, n = {spread.n} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -210,7 +210,7 @@ def write(options, found: dict) -> str:
     own = config(options, next(iter(found)))
     same = (own.data.name, own.clients.count, own.rounds) == ("cifar10", 40, 40)
     text += federated.table(found, same)
-    results.write(options.workdir / "seo2021.md", sizes.titled(options, text))
+    text_files.write(options.workdir / "seo2021.md", sizes.titled(options, text))
     claims.write(options, "seo2021", federated.claimed(found if same else {}))
     axes_lib.save(
         federated.figure(found), pathlib.Path(options.workdir) / "seo2021.png"
@@ -237,7 +237,7 @@ def main() -> None:
         options.workdir.mkdir(parents=True, exist_ok=True)
         if options.tune:
             text = tuned(options)
-            results.write(options.workdir / "tuned.md", text)
+            text_files.write(options.workdir / "tuned.md", text)
             print(text)
             return
         found = {}

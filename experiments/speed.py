@@ -40,6 +40,7 @@ from lthjax.devices import onednn
 from lthjax.program import command_line
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import run_report
+from lthjax.program.workdir import text_files
 
 PARTS = (
     steps.PARTS
@@ -135,14 +136,12 @@ def main() -> None:
     for part in asked:
         if len(asked) == 1 or options.smoke:
             saved[part] = registry.resolve(part, PARTS, "part")(options)
-            lthjax.program.workdir.results.write(path, json.dumps(saved, indent=1))
+            text_files.write(path, json.dumps(saved, indent=1))
         else:  # a process each: in one that ran others, half the speed was seen
             subprocess.run([sys.executable, *sys.argv, f"--only={part}"], check=True)
             saved = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(*r) for part in PARTS for r in saved.get(part, [])]
-    lthjax.program.workdir.results.write(
-        options.workdir / "speed.md", text(facts, rows)
-    )
+    text_files.write(options.workdir / "speed.md", text(facts, rows))
     run_report.save(figure(rows), options.workdir / "speed.png")
     console.Console().print(markdown.Markdown(text(facts, rows)))
     print(f"the figure is {options.workdir / 'speed.png'}")

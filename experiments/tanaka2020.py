@@ -26,7 +26,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads, text_files
 from lthjax.pruning import cuts
 
 AT_INIT = {"search.method": "at_init"}
@@ -248,7 +248,7 @@ def _dense(rows):
 
 
 def _cell(values):
-    return results.shown(results.spread(values)) if values else ""
+    return spreads.shown(spreads.spread(values)) if values else ""
 
 
 def figure(rows: list[dict]) -> Figure:
@@ -264,7 +264,7 @@ def figure(rows: list[dict]) -> Figure:
             _marks(axes, own, arm, names)
             mark, colour = _look(arm)
             axes.plot([], [], mark, color=colour, label=arm)
-        dense = results.spread(_dense(rows))
+        dense = spreads.spread(_dense(rows))
         axes.axhline(dense.mean, color="0.5", ls="--", lw=1, label="dense")
         share = 100 * (1 - own[0]["sparsity"])
         axes.set_ylabel(f"test accuracy, %\n{share:.3g} % of the weights left")
@@ -284,7 +284,7 @@ def _marks(axes, rows, arm, names):
     for name in names:
         values = [100 * r["test_accuracy"] for r in own if r["run"] == name]
         if values:
-            spread, x = results.spread(values), names.index(name) + shift
+            spread, x = spreads.spread(values), names.index(name) + shift
             look = {"fmt": mark, "ms": 5, "capsize": 2, "color": colour}
             axes.errorbar(x, spread.mean, spread.std, **look)
 
@@ -324,7 +324,7 @@ def main() -> None:
         text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
         text += "".join(f"\n{name} ended: {why}.\n" for name, why in refused.items())
-        results.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
+        text_files.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
         claims.write(options, "tanaka2020", claimed(rows, same))
         print(text)
         if any(row["density"] for row in rows):

@@ -21,7 +21,7 @@ from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files, shrink
 from lthjax.program.run import target_plan
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 
 HERE = pathlib.Path(__file__).parent
 BF16 = {"model.dtype": "bfloat16", "seeds": (0,)}
@@ -113,7 +113,7 @@ def write(path: pathlib.Path, rows: list[Row]) -> None:
     """Writes rows to a file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
-    results.write(path, text.getvalue())
+    text_files.write(path, text.getvalue())
 
 
 def table(rows: list[Row], before: list[Row]) -> str:
@@ -163,7 +163,7 @@ def main() -> None:
         found = [rows[key] for key in order if key in rows]
         write(path, found)
         text = table(found, read(options.before) if options.before else [])
-        results.write(options.workdir / "targets.md", text)
+        text_files.write(options.workdir / "targets.md", text)
         print(rows[program, target], flush=True)
     for sentence in missing.values():
         print(sentence)

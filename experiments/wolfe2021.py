@@ -29,10 +29,10 @@ from lthjax.data import in_memory
 from lthjax.forward_selection import neurons, two_layer
 from lthjax.program import command_line
 from lthjax.program.report import run_report
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads, text_files
 from lthjax.saving import checkpoints
 from lthjax.training import losses
-from lthjax.training import steps as steps_lib
+from lthjax.training import members as members_lib
 
 FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
 PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))
@@ -105,8 +105,8 @@ def programs(width, one_by_one):
 
     mapped = {"together": 1 if one_by_one else None}
     return (
-        jax.jit(steps_lib.population(train, **mapped), donate_argnums=0),
-        jax.jit(steps_lib.population(prune, **mapped)),
+        jax.jit(members_lib.population(train, **mapped), donate_argnums=0),
+        jax.jit(members_lib.population(prune, **mapped)),
     )
 
 
@@ -149,7 +149,7 @@ def start(width, members, inputs):
     """Returns the population at step 0."""
     keys = [jax.random.fold_in(jax.random.key(seed), 0) for _, seed in members]
     networks = [two_layer.initialise(key, width, inputs) for key in keys]
-    return steps_lib.stack([two_layer.begin(params) for params in networks])
+    return members_lib.stack([two_layer.begin(params) for params in networks])
 
 
 def heat(options, width, data):
@@ -194,7 +194,7 @@ def _row(found, i, width, member, step):
 def cells(rows, width):
     """Returns {size: [(step, Spread of the accuracy at 200 picks)]} of one width."""
     own = [{**r, "last": r["train"][-1]} for r in rows if r["width"] == width]
-    groups = results.aggregate(own, "last", ("size", "step"))
+    groups = spreads.aggregate(own, "last", ("size", "step"))
     sizes = sorted({size for size, _ in groups})
     return {
         size: [(t, value) for (s, t), value in sorted(groups.items()) if s == size]
@@ -239,7 +239,7 @@ def table(rows, command):
 def _cell(step, value, known):
     """Returns "ours ± std (published)"; std where there are several seeds."""
     known = dict(zip(PUBLISHED["iterations"], known or (), strict=False))
-    ours = results.shown(value, ".1f")
+    ours = spreads.shown(value, ".1f")
     return ours + (f" ({known[step]})" if step in known else "")
 
 
@@ -340,7 +340,7 @@ def main():
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
         text = table(rows, command_line.typed())
-        results.write(options.workdir / "wolfe2021.md", named.titled(options, text))
+        text_files.write(options.workdir / "wolfe2021.md", named.titled(options, text))
         claims.write(options, "wolfe2021", two_layers.heat(PUBLISHED, rows))
         run_report.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)

@@ -34,7 +34,7 @@ from lthjax.program.build import methods, plan
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from lthjax.saving import tickets
 
 HERE = pathlib.Path(__file__).parent
@@ -258,7 +258,7 @@ def main():
             kept.append(path, cell(options, *name), KEYS, asked(*name))
         rows = kept.read(path, KEYS, asked)
         text = table(rows, options)
-        results.write(options.workdir / "cifar.md", named.titled(options, text))
+        text_files.write(options.workdir / "cifar.md", named.titled(options, text))
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))
         run_report.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)

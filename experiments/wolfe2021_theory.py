@@ -30,7 +30,7 @@ from lthjax.forward_selection import convex_hull, neurons, pretraining_bound, tw
 from lthjax.program import command_line
 from lthjax.program.config import files
 from lthjax.program.report import run_report
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 from lthjax.pruning import choose
 from lthjax.tickets import stability
 from lthjax.training import losses
@@ -318,9 +318,9 @@ def main():
         found, masks = run(options, x, y)
         found |= {"zero": float(jnp.mean(losses.squared(0.0, y)))}
         found |= {"setting": setting(options, x)._asdict()}
-        results.write(options.workdir / "run.json", json.dumps(found, indent=1))
+        text_files.write(options.workdir / "run.json", json.dumps(found, indent=1))
         text = table(found, masks, margins, options)
-        results.write(options.workdir / "theory.md", sizes.titled(options, text))
+        text_files.write(options.workdir / "theory.md", sizes.titled(options, text))
         claims.write(options, "wolfe2021_theory", claimed(margins, options))
         run_report.save(figure(found, options), options.workdir / "theory.png")
         print(text)

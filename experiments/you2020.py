@@ -25,9 +25,9 @@ from lthjax.program.build.parts import key as key_of
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import check, experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from lthjax.tickets import Ticket, Trained, stability
-from lthjax.training import steps as steps_lib
+from lthjax.training import members
 from lthjax.training.steps import COLUMNS
 
 HERE = pathlib.Path(__file__).parent
@@ -70,15 +70,15 @@ def dense(parts, draw, seed):
     for at in range(0, steps, epoch):
         stop = min(at + epoch, steps)
         states = parts.run(states, fixed, (0, steps), at, stop)
-        state = steps_lib.member(states, 0)
+        state = members.member(states, 0)
         trained = Trained(state.params, state.model_state, masks)
         yield stop // epoch, trained, *draw(trained), _accuracy(state.curve)
 
 
 def _population(parts, ticket, seed):
-    states = steps_lib.stack([parts.begin(ticket)])
+    states = members.stack([parts.begin(ticket)])
     keys = jnp.stack([key_of(seed, "data")])
-    return states, (steps_lib.stack([ticket.masks]), keys)
+    return states, (members.stack([ticket.masks]), keys)
 
 
 def _accuracy(curve):
@@ -94,7 +94,7 @@ def retrained(parts, trained, masks, epoch, seed):
     ticket = Ticket(1, start, steps, *weights, masks)
     states, fixed = _population(parts, ticket, seed)
     states = parts.run(states, fixed, (start, steps), start, steps)
-    return _accuracy(steps_lib.member(states, 0).curve)
+    return _accuracy(members.member(states, 0).curve)
 
 
 def fired(seen, settings):
@@ -257,7 +257,7 @@ def main():
             return
         rows, seen = run(settings, options)
         text = table(rows, seen, settings)
-        results.write(options.workdir / "you2020.md", sizes.titled(options, text))
+        text_files.write(options.workdir / "you2020.md", sizes.titled(options, text))
         claims.write(options, "you2020", claimed(rows, seen, settings))
         run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)

@@ -28,7 +28,7 @@ from lthjax.program import command_line
 from lthjax.program.build import coefficients as coefficients_lib
 from lthjax.program.build import network, source
 from lthjax.program.config import files
-from lthjax.program.workdir import layout, origin, results
+from lthjax.program.workdir import layout, origin, text_files
 from lthjax.program.workdir.member import Member
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
@@ -120,7 +120,7 @@ def export_torch(
     safetensors.put(to, weights, metadata)
     if text is None:
         return [pathlib.Path(to), masks_path(to)]
-    results.write(source_path(to), text)
+    text_files.write(source_path(to), text)
     return [pathlib.Path(to), masks_path(to), source_path(to)]
 
 

@@ -99,9 +99,17 @@ PLACES = {
         "growing": "lthjax.dynamic.sparse_to_sparse",
         "shrinking": "lthjax.dynamic.dense_to_sparse",
     },
+    "lthjax.forward_selection.channels": {
+        name: f"lthjax.forward_selection.layer_growth:{name}"
+        for name in ("grow", "growth", "weights")
+    },
     "lthjax.gates": {
         "LOWEST": "lthjax.gates.sigmoid:LOWEST",
         "RESETS": "lthjax.gates.sigmoid:RESETS",
+    },
+    "lthjax.gates.gated": {
+        name: f"lthjax.gates.families:{name}"
+        for name in ("continuous", "hard_concrete", "stochastic")
     },
     "lthjax.models": {
         "applying": "lthjax.models.functions",
@@ -110,17 +118,28 @@ PLACES = {
         "ghosts": "lthjax.retraining.ghosts",
         "pytorch": "lthjax.saving.pytorch",
     },
+    "lthjax.program.config.files": {
+        name: f"lthjax.program.config.validate:{name}"
+        for name in ("check_seeds", "flat", "validate")
+    },
+    "lthjax.program.run.experiment": {"load": "lthjax.program.build.source:load"},
+    "lthjax.program.workdir.results": {
+        "load": "lthjax.program.workdir.runs:load",
+        "write": "lthjax.program.workdir.text_files:write",
+        **{
+            name: f"lthjax.program.workdir.spreads:{name}"
+            for name in ("Spread", "aggregate", "shown", "spread")
+        },
+    },
+    "lthjax.pruning.scores": {"degree": "lthjax.pruning.flows:degree"},
     "lthjax.retraining": {
-        name: f"lthjax.retraining.steps:{name}"
-        for name in (
-            "LAWS",
-            "PRESETS",
-            "TWEAKS",
-            "check",
-            "check_arms",
-            "timed",
-            "times",
-        )
+        "LAWS": "lthjax.retraining.fades:LAWS",
+        "PRESETS": "lthjax.retraining.arms:PRESETS",
+        "TWEAKS": "lthjax.retraining.arms:TWEAKS",
+        "check": "lthjax.retraining.steps:check",
+        "check_arms": "lthjax.retraining.arms:check_arms",
+        "timed": "lthjax.retraining.steps:timed",
+        "times": "lthjax.retraining.steps:times",
     },
     "lthjax.tickets": {
         "base": "lthjax.tickets.ticket",
@@ -139,6 +158,10 @@ PLACES = {
         "CACHE": "lthjax.training.members:CACHE",
         "METRICS": "lthjax.training.steps:COLUMNS",
         "starter": "lthjax.training.steps:starter",
+    },
+    "lthjax.training.optimizers": {
+        "at_step": "lthjax.training.schedules:at_step",
+        "keep": "lthjax.training.zeros:keep",
     },
 }
 # Modules that are imported by another name now; as attributes they are short cuts.
@@ -180,11 +203,20 @@ def face(
     return attribute, names, every
 
 
+def answers(module: str) -> None:
+    """Has a module answer, with a warning, for what it had in the version before.
+
+    Args:
+      module: Its `__name__`.
+    """
+    vars(sys.modules[module])["__getattr__"] = lambda name: answer(module, name)
+
+
 def answer(module: str, name: str):
     """Returns what `module` called `name` in the version before, with a warning.
 
     Args:
-      module: "lthjax", or a chapter.
+      module: "lthjax", a chapter, or a module that was parted.
       name: The attribute that it lacks.
 
     Raises:

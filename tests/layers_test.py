@@ -12,8 +12,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A room imports from rows above its own, and from itself.
 ROWS = (
-    ("callables", "draws", "values", "whole_files"),
-    ("registry", "moved", "devices", "pruning"),
+    ("callables", "draws", "moved", "values", "whole_files"),
+    ("registry", "devices", "pruning"),
     ("data", "models", "analysis", "tickets", "program", "program.config"),
     ("training", "channels", "saving"),
     (

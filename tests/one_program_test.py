@@ -12,7 +12,8 @@ from trees import assert_same
 
 from lthjax import models
 from lthjax.pruning import choose, masks, scores, sparsities
-from lthjax.training import losses, optimizers
+from lthjax.training import losses
+from lthjax.training import zeros as zeros_lib
 
 SIZE, CLASSES, LEVELS = 64, 3, 3
 
@@ -28,7 +29,7 @@ def lottery(key, network, data, counts, steps=30):
       steps: The length of a training.
     """
     images, labels = data
-    tx = optimizers.keep(optax.sgd(0.1, momentum=0.9))
+    tx = zeros_lib.keep(optax.sgd(0.1, momentum=0.9))
     init, state = models.initialise(network, key, images)
 
     def loss(params):

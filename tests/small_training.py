@@ -12,7 +12,7 @@ from lthjax.data import batches
 from lthjax.data.in_memory import Split
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Ticket
-from lthjax.training import optimizers
+from lthjax.training import evaluate, optimizers
 from lthjax.training import steps as steps_lib
 
 KEY = jax.random.key(0)
@@ -56,7 +56,7 @@ TX = optimizers.build(
     "sgd", optax.linear_schedule(0.5, 0.0, 60), weight_decay=1e-3, clip=1.0
 )
 STEP = steps_lib.step(steps_lib.supervised(apply_fn), TX)
-EVALUATE = jax.jit(steps_lib.evaluator(apply_fn, lambda images: images))
+EVALUATE = jax.jit(evaluate.evaluator(apply_fn, lambda images: images))
 
 
 def fetch(key, data, indices):

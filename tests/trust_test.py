@@ -15,7 +15,7 @@ from lthjax.program.build import arm_checks
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid, table
-from lthjax.program.workdir import claim, layout, results
+from lthjax.program.workdir import claim, layout, results, runs
 from lthjax.pruning import masks
 from lthjax.saving import safetensors, tickets
 from lthjax.saving.tickets import load_trained, save_trained
@@ -113,7 +113,7 @@ def continued(folder):
 
 READING = {
     "report": lambda root: run_report.show(root, run_report.write(root)),
-    "results": results.load,
+    "results": runs.load,
     "ticket": lambda root: tickets.load(layout.ticket_path(root, 0, 1)),
     "trained": lambda root: load_trained(layout.trained_path(root, "ticket", 0, 1)),
     "export": exported,

@@ -13,7 +13,7 @@ from paths import ROOT
 from lthjax import whole_files
 from lthjax.data import in_memory, packed
 from lthjax.program.report import axes
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 from lthjax.saving import safetensors
 
 
@@ -76,7 +76,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
 
 WRITERS = {
     "figure": _figure,
-    "text": lambda path: results.write(path, os.urandom(8).hex()),
+    "text": lambda path: text_files.write(path, os.urandom(8).hex()),
     "tensors": lambda path: safetensors.put(path, {"a": np.zeros(3)}, {}),
     "packed": _packed,
 }

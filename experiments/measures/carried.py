@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads
 
 CONTROLS = {
     "reinit": "fresh weights",
@@ -29,7 +29,7 @@ def accuracies(rows: list[dict], run: str, arm: str, share: float) -> list[float
 
 def left(rows: list[dict]) -> float:
     """Returns the share of the weights that is left, the mean over seeds."""
-    return results.spread([1 - r["sparsity"] for r in rows]).mean
+    return spreads.spread([1 - r["sparsity"] for r in rows]).mean
 
 
 def run_of(source: int, target: int) -> str:
@@ -39,7 +39,7 @@ def run_of(source: int, target: int) -> str:
 
 def shown(values: list[float]) -> str:
     """Returns mean and deviation, "" of nothing."""
-    return results.shown(results.spread(values)) if values else ""
+    return spreads.shown(spreads.spread(values)) if values else ""
 
 
 def row_of(cells: list) -> str:
@@ -85,13 +85,13 @@ def figure(rows: list[dict], own: Any) -> Figure:
     axes = drawn.subplots()
     arms = {"ticket": "carried ticket", **CONTROLS}
     for i, (arm, label) in enumerate(arms.items()):
-        spreads = []
+        means = []
         for source, target, level in groups:
             run = run_of(source, target)
             mine = [r for r in rows if r["run"] == run and _is(r, level, arm)]
-            spreads.append(results.spread([100 * r["test_accuracy"] for r in mine]))
+            means.append(spreads.spread([100 * r["test_accuracy"] for r in mine]))
         x = [j + 0.14 * (i - 2) for j in range(len(groups))]
-        mean, std = ([getattr(s, f) for s in spreads] for f in ("mean", "std"))
+        mean, std = ([getattr(s, f) for s in means] for f in ("mean", "std"))
         style = {"marker": "osD^v"[i], "ls": "", "capsize": 2, "color": f"C{i}"}
         axes.errorbar(x, mean, std, label=label, **style)
     told: set[int] = set()
@@ -99,7 +99,7 @@ def figure(rows: list[dict], own: Any) -> Figure:
         share = (1 - own.rate) ** own.levels[level - 1]
         values = accuracies(rows, f"imp_{target}", "ticket", share)
         if values:
-            mean, number = results.spread(values).mean, len(values)
+            mean, number = spreads.spread(values).mean, len(values)
             label = f"native ticket, n = {number}" if number not in told else None
             told.add(number)
             axes.plot([j - 0.4, j + 0.4], [mean, mean], "--", color="0.4", label=label)

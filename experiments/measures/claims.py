@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lthjax.program import command_line
 from lthjax.program.report import gains
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 
 RULE = (
     "*Within*: ours lies from the published number by no more than half the width of "
@@ -77,7 +77,7 @@ def row(
     tail = unit, band, relation
     if not values:
         return Row(what, published, None, None, 0, *tail, "", "")
-    spread = results.spread(values)
+    spread = spreads.spread(values)
     ours, std = round(spread.mean, 4), round(spread.std, 4)
     return Row(what, published, ours, std, spread.n, *tail, size, command)
 
@@ -121,7 +121,7 @@ def write(options, name: str, found: Sequence[tuple[Claim, Iterable[float]]]) ->
     rows = [
         row(claim, ours, options.size, command_line.typed()) for claim, ours in found
     ]
-    results.write(options.workdir / f"{name}.json", text(rows))
+    text_files.write(options.workdir / f"{name}.json", text(rows))
 
 
 def text(rows: Iterable[Row]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads
 
 BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
 TOLERANCES = (0.0, 0.002)
@@ -78,10 +78,10 @@ def dense(methods):
 
 def table(name, methods):
     """Returns a table and the points behind it, as Markdown."""
-    spreads = {name: results.spread(v) for name, v in dense(methods).items()}
-    least, spread = spreads["validation"].mean, spreads["accuracy"]
-    head = f"Dense: {results.shown(spread)} % (n = {spread.n}); "
-    head += f"{results.shown(spreads['validation'])} % "
+    means = {name: spreads.spread(v) for name, v in dense(methods).items()}
+    least, spread = means["validation"].mean, means["accuracy"]
+    head = f"Dense: {spreads.shown(spread)} % (n = {spread.n}); "
+    head += f"{spreads.shown(means['validation'])} % "
     head += "on the validation set, by which *matching* and *best* go."
     lines = [f"## {name.capitalize()}", "", head, ""]
     lines += [f"| method | what | {COLUMNS} |", "|" + "---|" * 9]
@@ -119,8 +119,8 @@ def _cells(point):
     if point is None:
         return "none |" + " |" * 6
     names = ("left", *ACCURACIES)
-    shown = [results.shown(results.spread(point[name])) for name in names]
-    seconds = results.spread(point["seconds"])
+    shown = [spreads.shown(spreads.spread(point[name])) for name in names]
+    seconds = spreads.spread(point["seconds"])
     effort = f"{point['rounds'][0]} | {point['steps'][0]:,} | {seconds.mean:.1f}"
     return f"{' | '.join(shown)} | {effort} | {seconds.n}"
 
@@ -152,7 +152,7 @@ _GATES = [
 
 def _spread(group, name, scale, complement):
     values = [abs(complement - scale * row[name]) for row in group]
-    return results.shown(results.spread(values))
+    return spreads.shown(spreads.spread(values))
 
 
 def figure(everything, title):
@@ -174,7 +174,7 @@ def _panel(axes, name, methods):
         found.sort(key=lambda point: np.mean(point["left"]))
         x = [np.mean(point["left"]) for point in found]
         y = [np.mean(point["accuracy"]) for point in found]
-        error = [results.spread(point["accuracy"]).std for point in found]
+        error = [spreads.spread(point["accuracy"]).std for point in found]
         axes.errorbar(x, y, error, marker="o", ms=3, lw=1, capsize=2, label=method)
     axes.set_xscale("log")
     axes.invert_xaxis()

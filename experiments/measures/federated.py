@@ -10,7 +10,7 @@ import pathlib
 from matplotlib.figure import Figure
 
 from lthjax.program.federated import report
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads
 from measures import paper_rows
 
 METHODS = ("fedavg", "lottery_fl", "cell")
@@ -72,7 +72,7 @@ def _line(group, beside, own):
 
 
 def _cell(values, form=".1f"):
-    return results.shown(results.spread(values), form)
+    return spreads.shown(spreads.spread(values), form)
 
 
 def claimed(found: dict) -> list:

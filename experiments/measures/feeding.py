@@ -12,7 +12,7 @@ from PIL import Image
 from lthjax.data import files, on_disk, pixels, read_ahead, splits
 from lthjax.devices import measure
 from lthjax.program.build import assemble
-from lthjax.training import steps as steps_lib
+from lthjax.training import members
 from measures.rows import Row, row
 from measures.steps import END, network, setting
 
@@ -46,8 +46,8 @@ def trainer(top, count, options, *, stream: bool) -> Callable:
     params, model_state = parts.init_fn(jax.random.key(0))
     found = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, found)
-    states, at = steps_lib.stack([parts.begin(ticket)]), 0
-    fixed = steps_lib.stack([found]), jax.random.split(jax.random.key(0), 1)
+    states, at = members.stack([parts.begin(ticket)]), 0
+    fixed = members.stack([found]), jax.random.split(jax.random.key(0), 1)
 
     def run(steps):
         nonlocal states, at

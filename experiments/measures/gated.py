@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from lthjax.devices import measure
 from lthjax.program.build import assemble, gate_rounds
 from lthjax.tickets import Ticket
-from lthjax.training import steps as steps_lib
+from lthjax.training import members as members_lib
 from measures.rows import Row, row
 from measures.steps import END, network, setting
 
@@ -38,8 +38,8 @@ def trainer(name: str, options, *, gated: bool, members: int = 1) -> Callable:
         found = [Ticket(1, 0, END, *each, searching=1) for each in rounds]
     else:
         found = [ticket] * members
-    states = steps_lib.stack([parts.begin(each) for each in found])
-    fixed = steps_lib.stack([each.masks for each in found])
+    states = members_lib.stack([parts.begin(each) for each in found])
+    fixed = members_lib.stack([each.masks for each in found])
     fixed = fixed, jnp.stack([jax.random.key(0)] * members)
     at = 0
 

@@ -19,7 +19,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files as config_files
 from lthjax.program.report import gains
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from measures.rows import Row, row
 from measures.steps import HERE, trainer
 
@@ -59,7 +59,7 @@ def _choose(options, path):
     yield row(f"resnet18, a step of the headline, {dtype}", "s", seconds)
     left = options.deadline - time.monotonic()
     chosen = plan(float(np.median(seconds)), left)
-    results.write(path, json.dumps(chosen))
+    text_files.write(path, json.dumps(chosen))
 
 
 def plan(seconds: float, left: float) -> dict[str, int]:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import time
 
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 from measures.rows import Row, met
 
 LINES, TABLE = "accelerator.jsonl", "accelerator.md"
@@ -25,7 +25,7 @@ def add(root: pathlib.Path, **line) -> None:
         file.write("\n" * bool(torn) + text + "\n")
         file.flush()
         os.fsync(file.fileno())
-    results.write(root / TABLE, table(read(root)))
+    text_files.write(root / TABLE, table(read(root)))
 
 
 def read(root: pathlib.Path) -> list[dict]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from lthjax.program.report import run_report
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 from measures import claims, sizes
 
 PAGE, FIGURE = "index.md", "index.png"
@@ -73,8 +73,8 @@ def _cells(row):
     cells = [row.what, claims.told(row)]
     if row.ours is None:
         return [*cells, "", "", "", f"{row.band:g}", "", claims.verdict(row)]
-    spread = results.Spread(row.ours, row.spread, row.n)
-    cells += [results.shown(spread), row.n, f"{row.ours - row.published:+.2f}"]
+    spread = spreads.Spread(row.ours, row.spread, row.n)
+    cells += [spreads.shown(spread), row.n, f"{row.ours - row.published:+.2f}"]
     verdict = claims.verdict(row) + f" ({row.size})" * _odd(row)
     return [*cells, f"{row.band:g}", row.size, verdict]
 
@@ -124,5 +124,5 @@ def _compares(row):
 
 def write(root: pathlib.Path, found: Mapping[str, Sequence[claims.Row]]) -> None:
     """Writes the page and its figure into a folder."""
-    results.write(root / PAGE, page(found))
+    text_files.write(root / PAGE, page(found))
     run_report.save(figure(found), root / FIGURE)

@@ -14,7 +14,7 @@ from lthjax.program.build import assemble
 from lthjax.program.config import files
 from lthjax.program.run.population import Job
 from lthjax.program.workdir.member import Member
-from lthjax.training import steps as steps_lib
+from lthjax.training import members
 from measures.rows import Row, row
 
 END = 10**8  # a step that no measurement comes to
@@ -107,8 +107,8 @@ def _job(parts, ticket, arm):
 def _stepper(parts, ticket, arm, at) -> Callable:
     """Returns steps -> seconds of one member from the step `at` on."""
     job = _job(parts, ticket, arm)
-    states = steps_lib.stack([parts.begin(job.ticket)])
-    fixed = steps_lib.stack([parts.handed(job)]), jax.random.split(jax.random.key(0), 1)
+    states = members.stack([parts.begin(job.ticket)])
+    fixed = members.stack([parts.handed(job)]), jax.random.split(jax.random.key(0), 1)
 
     def run(steps):
         nonlocal states, at

@@ -11,8 +11,8 @@ from lthjax import models
 from lthjax.channels import by_channel, layers_of
 from lthjax.devices import cpu_convolutions, measure
 from lthjax.forward_selection import channels as channels_lib
+from lthjax.forward_selection import layer_growth, two_layer
 from lthjax.forward_selection import neurons as neurons_lib
-from lthjax.forward_selection import two_layer
 from measures.rows import Row, row
 
 PICKS = 200
@@ -120,7 +120,7 @@ def _direct_channel(network, group, images, labels):
     """Returns the seconds of one candidate, the whole network forwarded."""
 
     def score(params, counts):
-        weights = {group.name: channels_lib.weights(counts)}
+        weights = {group.name: layer_growth.weights(counts)}
         folded = by_channel.fold(params, weights, (group,))
         logits, _ = models.apply(
             network.model, folded, network.model_state, images, train=False

@@ -20,7 +20,7 @@ from lthjax.data import in_memory
 from lthjax.devices import measure, meshes
 from lthjax.program.build import assemble
 from lthjax.program.config import files
-from lthjax.training import steps as steps_lib
+from lthjax.training import members as members_lib
 from measures.rows import Row, row
 
 HERE = pathlib.Path(__file__).parent.parent
@@ -92,9 +92,9 @@ def running(config, source, *, members=1, masked=True) -> Callable:
     if not masked:
         levels = [jax.tree.map(lambda _: None, params)]
     state = parts.begin(ticket._replace(masks=levels[0]))
-    states = meshes.spread(parts.data.mesh, steps_lib.stack([state] * members))
+    states = meshes.spread(parts.data.mesh, members_lib.stack([state] * members))
     keys = jax.random.split(jax.random.key(0), members)
-    fixed = [(steps_lib.stack([masks] * members), keys) for masks in levels]
+    fixed = [(members_lib.stack([masks] * members), keys) for masks in levels]
     turns = itertools.cycle([meshes.spread(parts.data.mesh, trees) for trees in fixed])
     at = 0
 
@@ -116,8 +116,8 @@ def moving(name: str, options) -> Callable:
     params, model_state = parts.init_fn(key)
     found = parts.search.init(key, params, model_state, parts.masks_fn(params))
     _, ticket = parts.search.step(key, *found, None)
-    states, at = steps_lib.stack([parts.begin(ticket)]), 0
-    fixed = steps_lib.stack([ticket.masks]), jax.random.split(key, 1)
+    states, at = members_lib.stack([parts.begin(ticket)]), 0
+    fixed = members_lib.stack([ticket.masks]), jax.random.split(key, 1)
 
     def run(steps):
         nonlocal states, at

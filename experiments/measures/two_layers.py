@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from lthjax.program.config import files
 from lthjax.program.run import check
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads
 from measures import claims, work
 
 PICKS, BATCH = 200, 128
@@ -89,4 +89,4 @@ def gap(found: Mapping, every: Mapping, steps: list[int], since: int = 2000):
     if not gaps:
         return []
     text = f"Ours less published over {len(gaps)} cells from step {since:,}"
-    return [f"{text}: {results.shown(results.spread(gaps))} points.", ""]
+    return [f"{text}: {spreads.shown(spreads.spread(gaps))} points.", ""]

@@ -10,7 +10,7 @@ from lthjax.analysis import costs
 from lthjax.program.build import basis_counts, methods, spans
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import check, dry_run
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from measures import claims
 
 BACKWARD = 3  # a training pass is a forward one, and two of its size back
@@ -122,7 +122,7 @@ def seconds(works: Iterable[Work], path: pathlib.Path) -> float:
         name = _name(work.like)
         if name not in own and name not in paces:
             paces[name] = dry_run.pace(work.like)
-            results.write(path, json.dumps(paces, indent=1) + "\n")
+            text_files.write(path, json.dumps(paces, indent=1) + "\n")
         total += own.get(name, paces.get(name)) * work.images * (1 - work.done)
     return total
 

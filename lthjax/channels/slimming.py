@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax.channels import layers_of
-from lthjax.pruning import choose, precision
+from lthjax.pruning import choose, kept_counts, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -120,7 +120,7 @@ def slimmed(
     """
     sizes = {name: jnp.abs(jnp.asarray(gamma)) for name, gamma in scales.items()}
     total = sum(size.size for size in sizes.values())
-    wanted = choose.kept_count(total, sparsity)
+    wanted = kept_counts.kept_count(total, sparsity)
     if released:
         return _strictly_above(sizes, int(total * sparsity), sparsity)
     if wanted < len(sizes):

@@ -22,7 +22,7 @@ class State(NamedTuple):
       kept: How many weights the schedule ends with, int32 [] or [layers]; `None` for
         SET and RigL, which keep as many as the masks hold.
       clock: Its `count` is the step that comes next, int32 []. It is of optax's type,
-        so that `optimizers.at_step` moves it with all other schedules.
+        so that `training.at_step` moves it with all other schedules.
       key: The raw data of a PRNG key, uint32; `None` where nothing is random.
       inner: The state of the inner optimizer.
     """

@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 from lthjax.dynamic import amounts, carrying
-from lthjax.pruning import choose, scores
+from lthjax.pruning import choose, kept_counts, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import zeros
 
@@ -262,7 +262,7 @@ def _scheduled(state, at, initial, begin, end):
     sizes = [mask.size for mask in jax.tree.leaves(state.masks)]
     by_layer = state.kept.ndim == 1
     totals = sizes if by_layer else sum(sizes)
-    start = jax.tree.map(lambda n: choose.kept_count(n, initial), totals)
+    start = jax.tree.map(lambda n: kept_counts.kept_count(n, initial), totals)
     kept = cubic(at, jnp.array(start), state.kept, begin=begin, end=end)
     return list(kept) if by_layer else kept
 

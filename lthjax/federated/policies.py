@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax.federated import aggregation
-from lthjax.pruning import choose, scores
+from lthjax.pruning import choose, kept_counts, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -156,7 +156,7 @@ def kept(policy: Policy, masks: Masks) -> Any:
     """
 
     def counts(total):
-        rows = [max(1, choose.kept_count(total, s)) for s in policy.sparsities]
+        rows = [max(1, kept_counts.kept_count(total, s)) for s in policy.sparsities]
         return jnp.asarray(rows, jnp.int32)
 
     if policy.scope == "global":

@@ -27,12 +27,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from lthjax import registry
+from lthjax import moved, registry
 from lthjax.channels import layers_of
-from lthjax.forward_selection import cut_network, neurons
-from lthjax.forward_selection.layer_growth import grow as grow
-from lthjax.forward_selection.layer_growth import growth as growth
-from lthjax.forward_selection.layer_growth import weights as weights
+from lthjax.forward_selection import cut_network, greedy, neurons
 from lthjax.pruning.masks import Params
 from lthjax.training import losses
 
@@ -173,7 +170,7 @@ def local(
     *,
     weights: str = "uniform",
     replace: bool = True,
-) -> neurons.Selection:
+) -> greedy.Selection:
     """Selects channels whose weighted sum imitates what the next layer gets from all.
 
     The reader's result before its norm is linear in the channels: this is the two-layer
@@ -216,3 +213,6 @@ OBJECTIVES = {
     "imitation": _imitation,
     "local": _imitation,
 }
+
+
+moved.answers(__name__)

@@ -22,8 +22,7 @@ from jax import lax
 from lthjax import values
 from lthjax.callables import DrawFn, ExampleFn
 from lthjax.forward_selection.gram import computed_rows, floating, kept_rows, times
-from lthjax.forward_selection.greedy import Inner, greedy
-from lthjax.forward_selection.greedy import Selection as Selection
+from lthjax.forward_selection.greedy import Inner, Selection, greedy
 from lthjax.training.losses import squared
 
 

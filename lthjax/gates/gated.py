@@ -13,13 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lthjax import moved
 from lthjax.callables import ApplyFn, PriceFn, Schedule
 from lthjax.gates import sigmoid
-from lthjax.gates.families import Kind as Kind
-from lthjax.gates.families import continuous as continuous
-from lthjax.gates.families import hard_concrete as hard_concrete
-from lthjax.gates.families import soft_threshold as soft_threshold
-from lthjax.gates.families import stochastic as stochastic
+from lthjax.gates.families import Kind
 from lthjax.gates.sigmoid import Gates
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
@@ -229,3 +226,6 @@ def harvest(
     effective = kind.effect(params.weights, m)
     kept = kind.kept(effective, m)
     return masks_lib.apply(effective, kept), kept
+
+
+moved.answers(__name__)

@@ -19,5 +19,5 @@ from . import sparsities as sparsities
 from . import targets as targets
 from . import views as views
 from .choose import in_rounds as in_rounds
-from .choose import kept_count as kept_count
 from .choose import prune as prune
+from .kept_counts import kept_count as kept_count

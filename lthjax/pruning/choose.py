@@ -14,7 +14,6 @@ from lthjax.callables import ScoreFn
 from lthjax.pruning import cuts, kept_counts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.cuts import Cut
-from lthjax.pruning.kept_counts import kept_count as kept_count
 from lthjax.pruning.masks import Masks
 
 _BITS = 32

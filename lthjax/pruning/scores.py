@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lthjax import values
-from lthjax.callables import BatchLossFn
-from lthjax.callables import LossFn as LossFn
+from lthjax import moved, values
+from lthjax.callables import BatchLossFn, LossFn
 from lthjax.pruning import cuts, gradients, precision
 from lthjax.pruning import masks as masks_lib
-from lthjax.pruning.flows import degree as degree
 from lthjax.pruning.flows import synflow as synflow
 from lthjax.pruning.gradients import graded, where_masked
 from lthjax.pruning.masks import Masks, Params
@@ -325,3 +323,6 @@ def _length(batches) -> int:
 
 def _first(batches):
     return jax.tree.map(lambda leaf: leaf[0], batches)
+
+
+moved.answers(__name__)

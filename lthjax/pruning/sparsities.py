@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from lthjax import values
 from lthjax.pruning import views as views_lib
-from lthjax.pruning.choose import kept_count
+from lthjax.pruning.kept_counts import kept_count
 from lthjax.pruning.views import Views
 
 Target = int | list[int]

@@ -19,12 +19,7 @@ from lthjax import models
 from lthjax.callables import ForwardFn, ObjectiveFn, StepFn
 from lthjax.pruning.masks import Masks
 from lthjax.retraining import ghosts
-from lthjax.retraining.arms import PRESETS as PRESETS
-from lthjax.retraining.arms import TWEAKS as TWEAKS
-from lthjax.retraining.arms import check_arms as check_arms
-from lthjax.retraining.arms import tweaks as tweaks
 from lthjax.retraining.factors import SignIn
-from lthjax.retraining.fades import LAWS as LAWS
 from lthjax.retraining.fades import Fade, fade, largest
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.rescaling import Options, Report, rescale

@@ -12,10 +12,6 @@ from lthjax.callables import ApplyFn, CountFn, EvaluateFn, PrepareFn
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
 from lthjax.training import objective as objective_lib
-from lthjax.training.members import member as member
-from lthjax.training.members import population as population
-from lthjax.training.members import stack as stack
-from lthjax.training.members import together as together
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 

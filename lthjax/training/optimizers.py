@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lthjax import registry
+from lthjax import moved, registry
 from lthjax.pruning import masks as masks_lib
-from lthjax.training import optax_names
-from lthjax.training.schedules import at_step as at_step
-from lthjax.training.zeros import keep as keep
+from lthjax.training import optax_names, zeros
+from lthjax.training import schedules as schedules_lib
 
 
 def constant(
@@ -155,7 +154,7 @@ def build(
     name: str,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    wrap: Callable[..., Any] = keep,
+    wrap: Callable[..., Any] = zeros.keep,
     **options,
 ) -> optax.GradientTransformationExtraArgs:
     """Returns the named optimizer, wrapped in `keep` or in what else is given.
@@ -296,10 +295,15 @@ def check(
         ) from error
     state = tx.init(ones)
     for step in sorted(starts):
-        at_step(state, step, tx=tx, params=ones)
+        schedules_lib.at_step(state, step, tx=tx, params=ones)
     if again:  # whatever was counted by then
-        jax.eval_shape(lambda at: at_step(state, at, tx=tx, params=ones), 0)
+        jax.eval_shape(
+            lambda at: schedules_lib.at_step(state, at, tx=tx, params=ones), 0
+        )
 
 
 OPTIMIZERS = {"sgd": sgd, "adam": adam, "adamw": adamw}
 SCHEDULES = {"constant": constant, "piecewise": piecewise, "cosine": cosine}
+
+
+moved.answers(__name__)

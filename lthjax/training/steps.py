@@ -27,17 +27,10 @@ from lthjax.callables import (
 from lthjax.data import batches
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
-from lthjax.training import accumulation, optimizers
+from lthjax.training import accumulation, schedules
 from lthjax.training import extras as extras_lib
 from lthjax.training import objective as objective_lib
-from lthjax.training.evaluate import counter as counter
-from lthjax.training.evaluate import evaluator as evaluator
 from lthjax.training.extras import Extras, Rule
-from lthjax.training.members import CACHE as CACHE
-from lthjax.training.members import member as member
-from lthjax.training.members import population as population
-from lthjax.training.members import stack as stack
-from lthjax.training.members import together as together
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 COLUMNS = objective_lib.columns(CLASSIFICATION)
@@ -89,7 +82,7 @@ def begin(
     opt_state = ticket.opt_state
     if opt_state is None:
         given = {"tx": tx, "params": params}
-        opt_state = optimizers.at_step(tx.init(params), ticket.step, **given)
+        opt_state = schedules.at_step(tx.init(params), ticket.step, **given)
     opt_state = extras_lib.begin(extras, opt_state, params, ticket.model_state)
     width = len(objective_lib.columns(objective))
     curve = jnp.full((points, width), jnp.nan, jnp.float32)
@@ -131,7 +124,7 @@ def starter(
             return state
         given = {"tx": tx, "params": ticket.params}
         own = extras_lib.inner(state.opt_state)
-        moved = optimizers.at_step(own, ticket.step, **given)
+        moved = schedules.at_step(own, ticket.step, **given)
         return state._replace(opt_state=extras_lib.put(state.opt_state, moved))
 
     return start

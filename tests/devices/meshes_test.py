@@ -13,7 +13,8 @@ from lthjax.data import augment
 from lthjax.devices import meshes
 from lthjax.program.run import experiment
 from lthjax.program.run import population as population_lib
-from lthjax.training import optimizers, steps
+from lthjax.training import members, steps
+from lthjax.training import zeros as zeros_lib
 
 CONV = {"model.name": "conv2", "model.options": {"hidden": (8,)}, "model.width": 0.1}
 CONV |= {"data.crop": 1, "data.flip": True, "search.levels": 1}
@@ -164,7 +165,7 @@ def test_a_run_goes_on_over_another_mesh(tmp_path, monkeypatch):
 def test_members_never_talk_and_parts_of_a_batch_do(axis, talks):
     mesh = meshes.mesh(**{axis: 4})
     shared = None if axis == "ticket" else axis
-    tx = optimizers.keep(optax.sgd(0.1))
+    tx = zeros_lib.keep(optax.sgd(0.1))
 
     def objective(params, state, images, labels):
         return jnp.mean((images @ params["w"] - labels) ** 2), state
@@ -176,7 +177,7 @@ def test_members_never_talk_and_parts_of_a_batch_do(axis, talks):
         return step(state, masks, *batch)
 
     one = {"w": jnp.ones(3)}
-    params = steps.stack([one] * 4)
+    params = members.stack([one] * 4)
     masks = jax.tree.map(lambda w: w > 0, params)
     zeros = jnp.zeros(4)
     states = steps.State(params, {}, jax.vmap(tx.init)(params), zeros, zeros)

@@ -12,12 +12,12 @@ from flax.training.train_state import TrainState
 
 from lthjax import dynamic
 from lthjax.pruning import masks as masks_lib
-from lthjax.training import optimizers
+from lthjax.training import schedules, zeros
 
 
 def kept(inner, masks, steps):
     """Returns the parameters that `training.keep` trains."""
-    tx = optimizers.keep(INNERS[inner])
+    tx = zeros.keep(INNERS[inner])
     params = masks_lib.apply(toy.PARAMS, masks)
 
     def step(at, carry):
@@ -138,7 +138,7 @@ def test_one_program_serves_all_masks_and_targets():
 def test_without_a_step_the_state_counts_by_itself_and_schedules_move_it():
     tx = made("gradual", "nesterov", begin=9, end=10)
     params, state = toy.begin(tx)
-    moved = optimizers.at_step(state, 9)
+    moved = schedules.at_step(state, 9)
     _, after = toy.step(tx, 0, (params, state))
     assert (sum(toy.counts(dynamic.masks(after))), after.clock.count) == (200, 1)
     for at, expected in [(9, 200), (10, 100)]:

@@ -11,7 +11,7 @@ import pytest
 import toy
 
 from lthjax import dynamic
-from lthjax.pruning import choose
+from lthjax.pruning import kept_counts
 from lthjax.pruning import masks as masks_lib
 
 METHODS = {"set": dynamic.set, "rigl": dynamic.rigl}
@@ -50,7 +50,7 @@ def test_counts_stay_through_a_thousand_steps_with_momentum_and_decay(method):
     before = dynamic.masks(start[1])
     (params, state), low, high, zero = watched(tx, start, 1000)
     assert toy.counts(before) == list(low) == list(high)
-    assert sum(low) == choose.kept_count(sum(toy.SIZES), 0.7)
+    assert sum(low) == kept_counts.kept_count(sum(toy.SIZES), 0.7)
     assert zero
     after = toy.flat(dynamic.masks(state))
     assert (after != toy.flat(before)).any()
@@ -178,7 +178,7 @@ def test_at_a_change_rigl_pauses_all_but_the_schedules(sparsity, advances):
 def test_first_masks_meet_the_sparsity_exactly(distribution, sparsity):
     tx = made("rigl", sparsity=sparsity, distribution=distribution)
     kept = toy.counts(dynamic.masks(tx.init(toy.PARAMS)))
-    assert sum(kept) == choose.kept_count(sum(toy.SIZES), sparsity)
+    assert sum(kept) == kept_counts.kept_count(sum(toy.SIZES), sparsity)
 
 
 def test_erdos_renyi_gives_the_smaller_layer_the_higher_density():

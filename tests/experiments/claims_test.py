@@ -8,7 +8,7 @@ import pytest
 from commands import loaded
 
 from lthjax.program.config import files
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads
 from lthjax.pruning import cuts
 
 pytestmark = pytest.mark.usefixtures("beside")
@@ -122,7 +122,7 @@ def test_a_draw_at_the_last_epoch_is_no_ticket():
 def test_gains_are_counted_of_pruned_networks_with_intervals_alone():
     experiment = loaded("jaiswal2021_fit")
     options = SimpleNamespace(steps=10, seeds=3)
-    half, loss = 0.5, results.Spread(0.01, 0.0, 3)
+    half, loss = 0.5, spreads.Spread(0.01, 0.0, 3)
     rows = [
         {"run": "a", "arm": experiment.ALL, "level": level, "sparsity": 90.0}
         | {"loss": loss, "accuracy": loss, "gain": experiment.gains.Gain(gain, half, 3)}

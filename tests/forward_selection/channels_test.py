@@ -12,7 +12,7 @@ from lthjax import models
 from lthjax.channels import by_channel, layers_of
 from lthjax.channels.smaller import compact
 from lthjax.forward_selection import channels as channels_lib
-from lthjax.forward_selection import cut_network
+from lthjax.forward_selection import cut_network, layer_growth
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import losses
 
@@ -44,7 +44,7 @@ def forwarded(name):
 
 def logits(name, group, counts):
     """Returns the logits with a layer's weights C n_i / n, folded in by hand."""
-    named = {group.name: channels_lib.weights(jnp.asarray(counts, jnp.float32))}
+    named = {group.name: layer_growth.weights(jnp.asarray(counts, jnp.float32))}
     return forwarded(name)(by_channel.fold(network(name).params, named, (group,)))
 
 
@@ -143,13 +143,13 @@ def test_the_local_objective_is_the_local_selection_pick_by_pick():
         counts = counts.at[pick].add(1)
     # The weights of the selection sum to one: a layer has C times as much.
     folded = group.size * wanted.weights
-    np.testing.assert_allclose(folded, channels_lib.weights(counts), rtol=1e-5)
+    np.testing.assert_allclose(folded, layer_growth.weights(counts), rtol=1e-5)
 
 
 def test_a_grown_layer_leaves_as_masks_and_a_smaller_network_of_the_same_function():
     net, group = network("vgg11"), group_of("vgg11", 0)
     step = channels_lib.stepper(net, group, SHAPE, candidates="all")
-    params, counts = channels_lib.grow(
+    params, counts = layer_growth.grow(
         step,
         net.params,
         jax.random.key(0),
@@ -179,7 +179,7 @@ def test_a_layer_stops_by_its_accuracy_or_is_whole_again(caplog):
     def grown(accuracies, **options):
         found = iter([1.0, *accuracies, *[0.0] * 9])
         draw = (jax.random.key(0), lambda key: BATCH, lambda params: next(found))
-        return channels_lib.grow(step, net.params, *draw, group=group, **options)
+        return layer_growth.grow(step, net.params, *draw, group=group, **options)
 
     def picks(*arguments, **options):
         return int(grown(*arguments, **options)[1].sum())
@@ -205,7 +205,7 @@ def growth(net, group, accuracy=lambda params: 1.0, **options):
     """Returns the counts of a growth with replacement, and whether it was done."""
     step = channels_lib.stepper(net, group, SHAPE, number=2, replace=True)
     given = jax.random.key(0), lambda key: BATCH, accuracy
-    grown = channels_lib.growth(step, net.params, *given, group=group, **options)
+    grown = layer_growth.growth(step, net.params, *given, group=group, **options)
     return [(counts.tolist(), done) for counts, done in grown]
 
 

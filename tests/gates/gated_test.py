@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from trees import assert_same
 
-from lthjax.gates import gated, sigmoid
+from lthjax.gates import families, gated, sigmoid
 from lthjax.gates.gated import Gated
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Ticket
-from lthjax.training import optimizers
+from lthjax.training import members as members_lib
+from lthjax.training import optimizers, schedules
 from lthjax.training import steps as steps_lib
 
 KEY = jax.random.key(0)
@@ -95,7 +96,7 @@ def run(step, state, steps, masks=FULL):
 @pytest.mark.parametrize("initial, scaled", TRAJECTORIES)
 def test_the_trajectory_is_that_of_the_formulas(initial, scaled):
     tx = optimizer()
-    step = stepper(gated.continuous(), tx, scaled=scaled)
+    step = stepper(families.continuous(), tx, scaled=scaled)
     states = run(step, begun(tx, initial), 5)
     for state, (w, s) in zip(states[::2], TRAJECTORIES[initial, scaled], strict=True):
         np.testing.assert_allclose(state.params.weights["k"], w, rtol=2e-5)
@@ -105,7 +106,7 @@ def test_the_trajectory_is_that_of_the_formulas(initial, scaled):
 
 def test_weight_decay_moves_weights_and_never_gates():
     tx = optimizer(decay=0.1)
-    step = stepper(gated.continuous(), tx, weight=0.0, loss=constant)
+    step = stepper(families.continuous(), tx, weight=0.0, loss=constant)
     w, v = START["k"], 0.0
     for state in run(step, begun(tx, 0.05), 4):
         v = 0.9 * v + 0.1 * w
@@ -115,18 +116,18 @@ def test_weight_decay_moves_weights_and_never_gates():
 
 
 def test_a_new_round_resets_gates_and_temperature_and_nothing_else():
-    tx, kind = optimizer(), gated.continuous()
+    tx, kind = optimizer(), families.continuous()
     end = run(stepper(kind, tx), begun(tx, 0.0), 5)[-1]
     params, state = gated.again(kind, end.params, end.model_state)
     np.testing.assert_array_equal(params.weights["k"], end.params.weights["k"])
     reset = sigmoid.reset(end.params.gates, 0.0, 200.0)
     np.testing.assert_array_equal(params.gates["k"], reset["k"])
     assert (end.model_state.progress.step, state.progress.step) == (5, 0)
-    moved = optimizers.at_step(end.opt_state, 0)
+    moved = schedules.at_step(end.opt_state, 0)
     assert_same(moved, end.opt_state)  # no schedule
 
 
-@pytest.mark.parametrize("kind", [gated.continuous(), gated.stochastic()])
+@pytest.mark.parametrize("kind", [families.continuous(), families.stochastic()])
 def test_parts_of_a_batch_are_of_one_step(kind):
     def mean(apply_fn):
         def objective(params, model_state, images, labels):
@@ -156,7 +157,7 @@ def test_a_gate_that_the_papers_reset_left_closed_stays_closed():
     full = {"k": jnp.ones(4, bool)}
 
     def next_round(form):
-        tx, kind = optimizer(), gated.continuous(reset=form)
+        tx, kind = optimizer(), families.continuous(reset=form)
         pair = gated.begin(KEY, weights, {}, full, 0.0)
         pair = pair[0]._replace(gates={"k": logits}), pair[1]
         pair = gated.again(kind, *pair)
@@ -171,7 +172,7 @@ def test_a_gate_that_the_papers_reset_left_closed_stays_closed():
 
 
 def test_an_evaluation_is_at_the_temperature_of_the_last_step():
-    apply_fn = gated.network(identity, gated.continuous(), at, scaled=False)
+    apply_fn = gated.network(identity, families.continuous(), at, scaled=False)
     params, state = gated.begin(KEY, START, {}, FULL, 0.02)
     for done, temperature in ((0, 1.0), (1, 1.0), (5, 200.0)):
         progress = state.progress._replace(step=jnp.int32(done))
@@ -188,7 +189,7 @@ def test_ordinary_parameters_train_as_if_there_were_no_gates():
     pruned = {"k": jnp.array([True, False])}
     ends = []
     for tx, step in (
-        (optimizer(), stepper(gated.continuous(), optimizer())),
+        (optimizer(), stepper(families.continuous(), optimizer())),
         (plain, steps_lib.step(quadratic(identity), plain)),
     ):
         state = steps_lib.begin(tx, Ticket(1, 0, 5, START, {}, pruned))
@@ -203,7 +204,7 @@ def test_a_weight_that_nothing_depends_on_keeps_its_logit():
     def half(params, model_state, images, train):
         return params["k"] * jnp.array([1.0, 0.0]), model_state
 
-    tx, kind = optimizer(), gated.continuous()
+    tx, kind = optimizer(), families.continuous()
     apply_fn = gated.network(half, kind, at, scaled=True)
     step = jax.jit(steps_lib.step(quadratic(apply_fn), tx))
     for initial in (-0.03, 0.0, 0.03):
@@ -240,11 +241,11 @@ def test_gradient_flow_conserves_what_ties_a_logit_to_its_weight():
 
 def test_members_with_different_logits_train_at_once_as_they_do_alone():
     tx, initials = optimizer(), jnp.array([-0.05, 0.0, 0.1])
-    step = stepper(gated.continuous(), tx, scaled=True)
+    step = stepper(families.continuous(), tx, scaled=True)
     fresh = [begun(tx, initial) for initial in initials]
-    alone = steps_lib.stack([run(step, state, 5)[-1] for state in fresh])
+    alone = members_lib.stack([run(step, state, 5)[-1] for state in fresh])
     masks = gated.masked(FULL)
-    together = steps_lib.stack(fresh)
+    together = members_lib.stack(fresh)
     traces = []
 
     def counted(state):
@@ -261,7 +262,7 @@ def test_members_with_different_logits_train_at_once_as_they_do_alone():
 
 
 def test_a_round_gives_the_network_that_its_gates_tend_to():
-    kind = gated.continuous()
+    kind = families.continuous()
     params, state = gated.begin(KEY, START, {}, FULL, 0.1)
     params = params._replace(gates={"k": jnp.array([0.3, -0.3])})
     apply_fn = gated.network(identity, kind, lambda step: 1e4, scaled=True)
@@ -273,7 +274,7 @@ def test_a_round_gives_the_network_that_its_gates_tend_to():
 
 @pytest.mark.parametrize("gradient", ["sigmoid", "identity"])
 def test_a_stochastic_gate_is_binary_and_has_its_straight_through_gradient(gradient):
-    kind, s = gated.stochastic(gradient=gradient), {"k": jnp.array([-1.0, 0.0, 2.0])}
+    kind, s = families.stochastic(gradient=gradient), {"k": jnp.array([-1.0, 0.0, 2.0])}
     drawn = kind.train(KEY, s, 1.0, 1.0)["k"]
     assert set(drawn.tolist()) <= {0.0, 1.0}
     slope = jax.grad(lambda s: kind.train(KEY, s, 1.0, 1.0)["k"].sum())(s)["k"]
@@ -284,13 +285,13 @@ def test_a_stochastic_gate_is_binary_and_has_its_straight_through_gradient(gradi
 
 def test_a_stochastic_gate_is_binary_at_every_logit():
     for gradient in ("sigmoid", "identity"):
-        kind, s = gated.stochastic(gradient=gradient), jnp.linspace(-9, 9, 2000)
+        kind, s = families.stochastic(gradient=gradient), jnp.linspace(-9, 9, 2000)
         drawn = jax.jit(lambda s, k=kind: k.train(KEY, {"k": s}, 1.0, 1.0)["k"])(s)
         assert set(drawn.tolist()) == {0.0, 1.0}
 
 
 def test_stochastic_gates_are_drawn_anew_at_each_step_and_the_same_again():
-    kind, many = gated.stochastic(), {"k": jnp.ones(64)}
+    kind, many = families.stochastic(), {"k": jnp.ones(64)}
     apply_fn = gated.network(identity, kind, at, scaled=False)
     full = {"k": jnp.ones(64, bool)}
     params, state = gated.begin(KEY, many, {}, full, 0.0)
@@ -306,7 +307,7 @@ def test_stochastic_gates_are_drawn_anew_at_each_step_and_the_same_again():
 
 
 def test_hard_concrete_gates_give_weights_times_their_test_gates():
-    kind = gated.hard_concrete()
+    kind = families.hard_concrete()
     params, state = gated.begin(KEY, START, {}, FULL, 0.0)
     params = params._replace(gates={"k": jnp.array([-3.0, 0.0])})
     pruned, masks = gated.harvest(kind, params, state, scaled=False)
@@ -322,15 +323,15 @@ def test_masks_of_a_gated_network_are_those_of_its_weights():
 
 def test_unknown_choices_are_refused():
     with pytest.raises(ValueError, match="sigmoid, identity, got gradient = 'one'"):
-        gated.stochastic(gradient="one")
+        families.stochastic(gradient="one")
     with pytest.raises(ValueError, match="threshold, sample, got output = 'mean'"):
-        gated.stochastic(output="mean")
+        families.stochastic(output="mean")
 
 
 def test_members_spread_over_the_ticket_axis_of_a_mesh_train_as_on_one_device():
     tx = optimizer()
-    step = stepper(gated.continuous(), tx, scaled=True)
-    fresh = steps_lib.stack([begun(tx, s0) for s0 in (-0.1, -0.05, 0.0, 0.1)])
+    step = stepper(families.continuous(), tx, scaled=True)
+    fresh = members_lib.stack([begun(tx, s0) for s0 in (-0.1, -0.05, 0.0, 0.1)])
     axes = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((4, 1), ("ticket", "data"), axis_types=axes)
     members = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("ticket"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from trees import FULL, SHAPES, SIZES, TOTAL, flat, inside, tree
 
-from lthjax.pruning import choose, sparsities
+from lthjax.pruning import choose, kept_counts, sparsities
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import scores as scores
 
@@ -100,7 +100,7 @@ def test_many_counts_are_one_compilation():
 def test_the_count_of_a_sparsity_is_rounded_from_the_prunable_total():
     for sparsity in (0.0, 0.2, 0.5, 0.9, 0.99):
         chosen = choose.prune(FULL, draw(0, "tied"), sparsity)
-        expected = choose.kept_count(TOTAL, sparsity)
+        expected = kept_counts.kept_count(TOTAL, sparsity)
         assert masks_lib.count(chosen) == (expected, TOTAL)
     assert expected == 0  # round(0.29)
 

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from trees import assert_same
 
-from lthjax.pruning import choose, pattern_names, patterns, targets, views
+from lthjax.pruning import choose, kept_counts, pattern_names, patterns, targets, views
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 SHAPES = {"conv": (3, 3, 4, 6), "dense": (8, 2)}
@@ -113,7 +113,7 @@ def test_groups_are_counted_in_all_or_by_layer(name):
     assert alive(make(FULL, draw(1), sparsity=0.5, scope="layer")) == half
     assert alive(make(FULL, draw(1), kept=[totals[0], 1])) == [totals[0], 1]
     in_all = alive(make(FULL, draw(1), sparsity=0.5))
-    assert sum(in_all) == choose.kept_count(sum(totals), 0.5)
+    assert sum(in_all) == kept_counts.kept_count(sum(totals), 0.5)
 
 
 @pytest.mark.parametrize("name", PATTERNS)

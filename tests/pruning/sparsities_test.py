@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lthjax.pruning import choose, sparsities
+from lthjax.pruning import kept_counts, sparsities
 
 RESNET18 = {"all": 11_159_232}
 LENET = {
@@ -153,7 +153,7 @@ GOLDEN = {
 @pytest.mark.parametrize("sparsity", GOLDEN)
 def test_erdos_renyi_kernel_has_the_known_densities_of_resnet20(sparsity):
     densities, eps = GOLDEN[sparsity]
-    kept = choose.kept_count(TOTAL20, sparsity)
+    kept = kept_counts.kept_count(TOTAL20, sparsity)
     found = dict(zip(RESNET20, sparsities.erdos_renyi(RESNET20, kept), strict=True))
     for name, density in zip(KINDS, densities, strict=True):
         size = math.prod(RESNET20[name])

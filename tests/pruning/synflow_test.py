@@ -11,6 +11,7 @@ from flax import linen as nn
 from trees import flat, partly
 
 from lthjax.pruning import choose, scores, sparsities
+from lthjax.pruning import flows as flows_lib
 from lthjax.pruning import masks as masks
 
 
@@ -210,7 +211,7 @@ def normalised(x):
 def test_the_degree_of_a_flow_is_one_where_the_network_is_linear(activation, degree):
     params = multilayer((5, 8, 3))
     fn = squashed(activation)
-    found = jax.jit(lambda p: scores.degree(fn, p, masks.full(p), (5,)))(params)
+    found = jax.jit(lambda p: flows_lib.degree(fn, p, masks.full(p), (5,)))(params)
     assert abs(found - degree) < 1e-3
 
 

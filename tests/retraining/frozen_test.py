@@ -11,8 +11,8 @@ from lthjax.pruning import masks as masks_lib
 from lthjax.retraining import Fade, Handed, Recipe, ghosts, steps
 from lthjax.retraining.rescaling import Options
 from lthjax.tickets import Ticket
-from lthjax.training import optimizers
 from lthjax.training import steps as training_steps
+from lthjax.training import zeros
 
 RECIPE = Recipe(skips="he", skips_fade=Fade(hold=1, end=4), frozen=True)
 MODEL = models.build("resnet8", 10, width=0.25, options={"blocks": (1,)})
@@ -31,7 +31,7 @@ def begun():
 def test_frozen_branches_stay_and_all_else_moves(frozen):
     recipe = RECIPE._replace(frozen=frozen)
     params, state, full = begun()
-    tx = optimizers.keep(
+    tx = zeros.keep(
         optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
     )
     handed = Handed(full, steps.numbers(recipe))

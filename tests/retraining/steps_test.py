@@ -11,7 +11,7 @@ from trees import assert_same
 
 from lthjax import models
 from lthjax.pruning import masks as masks_lib
-from lthjax.retraining import ghosts, rescaling
+from lthjax.retraining import arms, fades, ghosts, rescaling
 from lthjax.retraining import steps as retraining_steps
 from lthjax.retraining.ghosts import Knobs
 from lthjax.retraining.steps import Fade, Handed, Recipe
@@ -135,7 +135,7 @@ def test_a_teacher_is_followed_until_its_step_and_never_moved():
         assert all(equal) != follows
 
 
-@pytest.mark.parametrize("law", retraining_steps.LAWS)
+@pytest.mark.parametrize("law", fades.LAWS)
 def test_a_fade_is_whole_gone_and_monotone_at_its_steps(law):
     times = Fade(10, 30, law)
     lams = jax.jit(jax.vmap(lambda s: retraining_steps.fade(s, times)))(jnp.arange(60))
@@ -235,16 +235,12 @@ def test_every_preset_learns_a_few_examples_with_a_twentieth_of_the_weights(name
 
 def test_presets_are_what_their_names_say():
     four = {"neurons", "skips", "rescaling", "smoothing"}
-    assert retraining_steps.tweaks("vanilla") == frozenset()
-    assert (
-        retraining_steps.tweaks("tost_paper")
-        == retraining_steps.tweaks("all_tweaks")
-        == four
-    )
-    assert retraining_steps.tweaks("tost_code") == four - {"rescaling"} | {"kept"}
-    assert retraining_steps.tweaks("skips+smoothing") == {"skips", "smoothing"}
+    assert arms.tweaks("vanilla") == frozenset()
+    assert arms.tweaks("tost_paper") == arms.tweaks("all_tweaks") == four
+    assert arms.tweaks("tost_code") == four - {"rescaling"} | {"kept"}
+    assert arms.tweaks("skips+smoothing") == {"skips", "smoothing"}
     with pytest.raises(ValueError, match="tost_paper, .* did you mean 'tost_code'"):
-        retraining_steps.tweaks("neurons+tost_cod")
+        arms.tweaks("neurons+tost_cod")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import optax
 
 from lthjax.data import splits
 from lthjax.tickets import Ticket
-from lthjax.training import evaluate, optimizers, steps
+from lthjax.training import evaluate, steps, zeros
 from lthjax.training.evaluate import evaluator
 from lthjax.training.objective import NEXT_TOKEN, REGRESSION, OfSet
 
@@ -45,7 +45,7 @@ def test_the_perplexity_is_that_of_the_whole_set():
 
 
 def test_a_step_minimises_the_loss_of_the_objective_and_the_curve_has_its_columns():
-    tx = optimizers.keep(optax.sgd(0.25))
+    tx = zeros.keep(optax.sgd(0.25))
     step = steps.step(steps.supervised(times, REGRESSION), tx)
     state = steps.begin(tx, TICKET, points=3, objective=REGRESSION)
     assert state.curve.shape == (3, 5)

@@ -13,7 +13,7 @@ import optax.contrib
 import pytest
 from trees import assert_same
 
-from lthjax.training import optimizers
+from lthjax.training import optimizers, schedules, zeros
 
 # As many weights in all as Mechanic has rates, which are none of them.
 PARAMS = {"bias": jnp.array([0.4, -0.6, 0.2]), "kernel": jnp.array([0.5, -1.0, 2.0])}
@@ -154,19 +154,19 @@ def test_a_schedule_moves_and_zero_is_zero_or_there_is_a_sentence(name):
     tx, runs = made(FACTORIES[name], seen)
     assert runs == (name not in ASKING)
     state, moved = tx.init(PARAMS), {"tx": tx, "params": PARAMS}
-    same = optimizers.at_step(state, 0, **moved)
+    same = schedules.at_step(state, 0, **moved)
     if jax.tree.leaves(state):  # an optimizer may keep nothing
         assert_same(raw(same), raw(state))
     if name in REFUSED:
         with pytest.raises(ValueError, match=f"{REFUSED[name]}.*got step = {AT}"):
-            optimizers.at_step(state, AT, **moved)
+            schedules.at_step(state, AT, **moved)
     else:
-        state = optimizers.at_step(state, AT, **moved)
+        state = schedules.at_step(state, AT, **moved)
     if not runs or name == "scale_by_lbfgs":  # its loops are slow in Python
         return
     seen.clear()
     with jax.disable_jit():
-        params, state = updated(tx if name == "pruned" else optimizers.keep(tx), state)
+        params, state = updated(tx if name == "pruned" else zeros.keep(tx), state)
     expected = AT // 2 if name in HALVED else AT
     assert name in REFUSED or seen[-1:] in ([], [expected])
     assert params["kernel"][1] == 0.0

@@ -23,6 +23,7 @@ from trees import assert_same
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import accumulation, class_weights, extras
+from lthjax.training import members as members_lib
 from lthjax.training import steps as steps_lib
 from lthjax.training.extras import Extras, Rule
 from lthjax.training.objective import CLASSIFICATION
@@ -160,13 +161,13 @@ def test_each_member_of_a_population_stops_by_itself():
             )
         )
     )
-    members = steps_lib.stack([member, (other, ticket(1).masks, jax.random.key(4))])
-    found = jax.jit(steps_lib.population(run))(members, data(), 0, 10)
+    members = members_lib.stack([member, (other, ticket(1).masks, jax.random.key(4))])
+    found = jax.jit(members_lib.population(run))(members, data(), 0, 10)
     assert found.opt_state.stop.at.tolist() == [9, -1]
     alone = run(member, data(), 0, 10)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
-        steps_lib.member(found.params, 0),
+        members_lib.member(found.params, 0),
         alone.params,
     )
 

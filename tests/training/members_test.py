@@ -18,7 +18,6 @@ from trees import assert_same
 
 from lthjax.devices import backend
 from lthjax.training import members
-from lthjax.training import steps as steps_lib
 
 DENSE = {"kernel": jnp.zeros((3, 4))}
 CONVOLUTION = {"kernel": jnp.zeros((3, 3, 2, 2))}
@@ -51,16 +50,16 @@ def test_all_at_once_are_the_members_one_by_one(count):
 @functools.cache
 def population(*, together):
     """Fifty steps of three members, and each of them trained alone."""
-    members = [member(ticket(seed)) for seed in (0, 1, 2)]
-    run = jax.jit(steps_lib.population(run_of(), together=together))
-    found = run(steps_lib.stack(members), data(), 0, 50)
-    return found, [plain(one, data(), 0, 50) for one in members]
+    several = [member(ticket(seed)) for seed in (0, 1, 2)]
+    run = jax.jit(members.population(run_of(), together=together))
+    found = run(members.stack(several), data(), 0, 50)
+    return found, [plain(one, data(), 0, 50) for one in several]
 
 
 def test_a_population_one_by_one_has_the_bits_of_separate_runs():
     found, alone = population(together=1)
     for i, state in enumerate(alone):
-        assert_same(steps_lib.member(found, i), state)
+        assert_same(members.member(found, i), state)
 
 
 @pytest.mark.parametrize("together", [None, 2])
@@ -70,25 +69,25 @@ def test_a_population_at_once_has_the_numbers_of_separate_runs(together):
         jax.tree.map(
             # Fifty steps of a small network: rounding has not had time to grow.
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-            steps_lib.member(found, i),
+            members.member(found, i),
             state,
         )
 
 
 def test_on_a_cpu_networks_with_convolutions_go_one_by_one_and_others_in_groups():
     small, convolutional = (ticket(model=network(n)).params for n in (None, "one"))
-    assert steps_lib.together(convolutional) == 1
-    assert steps_lib.together(small) > 100
+    assert members.together(convolutional) == 1
+    assert members.together(small) > 100
     lenet = {"kernel": jax.ShapeDtypeStruct((266_610,), "float32")}
-    assert steps_lib.together(lenet) == 4
-    assert steps_lib.together({"kernel": jnp.zeros((2000, 1000))}) == 1
+    assert members.together(lenet) == 4
+    assert members.together({"kernel": jnp.zeros((2000, 1000))}) == 1
 
 
 def test_members_are_stacked_and_taken_out_again():
-    members = [member(ticket(seed)) for seed in (0, 1)]
-    stacked = steps_lib.stack(members)
-    for i, one in enumerate(members):
-        assert_same(steps_lib.member(stacked, i)[:2], one[:2])
+    several = [member(ticket(seed)) for seed in (0, 1)]
+    stacked = members.stack(several)
+    for i, one in enumerate(several):
+        assert_same(members.member(stacked, i)[:2], one[:2])
 
 
 def test_members_on_axes_that_differ_are_refused():

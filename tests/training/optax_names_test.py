@@ -7,7 +7,7 @@ import optax
 import pytest
 from trees import assert_same
 
-from lthjax.training import optax_names, optimizers
+from lthjax.training import optax_names, optimizers, schedules
 
 PARAMS = {"bias": jnp.array([0.4, -0.6]), "kernel": jnp.array([[0.5, -1.0, 2.0]])}
 MASKS = {"bias": None, "kernel": jnp.array([[True, False, True]])}
@@ -43,7 +43,7 @@ def test_an_optimizer_by_its_name_keeps_zeros_and_starts_anywhere(name):
     optimizers.check(tx, PARAMS, (0, 10))
     with jax.disable_jit():
         params = {**PARAMS, "kernel": jnp.where(MASKS["kernel"], PARAMS["kernel"], 0)}
-        state = optimizers.at_step(tx.init(params), 10, tx=tx, params=params)
+        state = schedules.at_step(tx.init(params), 10, tx=tx, params=params)
         for _ in range(2):
             updates, state = tx.update(GRADS, state, params, masks=MASKS, step=0)
             params = optax.apply_updates(params, updates)

@@ -11,7 +11,7 @@ import pytest
 from trees import assert_same
 
 from lthjax.pruning import masks as masks_lib
-from lthjax.training import optimizers
+from lthjax.training import optimizers, schedules, zeros
 
 DROPS = optax.piecewise_constant_schedule(0.1, {2: 0.5, 4: 0.1})
 DECAYED = optax.add_decayed_weights(0.1)
@@ -57,7 +57,7 @@ def loss(params):
 def kept(name):
     """Returns the wrapped optimizer; what `build` returns is wrapped already."""
     inner = OPTIMIZERS[name]
-    return inner if name == "ours" else optimizers.keep(inner)
+    return inner if name == "ours" else zeros.keep(inner)
 
 
 def step(tx, carry, masks, *, masked):
@@ -139,7 +139,7 @@ def test_clipping_sees_the_gradients_of_kept_weights_only():
 def test_a_pruned_weight_is_zero_though_the_updates_are_coarser_than_the_weights():
     params = {"kernel": jnp.array([1 / 3, 2 / 3])}
     tree = {"kernel": jnp.array([True, False])}
-    tx = optimizers.keep(optax.sgd(0.1))
+    tx = zeros.keep(optax.sgd(0.1))
     grads = {"kernel": jnp.ones(2, jnp.bfloat16)}
     updates, _ = tx.update(grads, tx.init(params), params, masks=tree)
     assert optax.apply_updates(params, updates)["kernel"][1] == 0.0
@@ -166,7 +166,7 @@ SCHEDULED = {
     "within": optax.inject_hyperparams(
         lambda scale: optax.chain(optax.adam(falling), optax.scale(scale))
     )(scale=1.0),
-    "kept": optimizers.keep(optax.chain(CLIPPED, optax.adamw(falling))),
+    "kept": zeros.keep(optax.chain(CLIPPED, optax.adamw(falling))),
 }
 
 
@@ -177,7 +177,7 @@ def test_a_fresh_optimizer_moved_to_a_step_has_the_rate_of_that_step(name, at):
     params = {"kernel": jnp.zeros(3)}
     full = {"kernel": jnp.ones(3, bool)}
     extra = {"masks": full} if name == "kept" else {}
-    state = jax.jit(optimizers.at_step)(tx.init(params), at)
+    state = jax.jit(schedules.at_step)(tx.init(params), at)
     # A gradient of length 0.5: the first update of SGD is it times the rate, that of
     # Adam its sign times the rate, if Adam's own count is still zero.
     grads = {"kernel": jnp.array([0.5, 0.0, 0.0])}
@@ -191,7 +191,7 @@ def test_a_fresh_optimizer_moved_to_a_step_has_the_rate_of_that_step(name, at):
 def test_moving_changes_nothing_but_the_counts_of_schedules():
     tx = optax.adam(falling)
     state = tx.init(PARAMS)
-    moved = optimizers.at_step(state, 9)
+    moved = schedules.at_step(state, 9)
     assert moved[1] == optax.ScaleByScheduleState(9)
     assert_same(moved[0], state[0])
     assert jax.tree.structure(moved) == jax.tree.structure(state)
@@ -210,7 +210,7 @@ def test_an_optimizer_that_cannot_serve_is_refused_before_training(
     factory, starts, message
 ):
     with pytest.raises(ValueError, match=message):
-        optimizers.check(optimizers.keep(factory(falling)), PARAMS, starts)
+        optimizers.check(zeros.keep(factory(falling)), PARAMS, starts)
 
 
 TWICE = [  # the same, and what a second start at step 0 does
@@ -221,7 +221,7 @@ TWICE = [  # the same, and what a second start at step 0 does
 
 @pytest.mark.parametrize("factory, again", TWICE, ids=["prodigy", "multi steps"])
 def test_an_optimizer_that_starts_where_it_can_is_taken(factory, again):
-    tx = optimizers.keep(factory(falling))
+    tx = zeros.keep(factory(falling))
     optimizers.check(tx, PARAMS, (0,))
     with again:
         optimizers.check(tx, PARAMS, (0,), again=True)

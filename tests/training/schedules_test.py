@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from lthjax.training import optimizers
+from lthjax.training import schedules, zeros
 
 PARAMS = {"kernel": jnp.array([0.5, -1.0, 2.0]), "bias": jnp.ones(2)}
 
@@ -18,18 +18,18 @@ def falling(step):
 
 def test_inside_multisteps_a_step_is_not_an_update():
     inner = optax.chain(optax.add_decayed_weights(falling), optax.sgd(falling))
-    tx = optimizers.keep(optax.MultiSteps(inner, 2))
+    tx = zeros.keep(optax.MultiSteps(inner, 2))
     fresh, given = tx.init(PARAMS), {"tx": tx, "params": PARAMS}
-    state = optimizers.at_step(fresh, 10, **given)
+    state = schedules.at_step(fresh, 10, **given)
     assert (state.mini_step, state.gradient_step) == (0, 5)
     found = optax.tree.get_all_with_path(state.inner_opt_state, "count")
     assert [int(count) for _, count in found] == [5, 5]
     with pytest.raises(ValueError, match="its optimizer; call at_step.*tx=tx"):
-        optimizers.at_step(fresh, 10)
+        schedules.at_step(fresh, 10)
     with pytest.raises(
         ValueError, match="between two updates of MultiSteps.*step = 11"
     ):
-        optimizers.at_step(fresh, 11, **given)
+        schedules.at_step(fresh, 11, **given)
 
 
 class Counting(NamedTuple):
@@ -49,20 +49,20 @@ class Declared(NamedTuple):
 
 def test_a_count_of_an_unknown_kind_is_refused_and_a_declared_one_moves():
     zero = jnp.int32(0)
-    assert optimizers.at_step((Counting(zero),), 0) == (Counting(0),)
+    assert schedules.at_step((Counting(zero),), 0) == (Counting(0),)
     for state in (Counting(zero), {"n": zero}, zero, Counting(jnp.int32(3))):
         step = 0 if state == Counting(jnp.int32(3)) else 7
         with pytest.raises(ValueError, match="of no schedule.*schedule_counts"):
-            optimizers.at_step(state, step)
-    moved = optimizers.at_step(Declared(zero, zero), 7)
+            schedules.at_step(state, step)
+    moved = schedules.at_step(Declared(zero, zero), 7)
     assert (moved.count, moved.others) == (7, 0)
 
 
 def test_the_counts_of_a_population_are_moved_too():
     tx = optax.sgd(optax.exponential_decay(0.1, 10, 0.5), momentum=0.9)
     stacked = jax.vmap(tx.init)({"w": jnp.ones((3, 2))})
-    one = optimizers.at_step(tx.init({"w": jnp.ones(2)}), 7)
-    many = optimizers.at_step(stacked, 7)
+    one = schedules.at_step(tx.init({"w": jnp.ones(2)}), 7)
+    many = schedules.at_step(stacked, 7)
     same = jax.tree.map(
         lambda a, b: bool((a == b).all()), jax.vmap(lambda _: one)(jnp.arange(3)), many
     )

@@ -31,7 +31,8 @@ from small_training import (
 from trees import assert_same
 
 from lthjax.pruning import masks as masks_lib
-from lthjax.training import optimizers
+from lthjax.training import members as members_lib
+from lthjax.training import schedules
 from lthjax.training import steps as steps_lib
 
 # Where training starts.
@@ -41,7 +42,7 @@ def test_a_ticket_begins_masked_with_empty_momentum_and_the_rate_of_its_step():
     start = steps_lib.begin(TX, ticket(step=7), points=2)
     assert_same(start.params, masks_lib.apply(ticket().params, ticket().masks))
     fresh = TX.init(start.params)
-    assert_same(start.opt_state, optimizers.at_step(fresh, 7))
+    assert_same(start.opt_state, schedules.at_step(fresh, 7))
     counts = optax.tree.get_all_with_path(start.opt_state, "count")
     assert [int(count) for _, count in counts] == [7]
     assert start.curve.shape == (2, len(steps_lib.COLUMNS))
@@ -65,7 +66,7 @@ def four_devices(kind):
     if kind == "pmap":
         split = [x.reshape(4, 4, *x.shape[1:]) for x in (IMAGES[:16], LABELS[:16])]
         mapped = jax.pmap(step, axis_name="data", in_axes=(None, None, 0, 0))
-        return lambda *tree: steps_lib.member(mapped(*tree, *split), 0)
+        return lambda *tree: members_lib.member(mapped(*tree, *split), 0)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     whole, parts = PartitionSpec(), PartitionSpec("data")
     specs = (whole, whole, parts, parts)
@@ -220,8 +221,8 @@ def test_whether_validation_is_due_stays_a_branch_for_a_population():
     def branches(fn, *args):
         return str(jax.make_jaxpr(fn)(*args)).count(" cond[")
 
-    alone = branches(run, steps_lib.member(members, 0), data(), 0, 10)
-    together = steps_lib.population(run)
+    alone = branches(run, members_lib.member(members, 0), data(), 0, 10)
+    together = members_lib.population(run)
     assert branches(together, members, data(), 0, 10) == alone > 0
     # What it must not become: with a step for each member it would be a selection.
     apart = jax.vmap(run, (0, None, None, 0))

@@ -13,7 +13,7 @@ from trees import assert_same
 from lthjax.data import augment, batches, in_memory, on_disk, read_ahead
 from lthjax.devices import meshes
 from lthjax.tickets import Ticket
-from lthjax.training import losses, optimizers, steps
+from lthjax.training import evaluate, losses, members, steps, zeros
 from lthjax.training import streamed as streamed_lib
 from lthjax.training.objective import Counted, Objective, columns
 
@@ -47,10 +47,10 @@ def prepare(key, images):
     return normalised(augment.augment(key, images, padding=1, flip=True))
 
 
-TX = optimizers.keep(optax.sgd(0.05, 0.9))
+TX = zeros.keep(optax.sgd(0.05, 0.9))
 STEP = steps.step(steps.supervised(apply_fn), TX)
-EVALUATE = steps.evaluator(apply_fn, normalised)
-COUNT = steps.counter(apply_fn, normalised)
+EVALUATE = evaluate.evaluator(apply_fn, normalised)
+COUNT = evaluate.counter(apply_fn, normalised)
 
 
 def population():
@@ -63,13 +63,13 @@ def population():
     ]
     states = [steps.begin(TX, ticket, points=3) for ticket in tickets]
     keys = jnp.stack([jax.random.key(seed) for seed in SEEDS])
-    return steps.stack(states), (steps.stack([masks] * len(SEEDS)), keys)
+    return members.stack(states), (members.stack([masks] * len(SEEDS)), keys)
 
 
 def compiled(fn, traced=None, *, fed=False):
     del fed
 
-    mapped = steps.population(fn)
+    mapped = members.population(fn)
 
     def run(given, fixed, *shared):
         if traced is not None:
@@ -157,7 +157,7 @@ def test_no_steps_change_nothing():
 
 def test_an_evaluation_is_that_of_data_on_the_device():
     states, _ = population()
-    params = steps.member(states, 0).params
+    params = members.member(states, 0).params
     source = in_memory.load("synthetic", validation=VALIDATION, **OPTIONS)
     measure = streamed_lib.evaluation(COUNT, feed())
     for _ in range(2):
@@ -170,7 +170,7 @@ def test_an_evaluation_is_that_of_data_on_the_device():
 
 
 def test_validation_alone_is_the_first_part_of_that():
-    params, given = steps.member(population()[0], 0).params, feed()
+    params, given = members.member(population()[0], 0).params, feed()
     whole = streamed_lib.evaluation(COUNT, given)(params, {})
     measure = streamed_lib.evaluation(COUNT, given, sets=1)
     for _ in range(2):
@@ -187,8 +187,8 @@ def test_another_objective_is_measured_as_it_says():
         {"perplexity": jnp.exp},
         counted={"classes": CLASSES},
     )
-    count = steps.counter(apply_fn, normalised, own)
-    params = steps.member(population()[0], 0).params
+    count = evaluate.counter(apply_fn, normalised, own)
+    params = members.member(population()[0], 0).params
     found = streamed_lib.evaluation(count, feed(), own)(params, {})
     assert tuple(found) == columns(own)[1:]
     for name in ("validation", "test"):
@@ -205,7 +205,7 @@ def test_what_is_counted_has_its_place_in_the_curve():
     states, fixed = population()
     shape = states.curve.shape[:2]
     curve = jnp.full((*shape, len(columns(own))), jnp.nan)
-    given = STEP, steps.counter(apply_fn, normalised, own), prepare
+    given = STEP, evaluate.counter(apply_fn, normalised, own), prepare
     how = {"every": EVERY, "objective": own}
     run = streamed_lib.trainer(given, feed(), compiled, **how)
     found = run(states._replace(curve=curve), fixed, (0, UNTIL), 0, UNTIL).curve

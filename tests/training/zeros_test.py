@@ -18,7 +18,7 @@ MASKS = {"kernel": jnp.array([[True, False], [False, True]]), "bias": None}
 
 
 def test_the_evaluation_weights_of_schedule_free_are_those_of_the_pruned_network():
-    tx, tree = optimizers.keep(optax.contrib.schedule_free_sgd(0.1)), MASKS
+    tx, tree = zeros.keep(optax.contrib.schedule_free_sgd(0.1)), MASKS
     params, state = PARAMS, tx.init(PARAMS)
     for _ in range(2):
         updates, state = tx.update(GOAL, state, params, masks=tree)
@@ -39,7 +39,7 @@ def test_the_evaluation_weights_of_schedule_free_are_those_of_the_pruned_network
     ],
 )
 def test_keep_inside_of_another_optimizer_says_that_it_goes_outermost(around):
-    tx, params = around(optimizers.keep(optax.sgd(0.1))), PARAMS
+    tx, params = around(zeros.keep(optax.sgd(0.1))), PARAMS
     if "fast" in str(jax.eval_shape(tx.init, PARAMS)):
         params = optax.LookaheadParams.init_synced(PARAMS)
     with pytest.raises(ValueError, match="outermost"):
@@ -48,13 +48,13 @@ def test_keep_inside_of_another_optimizer_says_that_it_goes_outermost(around):
 
 def test_keep_around_lookahead_a_factory_or_hidden_weights_is_refused():
     pair = optax.LookaheadParams.init_synced(PARAMS)
-    tx = optimizers.keep(optax.lookahead(optax.sgd(0.1), 5, 0.5))
+    tx = zeros.keep(optax.lookahead(optax.sgd(0.1), 5, 0.5))
     for params in (pair, PARAMS):
         with pytest.raises(ValueError, match="of one network.*prune without"):
             tx.init(params)
     with pytest.raises(ValueError, match="call its factory first"):
-        optimizers.keep(optax.contrib.schedule_free_sgd)
-    tx = optimizers.keep(optax.sgd(0.1))
+        zeros.keep(optax.contrib.schedule_free_sgd)
+    tx = zeros.keep(optax.sgd(0.1))
     hidden = PARAMS | {"kernel": optax.MaskedNode()}
     with pytest.raises(ValueError, match="masks of its parameters.*around optax.part"):
         tx.update(hidden, tx.init(hidden), hidden, masks=MASKS)

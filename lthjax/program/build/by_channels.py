@@ -13,7 +13,7 @@ from lthjax.channels import by_channel, slimming
 from lthjax.program.build import channel_selection, levels
 from lthjax.program.build.method import Method, kept_weights
 from lthjax.program.build.parts import Ground, Training
-from lthjax.pruning import choose, scores
+from lthjax.pruning import choose, kept_counts, scores
 from lthjax.tickets import Search, Trained
 from lthjax.tickets.early_bird import early_bird, saved
 from lthjax.tickets.forward_selection import forward
@@ -110,7 +110,7 @@ def _check_draw(ground):
 
     state, _ = jax.eval_shape(begin, jax.random.key(0))
     watched, share = state.watch.ticket.size, _share(ground)
-    if choose.kept_count(watched, share) == watched:
+    if kept_counts.kept_count(watched, share) == watched:
         raise ValueError(
             f"an early-bird ticket must lose one of its {watched:,} "
             f"{ground.options.early_bird.watch}, got a sparsity of {share}"

@@ -19,6 +19,7 @@ from lthjax.channels import by_channel, layers_of
 from lthjax.data import augment, batches
 from lthjax.data import splits as splits_lib
 from lthjax.forward_selection import channels as channels_lib
+from lthjax.forward_selection import layer_growth
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets.forward_selection import Selection, State
@@ -128,7 +129,7 @@ def _check_state(state, found):
 def _folded(params, found, counts):
     """Returns parameters with the weights of the first of all layers folded in."""
     rows = zip(found, counts, strict=False)
-    weights = {group.name: channels_lib.weights(chosen) for group, chosen in rows}
+    weights = {group.name: layer_growth.weights(chosen) for group, chosen in rows}
     return by_channel.fold(params, weights, found)
 
 
@@ -144,7 +145,7 @@ def _grown(config, network, data, key, here):
         objective=given.objective,
         replace=given.replace,
     )
-    return channels_lib.growth(
+    return layer_growth.growth(
         step,
         trained.params,
         key,

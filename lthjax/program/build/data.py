@@ -13,7 +13,8 @@ from lthjax.data import batches
 from lthjax.data import splits as splits_lib
 from lthjax.devices import backend, compilers, meshes
 from lthjax.program.build import moved_images
-from lthjax.training import extras, steps, streamed
+from lthjax.training import evaluate as evaluate_lib
+from lthjax.training import extras, members, steps, streamed
 from lthjax.training.objective import CLASSIFICATION, HELD_OUT, Objective, columns
 
 AS_GIVEN = 500  # images
@@ -46,7 +47,7 @@ class RunData(NamedTuple):
       stepper: (step, shapes) -> one step of a population, compiled where it is used:
         ((states, (masks, keys, indices), lying, at) -> states, or with a batch in the
         place of `lying`, of what is streamed, and the kind of key in that of indices.
-      evaluation: (apply_fn, objective, sets) -> ((params, model_state) -> {metric:
+      evaluation: (apply_fn, objective, sets) -> ((params, model_state) -> {measure:
         value} of the held-out sets, compiled), of the run's objective unless another is
         given; of the first `sets` of them, both or validation alone.
     """
@@ -199,7 +200,7 @@ def _training(lies):
     measured = {"objective": lies.objective, "axis_name": lies.axis}
 
     def trainer(step, apply_fn, every, shapes, rule=None):
-        evaluate = steps.evaluator(apply_fn, lies.prepare, **measured)
+        evaluate = evaluate_lib.evaluator(apply_fn, lies.prepare, **measured)
         when = {"every": every, "forward_fn": forward, "rule": rule}
         measure = steps.validation(evaluate, **when)
         batch = config.train.batch_size
@@ -237,7 +238,7 @@ def _evaluating(lies):
     """Returns `RunData.evaluation`."""
 
     def evaluation(apply_fn, objective=lies.objective, sets=2):
-        evaluate = steps.evaluator(apply_fn, lies.prepare, objective=objective)
+        evaluate = evaluate_lib.evaluator(apply_fn, lies.prepare, objective=objective)
 
         @jax.jit
         def measure(params, model_state, held_out):
@@ -269,7 +270,7 @@ def _streamed(config, source, objective):
         return mix(key, (augmented(key, images), follow(key, labels)))
 
     def trainer(step, apply_fn, every, shapes, rule=None):
-        count = steps.counter(apply_fn, prepare, objective)
+        count = evaluate_lib.counter(apply_fn, prepare, objective)
         given = step, count, moved_images.augmentation(config, source, **shared)
         options = {"every": every, "forward_fn": forward, "objective": objective}
         options |= {"rule": rule}
@@ -285,7 +286,7 @@ def _streamed(config, source, objective):
         return _mapped(config, shapes, one, fed=True)
 
     def evaluation(apply_fn, objective=objective, sets=2):
-        count = steps.counter(apply_fn, prepare, objective)
+        count = evaluate_lib.counter(apply_fn, prepare, objective)
         return streamed.evaluation(count, feed, objective, sets=sets)
 
     return RunData(
@@ -315,7 +316,7 @@ def _mapped(config, shapes, run_member, *, fed=False):
     """Maps a member's run over a population and the mesh, compiled for this backend."""
     how = {"dtype": config.model.dtype, "deterministic": config.deterministic}
     options = compilers.options(shapes, **how)
-    run_all = steps.population(run_member, together=steps.together(shapes))
+    run_all = members.population(run_member, together=members.together(shapes))
     return jax.jit(
         meshes.over(
             mesh(config),

@@ -12,26 +12,27 @@ import jax.numpy as jnp
 from lthjax.callables import PruneFn, Schedule
 from lthjax.channels import slimming
 from lthjax.channels.slimming import Slim
+from lthjax.gates import families, sigmoid
 from lthjax.gates import gated as gated_lib
-from lthjax.gates import sigmoid
-from lthjax.gates.gated import Gated, Kind
+from lthjax.gates.families import Kind
+from lthjax.gates.gated import Gated
 from lthjax.program.build.by_score import by_level
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Trained
 from lthjax.tickets.rounds import Rounds, continued, slimmed
-from lthjax.training import optimizers
+from lthjax.training import schedules
 
 KINDS = {
-    "continuous": lambda options: gated_lib.continuous(
+    "continuous": lambda options: families.continuous(
         final=options.final_temperature, reset=options.reset
     ),
-    "stochastic": lambda options: gated_lib.stochastic(
+    "stochastic": lambda options: families.stochastic(
         gradient=options.gradient, output=options.output
     ),
-    "l0": lambda options: gated_lib.hard_concrete(),
-    "soft_threshold": lambda options: gated_lib.soft_threshold(),
+    "l0": lambda options: families.hard_concrete(),
+    "soft_threshold": lambda options: families.soft_threshold(),
 }
 
 
@@ -98,7 +99,7 @@ def gated_rounds(name: str, ground: Ground, tx, prune_fn) -> Rounds:
     def again(key, trained, level):
         del key, level
         pair = gated_lib.again(gates, trained.params, trained.model_state)
-        opt_state = optimizers.at_step(trained.opt_state, 0)
+        opt_state = schedules.at_step(trained.opt_state, 0)
         return Trained(*pair, trained.masks, opt_state)
 
     def harvested(key, trained, level):

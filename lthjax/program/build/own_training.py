@@ -16,7 +16,6 @@ from lthjax.program.build import spans
 from lthjax.program.build.parts import Ground
 from lthjax.program.config.defaults import default
 from lthjax.retraining import arms
-from lthjax.retraining import steps as retraining_steps
 from lthjax.training import class_weights, steps
 from lthjax.training.extras import Extras, Rule, stop
 from lthjax.training.objective import Objective, columns, names
@@ -108,7 +107,7 @@ def _check_stop(ground):
             f"{asked.by!r} with search.method = {config.search.method!r}; give ''"
         )
     trained = arms.trained(config.retraining.arms)
-    haunted = [a for a in trained if GHOSTS & retraining_steps.tweaks(a)]
+    haunted = [a for a in trained if GHOSTS & arms.tweaks(a)]
     if haunted:
         raise ValueError(
             "an early stop must not end a training before its ghosts are gone, got "

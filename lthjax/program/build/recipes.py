@@ -42,7 +42,7 @@ def _check_losses(ground):
     own = {"smoothing": "smoothed", "distillation": "distilled"}
     absent = {t for t, name in own.items() if getattr(ground.objective, name) is None}
     for arm in arms.trained(ground.options.retraining.arms):
-        lacking = sorted(absent & steps.tweaks(arm))
+        lacking = sorted(absent & arms.tweaks(arm))
         if lacking:
             raise ValueError(
                 f"the tweak {lacking[0]!r} needs an objective with a function "
@@ -73,7 +73,7 @@ def _check_controls(ground):
 def _check_products(ground):
     """Refuses products of factors where masks move, or the optimizer takes none."""
     asked = arms.trained(ground.options.retraining.arms)
-    products = tuple(arm for arm in asked if "sign_in" in steps.tweaks(arm))
+    products = tuple(arm for arm in asked if "sign_in" in arms.tweaks(arm))
     if not products:
         return
     got = f"got retraining.arms = {products} with search.method = "
@@ -99,7 +99,7 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
       ValueError: As `arms.tweaks` and `steps.check`.
     """
     given, (start, until) = config.retraining, span
-    chosen = steps.tweaks(arm)
+    chosen = arms.tweaks(arm)
 
     def step(part):
         return start + math.ceil(part * (until - start))

@@ -30,6 +30,7 @@ from lthjax.program.build.method import include
 from lthjax.program.build.parts import Ground, Parts, key_of_use
 from lthjax.program.build.parts import key as key_of
 from lthjax.pruning import masks as masks_lib
+from lthjax.retraining import arms as arms_lib
 from lthjax.retraining import factors, ghosts
 from lthjax.retraining import steps as retraining_steps
 from lthjax.retraining.arms import control
@@ -77,7 +78,7 @@ def stripped(state: training_steps.State, job) -> Trained:
     carried = dynamic.masks(extras.inner(state.opt_state))
     kept = job.ticket.masks if carried is None else carried
     found = Trained(*extras.weights(state, data_lib.forward), kept)
-    stays = job.arm != "ticket" and "kept" in retraining_steps.tweaks(job.arm)
+    stays = job.arm != "ticket" and "kept" in arms_lib.tweaks(job.arm)
     return found if stays else ghosts.strip(found)
 
 

@@ -1,4 +1,4 @@
-"""Which values the keys of a config may have: types by the defaults, and ranges."""
+"""Checks of a config: its keys, types by the defaults, and values by their ranges."""
 
 import re
 from collections.abc import Sequence
@@ -7,136 +7,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lthjax import moved, values
-from lthjax.program.config import training_ranges
+from lthjax.program.config import ranges
+from lthjax.program.config.choices import CHOICES
 from lthjax.program.config.defaults import default
 from lthjax.registry import suggestion
-from lthjax.values import LARGEST, Range
 
-COUNT = Range(0, LARGEST)
-SIZE = Range(1, LARGEST)
-AMOUNT = Range(0)
-POSITIVE = Range(0, ends="()")
-PART = Range(0, 1)
-SHARE = Range(0, 1, "[]")
-SOME = Range(0, 1, "(]")
-BETWEEN = Range(0, 1, "()")
-DEVICES = Range(-1, LARGEST)
-
-# Every number of a config, and of its tuples; floats are finite, in float32.
-RANGES = {
-    **training_ranges.RANGES,
-    "seeds": Range(0, 2**32),
-    "data.validation": COUNT,
-    "data.limit": COUNT,
-    "data.crop": COUNT,
-    "data.workers": Range(0, 1024, "[]"),
-    "data.size": Range(0, 8192, "[]"),
-    "data.mean": Range(0, 1, "[]"),
-    "data.std": POSITIVE,
-    "model.width": POSITIVE,
-    "train.epochs": COUNT,
-    "train.steps": COUNT,
-    "train.batch_size": SIZE,
-    "optimizer.learning_rate": POSITIVE,
-    "optimizer.momentum": PART,
-    "optimizer.weight_decay": AMOUNT,
-    "optimizer.clip": AMOUNT,
-    "optimizer.norm_l1": AMOUNT,
-    "schedule.drops": POSITIVE,
-    "schedule.factor": POSITIVE,
-    "schedule.warmup": COUNT,
-    "schedule.tune": AMOUNT,
-    "search.rounds": Range(0, 100_000, "[]"),
-    "search.batches": SIZE,
-    "search.examples": COUNT,
-    "search.minimum": COUNT,
-    "search.rate": BETWEEN,
-    "search.layer_rates": BETWEEN,
-    "search.levels": Range(0, 10_000, "[]"),
-    "search.sparsities": PART,
-    "search.rewind_to": COUNT,
-    "search.gates.initial": Range(float("-inf"), ends="()"),
-    "search.gates.penalty": AMOUNT,
-    "search.gates.final_temperature": Range(1, ends="()"),
-    "search.gates.period": COUNT,
-    "search.gates.learning_rate": AMOUNT,
-    "search.gates.momentum": PART,
-    "search.admm.steps": SIZE,
-    "search.admm.rho": POSITIVE,
-    "search.admm.last": POSITIVE,
-    "early_bird.threshold": SOME,
-    "early_bird.queue": Range(2, 10_000, "[]"),
-    "forward.draw_at": COUNT,
-    "forward.number": SIZE,
-    "forward.tolerance": PART,
-    "forward.gate": PART,
-    "forward.most": COUNT,
-    "forward.batch_size": SIZE,
-    "forward.check": SIZE,
-    "forward.tune": SIZE,
-    "forward.tune_rate": POSITIVE,
-    "dynamic.every": SIZE,
-    "dynamic.begin": PART,
-    "dynamic.end": SOME,
-    "dynamic.fraction": SHARE,
-    "elastic.levels": SIZE,
-    "elastic.seed": Range(-1, 2**32),
-    "transplant.levels": SIZE,
-    "transplant.seed": Range(-1, 2**32),
-    "retraining.levels": COUNT,
-    "retraining.neurons.hold": SHARE,
-    "retraining.neurons.end": SOME,
-    "retraining.skips.hold": SHARE,
-    "retraining.skips.end": SOME,
-    "retraining.smoothing": PART,
-    "retraining.rescaling.iterations": SIZE,
-    "retraining.rescaling.rate": POSITIVE,
-    "retraining.rescaling.step": POSITIVE,
-    "retraining.rescaling.bound": POSITIVE,
-    "retraining.rescaling.floor": AMOUNT,
-    "retraining.rescaling.clip": POSITIVE,
-    "retraining.distillation.coefficient": AMOUNT,
-    "retraining.distillation.hard": AMOUNT,
-    "retraining.distillation.temperature": POSITIVE,
-    "retraining.distillation.until": SOME,
-    "mesh.ticket": DEVICES,
-    "mesh.data": DEVICES,
-    "eval_every": COUNT,
-    "eval_batch": SIZE,
-    "logging.line_seconds": AMOUNT,
-    "logging.checkpoint_seconds": AMOUNT,
-}
-# What the tuples hold; a default that is empty does not say it.
-ELEMENTS = {
-    **training_ranges.ELEMENTS,
-    "seeds": 0,
-    "controls": "",
-    "data.mean": 0.0,
-    "data.std": 0.0,
-    "model.views": ("kernel$", "in out"),
-    "schedule.drops": 0.0,
-    "search.layer_rates": ("^head/", 0.1),
-    "search.sparsities": 0.0,
-    "search.basis": ("kernel$", "dct_channel"),
-    "search.exclude": "",
-    "search.gates.initial": 0.0,
-    "retraining.arms": "",
-    "retraining.levels": 0,
-    "elastic.levels": 0,
-    "transplant.levels": 0,
-    "transplant.heads": "",
-    "studies": "",
-}
 WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
-EXPRESSIONS = ("model.views", "search.layer_rates", "search.basis", "search.exclude")
-EXPRESSIONS += ("search.include", "elastic.unit", "transplant.heads")
-EXPRESSIONS += training_ranges.EXPRESSIONS
-DIFFERENT = ("controls", "retraining.arms", "retraining.levels", "studies")
-DIFFERENT += ("elastic.levels", "transplant.levels", "measures")
-OPTIONS = ("data.options", "model.options", "search.options")
-OPTIONS += ("data.augment_options", *training_ranges.OPTIONS)
-CUTS = ("", "first", "stratified")
-SCOPES = ("global", "layer", "erdos_renyi", "erdos_renyi_kernel")
 
 
 def flat(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
@@ -159,13 +35,21 @@ def validate(config: ConfigDict) -> None:
     _check_keys(config)
     found = flat(config)
     _check_moved(found)
-    for name, limits in RANGES.items():
+    for name, limits in ranges.RANGES.items():
         _check_range(name, found[name], limits)
-    for name in EXPRESSIONS:
+    for name in ranges.EXPRESSIONS:
         _check_expressions(name, found[name])
-    for name in DIFFERENT:
+    for name in ranges.DIFFERENT:
         _check_different(name, found[name])
-    _check_together(config)
+    _check_train(config.train)
+    check_seeds(config.seeds)
+    cuts = ("", *CHOICES["data.cut"])  # "": by the set
+    _check_choice("data.cut", config.data.cut, cuts, repr)
+    _check_search(config.search)
+    _check_dynamic(config.dynamic)
+    _check_schedule(config.schedule, config.train.epochs)
+    _check_distillation(config.retraining.distillation)
+    _check_mesh(config.mesh)
 
 
 def _check_moved(found):
@@ -176,37 +60,6 @@ def _check_moved(found):
                 "a function of ours must be named by the module that it is in now, got "
                 f"{name} = {value!r}; write {now!r}"
             )
-
-
-def _check_together(config):
-    """Checks the keys that depend on one another."""
-    train, given = config.train, config.dynamic
-    if (train.epochs > 0) == (train.steps > 0):
-        raise ValueError(
-            "exactly one of train.epochs and train.steps must be positive, got "
-            f"train.epochs = {train.epochs}, train.steps = {train.steps}"
-        )
-    check_seeds(config.seeds)
-    cut, named = config.data.cut, ", ".join(map(repr, CUTS))
-    _require(cut in CUTS, f"data.cut must be one of {named}", "data.cut", repr(cut))
-    initial, name = config.search.gates.initial, "search.gates.initial"
-    shown = {f"{logit:g}" for logit in initial}  # folders are named by them
-    several = len(initial) > 0 and len(shown) == len(initial)
-    sentence = f"{name} must be one logit or different ones, in six digits"
-    _require(several, sentence, name, initial)
-    scope = config.search.scope
-    choice = f"search.scope must be one of {', '.join(SCOPES)}"
-    _require(scope in SCOPES, choice, "search.scope", repr(scope))
-    ordered = 0 <= given.begin < given.end <= 1
-    window = f"begin = {given.begin}, end = {given.end}"
-    _require(ordered, "dynamic needs 0 <= begin < end <= 1", "dynamic", window)
-    _check_schedule(config.schedule, train.epochs)
-    taught = config.retraining.distillation
-    weights = f"coefficient = {taught.coefficient}, hard = {taught.hard}"
-    sentence = "coefficient and hard must not both be 0, there is no loss then"
-    some = values.in_float32(taught.coefficient) + values.in_float32(taught.hard) > 0
-    _require(some, sentence, "retraining.distillation", weights)
-    _check_mesh(config.mesh)
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
@@ -221,6 +74,35 @@ def check_seeds(seeds: Sequence[int]) -> None:
             "seeds must be one integer from 0 to 2^32 - 1, or several different ones, "
             f"got seeds = {seeds}"
         )
+
+
+def _check_train(train):
+    if (train.epochs > 0) == (train.steps > 0):
+        raise ValueError(
+            "exactly one of train.epochs and train.steps must be positive, got "
+            f"train.epochs = {train.epochs}, train.steps = {train.steps}"
+        )
+
+
+def _check_choice(name, value, choices, shown):
+    sentence = f"{name} must be one of {', '.join(map(shown, choices))}"
+    _require(value in choices, sentence, name, repr(value))
+
+
+def _check_search(search):
+    """Checks the scope, and that first logits of gates name folders of their own."""
+    _check_choice("search.scope", search.scope, CHOICES["search.scope"], str)
+    initial, name = search.gates.initial, "search.gates.initial"
+    shown = {f"{logit:g}" for logit in initial}  # folders are named by them
+    several = len(initial) > 0 and len(shown) == len(initial)
+    sentence = f"{name} must be one logit or different ones, in six digits"
+    _require(several, sentence, name, initial)
+
+
+def _check_dynamic(given):
+    ordered = 0 <= given.begin < given.end <= 1
+    window = f"begin = {given.begin}, end = {given.end}"
+    _require(ordered, "dynamic needs 0 <= begin < end <= 1", "dynamic", window)
 
 
 def _check_schedule(schedule, epochs):
@@ -240,6 +122,13 @@ def _check_schedule(schedule, epochs):
     _require(not epochs or warmup <= epochs, sentence, "schedule.warmup", warmup)
 
 
+def _check_distillation(taught):
+    weights = f"coefficient = {taught.coefficient}, hard = {taught.hard}"
+    sentence = "coefficient and hard must not both be 0, there is no loss then"
+    some = values.in_float32(taught.coefficient) + values.in_float32(taught.hard) > 0
+    _require(some, sentence, "retraining.distillation", weights)
+
+
 def _check_mesh(mesh):
     sizes = mesh.ticket, mesh.data
     if 0 in sizes or sizes == (-1, -1):
@@ -257,7 +146,7 @@ def _require(holds, sentence, name, value):
 def _check_range(name, value, limits):
     """Checks a number, or each of a tuple; of pairs, the second."""
     several = isinstance(value, tuple | list)
-    if several and tuple(value) == training_ranges.NAMED.get(name):
+    if several and tuple(value) == ranges.NAMED.get(name):
         return
     for one in value if several else [value]:
         number = one[1] if isinstance(one, tuple | list) else one
@@ -293,7 +182,7 @@ def _check_keys(config):
             f"returns it, got {type(config).__name__}"
         )
     known, found = flat(default()), flat(config)
-    for name in OPTIONS:
+    for name in ranges.OPTIONS:
         _check_options(name, config)
     found = {k: v for k, v in found.items() if not _of_options(k)}
     for name, value in found.items():
@@ -312,7 +201,7 @@ def _check_keys(config):
 
 
 def _of_options(name):
-    return any(name == part or name.startswith(f"{part}.") for part in OPTIONS)
+    return any(name == part or name.startswith(f"{part}.") for part in ranges.OPTIONS)
 
 
 def _check_options(name, config):
@@ -336,8 +225,8 @@ def _check_type(name, value, example):
     if not isinstance(example, tuple):
         right, kind = values.like(value, example), type(example).__name__
     else:
-        element = ELEMENTS[name]
-        named = name in training_ranges.NAMED and value == training_ranges.NAMED[name]
+        element = ranges.ELEMENTS[name]
+        named = name in ranges.NAMED and value == ranges.NAMED[name]
         right = named or values.like(value, (element,))
         kind = WORDS.get(type(element), f"pairs such as {element!r}")
         kind = f"tuple of {kind}"

@@ -21,7 +21,7 @@ from lthjax.program.federated.ownership import ROUNDS as ROUNDS
 from lthjax.program.federated.ownership import STATE, check_data, keep
 from lthjax.program.federated.ownership import claimed as claimed
 from lthjax.program.federated.ownership import records as records
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _finished(root, parts, state, local, mark):
     """Returns all records, and writes what the networks are worth at the end."""
     rows = records(root, mark)
     final = {"round": len(rows), **_final(parts, *state, local)}
-    results.write(root / FINAL, json.dumps(final, indent=1) + "\n")
+    text_files.write(root / FINAL, json.dumps(final, indent=1) + "\n")
     return rows, final
 
 

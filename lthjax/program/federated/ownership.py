@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from lthjax.program.config import checksums
 from lthjax.program.config.validate import flat
 from lthjax.program.federated import settings
-from lthjax.program.workdir import claim, origin, results
+from lthjax.program.workdir import claim, origin, results, text_files
 from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def claimed(root: pathlib.Path, config: ConfigDict) -> Iterator[str]:
         before, mark = _check_same(root, now), _mark(now)
         _mark_again(root, before, mark)
         text = json.dumps(checksums.sealed(now), indent=1) + "\n"
-        results.write(root / CONFIG, text)
+        text_files.write(root / CONFIG, text)
         yield mark
 
 
@@ -147,7 +147,7 @@ def check_data(root: pathlib.Path, data: dict) -> None:
             "another workdir, or bring the old data back"
         )
     sealed = checksums.sealed(origin.joined(known, data))
-    results.write(path, json.dumps(sealed, indent=1) + "\n")
+    text_files.write(path, json.dumps(sealed, indent=1) + "\n")
 
 
 def records(root: pathlib.Path, mark: str) -> list[dict]:
@@ -173,4 +173,4 @@ def keep(root: pathlib.Path, rows: Sequence[dict], mark: str = "") -> None:
     """
     sealed = (json.dumps(checksums.sealed(row, mark)) + "\n" for row in rows)
     if (root / ROUNDS).exists():
-        results.write(root / ROUNDS, "".join(sealed))
+        text_files.write(root / ROUNDS, "".join(sealed))

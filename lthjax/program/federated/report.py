@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lthjax.federated.traffic import MEBI
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads, text_files
 
 WAYS = ("up", "down", "masks")
 SHOWN = {"global": "global network", "local": "clients' own networks"}
@@ -35,8 +35,8 @@ def summary(rows: Sequence[dict], final: Mapping) -> str:
     lines = ["| what | accuracy on a client's classes, % |", "|---|---|"]
     named = {**SHOWN, "masked": "global network, masked by the client's ticket"}
     for name, text in named.items():
-        own = results.spread(100 * x for x in final[f"{name}_by_client"])
-        lines.append(f"| {text} | {results.shown(own)} over n = {own.n} clients |")
+        own = spreads.spread(100 * x for x in final[f"{name}_by_client"])
+        lines.append(f"| {text} | {spreads.shown(own)} over n = {own.n} clients |")
     ways = {way: megabytes(rows, (way,))[-1] for way in (*WAYS, "printed")}
     lines += [
         "",
@@ -77,6 +77,6 @@ def _line(axes, rows, value, **style):
 def write(root: pathlib.Path, rows: Sequence[dict], final: Mapping) -> str:
     """Writes `summary.md` and `accuracy_traffic.png` to a workdir, returns the text."""
     text = summary(rows, final)
-    results.write(root / "summary.md", text)
+    text_files.write(root / "summary.md", text)
     axes_lib.save(figure({str(root.name): rows}), root / "accuracy_traffic.png")
     return text

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from lthjax import whole_files
 from lthjax.devices import processes
-from lthjax.program.workdir import member, results
+from lthjax.program.workdir import member, spreads
 
 KEPT = "weights kept, % of the prunable ones"
 APART = 0.075  # of the axis: the least distance of two ticks
@@ -66,11 +66,11 @@ def line(
 ) -> None:
     """Draws the mean of a value by level, x `scale`, with a band of its deviation."""
     groups = [own for _, own in by_level(rows)]
-    spreads = [results.spread(scale * row[value] for row in own) for own in groups]
+    means = [spreads.spread(scale * row[value] for row in own) for own in groups]
     x = [np.mean([row[by] for row in own]) for own in groups]
     x = np.array(x) * (1 if by == "level" else 100)
-    mean = np.array([spread.mean for spread in spreads])
-    std = np.array([spread.std for spread in spreads])
+    mean = np.array([spread.mean for spread in means])
+    std = np.array([spread.std for spread in means])
     (line,) = axes.plot(x, mean, **{"ms": 3, "lw": 1.5, **style})
     if band:
         color = line.get_color()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lthjax.devices import processes
 from lthjax.program import command_line
 from lthjax.program.report import page, run_report
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, runs, text_files
 
 COMPARED = "compare.html"
 
@@ -42,11 +42,11 @@ def compare(arguments: Sequence[str] | None = None) -> None:
     if not options.page.absolute().parent.is_dir():
         parser.error(f"--page must be in a folder that there is, got {options.page}")
     try:
-        runs = [page.read(root) for root in roots]
-        results.write(options.page, page.of(runs))
+        shown = [page.read(root) for root in roots]
+        text_files.write(options.page, page.of(shown))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    for run in runs:
+    for run in shown:
         run_report.show(run.root, run.rows)
     _say_page(options.page)
 
@@ -70,7 +70,7 @@ def _again(root):
             f"({error})"
         )
     if rows:
-        results.warn_of_lacking(root, rows)
+        runs.warn_of_lacking(root, rows)
         run_report.show(root, rows)
     if rows and not failed:
         try:

@@ -10,7 +10,7 @@ from scipy import special
 
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.palette import colours
-from lthjax.program.workdir import member, results
+from lthjax.program.workdir import member, results, spreads
 from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.retraining import arms as arms_lib
 
@@ -40,7 +40,7 @@ def interval(differences: list[float], confidence: float = 0.95) -> Gain:
     Raises:
       ValueError: There are none.
     """
-    spread = results.spread(differences)
+    spread = spreads.spread(differences)
     if spread.n < 2:
         return Gain(spread.mean, math.nan, spread.n)
     t = special.stdtrit(spread.n - 1, (1 + confidence) / 2)
@@ -126,7 +126,7 @@ def _retrained(rows, level):
 
 def text(gain: Gain, form: str = "+.2f") -> str:
     """Returns "+1.20 ± 0.30", without an interval where there is none."""
-    return results.shown(results.Spread(*gain), form)
+    return spreads.shown(spreads.Spread(*gain), form)
 
 
 def figure(rows: list[dict], measures: Measures = ACCURACY) -> Figure:

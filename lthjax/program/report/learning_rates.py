@@ -11,9 +11,9 @@ import math
 import pathlib
 from collections.abc import Iterable
 
-from lthjax.program.workdir import member, origin, results
+from lthjax.program.workdir import member, origin, results, spreads
 from lthjax.program.workdir.measures import Measures
-from lthjax.program.workdir.results import Spread
+from lthjax.program.workdir.spreads import Spread
 
 STUDY = pathlib.Path("studies") / "learning_rate.jsonl"
 MATCH = 0.2  # points: the spread of one seed, which has none of its own
@@ -48,7 +48,7 @@ def tolerance(spread: Spread, measures: Measures, match: float = MATCH) -> float
 def spread(rows: Iterable[dict], measures: Measures) -> Spread:
     """Returns mean, deviation and n of the measure on the test set, as it is shown."""
     known = [row[measures.value] for row in rows if row[measures.value] is not None]
-    return results.spread(measures.scale * value for value in known)
+    return spreads.spread(measures.scale * value for value in known)
 
 
 def sentence(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
@@ -62,7 +62,7 @@ def sentence(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
     at, found = _dense(root, rows, measures)
     if found is None:
         return ""
-    reached = f"{results.shown(found, measures.form)} (n = {found.n})"
+    reached = f"{spreads.shown(found, measures.form)} (n = {found.n})"
     text = f"dense network: learning rate {at:g}, {measures.title} {reached}"
     if not (root / STUDY).exists():
         return f"{text}; {ASK}"
@@ -91,7 +91,7 @@ def better(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
         return ""
     return (
         f"learning rate {best:g} trains the dense network to "
-        f"{results.shown(found[best], measures.form)}, better by "
+        f"{spreads.shown(found[best], measures.form)}, better by "
         f"{gains[best]:{measures.form}} than {at:g}, which the tickets are trained at: "
         "what reaches the dense network here has reached an under-trained one"
     )
@@ -110,7 +110,7 @@ def _beside(root, dense, at, measures):
     """Returns what its neighbours train it to."""
     found = _neighbours(root, at, measures)
     cells = [
-        f"{results.shown(s, measures.form)} at {r:g}" for r, s in sorted(found.items())
+        f"{spreads.shown(s, measures.form)} at {r:g}" for r, s in sorted(found.items())
     ]
     return " and ".join(cells) or f"no other rate than {at:g} trained it to its end"
 

@@ -14,9 +14,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lthjax.data import balance
-from lthjax.program.config import defaults, validate
+from lthjax.program.config import defaults, ranges
 from lthjax.program.report import gains, page_figures, run_report
-from lthjax.program.workdir import origin, results, sittings
+from lthjax.program.workdir import origin, results, sittings, spreads, text_files
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
 PAGE = "report.html"
@@ -82,7 +82,7 @@ def write(root: str | pathlib.Path) -> pathlib.Path:
       ValueError: As `read`.
     """
     path = pathlib.Path(root) / PAGE
-    results.write(path, of([read(root)]))
+    text_files.write(path, of([read(root)]))
     return path
 
 
@@ -169,7 +169,7 @@ def _flat(tree, prefix=""):
     found = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and value and name not in validate.OPTIONS:
+        if isinstance(value, dict) and value and name not in ranges.OPTIONS:
             found |= _flat(value, f"{name}.")
         else:
             found[name] = value
@@ -245,12 +245,12 @@ def _table(run):
     for (level, label), own in run_report.by_arm(run.rows):
         values = [r[measures.value] for r in own if r[measures.value] is not None]
         spread = gains.interval([measures.scale * v for v in values or [math.nan]])
-        kept = results.spread(100 * (1 - r["sparsity"]) for r in own).mean
+        kept = spreads.spread(100 * (1 - r["sparsity"]) for r in own).mean
         found.append(
             {
                 "level": level,
                 "arm": label,
-                "kept": f"{results.spread(r['kept'] for r in own).mean:,.0f}",
+                "kept": f"{spreads.spread(r['kept'] for r in own).mean:,.0f}",
                 "share": f"{kept:.2f}",
                 "value": f"{spread.mean:{measures.form}}" if values else "",
                 "half": f"{spread.half:{measures.form}}" if spread.n > 1 else "",

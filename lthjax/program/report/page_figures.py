@@ -18,7 +18,7 @@ from lthjax.program.report import (
 )
 from lthjax.program.report.palette import MARKERS, OTHERS, STROKES, styles
 from lthjax.program.report.studies import study
-from lthjax.program.workdir import member, results
+from lthjax.program.workdir import member, results, spreads
 
 TICKET = "ticket"
 
@@ -149,7 +149,7 @@ def learning(curves: list[dict], measures: Any) -> Figure:
     axes = figure.subplots()
     for ((level, label), group), shade in zip(groups, shades, strict=True):
         points = _by_step(group, measures.value)
-        mean = [measures.scale * results.spread(points[s]).mean for s in points]
+        mean = [measures.scale * spreads.spread(points[s]).mean for s in points]
         label = f"level {level}{label.removeprefix(TICKET)}" if level else "dense"
         axes.plot(list(points), mean, color=shade, lw=1.3, label=label)
     seeds = len({curve["seed"] for curve in own})

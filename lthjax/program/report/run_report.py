@@ -17,7 +17,7 @@ from lthjax.program.report import gains, learning_rates, start_points
 from lthjax.program.report.axes import save as save
 from lthjax.program.report.palette import styles
 from lthjax.program.workdir import measures as measures_lib
-from lthjax.program.workdir import member, origin, results
+from lthjax.program.workdir import member, origin, results, spreads, text_files
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
 TICKET = "ticket"
@@ -53,7 +53,7 @@ def write(root: str | pathlib.Path) -> list[dict]:
         save(layers(rows, **named), root / LAYERS)
     if gains.gains(rows, found):
         save(gains.figure(rows, found), root / GAIN)
-    results.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
+    text_files.write(root / TABLE, results.to_csv(rows))  # last: `current` goes by it
     return rows
 
 
@@ -265,8 +265,8 @@ def _numbers(rows):
 
 
 def _line(axes, rows, value, scale, **style):
-    groups = results.aggregate(rows, value, by=("level",))
-    kept = results.aggregate(rows, "sparsity", by=("level",))
+    groups = spreads.aggregate(rows, value, by=("level",))
+    kept = spreads.aggregate(rows, "sparsity", by=("level",))
     x = np.array([100 * (1 - kept[level].mean) for level in groups])
     mean = np.array([scale * spread.mean for spread in groups.values()])
     std = np.array([scale * spread.std for spread in groups.values()])
@@ -288,11 +288,11 @@ def _cells(group, measures):
         known = [scale * row[name] for row in group if row[name] is not None]
         if not known:
             return ""
-        return results.shown(
-            results.spread(known), form, ".2g" if form.endswith("g") else ""
+        return spreads.shown(
+            spreads.spread(known), form, ".2g" if form.endswith("g") else ""
         )
 
-    kept = results.spread([row["kept"] for row in group]).mean
+    kept = spreads.spread([row["kept"] for row in group]).mean
     share = 100 * member.kept(group)
     return (
         f"{kept:,.0f}",

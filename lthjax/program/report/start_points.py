@@ -6,9 +6,9 @@ from typing import NamedTuple
 import rich.table
 
 from lthjax.program.report import learning_rates
-from lthjax.program.workdir import member, results
+from lthjax.program.workdir import member, results, spreads
 from lthjax.program.workdir.measures import ACCURACY, Measures
-from lthjax.program.workdir.results import Spread
+from lthjax.program.workdir.spreads import Spread
 
 FRESH = "reinit"
 STARTS = ("ticket", "init", "trained")
@@ -120,7 +120,7 @@ def _ahead(own, fresh, measures, sign):
     other = {member.chain(row): row[measures.value] for row in fresh}
     pairs = [row for row in own if member.chain(row) in other]
     found = [r[measures.value] - other[member.chain(r)] for r in pairs]
-    return results.spread(sign * measures.scale * d for d in found) if found else None
+    return spreads.spread(sign * measures.scale * d for d in found) if found else None
 
 
 def _clear(ahead, room, gap):
@@ -164,14 +164,14 @@ def cells(start: Start, form: str = ".2f") -> tuple[str, ...]:
       start: The start.
       form: How a number is written.
     """
-    ahead = "" if start.ahead is None else results.shown(start.ahead, f"+{form}")
+    ahead = "" if start.ahead is None else spreads.shown(start.ahead, f"+{form}")
     why = "no: below dense" if not start.matches else "no: not ahead"
     verdict = "not tried" if start.wins is None else "yes" if start.winning else why
     return (
         str(start.level),
         f"{100 * start.kept:.2f}",
         start.arm,
-        results.shown(start.value, form),
+        spreads.shown(start.value, form),
         f"{start.below:{form}}",
         ahead,
         verdict,

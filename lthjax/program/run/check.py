@@ -31,8 +31,7 @@ from lthjax.program.report.studies import study
 from lthjax.program.run import writers
 from lthjax.pruning import pattern_names
 from lthjax.pruning.targets import Target
-from lthjax.retraining import ghosts
-from lthjax.retraining import steps as steps_lib
+from lthjax.retraining import arms, fades, ghosts
 from lthjax.tickets import block_maps, stability
 from lthjax.training import losses
 from lthjax.values import LARGEST
@@ -58,7 +57,7 @@ CHOICES = {
 OPEN_CHOICES = {
     "forward.candidates": channels.CANDIDATES,
     "forward.objective": channels.OBJECTIVES,
-    "retraining.law": steps_lib.LAWS,
+    "retraining.law": fades.LAWS,
     "retraining.neurons.kind": ghosts.NEURONS,
     "retraining.skips.start": ghosts.STARTS,
 }
@@ -87,7 +86,7 @@ def check(
     _check_events(config)
     _check_size(config.data)
     study.check(config.studies)
-    steps_lib.check_arms(config.retraining.arms)
+    arms.check_arms(config.retraining.arms)
     facts, train, held_out = _facts(config) if source is None else _measured(source)
     ground = plan_lib.ground(config, facts, train)
     plan = ground.plan

@@ -16,7 +16,7 @@ from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import check, target_step
 from lthjax.retraining import arms as arms_lib
-from lthjax.training import steps as steps_lib
+from lthjax.training import members as members_lib
 
 # A larger batch is timed at these sizes and scaled.
 _BATCH, _CHUNK = 64, 100
@@ -173,9 +173,9 @@ def _seconds_per_image(config, facts, plan, *, searching=False):
     ground = plan_lib.of(config, source)._replace(plan=plan)
     parts = assemble.functions(ground)
     members = target_step.population(parts, searching)
-    members = min(members, steps_lib.together(ground.shapes) or members)
+    members = min(members, members_lib.together(ground.shapes) or members)
     one = target_step.member(parts, searching)(jax.random.key(0))
-    step, validation = _timed(parts.run, *steps_lib.stack([one] * members))
+    step, validation = _timed(parts.run, *members_lib.stack([one] * members))
     return step / (members * batch), validation / (members * 2 * chunk)
 
 

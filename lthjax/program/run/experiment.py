@@ -39,9 +39,9 @@ from lthjax.program.run import (
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
-from lthjax.program.workdir import claim, layout, results, sittings
+from lthjax.program.workdir import claim, layout, results, sittings, text_files
 from lthjax.program.workdir.member import Member
-from lthjax.retraining import steps as retraining_steps
+from lthjax.retraining import arms
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     told = writers.opened(root, options.logging)
     listened = progress.interruption()
     with claimed as run, _reported(root), told as telling, listened as asked:
-        results.write(root / run_report.CLASSES, counted)
+        text_files.write(root / run_report.CLASSES, counted)
         if not config.search.basis:  # else records are of coefficients
             _note_costs(root, parts, found)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
@@ -202,7 +202,7 @@ def _note_costs(root, parts, found):
     except ValueError as error:
         log.info("operations are not counted: %s", error)
         return
-    results.write(root / run_report.COSTS, page_costs.noted(uses, shapes[0]))
+    text_files.write(root / run_report.COSTS, page_costs.noted(uses, shapes[0]))
 
 
 def _studied(parts, found, chunk):
@@ -279,7 +279,7 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
 
 def _teacher(this, arm, one):
     """Returns the trained dense network, if an arm learns from one."""
-    if "distillation" not in retraining_steps.tweaks(arm):
+    if "distillation" not in arms.tweaks(arm):
         return None
     given = this.parts.options.teacher
     path = given or layout.trained_path(this.root, "ticket", one, 0)

@@ -17,7 +17,7 @@ from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.member import Member
 from lthjax.saving import checkpoints, tickets
 from lthjax.tickets import Ticket
-from lthjax.training import steps as steps_lib
+from lthjax.training import members
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def together(init_fn: InitFn) -> bool:
       init_fn: key -> (params, model_state).
     """
     params, _ = jax.eval_shape(init_fn, jax.random.key(0))
-    return steps_lib.together(params) != 1
+    return members.together(params) != 1
 
 
 def say(one: Member, rows: list[Training]) -> None:

@@ -12,6 +12,7 @@ from lthjax.program.run import population as population_lib
 from lthjax.program.run.population import Population
 from lthjax.program.workdir import layout, results
 from lthjax.saving.tickets import save_trained
+from lthjax.training import members
 from lthjax.training import steps as training_steps
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def keep(this: Any, population: Population) -> None:
     for i, job in enumerate(population.jobs):
         if (job.arm, level) in wanted:
             path = layout.trained_path(this.root, job.arm, job.member, level)
-            state = training_steps.member(population.states, i)
+            state = members.member(population.states, i)
             found = arms.stripped(state, job)
             save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
 

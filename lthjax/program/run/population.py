@@ -22,6 +22,7 @@ from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
 from lthjax.tickets import Ticket, Trained
 from lthjax.training import extras
+from lthjax.training import members as members_lib
 from lthjax.training import objective as objective_lib
 from lthjax.training import steps as steps_lib
 
@@ -81,7 +82,7 @@ def start(parts: Parts, jobs: list[Job]) -> Population:
     began = time.monotonic()
     tickets = jax.block_until_ready([parts.prepare(job) for job in jobs])
     seconds = time.monotonic() - began
-    states = steps_lib.stack([parts.begin(ticket) for ticket in tickets])
+    states = members_lib.stack([parts.begin(ticket) for ticket in tickets])
     return Population(jobs, states, *_fixed(parts, jobs), jobs[0].ticket.step, seconds)
 
 
@@ -134,20 +135,20 @@ def save(root: pathlib.Path, population: Population) -> None:
 
 def trained(population: Population, index: int) -> Trained:
     """Returns what a member gives back to its search."""
-    state = steps_lib.member(population.states, index)
+    state = members_lib.member(population.states, index)
     masks = ended(population, index)
     return Trained(forward(state), state.model_state, masks, state.opt_state)
 
 
 def deployed(population: Population, index: int) -> Trained:
     """Returns what is measured and kept of a member: its average where it has one."""
-    state = steps_lib.member(population.states, index)
+    state = members_lib.member(population.states, index)
     return Trained(*extras.weights(state, forward), ended(population, index))
 
 
 def ended(population: Population, index: int) -> Any:
     """Returns the masks of a member at the end: its optimizer's, or its ticket's."""
-    own = steps_lib.member(population.states, index).opt_state
+    own = members_lib.member(population.states, index).opt_state
     carried = dynamic.masks(extras.inner(own))
     return population.jobs[index].ticket.masks if carried is None else carried
 
@@ -305,7 +306,7 @@ def _next_chunk(chunk: int, seconds: float) -> int:
 
 def _fixed(parts, jobs):
     """Returns what does not change: the masks, and the keys of the data order."""
-    masks = steps_lib.stack([parts.handed(job) for job in jobs])
+    masks = members_lib.stack([parts.handed(job) for job in jobs])
     keys = jnp.stack([key(job.seed, "data") for job in jobs])
     return masks, keys
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
-from lthjax.retraining.steps import tweaks
+from lthjax.retraining.arms import tweaks
 from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Ticket, Trained
 from lthjax.tickets.controls import STARTS as STARTS

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from lthjax.program.build import methods
-from lthjax.program.config import files, shrink, typed, validate
+from lthjax.program.config import files, ranges, shrink, typed
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
-from lthjax.program.workdir import results
+from lthjax.program.workdir import text_files
 from lthjax.registry import suggestion
 
 SWEEP, FINISHED = "sweep.json", marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh", "data.workers")
-OPTIONS = tuple(f"{name}." for name in validate.OPTIONS)
+OPTIONS = tuple(f"{name}." for name in ranges.OPTIONS)
 
 
 class Cell(NamedTuple):
@@ -265,7 +265,7 @@ def write(root: str | pathlib.Path, columns: Iterable[str], found: list[Cell]) -
         configs[cell.folder] = config
     columns = list(dict.fromkeys([*noted["columns"], *columns]))
     pathlib.Path(root).mkdir(parents=True, exist_ok=True)
-    results.write(path, marks.text({"columns": columns, "runs": configs}))
+    text_files.write(path, marks.text({"columns": columns, "runs": configs}))
 
 
 def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:

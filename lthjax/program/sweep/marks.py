@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from lthjax.program.config import checksums
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def finish(folder: pathlib.Path, seeds: Iterable[int]) -> None:
     known = {*seeds, *(before if finished(folder, before) else ())}
     files = {name: _prefix(folder / name, None) for name in results.KEYS}
     mark = {"seeds": sorted(known), "files": files}
-    results.write(folder / FINISHED, text(mark))
+    text_files.write(folder / FINISHED, text(mark))
 
 
 def finished(folder: pathlib.Path, seeds: Collection[int]) -> bool:

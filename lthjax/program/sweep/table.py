@@ -7,7 +7,7 @@ from typing import Any
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
 from lthjax.program.sweep.grid import Cell
-from lthjax.program.workdir import measures, results
+from lthjax.program.workdir import measures, results, runs, spreads, text_files
 from lthjax.program.workdir.measures import ACCURACY
 
 MARKDOWN, CSV = "sweep.md", "sweep.csv"
@@ -41,8 +41,8 @@ def write(root: str | pathlib.Path) -> str:
     """
     root, found = pathlib.Path(root), rows(root)
     text = markdown(found) + _foot(root, found)
-    results.write(root / MARKDOWN, text)
-    results.write(root / CSV, results.to_csv(found))
+    text_files.write(root / MARKDOWN, text)
+    text_files.write(root / CSV, results.to_csv(found))
     return text
 
 
@@ -78,7 +78,7 @@ def _names(label):
 def _of_run(root, cell: Cell, columns) -> list[dict]:
     values = grid.shown(cell.config, columns)
     found = results.read(root / cell.folder / results.RESULTS)
-    results.warn_of_lacking(root / cell.folder, found)
+    runs.warn_of_lacking(root / cell.folder, found)
     found = [row for row in found if row["seed"] in cell.config.seeds]
     state = {"state": _state(root, cell), "folder": cell.folder}
     label = measures.read(root / cell.folder).label
@@ -96,13 +96,13 @@ def _of_run(root, cell: Cell, columns) -> list[dict]:
 
 def _of_group(group, found, names) -> dict:
     level, arm, logit = group
-    kept = results.spread(1 - row["sparsity"] for row in found).mean
+    kept = spreads.spread(1 - row["sparsity"] for row in found).mean
     own = {} if logit is None else {grid.LOGITS: logit}
     own |= {"level": level, "arm": arm if level else "dense", "kept": kept}
     for name in names:
         known = [row[name] for row in found if row.get(name) is not None]
         if known:
-            spread = results.spread(known)
+            spread = spreads.spread(known)
             own |= {name: spread.mean, f"{name}_std": spread.std}
     return own | {"n": len(found)}
 
@@ -118,9 +118,9 @@ def _measured(row, labels) -> list[str]:
     """Returns the cells of a row that a run fills."""
     if "level" not in row:
         return [*[""] * (4 + 2 * len(labels)), row["state"]]
-    spreads = [_spread(row, label, n) for label in labels for n in _names(label)]
+    means = [_spread(row, label, n) for label in labels for n in _names(label)]
     kept = f"{100 * row['kept']:.3g}"
-    return [str(row["level"]), row["arm"], kept, *spreads, str(row["n"]), row["state"]]
+    return [str(row["level"]), row["arm"], kept, *means, str(row["n"]), row["state"]]
 
 
 def _spread(row, label, name):
@@ -128,7 +128,7 @@ def _spread(row, label, name):
         return ""
     scale, form = (100, ".2f") if label.endswith("%") else (1, ".4g")
     mean, std = scale * row[name], scale * row[f"{name}_std"]
-    return results.shown(results.Spread(mean, std, row["n"]), form)
+    return spreads.shown(spreads.Spread(mean, std, row["n"]), form)
 
 
 def _line(cells):

@@ -15,7 +15,7 @@ import jax
 
 from lthjax.devices import processes
 from lthjax.program.config import files
-from lthjax.program.workdir import origin, results
+from lthjax.program.workdir import origin, results, text_files
 from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.saving import checkpoints
 
@@ -135,8 +135,8 @@ def _claim(root, config, data, measures):
     noted = {"begun": begun, "marks": marks, "measures": measures._asdict()}
     text = origin.check(root, config, data, **noted)
     processes.meet("the workdir is claimed")
-    results.write(root / origin.COPY, text)
-    results.write(root / origin.CONFIG, files.to_json(config))
+    text_files.write(root / origin.COPY, text)
+    text_files.write(root / origin.CONFIG, files.to_json(config))
     run = json.loads(text)["run"]
     found = {name: results.mend(root / name, run) for name in results.KEYS}
     old = {name: lines.unchecked for name, lines in found.items() if lines.unchecked}

@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import Any
 
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, runs
 
 NESTED = ("layers", "collapsed")
 DENSE = "dense"
@@ -57,7 +57,7 @@ def curves(root: str | os.PathLike) -> Any:
       ValueError: As `records`.
     """
     found = []
-    for file in results.below(root, results.CURVES):
+    for file in runs.below(root, results.CURVES):
         for curve in _in_order(results.read(file)):
             found += _points({"workdir": str(file.parent), **_named(curve)})
     if not found:
@@ -66,8 +66,8 @@ def curves(root: str | os.PathLike) -> Any:
 
 
 def _rows(root):
-    """Returns all records, without the config that `results.load` puts beside them."""
-    rows = results.load(root)
+    """Returns all records, without the config that `runs.load` puts beside them."""
+    rows = runs.load(root)
     return [{k: v for k, v in row.items() if "config." not in k} for row in rows]
 
 
@@ -99,6 +99,6 @@ def _frame(rows):
     except ImportError as error:
         raise ValueError(
             "frames need pandas, got none installed; pip install 'lthjax[pandas]', or "
-            "take the rows of results.load"
+            "take the rows of runs.load"
         ) from error
     return pandas.DataFrame(rows)

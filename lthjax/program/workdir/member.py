@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, spreads
 
 
 class Member(NamedTuple):
@@ -77,7 +77,7 @@ def by_logit(records: Iterable[dict]) -> list[tuple[str, list[dict]]]:
 
 def kept(records: Sequence[dict]) -> float:
     """Returns the share of the prunable weights that is kept, the mean of records."""
-    return results.spread(1 - row["sparsity"] for row in records).mean
+    return spreads.spread(1 - row["sparsity"] for row in records).mean
 
 
 def once(records: Iterable[dict]) -> list[dict]:

@@ -6,19 +6,13 @@ import json
 import logging
 import os
 import pathlib
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lthjax import whole_files
+from lthjax import moved
 from lthjax.devices import processes
 from lthjax.program.config import checksums
-from lthjax.program.config import files as files_lib
-from lthjax.program.workdir import origin
-from lthjax.program.workdir.spreads import Spread as Spread
-from lthjax.program.workdir.spreads import aggregate as aggregate
-from lthjax.program.workdir.spreads import shown as shown
-from lthjax.program.workdir.spreads import spread as spread
+from lthjax.program.workdir import origin, text_files
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +190,7 @@ def _mend(path, found):
     aside = path.with_name(f"{path.name}.damaged{taken or ''}")
     aside.write_bytes(path.read_bytes())
     kept = [text for number, text in _lines(path) if number in found.records]
-    write(path, "".join(text.decode("utf-8") + "\n" for text in kept))
+    text_files.write(path, "".join(text.decode("utf-8") + "\n" for text in kept))
 
 
 def identity(record: dict, keys: Sequence[str] = IDENTITY) -> tuple:
@@ -206,19 +200,6 @@ def identity(record: dict, keys: Sequence[str] = IDENTITY) -> tuple:
     """
     variant = (record[VARIANT],) if VARIANT in record else ()
     return tuple(record[key] for key in keys) + variant
-
-
-def write(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file, whole or not at all, unless it holds that text already.
-
-    Of several processes the first one does; nobody waits for it.
-    """
-    path = pathlib.Path(path)
-    data = text.encode("utf-8")
-    if not processes.first() or (path.exists() and path.read_bytes() == data):
-        return
-    with whole_files.writing(path) as partial:
-        partial.write_bytes(data)
 
 
 def to_csv(records: Sequence[dict]) -> str:
@@ -231,100 +212,6 @@ def to_csv(records: Sequence[dict]) -> str:
     return text.getvalue()
 
 
-def load(root: str | os.PathLike) -> list[dict]:
-    """Reads every run below `root` into one table, a list of rows.
-
-    Each row is a record of a `results.jsonl` with `workdir` and the run's configuration
-    as `config.a.b` beside it; `pandas.DataFrame(results.load(root))` makes it a frame.
-
-    Args:
-      root: A workdir, or a folder that holds workdirs at any depth. Trainings that a
-        study has made for itself (`studies/rate_0.3`) are read where they are named.
-
-    Raises:
-      ValueError: There is no `results.jsonl` in or below `root`.
-    """
-    files = below(root, RESULTS)
-    if not files:
-        raise ValueError(f"root must hold a run's {RESULTS}, got root = {root}")
-    return [row for file in files for row in _rows(file)]
-
-
-def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
-    """Returns the files of a name in the workdirs below a folder, or in it, sorted.
-
-    Trainings that a study has made for itself are not of the run: they are left out,
-    unless the folder is one of them. Links to folders are followed, to each once.
-
-    Args:
-      root: The folder.
-      name: `RESULTS` or `CURVES`.
-    """
-    root, seen, found = pathlib.Path(root), set(), []
-    for folder, below, files in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:  # a link to what was there already, or above
-            below.clear()
-            continue
-        seen.add(place)
-        below.sort()
-        found += [pathlib.Path(folder, name)] if name in files else []
-    return [path for path in sorted(found) if not _of_study(path, root)]
-
-
-def _of_study(path, root):
-    """Returns whether a file lies in the studies of a workdir that is below a root."""
-    above = [p for p in path.parents if p.name == STUDIES and root in p.parents]
-    return any((folder.parent / RESULTS).exists() for folder in above)
-
-
-def warn_of_lacking(root: str | os.PathLike, records: list[dict]) -> None:
-    """Warns of tickets whose training was over, by the next one's, without a record.
-
-    Args:
-      root: A workdir.
-      records: Of its `results.jsonl`.
-    """
-    there = {(row["level"], row["seed"], _logit(row)) for row in records}
-    own = {level for level, *_ in there}
-    lacking = [
-        f"level {level} of {name}"
-        for name, one, levels in _saved_tickets(pathlib.Path(root))
-        for level in levels[:-1]
-        if (level, *one) not in there and (level or 0 in own)
-    ]
-    if lacking:
-        log.warning(
-            "%s lacks %s, whose training was over: means are of the others; the run's "
-            "command trains them again",
-            pathlib.Path(root) / RESULTS,
-            ", ".join(lacking),
-        )
-
-
-def _saved_tickets(root):
-    """Yields (folder, (seed, first logit), levels) of the tickets of every member."""
-    for folder in sorted((root / "tickets").glob("seed_*")):
-        found = re.fullmatch(r"seed_(-?\d+)(?:_initial_(.+))?", folder.name)
-        names = [re.fullmatch(r"level_(\d+)", path.name) for path in folder.glob("*")]
-        if found:
-            levels = sorted(int(name[1]) for name in names if name)
-            yield folder.name, (int(found[1]), found[2]), levels
-
-
-def _logit(row):
-    """Returns the first logit of a record as its member's folder has it, or `None`."""
-    return f"{row[VARIANT]:g}" if row.get(VARIANT) is not None else None
-
-
-def _rows(file):
-    constants = files_lib.flat(origin.config(file.parent), "config.")
-    constants = {"workdir": str(file.parent), **constants}
-    records = read(file)
-    warn_of_lacking(file.parent, records)
-    return [{**constants, **record} for record in records]
-
-
 def _whole_bytes(path):
     """Returns the length of the file up to its last line end."""
     return path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
@@ -332,3 +219,6 @@ def _whole_bytes(path):
 
 def _cell(value):
     return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+moved.answers(__name__)

@@ -11,8 +11,8 @@ from lthjax.program.build import plan as plan_lib
 from lthjax.program.run import experiment
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Trained
+from lthjax.training.members import stack
 from lthjax.training.objective import DETECTION, REGRESSION, columns
-from lthjax.training.steps import stack
 
 STEPS = 40
 CONFIG = {"train.epochs": 0, "train.steps": STEPS, "eval_every": STEPS // 2}

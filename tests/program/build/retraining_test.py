@@ -28,7 +28,7 @@ from lthjax.retraining import ghosts
 from lthjax.saving.tickets import load as load_ticket
 from lthjax.saving.tickets import load_trained, save_trained
 from lthjax.tickets import Ticket, Trained
-from lthjax.training import steps
+from lthjax.training import evaluate as evaluate_lib
 from lthjax.training.objective import CLASSIFICATION, OfSet
 
 CONFIGS = ROOT / "configs"
@@ -74,7 +74,7 @@ def test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded(whole):
     config, root, rows, _ = whole
     source = experiment.load(config)
     parts = assemble.build(config, source)
-    evaluate = jax.jit(steps.evaluator(parts.apply_fn, parts.data.prepare))
+    evaluate = jax.jit(evaluate_lib.evaluator(parts.apply_fn, parts.data.prepare))
     like = jax.eval_shape(parts.init_fn, jax.random.key(0))[0]
     for level in (0, 1):
         ticket = load_ticket(layout.ticket_path(root, 0, level))

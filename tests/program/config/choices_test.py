@@ -5,10 +5,10 @@ import re
 import pytest
 from paths import ROOT
 
-from lthjax.data import augmentations, in_memory
+from lthjax.data import augmentations, in_memory, splits
 from lthjax.models import by_name
-from lthjax.program.build import criterion, examples, methods
-from lthjax.program.config import choices, entries, validate
+from lthjax.program.build import criterion, examples, levels, methods
+from lthjax.program.config import choices, entries
 from lthjax.program.report.studies import study
 from lthjax.program.run import check
 from lthjax.pruning import pattern_names
@@ -24,7 +24,7 @@ BEHIND = {
     "measures": measures.MEASURES,
     "controls": (*controls.CONTROLS, *controls.STARTS, "copies"),  # of elastic tickets
     "data.name": in_memory.SOURCES,
-    "data.cut": filter(None, validate.CUTS),
+    "data.cut": filter(None, splits.CUTS),
     "data.augment": augmentations.AUGMENTATIONS,
     "model.name": by_name.MODELS,
     "model.dtype": by_name.DTYPES,
@@ -33,7 +33,7 @@ BEHIND = {
     "search.method": methods.METHODS,
     "search.score": criterion.SCORES,
     "search.corrupt": examples.CORRUPTIONS,
-    "search.scope": validate.SCOPES,
+    "search.scope": ("global", "layer", *levels.SHARED),
     "search.gates.optimizer": optimizers.OPTIMIZERS,
     "retraining.arms": (*arms.PRESETS, arms.POOLS),
     "studies": study.STUDIES,

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from valid_config import valid
 
 from lthjax import values
-from lthjax.program.config import files, validate
+from lthjax.program.config import files, ranges
 
 
 def test_the_default_needs_nothing_but_a_length():
@@ -137,23 +137,23 @@ DEFAULTS = files.flat(files.default())
 NUMBERS = {
     name: value
     for name, value in DEFAULTS.items()
-    if isinstance(validate.ELEMENTS.get(name, value), int | float)
+    if isinstance(ranges.ELEMENTS.get(name, value), int | float)
     and not isinstance(value, bool)
 }
 NUMBERS["search.layer_rates"] = ()
 
 
 def test_every_number_has_its_range_and_every_tuple_its_elements():
-    assert validate.RANGES.keys() == NUMBERS.keys()
+    assert ranges.RANGES.keys() == NUMBERS.keys()
     tuples = {name for name, value in DEFAULTS.items() if isinstance(value, tuple)}
-    assert validate.ELEMENTS.keys() == tuples
-    for name, element in validate.ELEMENTS.items():
+    assert ranges.ELEMENTS.keys() == tuples
+    for name, element in ranges.ELEMENTS.items():
         assert values.like(DEFAULTS[name], (element,))
 
 
 def in_place(name, number):
     """Returns a value of a key that holds a number, alone or in its tuple."""
-    element = validate.ELEMENTS.get(name)
+    element = ranges.ELEMENTS.get(name)
     if isinstance(element, tuple):
         return ((element[0], number),)
     return number if element is None else (number,)
@@ -161,8 +161,8 @@ def in_place(name, number):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_refused_outside_of_its_range_and_where_it_is_none(name):
-    limits, example = validate.RANGES[name], NUMBERS[name]
-    whole = isinstance(validate.ELEMENTS.get(name, example), int)
+    limits, example = ranges.RANGES[name], NUMBERS[name]
+    whole = isinstance(ranges.ELEMENTS.get(name, example), int)
     wrong = [limits.high + (whole and limits.ends[1] == "]"), limits.low - 1]
     wrong += [] if whole else [float("nan"), float("inf"), -float("inf"), 1e39]
     wrong += [limits.low] if limits.ends[0] == "(" else []
@@ -192,7 +192,7 @@ def with_value(name, value):
     return found
 
 
-@pytest.mark.parametrize("name", validate.ELEMENTS)
+@pytest.mark.parametrize("name", ranges.ELEMENTS)
 def test_a_text_or_a_number_where_a_tuple_belongs_is_refused(name):
     for value in ("abc", "", 1, 0.5, ((),), ([1], 2), {"a": 1}.keys()):
         with pytest.raises(ValueError, match=f"config.{name} must be of type tuple of"):
@@ -200,7 +200,7 @@ def test_a_text_or_a_number_where_a_tuple_belongs_is_refused(name):
 
 
 @pytest.mark.parametrize("expression", ["(", "*", "[a", "a{2,1}", "(?P<1>)", "\\"])
-@pytest.mark.parametrize("name", validate.EXPRESSIONS)
+@pytest.mark.parametrize("name", ranges.EXPRESSIONS)
 def test_what_is_no_regular_expression_is_refused(name, expression):
     pairs = {"search.layer_rates": 0.1, "model.views": "in out"}
     pairs |= {"search.basis": "hadamard"}

@@ -14,7 +14,7 @@ from lthjax import compare, report
 from lthjax.data import balance
 from lthjax.program.config import files
 from lthjax.program.report import axes, page, page_figures
-from lthjax.program.workdir import origin, results
+from lthjax.program.workdir import origin, results, text_files
 from lthjax.program.workdir.measures import ACCURACY
 
 CURVES = [
@@ -37,7 +37,7 @@ def workdir(root, rows=ROWS):
     config = files.default()
     config.data.validation = 297
     config.search.exclude = ("<b>",)
-    results.write(root / origin.CONFIG, files.to_json(config))
+    text_files.write(root / origin.CONFIG, files.to_json(config))
     return root
 
 
@@ -97,7 +97,7 @@ def test_what_makes_a_run_doubtful_comes_first(tmp_path):
     collapsed = {**record(3, 0), "collapsed": [NAMES[0]]}
     root = workdir(tmp_path / "run", [*ROWS, collapsed])
     counts = {"train": np.array([3, 0, 5])}
-    results.write(root / page.CLASSES, balance.to_json(counts))
+    text_files.write(root / page.CLASSES, balance.to_json(counts))
     assert page.warnings(page.read(root)) == [
         f"level 3, ticket, seed 0: no weight is left in {NAMES[0]}",
         "the train split has no image of class 1 of 3: nothing is learnt of it",
@@ -208,11 +208,11 @@ def test_a_missing_class_and_the_share_of_the_largest_stand_on_the_page(tmp_path
     root = workdir(tmp_path / "run")
     counts = {"train": [9, 1], "validation": [2, 1], "test": [3, 0]}
     found = {part: np.array(n) for part, n in counts.items()}
-    results.write(root / page.CLASSES, balance.to_json(found, ("cat", "eel")))
+    text_files.write(root / page.CLASSES, balance.to_json(found, ("cat", "eel")))
     assert ("always the largest class", "100.00 %") in page._facts(page.read(root))
     (sentence,) = page.warnings(page.read(root))
     assert sentence.startswith("the test split has no image of class 'eel' of 2")
-    results.write(root / page.CLASSES, '{"images": [3')
+    text_files.write(root / page.CLASSES, '{"images": [3')
     assert page.warnings(page.read(root)) == []
 
 

@@ -17,7 +17,7 @@ from lthjax.program.report import (
     run_report,
     start_points,
 )
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, runs
 from lthjax.program.workdir.measures import ACCURACY
 
 
@@ -160,7 +160,7 @@ def test_what_has_no_record_is_said(root, caplog):
     for level in range(4):  # the last one may still be in its training
         (root / "tickets" / "seed_0" / f"level_{level:02d}").mkdir(parents=True)
         (root / "tickets" / "seed_2" / f"level_{level:02d}").mkdir(parents=True)
-    results.warn_of_lacking(root, ROWS)
+    runs.warn_of_lacking(root, ROWS)
     lacking = ", ".join(f"level {level} of seed_2" for level in range(3))
     assert f"lacks {lacking}, whose training was over" in caplog.text
 

@@ -16,7 +16,7 @@ from lthjax.data import fingerprints
 from lthjax.data import on_disk as on_disk_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
-from lthjax.program.workdir import claim, layout, origin, results
+from lthjax.program.workdir import claim, layout, origin, results, runs
 from lthjax.saving import checkpoints
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -188,13 +188,13 @@ def test_a_config_of_which_nothing_is_left_is_asked_for(copied, damage):
 def test_a_table_of_runs_takes_the_config_that_was_checked(copied, caplog):
     _, root, _ = copied
     edited(root / layout.CONFIG)
-    rows = results.load(root)
+    rows = runs.load(root)
     assert {row["config.train.batch_size"] for row in rows} == {12}
     assert "its copy in run.json is taken" in caplog.text
     (root / origin.COPY).unlink()
     cut(root / layout.CONFIG)
     with pytest.raises(ValueError, match="must be whole JSON, got a damaged .*config"):
-        results.load(root)
+        runs.load(root)
 
 
 @pytest.mark.parametrize("level", [0, 2])

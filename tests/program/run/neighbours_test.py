@@ -9,7 +9,7 @@ from lthjax.program.build import assemble
 from lthjax.program.config import files
 from lthjax.program.report import learning_rates, run_report
 from lthjax.program.run import experiment, neighbours
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from lthjax.program.workdir.measures import ACCURACY
 
 CHANGES = {"search.levels": 1, "search.rewind_to": 1, "optimizer.learning_rate": 1e-4}
@@ -96,7 +96,7 @@ def test_the_report_names_the_rate_and_a_neighbour_that_is_better(run, capsys):
 
 def noted(tmp_path, config, values, dense):
     """Leaves what a run and its study would have; returns its records."""
-    results.write(tmp_path / "config.json", files.to_json(config))
+    text_files.write(tmp_path / "config.json", files.to_json(config))
     head = {"level": 0, "kept": 1.0, "label": "test accuracy, %"}
     rows = [
         head | {"seed": 0, "other": f"rate {r}", "rate": r, "test_accuracy": a}

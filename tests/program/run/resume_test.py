@@ -12,7 +12,7 @@ import pytest
 import tiny
 from cases import rest_slow
 
-from lthjax.forward_selection import channels
+from lthjax.forward_selection import layer_growth
 from lthjax.program import progress
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results
@@ -198,7 +198,7 @@ def test_what_a_search_has_lost_of_its_records_is_trained_again(
 
 def counted_picks(monkeypatch, stop_at=None):
     """Returns a list that gets the layer of every pick; one of them brings SIGTERM."""
-    found, growth = [], channels.growth
+    found, growth = [], layer_growth.growth
 
     def counted(*args, **options):
         for stand in growth(*args, **options):
@@ -207,7 +207,7 @@ def counted_picks(monkeypatch, stop_at=None):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield stand
 
-    monkeypatch.setattr(channels, "growth", counted)
+    monkeypatch.setattr(layer_growth, "growth", counted)
     return found
 
 

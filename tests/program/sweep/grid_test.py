@@ -10,12 +10,12 @@ import pytest
 import tiny
 
 from lthjax.data import balance
-from lthjax.program.config import files, validate
+from lthjax.program.config import files, ranges
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, marks, table
 from lthjax.program.sweep.grid import Cell
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 
 RATE = "optimizer.learning_rate"
 LOGITS = "search.gates.initial"
@@ -185,7 +185,7 @@ def half(tmp_path):
     for folder, rows in ((first, [*whole, record(0, 7, "ticket", 0)]), (second, whole)):
         folder.mkdir()
         results.append(folder / results.RESULTS, rows[: 1 if folder == second else 9])
-    results.write(first / grid_lib.FINISHED, json.dumps([0, 1, 7]))
+    text_files.write(first / grid_lib.FINISHED, json.dumps([0, 1, 7]))
     return tmp_path
 
 
@@ -215,7 +215,7 @@ def test_what_the_largest_class_is_worth_stands_under_the_table(half):
     for number, row in enumerate(table.rows(half)[2:4]):
         counts = {"test": np.array([3, 1 + 2 * number])}
         path = half / row["folder"] / run_report.CLASSES
-        results.write(path, balance.to_json(counts))
+        text_files.write(path, balance.to_json(counts))
     foot = "\nalways the largest class: 75.00 %, 50.00 %\n"
     assert table.write(half) == plain + foot
 
@@ -299,7 +299,7 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkey
     assert done == ["0", "2"] and failed == {"1": "OSError: no space"}
 
 
-@pytest.mark.parametrize("name", validate.OPTIONS)
+@pytest.mark.parametrize("name", ranges.OPTIONS)
 def test_every_key_of_options_may_be_an_axis(name):
     assert grid_lib.axis(base(), f"{name}.some=1,2") == (f"{name}.some", [1, 2])
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lthjax.program.workdir import frames, results
+from lthjax.program.workdir import frames, results, runs
 
 pytest.importorskip("pandas")
 
@@ -75,9 +75,9 @@ def test_trainings_that_a_study_made_are_no_rows_of_the_run(root):
     results.append(inner / results.RESULTS, ROWS[:1])
     results.append(inner / results.CURVES, [CURVE], results.KEYS[results.CURVES])
     assert len(frames.records(root)) == 3 and len(frames.curves(root)) == 2
-    assert len(results.load(root / "one")) == 3
+    assert len(runs.load(root / "one")) == 3
     other = root / results.STUDIES / "two"  # of a user, beside no records
     other.mkdir(parents=True)
     results.append(other / results.RESULTS, ROWS[:2])
-    assert len(results.load(root)) == 5
+    assert len(runs.load(root)) == 5
     assert len(frames.records(inner)) == 1 and len(frames.curves(inner)) == 2

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
-from lthjax.program.workdir import results
+from lthjax.program.workdir import spreads
 
 FACTORS = (1 / 3, 1, 3)
 
@@ -57,10 +57,9 @@ def draw(rows: list[dict]) -> Figure:
     value = next(name for name in rows[0] if name.startswith("test_"))
     scale = 100 if label.endswith("%") else 1
     there = [row for row in rows if row[value] is not None]
-    groups = sorted(results.aggregate(there, value, by=("rate",)).items())
-    spreads = [spread for _, spread in groups]
-    mean = scale * np.array([s.mean for s in spreads])
-    std = scale * np.array([s.std for s in spreads])
+    groups = sorted(spreads.aggregate(there, value, by=("rate",)).items())
+    mean = scale * np.array([s.mean for _, s in groups])
+    std = scale * np.array([s.std for _, s in groups])
     rates = [rate for (rate,), _ in groups]
     axes.errorbar(rates, mean, std, marker="o", capsize=3, color="C0")
     axes.set_xscale("log")

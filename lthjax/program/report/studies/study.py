@@ -32,13 +32,13 @@ from lthjax.program.report.studies import (
     signs,
     ticket_rows,
 )
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import layout, results, text_files
 from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir.measures import ACCURACY, Measures
 from lthjax.pruning.masks import Params
 from lthjax.saving import tickets
 from lthjax.tickets import Ticket, Trained
-from lthjax.training import steps as training
+from lthjax.training import evaluate as evaluate_lib
 from lthjax.training.objective import CLASSIFICATION, Objective
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def network(
     test = _first(source.test, images)
     return Network(
         apply_fn,
-        training.evaluator(apply_fn, prepare_fn, objective=objective),
+        evaluate_lib.evaluator(apply_fn, prepare_fn, objective=objective),
         params,
         uses(apply_fn, shapes, source),
         batches.chunks(test, min(chunk, images)),
@@ -284,7 +284,7 @@ def _show(stem, draw, rows):
     if there and table.read_bytes() == text.encode():
         return
     axes.save(draw(rows), figure)
-    results.write(table, text)
+    text_files.write(table, text)
 
 
 STUDIES = {
