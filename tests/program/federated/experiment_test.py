@@ -263,6 +263,7 @@ def test_of_data_what_is_known_is_compared(tmp_path):
     path = tmp_path / "data.json"
     whole = checksums.opened(path.read_bytes())[0]
     edited(path, lambda found: found["train"].pop("images"))
+    edited(path, lambda found: found["all"].pop("mean"))
     experiment.run(config, tmp_path)
     assert checksums.opened(path.read_bytes())[0] == whole
     edited(path, lambda found: found["test"].update(size=3))
@@ -277,6 +278,8 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     flipped = source.train._replace(labels=9 - source.train.labels)
     with pytest.raises(ValueError, match="with other data than data.json says"):
         experiment.run(tiny(rounds=2), tmp_path, source._replace(train=flipped))
+    with pytest.raises(ValueError, match=r"data.json says, all std;"):
+        experiment.run(tiny(rounds=2), tmp_path, source._replace(std=(0.9,)))
     rows, _ = experiment.run(tiny(rounds=2), tmp_path, source)
     assert len(rows) == 2
 
