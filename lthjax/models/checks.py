@@ -21,19 +21,21 @@ ADVICE = (
     "or deterministic"
 )
 
+ALONE = "; let it return one array alone"
 MORE = (
-    "; let it return one array alone, or give an objective of your own that takes them "
-    "all: objective='package.module:OBJECTIVE'"
+    ", or give an objective of your own that takes them all: "
+    "objective='package.module:OBJECTIVE'"
 )
 
 
-def shapes(model: nn.Module, name: str, facts) -> None:
+def shapes(model: nn.Module, name: str, facts, *, own_objective: bool = True) -> None:
     """Refuses a network that by its shapes cannot be trained; nothing is computed.
 
     Args:
       model: The network; ours are not looked at.
       name: What the config calls it.
       facts: Of the data set: image_shape, num_classes.
+      own_objective: Whether one may be given, which takes other outputs.
 
     Raises:
       ValueError: It raises something, has parameters that are not floating, does not
@@ -51,7 +53,7 @@ def shapes(model: nn.Module, name: str, facts) -> None:
     _check_floating(params, name)
     for train in (False, True):
         logits, after = _called(model, name, train, (params, state, images))
-        _check_logits(logits, name, facts)
+        _check_logits(logits, name, facts, ALONE + MORE * own_objective)
     if jax.tree.map(_form, state) != jax.tree.map(_form, after):
         raise ValueError(
             "a training step must leave the collections of a network as they are, got "
@@ -181,7 +183,7 @@ def _are_classes(facts):
     return jnp.issubdtype(facts.label_dtype, jnp.integer)
 
 
-def _check_logits(logits, name, facts):
+def _check_logits(logits, name, facts, remedy):
     shape = BATCH, *facts.label_shape, facts.num_classes
     wanted = "one floating logit for each class, "
     wanted += f"[{', '.join(map(str, ('batch', *shape[1:])))}]"
@@ -196,7 +198,7 @@ def _check_logits(logits, name, facts):
             same = logits.shape[:1] == shape[:1]
         if floating and same:
             return
-    more = "" if hasattr(logits, "shape") else MORE
+    more = "" if hasattr(logits, "shape") else remedy
     raise ValueError(
         f"a network must return {wanted}, got model = {name!r}, which returns {found} "
         f"for {BATCH} images{more}"
