@@ -73,6 +73,22 @@ def test_a_finished_run_is_not_trained_again_and_takes_more_rounds(
         experiment.run(tiny(**{"local.epochs": 2}), tmp_path)
 
 
+def test_records_that_no_checkpoint_goes_on_from_are_put_aside(tmp_path, caplog):
+    config, path = tiny(rounds=1), tmp_path / "rounds.jsonl"
+    rows, _ = experiment.run(config, tmp_path)
+    whole = path.read_bytes()
+    for name in ("rounds.jsonl.outdated", "rounds.jsonl.outdated1"):
+        caplog.clear()
+        shutil.rmtree(tmp_path / "state")
+        again, _ = experiment.run(config, tmp_path)
+        assert again == rows and path.read_bytes() == whole
+        assert (tmp_path / name).read_bytes() == whole
+        assert "the 1 rounds that there are records of are trained" in caplog.text
+        assert caplog.text.rstrip().endswith(name)
+    experiment.run(config, tmp_path)
+    assert len(list(tmp_path.glob("*outdated*"))) == 2
+
+
 def test_records_say_who_was_asked_lost_and_what_was_sent(tmp_path, caplog):
     rows, final = experiment.run(tiny(drop=1.0, rounds=1), tmp_path)
     (row,) = rows
