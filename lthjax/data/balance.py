@@ -1,7 +1,7 @@
 """How the classes of a set are spread over its splits: counts, and what is amiss."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,8 +75,8 @@ def warnings(found: dict[str, np.ndarray], names: Sequence[str] = ()) -> list[st
     ]
 
 
-def to_json(found: dict[str, np.ndarray], names: Sequence[str] = ()) -> str:
-    """Returns the counts, and the shares of the largest classes, as JSON text.
+def noted(found: dict[str, np.ndarray], names: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the counts, and the shares of the largest classes, as JSON can hold them.
 
     Args:
       found: What `counts` returns.
@@ -84,27 +84,28 @@ def to_json(found: dict[str, np.ndarray], names: Sequence[str] = ()) -> str:
     """
     rows = {part: n.tolist() for part, n in found.items()}
     named = {"classes": list(names)} if names else {}
-    return json.dumps({"images": rows, "majority": majority(found)} | named) + "\n"
+    return {"images": rows, "majority": majority(found)} | named
 
 
-def from_json(text: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Returns the counts, and the names of the classes, of what `to_json` wrote.
+def read(
+    note: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Returns the counts, and the names of the classes, of what `noted` returned.
 
-    Both are empty where it is damaged, or where nothing was counted.
+    Both are empty where nothing was counted, or it is something else.
     """
     try:
-        held = json.loads(text)
-        rows = {part: np.array(n, int) for part, n in held["images"].items()}
-        return rows, tuple(map(str, held.get("classes", ())))
+        rows = {part: np.array(n, int) for part, n in note["images"].items()}
+        return rows, tuple(map(str, note.get("classes", ())))
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}, ()
 
 
-def known(share: float | None) -> str:
+def known(share: float | None) -> dict[str, Any]:
     """Returns the same of a set that was not counted; `None` where nothing is known."""
     if share is None:
-        return json.dumps({"majority": {}}) + "\n"
-    return json.dumps({"majority": {"test": share}}) + "\n"
+        return {"majority": {}}
+    return {"majority": {"test": share}}
 
 
 def _row(n):

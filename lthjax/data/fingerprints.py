@@ -15,6 +15,7 @@ from lthjax.data.splits import (
 )
 
 MOST = 2**28  # bytes of a split's images that are hashed; of more, images in between
+DECIMALS = 6  # of mean and std: what another version of NumPy adds up to is the same
 RECORDS = 16  # of a split on the disk that are read
 
 
@@ -23,14 +24,24 @@ def fingerprint(source: Source) -> dict[str, dict]:
 
     Of arrays it knows every label and every image (of more than `MOST` bytes, evenly
     spread ones); of what stays on the disk the number, the labels where they are
-    known, the list of files where there is one, and evenly spread records.
+    known, the list of files where there is one, and evenly spread records. Of all
+    splits it knows what images are normalised by, to six decimals, and the names of
+    the classes where there are any.
 
     Args:
       source: The data set, cut as it is used.
     """
     names = ("train", "validation", "test")
     found = {name: _of_split(getattr(source, name)) for name in names}
-    return found | {"all": {"classes": int(source.num_classes)}}
+    return found | {"all": _of_all(source)}
+
+
+def _of_all(source: Source) -> dict:
+    scale = {"mean": source.mean, "std": source.std}
+    known = {n: [round(float(x), DECIMALS) for x in own] for n, own in scale.items()}
+    named = {"names": _hash([repr(list(source.classes)).encode()])}
+    numbers = {"classes": int(source.num_classes), **known}
+    return numbers | (named if source.classes else {})
 
 
 def _of_split(split: Split | Stored) -> dict:

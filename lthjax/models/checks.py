@@ -22,9 +22,10 @@ ADVICE = (
     "or deterministic"
 )
 
+ALONE = "; let it return one array alone"
 MORE = (
-    "; let it return one array alone, or give an objective of your own that takes them "
-    "all: objective='package.module:OBJECTIVE'"
+    ", or give an objective of your own that takes them all: "
+    "objective='package.module:OBJECTIVE'"
 )
 
 
@@ -34,10 +35,12 @@ class Wanted(NamedTuple):
     Attributes:
       logits: Whether they are logits, which go with labels that are classes.
       trees: Whether they may be several arrays, which the objective takes.
+      own: Whether an objective of one's own may be given, which takes others.
     """
 
     logits: bool = True
     trees: bool = False
+    own: bool = True
 
 
 LOGITS = Wanted()
@@ -226,9 +229,10 @@ def _check_outputs(outputs, name, facts, wanted):
     found = f"{type(outputs).__name__} of {len(arrays)} arrays"
     if one or several:
         found = ", ".join(f"{x.dtype} {list(x.shape)}" for x in arrays)
+    remedy = ALONE + MORE * wanted.own
     raise ValueError(
         f"a network must return {must}, got model = {name!r}, which returns {found} "
-        f"for {BATCH} images{'' if one or several else MORE}"
+        f"for {BATCH} images{'' if one or several else remedy}"
     )
 
 

@@ -165,7 +165,7 @@ def test_counts_and_the_largest_class_are_said():
         "always saying the largest class: 71.25 % of validation, 71.43 % of test"
     )
     assert not balance.warnings(found)
-    assert json.loads(balance.to_json(found))["majority"]["test"] == 10 / 14
+    assert balance.noted(found)["majority"]["test"] == 10 / 14
     facts = in_memory.facts(f"{__name__}:classes")
     assert facts.majority == 10 / 14
 
@@ -186,8 +186,8 @@ def test_a_class_that_is_missing_in_training_is_said():
     assert sentence.startswith("the train split has no image of class 1 of 3: nothing")
     found, names = balance.counts(load(train=(9, 0, 0))), ("cat", "dog", "eel")
     assert "no image of classes 'dog', 'eel' of 3" in balance.warnings(found, names)[0]
-    assert not balance.from_json('{"images": {"train": "x"}}')[0]
-    read, known = balance.from_json(balance.to_json(found, names))
+    assert not balance.read({"images": {"train": "x"}})[0]
+    read, known = balance.read(json.loads(json.dumps(balance.noted(found, names))))
     assert known == names and read.keys() == found.keys()
     np.testing.assert_array_equal(read["train"], found["train"])
 

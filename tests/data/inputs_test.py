@@ -1,5 +1,7 @@
 """Inputs that are no images, and labels that are no classes, go through as they are."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,19 @@ def test_the_fingerprint_tells_targets_apart_by_less_than_one():
     one, other = (load((VECTORS, TARGETS + x), number=1) for x in (0, 0.25))
     assert fingerprint(one) != fingerprint(other)
     assert fingerprint(one) == fingerprint(load((VECTORS, TARGETS), number=1))
+
+
+def test_the_fingerprint_knows_what_images_are_normalised_by_and_classes_called():
+    images = np.zeros((SIZE, 2, 2, 1), np.uint8)
+    source = load((images, CLASSES), number=2, scale=((0.5,), (0.25,)))
+    named = source._replace(classes=("a", "b"))
+    changes = {"mean": (0.1,), "std": (0.9,)}, {"classes": ("b", "a")}
+    others = [named._replace(**change) for change in changes]
+    marks = [fingerprint(one)["all"] for one in (source, named, *others)]
+    assert all(one != other for one, other in itertools.combinations(marks, 2))
+    rounded = source._replace(mean=(0.5 + 1e-9,))
+    assert fingerprint(rounded) == fingerprint(source)
+    assert "names" not in marks[0]  # a workdir of a set without them goes on
 
 
 def test_classes_are_counted_where_there_are_some():

@@ -13,6 +13,7 @@ from lthjax.models.functions import DRAWS
 from lthjax.program.build import methods
 from lthjax.program.build.parts import Ground
 from lthjax.program.workdir import layout, results
+from lthjax.pruning import bases
 from lthjax.saving import checkpoints
 from lthjax.tickets import transplant
 from lthjax.tickets.transplant import Report, Rule
@@ -48,7 +49,8 @@ def check(ground: Ground) -> Given | None:
 
     Raises:
       ValueError: Nothing can be read, nothing or something of another shape would be
-        taken, numbers are not finite, or it does not go with the search.
+        taken, coefficients are given, numbers are not finite, or it does not go with
+        the search.
     """
     asked, search = ground.options.model, ground.options.search
     if not asked.weights:
@@ -92,6 +94,12 @@ def _given(ground, path, fresh):
             f"model.weights must be a safetensors file, a saved network or a workdir, "
             f"got model.weights = {ground.options.model.weights!r}: {error}"
         ) from error
+    if bases.COLLECTION in source[1]:
+        raise ValueError(
+            "what is taken over must be of weights, got model.weights = "
+            f"{ground.options.model.weights!r}, a network of coefficients (search."
+            "basis); take the file that python -m lthjax.export makes of it"
+        )
     state = jax.eval_shape(ground.init_fn, jax.random.key(0))
     kept = tuple(Rule(expression, "keep") for expression in fresh)
     rules = (*kept, Rule("")), (Rule(f"^{DRAWS}/", "keep"), *kept, Rule(""))

@@ -38,8 +38,8 @@ def options(config) -> dict[str, Any]:
     return given | ({"size": size} if sized else {})
 
 
-def counted(name: str, source: in_memory.Source) -> str:
-    """Returns the images of each class as JSON text, having said what they are.
+def counted(name: str, source: in_memory.Source) -> dict[str, Any]:
+    """Returns the images of each class as JSON has it, having said what they are.
 
     In a table, where there are few classes.
     """
@@ -51,7 +51,7 @@ def counted(name: str, source: in_memory.Source) -> str:
     log.info("%s", _drawn(found, source.classes) if few else balance.text(found))
     for sentence in balance.warnings(found, source.classes):
         log.warning("%s", sentence)
-    return balance.to_json(found, source.classes)
+    return balance.noted(found, source.classes)
 
 
 def _drawn(found, names):

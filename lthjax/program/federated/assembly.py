@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from lthjax import models
+from lthjax import models, registry
 from lthjax.data import in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.data.splits import Source, Split
@@ -23,6 +23,8 @@ from lthjax.federated import (
     visits,
 )
 from lthjax.federated.policies import Policy
+from lthjax.models import checks
+from lthjax.program.build import parts as parts_lib
 from lthjax.program.build.moved_images import preparation
 from lthjax.program.federated import settings
 from lthjax.pruning import masks as masks_lib
@@ -65,8 +67,9 @@ def assemble(config: ConfigDict, source: Source | None = None) -> Parts:
       source: Its data set, `load(config)`, where several runs share it.
 
     Raises:
-      ValueError: A key is wrong, the data cannot be dealt so, or the network keeps
-        statistics, which rounds do not average.
+      ValueError: A key is wrong, the data cannot be dealt so, the network keeps
+        statistics, which rounds do not average, or cannot be trained: `checks.shapes`
+        and `checks.values`.
     """
     settings.check(config)
     policy = settings.policy(config)
@@ -76,7 +79,7 @@ def assemble(config: ConfigDict, source: Source | None = None) -> Parts:
     examples, owned = _dealt(config, source)
     key = jax.random.key(config.seed)
     model = _model(config, source)
-    params = _params(model, jax.random.fold_in(key, 0), source)
+    params = _params(config, model, jax.random.fold_in(key, 0), source)
     full = masks_lib.full(params)
     functions = _functions(config, model, source)
     threshold = policy.threshold
@@ -149,19 +152,22 @@ def _model(config, source):
     )
 
 
-def _params(model, key, source):
-    shape = splits_lib.image_shape(source.train)
-    dtype = splits_lib.input_dtype(source.train)
+def _params(config, model, key, source):
+    name, facts = config.model.name, parts_lib.kind(source)
 
     def initialise(key):
-        return models.initialise(model, key, jnp.zeros((1, *shape), dtype))
+        images = jnp.zeros((1, *facts.image_shape), facts.dtype)
+        return models.initialise(model, key, images)
 
-    _, state = jax.eval_shape(initialise, key)
+    with registry.calling("model", name):
+        _, state = jax.eval_shape(initialise, key)
     if state:
         raise ValueError(
             "rounds average weights, and the network must have nothing else, got a "
             f"network with {', '.join(state)}; take one without batch norm or dropout"
         )
+    checks.shapes(model, name, facts, checks.Wanted(own=False))
+    checks.values(model, name, facts, initialise)
     return initialise(key)[0]
 
 

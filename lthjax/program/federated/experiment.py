@@ -18,7 +18,7 @@ from lthjax.program import progress
 from lthjax.program.federated import assembly
 from lthjax.program.federated.assembly import Parts
 from lthjax.program.federated.ownership import ROUNDS as ROUNDS
-from lthjax.program.federated.ownership import STATE, check_data, keep
+from lthjax.program.federated.ownership import STATE, check_data, keep, start_over
 from lthjax.program.federated.ownership import claimed as claimed
 from lthjax.program.federated.ownership import records as records
 from lthjax.program.workdir import results, text_files
@@ -107,7 +107,7 @@ def _resumed(root, parts: Parts, wanted: int, mark: str):
     saved = checkpoints.newest(root / STATE, like)
     rows = records(root, mark)
     if saved is None:
-        keep(root, rows[:0])
+        start_over(root, rows)
         return parts.start, local, 0
     tree, metadata = saved
     at = metadata["round"]

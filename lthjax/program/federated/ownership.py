@@ -174,3 +174,26 @@ def keep(root: pathlib.Path, rows: Sequence[dict], mark: str = "") -> None:
     sealed = (json.dumps(checksums.sealed(row, mark)) + "\n" for row in rows)
     if (root / ROUNDS).exists():
         text_files.write(root / ROUNDS, "".join(sealed))
+
+
+def start_over(root: pathlib.Path, rows: Sequence[dict]) -> None:
+    """Puts aside the records of rounds that no checkpoint goes on from, and says so.
+
+    The file as it was stays beside it, with the ending `.outdated`.
+
+    Args:
+      root: The workdir.
+      rows: Its whole records.
+    """
+    path = root / ROUNDS
+    if not path.exists() or not path.stat().st_size:
+        return
+    taken = len(list(root.glob(f"{ROUNDS}.outdated*")))
+    aside = path.rename(path.with_name(f"{ROUNDS}.outdated{taken or ''}"))
+    log.warning(
+        "%s holds no checkpoint, and the %d rounds that there are records of are "
+        "trained again; these are put aside in %s",
+        root / STATE,
+        len(rows),
+        aside,
+    )

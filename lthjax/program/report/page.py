@@ -16,12 +16,18 @@ from matplotlib.figure import Figure
 from lthjax.data import balance
 from lthjax.program.config import defaults, ranges
 from lthjax.program.report import gains, page_figures, run_report
-from lthjax.program.workdir import origin, results, sittings, spreads, text_files
+from lthjax.program.workdir import (
+    notes,
+    origin,
+    results,
+    sittings,
+    spreads,
+    text_files,
+)
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
 PAGE = "report.html"
 TEMPLATE = pathlib.Path(__file__).with_name("page.html.j2")
-CLASSES = "classes.json"
 # Text stays text, and the same run gives the same file.
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "lthjax"}
 FILES = (results.RESULTS, "results.csv", results.CURVES, "config.json", "tickets")
@@ -184,9 +190,8 @@ def warnings(run: Run) -> list[str]:
             layers = ", ".join(row["collapsed"])
             where = f"level {row['level']}, {row['arm']}, seed {row['seed']}"
             found.append(f"{where}: no weight is left in {layers}")
-    path = run.root / CLASSES
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return found + balance.warnings(*balance.from_json(text))
+    counted = balance.read(notes.read(run.root / run_report.CLASSES))
+    return found + balance.warnings(*counted)
 
 
 def _shown(run, name):

@@ -1,6 +1,5 @@
 """The figures of a page on classes: how right each is, and what is taken for what."""
 
-import json
 import pathlib
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import run_report
+from lthjax.program.workdir import notes
 
 TICKET = "ticket"
 EACH, TAKEN = "test_class_accuracy", "test_confusion"
@@ -34,9 +34,8 @@ def of(root: pathlib.Path, rows: list[dict]) -> Iterator[tuple[str, Figure]]:
 def names(root: pathlib.Path) -> list[str]:
     """Returns the names of the classes, [] where the set has none."""
     try:
-        text = (root / run_report.CLASSES).read_text(encoding="utf-8")
-        return list(map(str, json.loads(text)["classes"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return list(map(str, notes.read(root / run_report.CLASSES)["classes"]))
+    except (KeyError, TypeError):
         return []
 
 

@@ -1,6 +1,5 @@
 """The figure of a page on what tickets cost, and on what that buys."""
 
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lthjax.program.report import run_report
 from lthjax.program.report.studies import flops, ticket_rows
-from lthjax.program.workdir import member
+from lthjax.program.workdir import member, notes
 from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
@@ -19,16 +18,15 @@ from lthjax.pruning.masks import Params
 TICKET = "ticket"
 
 
-def noted(uses: Mapping[str, float], params: Params) -> str:
-    """Returns the text of `costs.json`: {leaf: [parameters, uses of each]}.
+def noted(uses: Mapping[str, float], params: Params) -> dict[str, Any]:
+    """Returns what `costs.json` holds: {leaf: [parameters, uses of each]}.
 
     Args:
       uses: How often a pass uses each weight of a leaf, by name: `costs.uses`.
       params: The parameters, or their shapes.
     """
     leaves = zip(masks_lib.names(params), jax.tree.leaves(params), strict=True)
-    found = {name: [math.prod(leaf.shape), uses[name]] for name, leaf in leaves}
-    return json.dumps(found) + "\n"
+    return {name: [math.prod(leaf.shape), uses[name]] for name, leaf in leaves}
 
 
 def of(
@@ -48,10 +46,10 @@ def of(
 
 def _noted(root):
     """Returns {leaf: (parameters, uses)}, {} where there is no whole file."""
+    found = notes.read(root / run_report.COSTS)
     try:
-        found = json.loads((root / run_report.COSTS).read_text(encoding="utf-8"))
         return {name: (int(size), float(uses)) for name, (size, uses) in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError):
         return {}
 
 

@@ -1,6 +1,5 @@
 """Records become a table and figures."""
 
-import json
 import os
 import pathlib
 import sys
@@ -17,7 +16,7 @@ from lthjax.program.report import gains, learning_rates, start_points
 from lthjax.program.report.axes import save as save
 from lthjax.program.report.palette import styles
 from lthjax.program.workdir import measures as measures_lib
-from lthjax.program.workdir import member, origin, results, spreads, text_files
+from lthjax.program.workdir import member, notes, origin, results, spreads, text_files
 from lthjax.program.workdir.measures import ACCURACY, Measures
 
 TICKET = "ticket"
@@ -88,10 +87,10 @@ def majority(root: str | pathlib.Path) -> float | None:
     So much is right where a network says nothing but that class. Of a damaged file,
     which the run itself writes anew, it is `None`.
     """
-    path = pathlib.Path(root) / CLASSES
+    note = notes.read(pathlib.Path(root) / CLASSES)
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["majority"]["test"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(note["majority"]["test"])
+    except (ValueError, KeyError, TypeError):
         return None
 
 

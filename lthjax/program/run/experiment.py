@@ -39,7 +39,7 @@ from lthjax.program.run import (
 from lthjax.program.run import population as population_lib
 from lthjax.program.run import search_progress as chains
 from lthjax.program.run.population import Job
-from lthjax.program.workdir import claim, layout, results, sittings, text_files
+from lthjax.program.workdir import claim, layout, notes, results, sittings
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import arms
 
@@ -106,7 +106,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     told = writers.opened(root, options.logging)
     listened = progress.interruption()
     with claimed as run, _reported(root), told as telling, listened as asked:
-        text_files.write(root / run_report.CLASSES, counted)
+        notes.write(root / run_report.CLASSES, counted)
         if not config.search.basis:  # else records are of coefficients
             _note_costs(root, parts, found)
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
@@ -202,7 +202,7 @@ def _note_costs(root, parts, found):
     except ValueError as error:
         log.info("operations are not counted: %s", error)
         return
-    text_files.write(root / run_report.COSTS, page_costs.noted(uses, shapes[0]))
+    notes.write(root / run_report.COSTS, page_costs.noted(uses, shapes[0]))
 
 
 def _studied(parts, found, chunk):

@@ -1,6 +1,7 @@
 """Who is told of what a run measures while it trains: TensorBoard, or a user's own."""
 
 import contextlib
+import inspect
 import pathlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,11 @@ from lthjax.devices import processes
 
 TENSORBOARD = "tensorboard"
 MUST = "take the workdir, and open"
-METHODS = ("points", "finished", "close")
+METHODS = {
+    "points": ("where", "step", "values"),
+    "finished": ("where", "record"),
+    "close": (),
+}
 
 
 class TensorBoard:
@@ -77,21 +82,24 @@ class Own(NamedTuple):
 
     def points(self, where: str, step: int, values: Mapping[str, float]) -> None:
         """Tells it of one step of a training."""
-        with self._called("take points(where, step, values)"):
+        with _called("points", self.name):
             self.writer.points(where, step, values)
 
     def finished(self, where: str, record: Mapping[str, Any]) -> None:
         """Tells it of a record."""
-        with self._called("take finished(where, record)"):
+        with _called("finished", self.name):
             self.writer.finished(where, record)
 
     def close(self) -> None:
         """Tells it that the sitting ends."""
-        with self._called("close"):
+        with _called("close", self.name):
             self.writer.close()
 
-    def _called(self, must):
-        return registry.calling("writer", self.name, must)
+
+def _called(method, name):
+    """Turns what a method of a writer raises into one sentence."""
+    taken = f"take {method}({', '.join(METHODS[method])})"
+    return registry.calling("writer", name, taken)
 
 
 def check(name: str) -> None:
@@ -116,7 +124,7 @@ def opened(root: pathlib.Path, options: Any) -> Iterator[list[Writer]]:
       options: `config.logging`.
 
     Raises:
-      ValueError: The user's own lacks a method.
+      ValueError: The user's own lacks a method, or one takes other arguments.
     """
     found: list[Writer] = []
     with contextlib.ExitStack() as stack:
@@ -140,4 +148,7 @@ def _made(root: pathlib.Path, options: Any) -> Iterable[Writer]:
             f"a writer must have the methods {', '.join(METHODS)}, got logging.writer "
             f"= {options.writer!r} without {', '.join(lacking)}"
         )
+    for method, given in METHODS.items():
+        with _called(method, options.writer):
+            inspect.signature(getattr(own, method)).bind(*given)
     yield Own(own, options.writer)

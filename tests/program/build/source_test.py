@@ -1,6 +1,5 @@
 """What is said of the classes of a set when a run begins."""
 
-import json
 import logging
 
 import numpy as np
@@ -18,13 +17,13 @@ def made(counts, names=()):
 def test_counts_stand_in_a_table_with_the_share_of_the_largest(caplog):
     caplog.set_level(logging.INFO)
     found = made([(6, 3, 1), (2, 1, 1), (3, 0, 1)], ("cat", "dog", "eel"))
-    text = source.counted("folder", found)
+    note = source.counted("folder", found)
     rows = [line.replace("│", "").split() for line in caplog.text.splitlines()]
     largest = "always the largest class 60.00 % 50.00 % 75.00 %"
     for row in ("cat 6 2 3", "dog 3 1 0", "eel 1 1 1", "all 10 4 4", largest):
         assert row.split() in rows
     assert "the test split has no image of class 'dog' of 3" in caplog.text
-    assert json.loads(text)["classes"] == ["cat", "dog", "eel"]
+    assert note["classes"] == ["cat", "dog", "eel"]
 
 
 def test_many_classes_are_a_sentence(caplog):

@@ -2,8 +2,11 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from ml_collections import ConfigDict
 from trees import assert_same
 
 from lthjax import federate
@@ -69,6 +72,22 @@ def test_a_finished_run_is_not_trained_again_and_takes_more_rounds(
         experiment.run(tiny(rounds=2), tmp_path)
     with pytest.raises(ValueError, match=r"local.epochs = 2 \(was 1\)"):
         experiment.run(tiny(**{"local.epochs": 2}), tmp_path)
+
+
+def test_records_that_no_checkpoint_goes_on_from_are_put_aside(tmp_path, caplog):
+    config, path = tiny(rounds=1), tmp_path / "rounds.jsonl"
+    rows, _ = experiment.run(config, tmp_path)
+    whole = path.read_bytes()
+    for name in ("rounds.jsonl.outdated", "rounds.jsonl.outdated1"):
+        caplog.clear()
+        shutil.rmtree(tmp_path / "state")
+        again, _ = experiment.run(config, tmp_path)
+        assert again == rows and path.read_bytes() == whole
+        assert (tmp_path / name).read_bytes() == whole
+        assert "the 1 rounds that there are records of are trained" in caplog.text
+        assert caplog.text.rstrip().endswith(name)
+    experiment.run(config, tmp_path)
+    assert len(list(tmp_path.glob("*outdated*"))) == 2
 
 
 def test_records_say_who_was_asked_lost_and_what_was_sent(tmp_path, caplog):
@@ -168,6 +187,52 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, changes,
     assert not (tmp_path / "new").exists()
 
 
+class Net(nn.Module):
+    """A user's own network, of so many outputs."""
+
+    size: int = 10
+    after: str = ""
+
+    @nn.compact
+    def __call__(self, images):
+        return AFTER[self.after](self, nn.Dense(self.size)(images.reshape(-1, 64)))
+
+
+AFTER = {
+    "": lambda self, x: x,
+    "softmax": lambda self, x: nn.softmax(x),
+    "pair": lambda self, x: (x, x),
+    "whole": lambda self, x: x + self.param("shift", lambda key: jnp.arange(10)[None]),
+    "branching": lambda self, x: x if x.sum() > 0 else -x,
+}
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"after": "softmax"}, "must return logits, .* leave out what comes after"),
+        ({"size": 13}, r"one floating logit for each class, .* \[8, 13\] for 8"),
+        ({"size": 3}, r"one floating logit for each class, .* \[8, 3\] for 8"),
+        ({"after": "pair"}, "tuple of 2 arrays .*; let it return one array alone$"),
+        ({"after": "whole"}, "every parameter must be floating, .* shift"),
+        ({"after": "branching"}, "must run on .* raised TracerBoolConversionError"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused(tmp_path, options, words):
+    own = {"model.name": f"{__name__}:Net"}
+    config = tiny(**own)
+    config.model.options = ConfigDict(options)
+    with pytest.raises(ValueError, match=words):
+        experiment.run(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_network_of_ones_own_is_trained():
+    config = tiny(**{"model.name": f"{__name__}:Net", "rounds": 1})
+    config.model.options = ConfigDict()
+    assert assembly.assemble(config).full["Dense_0"]["kernel"].all()
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="new or of a federated run"):
@@ -264,6 +329,7 @@ def test_of_data_what_is_known_is_compared(tmp_path):
     path = tmp_path / "data.json"
     whole = checksums.opened(path.read_bytes())[0]
     edited(path, lambda found: found["train"].pop("images"))
+    edited(path, lambda found: found["all"].pop("mean"))
     experiment.run(config, tmp_path)
     assert checksums.opened(path.read_bytes())[0] == whole
     edited(path, lambda found: found["test"].update(size=3))
@@ -278,6 +344,8 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     flipped = source.train._replace(labels=9 - source.train.labels)
     with pytest.raises(ValueError, match="with other data than data.json says"):
         experiment.run(tiny(rounds=2), tmp_path, source._replace(train=flipped))
+    with pytest.raises(ValueError, match=r"data.json says, all std;"):
+        experiment.run(tiny(rounds=2), tmp_path, source._replace(std=(0.9,)))
     rows, _ = experiment.run(tiny(rounds=2), tmp_path, source)
     assert len(rows) == 2
 

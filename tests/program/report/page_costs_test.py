@@ -1,13 +1,11 @@
 """What a page shows of costs without a study: the numbers that the study has."""
 
-import json
-
 import pytest
 import tiny
 
 from lthjax.program.report import page, page_costs, page_figures, run_report
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import notes, results
 from lthjax.program.workdir.measures import ACCURACY
 
 TITLE = "operations and parameters"
@@ -21,7 +19,7 @@ def root(tmp_path_factory):
 
 
 def test_costs_by_layers_are_those_of_the_study(root):
-    leaves = json.loads((root / run_report.COSTS).read_text())
+    leaves = notes.read(root / run_report.COSTS)
     dense = tiny.records(root)[0, 0, "ticket"]
     assert sum(size for size, uses in leaves.values() if uses) == dense["prunable"]
     rows = [r for r in tiny.records(root).values() if r["arm"] == "ticket"]

@@ -13,8 +13,8 @@ from rows import NAMES, ROWS, record
 from lthjax import compare, report
 from lthjax.data import balance
 from lthjax.program.config import files
-from lthjax.program.report import axes, page, page_figures
-from lthjax.program.workdir import origin, results, text_files
+from lthjax.program.report import axes, page, page_figures, run_report
+from lthjax.program.workdir import notes, origin, results, text_files
 from lthjax.program.workdir.measures import ACCURACY
 
 CURVES = [
@@ -97,7 +97,7 @@ def test_what_makes_a_run_doubtful_comes_first(tmp_path):
     collapsed = {**record(3, 0), "collapsed": [NAMES[0]]}
     root = workdir(tmp_path / "run", [*ROWS, collapsed])
     counts = {"train": np.array([3, 0, 5])}
-    text_files.write(root / page.CLASSES, balance.to_json(counts))
+    notes.write(root / run_report.CLASSES, balance.noted(counts))
     assert page.warnings(page.read(root)) == [
         f"level 3, ticket, seed 0: no weight is left in {NAMES[0]}",
         "the train split has no image of class 1 of 3: nothing is learnt of it",
@@ -208,12 +208,39 @@ def test_a_missing_class_and_the_share_of_the_largest_stand_on_the_page(tmp_path
     root = workdir(tmp_path / "run")
     counts = {"train": [9, 1], "validation": [2, 1], "test": [3, 0]}
     found = {part: np.array(n) for part, n in counts.items()}
-    text_files.write(root / page.CLASSES, balance.to_json(found, ("cat", "eel")))
+    notes.write(root / run_report.CLASSES, balance.noted(found, ("cat", "eel")))
     assert ("always the largest class", "100.00 %") in page._facts(page.read(root))
     (sentence,) = page.warnings(page.read(root))
     assert sentence.startswith("the test split has no image of class 'eel' of 2")
-    text_files.write(root / page.CLASSES, '{"images": [3')
+    text_files.write(root / run_report.CLASSES, '{"images": [3')
     assert page.warnings(page.read(root)) == []
+
+
+DAMAGES = {
+    "has another checksum": lambda text: text.replace(b"3", b"4", 1),
+    "is no UTF-8": lambda text: text[:3] + b"\xff" + text[4:],
+    "is no whole JSON": lambda text: text[:-9],
+}
+
+
+@pytest.mark.parametrize("name", [run_report.CLASSES, run_report.COSTS])
+@pytest.mark.parametrize("why", DAMAGES)
+def test_a_damaged_note_is_said_once_and_not_shown(tmp_path, name, why, caplog):
+    root = workdir(tmp_path / "run")
+    counts = {part: np.array([3, 0]) for part in ("train", "test")}
+    notes.write(root / run_report.CLASSES, balance.noted(counts))
+    leaves = {leaf: [33, 1.0] for leaf in ROWS[0]["layers"]}
+    notes.write(root / run_report.COSTS, leaves)
+    whole = page.of([page.read(root)])
+    (root / name).write_bytes(DAMAGES[why]((root / name).read_bytes()))
+    report.main([str(root)])
+    said = f"{root / name} is damaged: it {why}"
+    assert caplog.text.count(said) == 1 and "writes it again" in caplog.text
+    shown = "no image of class 1", "operations and parameters"
+    lost = shown[name == run_report.COSTS]
+    text = (root / page.PAGE).read_text(encoding="utf-8")
+    assert all(one in whole for one in shown)
+    assert [one for one in shown if one not in text] == [lost]
 
 
 def test_runs_of_several_first_logits_are_compared_by_logit():

@@ -240,6 +240,7 @@ def test_other_data_are_refused_by_name_and_unknown_ones_are_noted(copied):
             r"other validation size \(16, now 15\), validation labels, valid",
         ),
         ({"num_classes": 11}, r"other all classes \(10, now 11\);"),
+        ({"mean": (0.1,), "std": (0.9,)}, "other all mean, all std;"),
     ):
         other = fingerprints.fingerprint(source._replace(**change))
         refused = pytest.raises(ValueError, match=f"data of an existing .* {names}")

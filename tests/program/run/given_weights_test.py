@@ -9,7 +9,7 @@ import tiny
 from lthjax.program.build import assemble
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout
-from lthjax.saving import tickets
+from lthjax.saving import safetensors, tickets
 from lthjax.tickets import Ticket, Trained
 
 ALONE = {"seeds": (0,), "search.levels": 1, "train.steps": 2}
@@ -95,6 +95,17 @@ def test_weights_that_do_not_fit_are_refused_before_training(params, message, tm
     path = saved(tmp_path / "given", params)
     with pytest.raises(ValueError, match=message):
         check.check(tiny.config({"model.weights": path}))
+
+
+def test_coefficients_of_another_basis_are_no_weights(tmp_path):
+    config = tiny.config({**ALONE, "search.basis": (("kernel$", "dct_channel"),)})
+    _, _, ground = check.check(config)
+    params, state = ground.init_fn(experiment.key(0, "init"))
+    path = tmp_path / "given.safetensors"
+    own = Trained(params, state, ground.method.masks(ground)(params))
+    safetensors.write(path, own, arm="ticket", level=0, seed=0, config={})
+    with pytest.raises(ValueError, match="coefficients .* lthjax.export"):
+        check.check(tiny.config({"model.weights": str(path)}))
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,40 @@ def test_a_writer_without_a_method_is_refused_before_training(tmp_path):
     assert not (tmp_path / results.RESULTS).exists()
 
 
+def short(root):
+    return type("Short", (Recorder,), {"finished": lambda self: None})(root)
+
+
+def long(root):
+    return type("Long", (Recorder,), {"points": lambda self, *, where: None})(root)
+
+
+def open_ended(root):
+    return type("Open", (Recorder,), {n: _taking for n in writers.METHODS})(root)
+
+
+def _taking(self, *told, **more):
+    del self, told, more
+
+
+@pytest.mark.parametrize(
+    "name, taken",
+    [
+        ("short", r"finished\(where, record\)"),
+        ("long", r"points\(where, step, values\)"),
+    ],
+)
+def test_a_method_of_other_arguments_is_refused_before_training(tmp_path, name, taken):
+    with pytest.raises(ValueError, match=f"the writer must take {taken}, got .*{name}"):
+        experiment.run(config(name), tmp_path)
+    assert not (tmp_path / results.RESULTS).exists()
+
+
+def test_a_method_that_takes_anything_will_do(tmp_path):
+    with writers.opened(tmp_path, config("open_ended").logging) as found:
+        found[-1].points("", 1, {})
+
+
 def test_a_writer_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="nowhere"):
         check.check(config("nowhere"))

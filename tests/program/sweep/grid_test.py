@@ -15,7 +15,7 @@ from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, marks, table
 from lthjax.program.sweep.grid import Cell
-from lthjax.program.workdir import results, text_files
+from lthjax.program.workdir import notes, results, text_files
 
 RATE = "optimizer.learning_rate"
 LOGITS = "search.gates.initial"
@@ -215,7 +215,7 @@ def test_what_the_largest_class_is_worth_stands_under_the_table(half):
     for number, row in enumerate(table.rows(half)[2:4]):
         counts = {"test": np.array([3, 1 + 2 * number])}
         path = half / row["folder"] / run_report.CLASSES
-        text_files.write(path, balance.to_json(counts))
+        notes.write(path, balance.noted(counts))
     foot = "\nalways the largest class: 75.00 %, 50.00 %\n"
     assert table.write(half) == plain + foot
 
