@@ -8,9 +8,12 @@ import jax.numpy as jnp
 from lthjax import registry, values
 from lthjax.channels.layers_of import Group, last_of, leaves, named, repeats
 from lthjax.pruning.masks import Masks, Params, path_name
+from lthjax.pruning.views import Views
 
 
-def full(params: Params, groups: tuple[Group, ...]) -> Masks:
+def full(
+    params: Params, groups: tuple[Group, ...], *, views: Views | None = None
+) -> Masks:
     """Returns masks that keep everything, `None` at what belongs to no channel group.
 
     Biases, scales and shifts of prunable channels are prunable here: they go with them.
@@ -18,6 +21,10 @@ def full(params: Params, groups: tuple[Group, ...]) -> Masks:
     Args:
       params: The parameters.
       groups: The groups.
+      views: What the axes of the leaves are, as for `layers_of.leaves`.
+
+    Raises:
+      ValueError: As `layers_of.leaves`.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
@@ -28,7 +35,7 @@ def full(params: Params, groups: tuple[Group, ...]) -> Masks:
     """
     names = set()
     for group in groups:
-        made, read = leaves(params, group)
+        made, read = leaves(params, group, views)
         names |= {*made, read}
     return jax.tree_util.tree_map_with_path(
         lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in names else None,
@@ -37,7 +44,11 @@ def full(params: Params, groups: tuple[Group, ...]) -> Masks:
 
 
 def spread(
-    masks: Masks, kept: Mapping[str, jax.Array], groups: tuple[Group, ...]
+    masks: Masks,
+    kept: Mapping[str, jax.Array],
+    groups: tuple[Group, ...],
+    *,
+    views: Views | None = None,
 ) -> Masks:
     """Returns the masks without the channels that are not kept.
 
@@ -45,9 +56,11 @@ def spread(
       masks: Of `full`, or inside it.
       kept: {name of a group: bool [size]}; groups that are absent stay whole.
       groups: The groups.
+      views: What the axes of the leaves are, as for `layers_of.leaves`.
 
     Raises:
-      ValueError: A name is no group's, or its mask is not bool [size].
+      ValueError: A name is no group's, or its mask is not bool [size]; or as
+        `layers_of.leaves`.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
@@ -64,7 +77,7 @@ def spread(
         if group.name not in kept:
             continue
         mask = jnp.asarray(kept[group.name])
-        made, read = leaves(masks, group)
+        made, read = leaves(masks, group, views)
         for name in made:
             byname[name] = byname[name] & _along(mask, byname[name].ndim, -1)
         wide = jnp.tile(mask, repeats(masks, group))
@@ -74,12 +87,18 @@ def spread(
     )
 
 
-def kept(masks: Masks, groups: tuple[Group, ...]) -> dict[str, jax.Array]:
+def kept(
+    masks: Masks, groups: tuple[Group, ...], *, views: Views | None = None
+) -> dict[str, jax.Array]:
     """Returns {group: bool [size]}: kept is what something emits and something reads.
 
     Args:
       masks: A mask tree that has the leaves of `full`.
       groups: The groups.
+      views: What the axes of the leaves are, as for `layers_of.leaves`.
+
+    Raises:
+      ValueError: As `layers_of.leaves`.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
@@ -91,7 +110,7 @@ def kept(masks: Masks, groups: tuple[Group, ...]) -> dict[str, jax.Array]:
     byname = named(masks)
     result = {}
     for group in groups:
-        made, read = leaves(masks, group)
+        made, read = leaves(masks, group, views)
         emits = [_any(byname[name], -1) for name in last_of(group, made)]
         reads = _any(byname[read], -2).reshape(-1, group.size).any(0)
         result[group.name] = jnp.stack(emits).any(0) & reads
@@ -99,7 +118,11 @@ def kept(masks: Masks, groups: tuple[Group, ...]) -> dict[str, jax.Array]:
 
 
 def fold(
-    params: Params, weights: Mapping[str, jax.Array], groups: tuple[Group, ...]
+    params: Params,
+    weights: Mapping[str, jax.Array],
+    groups: tuple[Group, ...],
+    *,
+    views: Views | None = None,
 ) -> Params:
     """Returns parameters whose readers take every channel times its weight.
 
@@ -110,9 +133,11 @@ def fold(
       params: The parameters.
       weights: {name of a group: float [size]}.
       groups: The groups.
+      views: What the axes of the leaves are, as for `layers_of.leaves`.
 
     Raises:
-      ValueError: A name is no group's, or its weights are not [size].
+      ValueError: A name is no group's, or its weights are not [size]; or as
+        `layers_of.leaves`.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 2)), "last": jnp.ones((2, 1))}
@@ -126,8 +151,9 @@ def fold(
     factors = {}
     for group in groups:
         if group.name in weights:
+            _, read = leaves(params, group, views)
             wide = jnp.tile(jnp.asarray(weights[group.name]), repeats(params, group))
-            factors[f"{group.consumer}/kernel"] = wide
+            factors[read] = wide
 
     def scaled(path, w):
         factor = factors.get(path_name(path))

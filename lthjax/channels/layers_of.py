@@ -13,7 +13,9 @@ import jax
 from flax import linen as nn
 
 from lthjax.models import mlp, mobilenet, resnet, vgg
+from lthjax.pruning import views as views_lib
 from lthjax.pruning.masks import Params, path_name
+from lthjax.pruning.views import Views
 
 
 class Group(NamedTuple):
@@ -129,17 +131,28 @@ def _separable(layers):
     return [*pairs, ((makers[-1],), "head")]
 
 
-def leaves(params: Params, group: Group) -> tuple[list[str], str]:
+def leaves(
+    params: Params, group: Group, views: Views | None = None
+) -> tuple[list[str], str]:
     """Returns (names of the leaves that make the channels, the kernel that reads).
 
     The channels are the last axis of all of the former, the last but one of the latter,
     which has them height x width times over after a feature map was flattened.
 
+    Args:
+      params: The parameters, or their masks.
+      group: The channels.
+      views: What the axes of the leaves are, `views.of`. Without them a kernel [height,
+        width, out, in] of as many outputs as inputs is read as any other.
+
     Raises:
-      ValueError: A kernel is none of two or four axes with the group's channels there.
+      ValueError: A kernel is none of two or four axes with the group's channels there,
+        or by its view has other axes there.
     """
     names = named(params)
     _check_kernels(names, group)
+    for layer in (*group.producers, group.consumer):
+        check_axes(f"{layer}/kernel", views)
     wanted = [
         f"{layer}{leaf}"
         for layer in group.producers
@@ -178,6 +191,27 @@ def _check_kernels(leaves, group):
                 f"width, in, out], got {group.size} channels for {name} of shape "
                 f"{shape}; of attention, of stacked and grouped layers none can be cut"
             )
+
+
+def check_axes(name: str, views: Views | None) -> None:
+    """Refuses a kernel whose last two axes are not all its inputs and its outputs.
+
+    Args:
+      name: Of the kernel.
+      views: What the axes of the leaves are; one that has no view is taken to be usual.
+
+    Raises:
+      ValueError: They are others, as in `nn.ConvTranspose` with `transpose_kernel`.
+    """
+    view = (views or {}).get(name)
+    axes = ["in", "out"] if view is None else views_lib.words(view)
+    if axes[-2:] != ["in", "out"] or set(axes[:-2]) - {"space"}:
+        raise ValueError(
+            "channels must be the last axis of the kernels that make them and the last "
+            f"but one of the kernel that reads them, got {name}, whose axes are "
+            f"{' '.join(axes)}; leave the layer out, or prune by search.pattern = "
+            "'channels', which goes by the axes"
+        )
 
 
 def repeats(params: Params, group: Group) -> int:

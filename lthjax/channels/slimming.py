@@ -13,6 +13,7 @@ from lthjax.channels import layers_of
 from lthjax.pruning import choose, kept_counts, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
+from lthjax.pruning.views import Views
 
 SCALE = r"_norm/scale$"
 KERNEL = "/kernel"
@@ -152,15 +153,17 @@ def _strictly_above(sizes, index, sparsity):
     return kept
 
 
-def check(params: Params) -> None:
+def check(params: Params, views: Views | None = None) -> None:
     """Checks that a network can be slimmed: all its layers form one chain.
 
     Args:
       params: The parameters, or their shapes.
+      views: What the axes of the leaves are, `views.of`. Without them a kernel [height,
+        width, out, in] of as many outputs as inputs is read as any other.
 
     Raises:
-      ValueError: A layer but `head` has no batch norm with scales, or reads other
-        channels than those of the layer before it.
+      ValueError: A layer but `head` has no batch norm with scales, reads other channels
+        than those of the layer before it, or by its view has other axes there.
     """
     sizes = {name: gamma.shape[-1] for name, gamma in scales(params).items()}
     rows = jax.tree_util.tree_leaves_with_path(params)
@@ -172,6 +175,7 @@ def check(params: Params) -> None:
                 "slimming goes through dense layers and convolutions, [in, out] or "
                 f"[height, width, in, out], got {layer}{KERNEL} of shape {shape}"
             )
+        layers_of.check_axes(layer + KERNEL, views)
     chain = [*_ordered(sizes), "head"]
     if others := sorted(kernels.keys() ^ set(chain)):
         raise ValueError(
@@ -182,7 +186,7 @@ def check(params: Params) -> None:
         _check_chain(layer, kernels[layer][-2], before, sizes[before])
 
 
-def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
+def masks(full: Masks, kept: Mapping[str, Any], *, views: Views | None = None) -> Masks:
     """Returns the masks of a chain of layers that has lost channels.
 
     A channel takes its column of the kernel that makes it and the rows of the next
@@ -192,9 +196,11 @@ def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
       full: Full masks of a network whose layers, in the order of their names and then
         `head`, form one chain (VGG).
       kept: {layer: bool [channels]}, from `slimmed`.
+      views: What the axes of the leaves are, as for `check`.
 
     Raises:
-      ValueError: The layers are not one chain, or not those that are prunable.
+      ValueError: The layers are not one chain, or not those that are prunable; or by
+        its view one has other axes.
     """
     kept = {name: np.asarray(stays) for name, stays in kept.items()}
     order = [*_ordered(kept), "head"]
@@ -205,6 +211,8 @@ def masks(full: Masks, kept: Mapping[str, Any]) -> Masks:
             "channels must be given of each layer of the chain but the head, got "
             f"{', '.join(others)} on one side alone"
         )
+    for layer in order:
+        layers_of.check_axes(layer + KERNEL, views)
 
     def one(path, mask):
         layer = masks_lib.path_name(path).removesuffix("/kernel")

@@ -14,6 +14,7 @@ from lthjax.channels import layers_of
 from lthjax.devices import measure
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params, path_name
+from lthjax.pruning.views import Views
 
 MADE = ("/kernel", "/bias", *(f"_norm/{n}" for n in ("scale", "bias", "mean", "var")))
 
@@ -97,6 +98,7 @@ def compact(
     model_state: Any = None,
     *,
     groups: tuple[layers_of.Group, ...] | None = None,
+    views: Views | None = None,
 ) -> Compact:
     """Returns the network without the channels that the masks remove, outside `jit`.
 
@@ -113,12 +115,14 @@ def compact(
       masks: Their masks; soft weights belong into `params` (`channels.fold`).
       model_state: Its batch statistics.
       groups: The channels that may go, by default those of `channels.groups`.
+      views: What the axes of the leaves are, as for `layers_of.leaves`.
 
     Returns:
       A module that computes the same logits (in evaluation), and what it takes.
 
     Raises:
-      ValueError: The network has no known channel groups, or the masks do not fit.
+      ValueError: The network has no known channel groups, or the masks do not fit;
+        or as `layers_of.leaves`.
 
     Example:
       >>> model = lth.models.build("mlp", 2, options={"hidden": (3,)})
@@ -140,7 +144,11 @@ def compact(
     model = model.model if isinstance(model, Slim) else model
     silent = _silent(model)
     known = layers_of.named(dict(model_state or {}).get("batch_stats", {}))
-    left = {group.name: _left(applied, group, silent, known) for group in found}
+    leaves = {group.name: layers_of.leaves(applied, group, views) for group in found}
+    left = {
+        group.name: _left(applied, group, leaves[group.name], silent, known)
+        for group in found
+    }
     cuts: dict[str, dict[int, Any]] = {}
     for group in found:
         indices = left[group.name]
@@ -161,13 +169,12 @@ def _silent(model):
     return callable(activation) and float(activation(jnp.zeros(()))) == 0
 
 
-def _left(params, group, silent, statistics):
+def _left(params, group, leaves, silent, statistics):
     """Returns the indices of the channels that must stay: those read, if not silent.
 
     A batch norm without a scale makes a number of a channel of zeros.
     """
-    named = layers_of.named(params)
-    made, read = layers_of.leaves(params, group)
+    named, (made, read) = layers_of.named(params), leaves
     reader = np.asarray(named[read])
     reads = np.abs(reader).reshape(-1, *reader.shape[-2:]).max((0, 2))
     reads = reads.reshape(-1, group.size).max(0)

@@ -141,6 +141,19 @@ def view(words: Sequence[str], kind: str = "") -> View:
     return View(**places, kind=kind)
 
 
+def words(view: View) -> list[str]:
+    """Returns the word of each axis, of which `view` makes the View again.
+
+    Example:
+      >>> lth.pruning.views.words(lth.pruning.views.View((1,), (2,), copies=(0,)))
+      ['copies', 'in', 'out']
+    """
+    if view.kind == PLAIN:
+        return [PLAIN]
+    said = {axis: w for w, field in WORDS.items() for axis in getattr(view, field)}
+    return [said[axis] for axis in sorted(said)]
+
+
 def ruled(params: Params, rules: Sequence[tuple[str, str]]) -> dict[str, View]:
     """Returns {name: View} of the leaves that a rule finds; the last one counts.
 

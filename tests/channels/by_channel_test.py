@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import linen as nn
 
 from lthjax import models
-from lthjax.channels import by_channel, layers_of
+from lthjax.channels import by_channel, layers_of, slimming, smaller
 from lthjax.channels.layers_of import Group
+from lthjax.pruning import masks, views
 
 
 def test_a_reader_of_more_than_the_group_is_refused():
@@ -87,3 +90,77 @@ def test_channels_may_be_said_in_lists():
     assert found["b"]["kernel"][:, 0].tolist() == [True, False, True]
     found = by_channel.fold(KERNELS, {"a": [0.5, 1.0, 2.0]}, CHAIN)
     assert found["b"]["kernel"][:, 0].tolist() == [0.5, 1.0, 2.0]
+
+
+class Turned(nn.Module):
+    """A chain through a transposed convolution, which may be stored either way."""
+
+    turned: bool
+
+    @nn.compact
+    def __call__(self, images):
+        """Returns the logits."""
+        x = nn.Conv(4, (3, 3), use_bias=False, name="conv1")(images)
+        x = nn.relu(nn.BatchNorm(use_running_average=True, name="conv1_norm")(x))
+        up = nn.ConvTranspose(
+            4, (3, 3), use_bias=False, transpose_kernel=self.turned, name="conv2"
+        )
+        x = nn.relu(nn.BatchNorm(use_running_average=True, name="conv2_norm")(up(x)))
+        return nn.Dense(3, name="head")(x.mean((1, 2)))
+
+
+IMAGES = jax.random.normal(jax.random.key(1), (2, 6, 6, 1))
+STAY = {"conv1": jnp.array([True, False, False, False]), "conv2": jnp.ones(4, bool)}
+FIRST = (Group("conv1", ("conv1",), "conv2", 4),)
+
+
+def turned(turned):
+    model = Turned(turned)
+    variables = model.init(jax.random.key(0), IMAGES)
+    return model, variables, views.of(model.init, jax.random.key(0), IMAGES)
+
+
+def test_channels_of_a_transposed_convolution_that_is_read_like_any_other_are_gone():
+    model, variables, found = turned(False)
+    params = variables["params"]
+    slimming.check(params, found)
+    scale = params["conv1_norm"]["scale"] * STAY["conv1"]
+    silent = {**params, "conv1_norm": {**params["conv1_norm"], "scale": scale}}
+    expected = model.apply({**variables, "params": silent}, IMAGES)
+    slim = slimming.masks(masks.full(params), STAY, views=found)
+    full = by_channel.full(params, FIRST, views=found)
+    spread = by_channel.spread(full, {"conv1": STAY["conv1"]}, FIRST, views=found)
+    folded = by_channel.fold(params, {"conv1": STAY["conv1"]}, FIRST, views=found)
+    pruned = (masks.apply(params, tree) for tree in (slim, spread))
+    for own in (*pruned, folded):
+        got = model.apply({**variables, "params": own}, IMAGES)
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_a_kernel_whose_inputs_are_its_last_axis_is_refused_by_name():
+    _, variables, found = turned(True)
+    params, one = variables["params"], {"conv1": STAY["conv1"]}
+    full, whole = masks.full(params), by_channel.full(params, FIRST)
+    calls = (
+        lambda: by_channel.full(params, FIRST, views=found),
+        lambda: by_channel.spread(whole, one, FIRST, views=found),
+        lambda: by_channel.kept(whole, FIRST, views=found),
+        lambda: by_channel.fold(params, one, FIRST, views=found),
+        lambda: smaller.compact(None, params, whole, groups=FIRST, views=found),
+        lambda: slimming.check(params, found),
+        lambda: slimming.masks(full, STAY, views=found),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match="conv2/kernel, .* space space out in;"):
+            call()
+
+
+@pytest.mark.parametrize("text", ["in in out out", "copies copies in out", "out in"])
+def test_a_kernel_with_other_axes_is_refused_even_where_its_shape_fits(text):
+    params = {"a": {"kernel": jnp.ones((4, 4))}, "b": {"kernel": jnp.ones((4, 4))}}
+    params["b"]["kernel"] = jnp.ones((4,) * len(text.split()))
+    found = {"b/kernel": views.view(text.split())}
+    for group in (Group("a", ("a",), "b", 4), Group("b", ("b",), "a", 4)):
+        by_channel.full(params, (group,))
+        with pytest.raises(ValueError, match=f"b/kernel, whose axes are {text};"):
+            by_channel.full(params, (group,), views=found)

@@ -215,6 +215,24 @@ def test_where_axes_do_not_matter_every_shape_is_taken():
     plan(set_ | {"dynamic.end": 1.0, "dynamic.every": 1})
 
 
+class Turned(nn.Module):
+    """A chain of which one kernel is [height, width, out, in]."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns the logits."""
+        x = nn.ConvTranspose(4, (3, 3), transpose_kernel=True, name="conv")(images)
+        x = nn.BatchNorm(use_running_average=not train, name="conv_norm")(x)
+        return nn.Dense(self.num_classes, name="head")(x.mean((1, 2)))
+
+
+def test_slimming_refuses_a_layer_with_other_axes_before_training():
+    with pytest.raises(ValueError, match="got conv/kernel, .* space space out in;"):
+        plan({"model.name": f"{__name__}:Turned", "search.method": "slimming"})
+
+
 def test_channels_of_kernels_that_cannot_be_cut_are_refused_by_name():
     params = {"a": {"kernel": jnp.zeros((8, 2, 4))}, "b": {"kernel": jnp.zeros((8, 3))}}
     for size, name in ((4, "a"), (8, "a")):

@@ -64,7 +64,7 @@ def _slimming():
         targets=levels.learnt,
         search=functools.partial(by_gates.search, rounds),
         spans=by_gates.spans,
-        check=lambda ground: slimming.check(ground.shapes),
+        check=lambda ground: slimming.check(ground.shapes, ground.plan.views),
         network=_slim_network,
         penalty=_slim_penalty,
         columns=functools.partial(by_gates.columns, rounds),

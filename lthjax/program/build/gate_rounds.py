@@ -155,7 +155,7 @@ def slimming_rounds(ground: Ground, tx, prune_fn) -> Rounds:
 
     def mask_fn(params, full, level):
         kept = slimming.slimmed(slimming.scales(params), shares[level - 1])
-        return slimming.masks(full, kept)
+        return slimming.masks(full, kept, views=ground.plan.views)
 
     return slimmed(Slim, mask_fn, tx.init)
 
