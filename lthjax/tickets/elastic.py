@@ -61,11 +61,12 @@ def remap(
     block_maps.check(block_map, depths(source), depths(target))
     flat = _flat(tree, keep_empty_nodes=True)
     units: dict[str, dict] = {unit: {} for unit in itertools.chain(*source)}
-    found, unit_of = {}, _finder(units)
+    unit_of = _finder(units)
+    found: dict[tuple, Any] = {}
     for path, leaf in flat.items():
         unit = unit_of(_name(path))
-        own = found if unit is None else units[unit]
-        own[path] = leaf
+        inside = found if unit is None else units[unit]
+        inside[path] = leaf
     if not partial:
         _check_there(units, flat)
     for row, own, other in zip(block_map, source, target, strict=True):
