@@ -153,12 +153,15 @@ def check_alike(name: str, splits: Mapping[str, Split]) -> tuple[int, ...]:
 def _narrow(name, which, array, whole=""):
     """Returns an array in at most 32 bits, if its numbers are still what they were.
 
+    Its bytes are in the order of this machine, the only one that JAX takes.
+
     Args:
       name: Of the set.
       which: Of its splits.
       array: Inputs or labels.
       whole: Kinds that become int32 whatever they are.
     """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(
             f"every number of {name!r} must be finite, got inf or nan in its {which} "
