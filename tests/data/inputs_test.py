@@ -53,6 +53,24 @@ def test_bytes_in_the_other_order_are_the_same_numbers(kind):
     np.testing.assert_array_equal(jnp.asarray(found), targets[2:].astype("f4"))
 
 
+@pytest.mark.parametrize(
+    "shape, said",
+    [
+        ((3, 8, 8), True),
+        ((1, 4, 5), True),
+        ((3, 8, 1), False),
+        ((8, 8, 8), False),
+        ((3, 8), False),
+        ((3, 2, 8, 8), False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["float32", "int32", "uint8"])
+def test_channels_that_seem_to_come_first_are_said(shape, said, kind, caplog):
+    inputs = np.zeros((SIZE, *shape), kind)
+    assert load((inputs, CLASSES), number=2).train.images.shape[1:] == shape
+    assert ("give np.moveaxis(inputs, 1, -1)" in caplog.text) == said
+
+
 def test_vectors_and_targets_become_float32_and_keep_their_numbers():
     got = load((VECTORS, TARGETS), number=1, how="first")
     assert got.train.images.dtype == got.train.labels.dtype == np.float32
