@@ -104,10 +104,7 @@ def own(options, mask: str, rate: float):
 
 
 def spread(rows: list[dict], run: str, level: int, arm: str, column: str = ""):
-    """Returns mean and deviation of an accuracy, in %, of one cell, or `None`.
-
-    It is that on the test set, or that of another column.
-    """
+    """Returns mean and deviation of the test or another accuracy, in %, or `None`."""
     place = (run, level, arm)
     found = [r for r in rows if (r["run"], r["level"], r["arm"]) == place]
     return learning_rates.spread(found, ACCURACY, column) if found else None
@@ -243,12 +240,9 @@ def _judged(rows, found, studied):
 
 
 def warnings(rows: list[dict], found: dict) -> str:
-    """Returns which rates train the dense network worse than another, and by what.
-
-    Rates are compared on the validation split.
-    """
-    column = ACCURACY.validation
-    dense = {run: spread(rows, run, 0, "ticket", column) for run in found}
+    """Returns which rates train the dense network worse by validation, and by what."""
+    place = 0, "ticket", ACCURACY.validation
+    dense = {run: spread(rows, run, *place) for run in found}
     best = max(dense, key=lambda run: dense[run].mean)
     lines = []
     for run, own_spread in dense.items():
