@@ -103,11 +103,11 @@ def own(options, mask: str, rate: float):
     return small
 
 
-def spread(rows: list[dict], run: str, level: int, arm: str):
-    """Returns mean and deviation of the test accuracy, in %, of one cell, or `None`."""
+def spread(rows: list[dict], run: str, level: int, arm: str, column: str = ""):
+    """Returns mean and deviation of the test or another accuracy, in %, or `None`."""
     place = (run, level, arm)
     found = [r for r in rows if (r["run"], r["level"], r["arm"]) == place]
-    return learning_rates.spread(found, ACCURACY) if found else None
+    return learning_rates.spread(found, ACCURACY, column) if found else None
 
 
 def levels(rows: list[dict], run: str) -> dict[int, float]:
@@ -240,8 +240,9 @@ def _judged(rows, found, studied):
 
 
 def warnings(rows: list[dict], found: dict) -> str:
-    """Returns which rates train the dense network worse than another, and by what."""
-    dense = {run: spread(rows, run, 0, "ticket") for run in found}
+    """Returns which rates train the dense network worse by validation, and by what."""
+    place = 0, "ticket", ACCURACY.validation
+    dense = {run: spread(rows, run, *place) for run in found}
     best = max(dense, key=lambda run: dense[run].mean)
     lines = []
     for run, own_spread in dense.items():
@@ -250,7 +251,7 @@ def warnings(rows: list[dict], found: dict) -> str:
             pair = (found[r].optimizer.learning_rate for r in (run, best))
             lines.append(
                 "Warning: what is claimed at rate {:g} is of a dense network that rate "
-                "{:g} trains {:.2f} points better.".format(*pair, gap)
+                "{:g} trains {:.2f} points better, by validation.".format(*pair, gap)
             )
     return "\n".join(dict.fromkeys(lines))
 

@@ -32,7 +32,10 @@ def dense_at(rate):
     """Returns what the dense network is trained to at a rate; too high, it diverges."""
     if rate > 0.3:
         raise FloatingPointError
-    return [{"level": 0, "seed": s, "test_accuracy": rate + s / 10} for s in SEEDS]
+    return [
+        {"level": 0, "seed": s, "test_accuracy": x, "validation_accuracy": x / 2}
+        for s, x in ((s, rate + s / 10) for s in SEEDS)
+    ]
 
 
 def initialised(seed):
@@ -64,6 +67,7 @@ def fill(root, seeds=SEEDS, levels=LEVELS, wanted=ALL):
             kept, prunable = masks.count(ticket.masks)
             row = {"level": level, "seed": seed, "arm": "ticket", "kept": int(kept)}
             row |= {"prunable": prunable, "test_accuracy": 0.9 - 0.1 * level}
+            row |= {"validation_accuracy": 0.8 - 0.1 * level}
             rows = [row, row | {"arm": "random"}]
             results.append(root / results.RESULTS, rows)
 

@@ -1,12 +1,15 @@
 """What arrays must be to be a data set, and what a user's would have to be."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lthjax.data import splits as splits_lib
 from lthjax.data.facts import check_classes
 from lthjax.data.splits import PARTS, Source, Split, part
+
+log = logging.getLogger(__name__)
 
 CHANNELS = (1, 3, 4)  # of grey, of colour, of colour with something beside it
 FEW = 1_000  # classes: so many may be named by fewer images
@@ -16,7 +19,8 @@ def sound(name: str, source: Source) -> Source:
     """Returns a source, its labels as int32, if its arrays and numbers fit together.
 
     Where mean and std are empty, inputs may be no images, and bytes that look like some
-    become float32; so do floats, and whole numbers int32, of more than 32 bits.
+    become float32; so do floats, and whole numbers int32, of more than 32 bits. Those
+    whose channels seem to come first are taken, and it is said.
 
     Args:
       name: Of the set, for the error.
@@ -40,6 +44,7 @@ def sound(name: str, source: Source) -> Source:
     found = {n: arrays(name, n, split, **given) for n, split in brought.items()}
     shape = check_alike(name, {n: found[n] for n in PARTS if n in found})
     if free:
+        _warn_of_channels(name, shape)
         found = {n: _as_it_is(split) for n, split in found.items()}
     found.setdefault("validation", part(found["train"], 0, 0))
     if not free:
@@ -153,12 +158,15 @@ def check_alike(name: str, splits: Mapping[str, Split]) -> tuple[int, ...]:
 def _narrow(name, which, array, whole=""):
     """Returns an array in at most 32 bits, if its numbers are still what they were.
 
+    Its bytes are in the order of this machine, the only one that JAX takes.
+
     Args:
       name: Of the set.
       which: Of its splits.
       array: Inputs or labels.
       whole: Kinds that become int32 whatever they are.
     """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(
             f"every number of {name!r} must be finite, got inf or nan in its {which} "
@@ -219,9 +227,23 @@ def _remedy(images, labels):
     return ""
 
 
+def _channels_first(shape: Sequence[int]) -> bool:
+    """Says whether the channels of an input seem to come before its sides."""
+    return len(shape) == 3 and shape[0] in CHANNELS and shape[-1] not in CHANNELS
+
+
+def _warn_of_channels(name, shape):
+    if _channels_first(shape):
+        log.warning(
+            "inputs of %r are taken as [n, h, w, c], %d x %d pixels of %d channels; "
+            "where the channels come first, give np.moveaxis(inputs, 1, -1)",
+            name,
+            *shape,
+        )
+
+
 def _check_channels(name, which, shape):
-    _, *sides, last = shape
-    if sides[0] in CHANNELS and last not in CHANNELS:
+    if _channels_first(shape[1:]):
         raise ValueError(
             f"images of {name!r} must be [n, h, w, c], got {list(shape)} in its "
             f"{which} split, where the channels seem to come first; give "

@@ -57,6 +57,7 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
     check_path(path)
     metadata, path = metadata or {}, pathlib.Path(path).absolute()
     savable.check(tree)
+    tree = savable.native(tree)
     whole = jax.device_get(meshes.collected(tree))
     metadata = {"metadata": metadata, "checksum": checksum(whole, metadata)}
     tree = whole if processes.alone() else jax.tree.map(_kept, tree, whole)

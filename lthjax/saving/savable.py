@@ -30,6 +30,17 @@ def check(tree: Any) -> None:
         _check_leaf(name, leaf)
 
 
+def native(tree: Any) -> Any:
+    """Returns a tree whose arrays have their bytes in the order of this machine."""
+
+    def ordered(leaf):
+        dtype = getattr(leaf, "dtype", None)
+        other = isinstance(dtype, np.dtype) and not dtype.isnative
+        return leaf.astype(dtype.newbyteorder("=")) if other else leaf
+
+    return jax.tree.map(ordered, tree)
+
+
 def _check_leaf(name, leaf):
     if not np.size(leaf):
         raise ValueError(

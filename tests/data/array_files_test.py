@@ -155,6 +155,17 @@ def test_arrays_that_are_not_read_are_said(load, caplog):
     assert "x_val of " in caplog.text and "not read" in caplog.text
 
 
+def test_a_file_of_another_machine_is_read(load):
+    images = RNG.standard_normal((50, 4)).astype(">f4")
+    names = np.array(["cat", "dog", "eel"])[LABELS].astype(">U3")
+    source = load(images=images, labels=LABELS.astype(">i8"))
+    assert jnp.asarray(source.train.images).dtype == jnp.float32
+    assert {x.tobytes() for x in source.train.images} <= {
+        x.tobytes() for x in images.astype("f4")
+    }
+    assert load(images=images, labels=names).classes == ("cat", "dog", "eel")
+
+
 def test_texts_in_one_split_only_are_refused(load):
     arrays = {"x_train": GREY, "y_train": LABELS.astype(str), "x_test": GREY}
     with pytest.raises(ValueError, match="texts in all splits or in none"):

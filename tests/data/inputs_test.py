@@ -38,6 +38,39 @@ def load(pair, validation=2, how="", **changes):
     return in_memory.load(name, validation=validation, how=how, options=options)
 
 
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i2", "i4", "u2"])
+def test_bytes_in_the_other_order_are_the_same_numbers(kind):
+    labels = np.arange(SIZE, dtype=">i4") % 2
+    numbers = np.arange(SIZE * 3).reshape(SIZE, 3)
+    got, same = (
+        load((numbers.astype(f"{order}{kind}"), labels), number=2) for order in "><"
+    )
+    for one, other in zip(got.train, same.train, strict=True):
+        assert one.dtype == other.dtype and one.dtype.isnative
+        np.testing.assert_array_equal(jnp.asarray(one), other)
+    targets = TARGETS.astype(">f4")
+    found = load((VECTORS, targets), number=1, how="first").train.labels
+    np.testing.assert_array_equal(jnp.asarray(found), targets[2:].astype("f4"))
+
+
+@pytest.mark.parametrize(
+    "shape, said",
+    [
+        ((3, 8, 8), True),
+        ((1, 4, 5), True),
+        ((3, 8, 1), False),
+        ((8, 8, 8), False),
+        ((3, 8), False),
+        ((3, 2, 8, 8), False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["float32", "int32", "uint8"])
+def test_channels_that_seem_to_come_first_are_said(shape, said, kind, caplog):
+    inputs = np.zeros((SIZE, *shape), kind)
+    assert load((inputs, CLASSES), number=2).train.images.shape[1:] == shape
+    assert ("give np.moveaxis(inputs, 1, -1)" in caplog.text) == said
+
+
 def test_vectors_and_targets_become_float32_and_keep_their_numbers():
     got = load((VECTORS, TARGETS), number=1, how="first")
     assert got.train.images.dtype == got.train.labels.dtype == np.float32

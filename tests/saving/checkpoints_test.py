@@ -44,6 +44,14 @@ def test_a_tree_comes_back_with_its_metadata(tmp_path):
     assert_same(as_dicts, tree()._asdict())
 
 
+def test_bytes_in_the_other_order_are_saved_as_the_numbers_they_are(tmp_path):
+    own = {"a": np.arange(6, dtype=">f4"), "b": np.arange(3, dtype=">i2")}
+    checkpoints.save(tmp_path / "saved", own)
+    found, _ = checkpoints.restore(tmp_path / "saved")
+    assert_same(found, own)
+    assert all(leaf.dtype.isnative for leaf in found.values())
+
+
 def test_what_stood_there_is_replaced(tmp_path):
     for seed in (0, 1):
         checkpoints.save(tmp_path / "x", tree(seed))

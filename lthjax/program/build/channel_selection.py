@@ -134,7 +134,7 @@ def _folded(params, found, counts):
 
 
 def _grown(config, network, data, key, here):
-    """Returns `channels.growth` of one layer, from where it is."""
+    """Returns `layer_growth.growth` of one layer, from where it is."""
     given, (trained, group, counts) = config.forward, here
     step = channels_lib.stepper(
         channels_lib.Network(network, trained.params, trained.model_state),

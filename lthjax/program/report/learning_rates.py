@@ -45,10 +45,16 @@ def tolerance(spread: Spread, measures: Measures, match: float = MATCH) -> float
     return match if measures.scale == 100 else match / 100 * abs(spread.mean)
 
 
-def spread(rows: Iterable[dict], measures: Measures) -> Spread:
-    """Returns mean, deviation and n of the measure on the test set, as it is shown."""
-    known = [row[measures.value] for row in rows if row[measures.value] is not None]
-    return spreads.spread(measures.scale * value for value in known)
+def spread(rows: Iterable[dict], measures: Measures, column: str = "") -> Spread:
+    """Returns mean, deviation and n of a measure, as it is shown.
+
+    Args:
+      rows: Records, or rows of the study.
+      measures: What they are of.
+      column: Which column of them; by default that of the measure on the test set.
+    """
+    values = [row[column or measures.value] for row in rows]
+    return spreads.spread(measures.scale * v for v in values if v is not None)
 
 
 def sentence(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
@@ -59,67 +65,81 @@ def sentence(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
       rows: Its records.
       measures: What they are of.
     """
-    at, found = _dense(root, rows, measures)
-    if found is None:
+    at, own = _dense(root, rows, measures)
+    if not own:
         return ""
+    found = spread(own, measures)
     reached = f"{spreads.shown(found, measures.form)} (n = {found.n})"
     text = f"dense network: learning rate {at:g}, {measures.title} {reached}"
     if not (root / STUDY).exists():
         return f"{text}; {ASK}"
-    return f"{text}; {_beside(root, found, at, measures)}"
+    return f"{text}; {_beside(root, at, measures)}"
 
 
 def better(root: pathlib.Path, rows: list[dict], measures: Measures) -> str:
     """Returns a warning where a neighbouring rate trains the dense network better.
 
-    Better by more than its spread, see `tolerance`; "" where none does, or none was
-    tried.
+    Better on the validation split, by more than its spread there, see `tolerance`; ""
+    where none does, or none was tried. Rows of an earlier version are of the test split
+    alone: where there are such, that one decides, and it is said.
 
     Args:
       root: The workdir.
       rows: Its records.
       measures: What they are of.
     """
-    at, dense = _dense(root, rows, measures)
-    if dense is None:
+    at, own = _dense(root, rows, measures)
+    others = _neighbours(root, at, measures)
+    if not own or not others:
         return ""
+    column, where = _judge([own, *others.values()], measures)
+    dense = spread(own, measures, column)
     sign = 1 if measures.shown in measures.higher else -1
-    found = _neighbours(root, at, measures)
-    gains = {r: sign * (s.mean - dense.mean) for r, s in found.items()}
-    best = max(gains, key=lambda r: gains[r], default=None)
-    if best is None or gains[best] <= tolerance(dense, measures) + SLACK:
+    gains = {
+        r: sign * (spread(rows, measures, column).mean - dense.mean)
+        for r, rows in others.items()
+    }
+    best = max(gains, key=lambda r: gains[r])
+    if gains[best] <= tolerance(dense, measures) + SLACK:
         return ""
+    reached = spreads.shown(spread(others[best], measures), measures.form)
     return (
-        f"learning rate {best:g} trains the dense network to "
-        f"{spreads.shown(found[best], measures.form)}, better by "
-        f"{gains[best]:{measures.form}} than {at:g}, which the tickets are trained at: "
-        "what reaches the dense network here has reached an under-trained one"
+        f"learning rate {best:g} trains the dense network better than {at:g}, which "
+        f"the tickets are trained at, by {gains[best]:{measures.form}} on the {where}, "
+        f"to a {measures.title} of {reached}: what reaches the dense network here has "
+        "reached an under-trained one"
     )
 
 
+def _judge(groups, measures):
+    """Returns the column that rates are compared by, and the words for its split."""
+    known = [row.get(measures.validation) for rows in groups for row in rows]
+    if None in known:
+        return measures.value, "test split, as validation is not known of all rates"
+    return measures.validation, "validation split"
+
+
 def _dense(root, rows, measures):
-    """Returns the rate of the dense network and what it reached, `None` if unknown."""
+    """Returns the rate of the dense network, and its records, [] if unknown."""
     own = [row for row in member.once(rows) if not row["level"]]
-    own = [row for row in own if row[measures.value] is not None]
     at = rate(root)
-    known = own and at is not None
-    return at, spread(own, measures) if known else None
+    known = [row for row in own if row[measures.value] is not None]
+    return at, [] if at is None else known
 
 
-def _beside(root, dense, at, measures):
+def _beside(root, at, measures):
     """Returns what its neighbours train it to."""
-    found = _neighbours(root, at, measures)
-    cells = [
-        f"{spreads.shown(s, measures.form)} at {r:g}" for r, s in sorted(found.items())
-    ]
+    found = sorted(_neighbours(root, at, measures).items())
+    reached = [(r, spread(rows, measures)) for r, rows in found]
+    cells = [f"{spreads.shown(s, measures.form)} at {r:g}" for r, s in reached]
     return " and ".join(cells) or f"no other rate than {at:g} trained it to its end"
 
 
 def _neighbours(root, at, measures):
-    """Returns {another rate: Spread} of the study of learning rates."""
+    """Returns {another rate: rows} of the study of learning rates."""
     groups: dict[float, list[dict]] = {}
-    for row in results.read(root / STUDY):
+    for row in results.read(root / STUDY) if at is not None else ():
         other = not math.isclose(row["rate"], at)
         if other and row.get(measures.value) is not None:
             groups.setdefault(row["rate"], []).append(row)
-    return {r: spread(rows, measures) for r, rows in groups.items()}
+    return groups

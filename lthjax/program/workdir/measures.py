@@ -31,6 +31,11 @@ class Measures(NamedTuple):
         return f"test_{self.shown}"
 
     @property
+    def validation(self) -> str:
+        """The same on the validation split, by which runs are chosen among."""
+        return f"validation_{self.shown}"
+
+    @property
     def scale(self) -> int:
         """What that column is multiplied by where it is shown."""
         return 100 if self.shown in self.percent else 1

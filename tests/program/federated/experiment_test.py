@@ -2,11 +2,8 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
-from ml_collections import ConfigDict
 from trees import assert_same
 
 from lthjax import federate
@@ -185,52 +182,6 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, changes,
     with pytest.raises(ValueError, match=words):
         experiment.run(tiny(**changes), tmp_path / "new")
     assert not (tmp_path / "new").exists()
-
-
-class Net(nn.Module):
-    """A user's own network, of so many outputs."""
-
-    size: int = 10
-    after: str = ""
-
-    @nn.compact
-    def __call__(self, images):
-        return AFTER[self.after](self, nn.Dense(self.size)(images.reshape(-1, 64)))
-
-
-AFTER = {
-    "": lambda self, x: x,
-    "softmax": lambda self, x: nn.softmax(x),
-    "pair": lambda self, x: (x, x),
-    "whole": lambda self, x: x + self.param("shift", lambda key: jnp.arange(10)[None]),
-    "branching": lambda self, x: x if x.sum() > 0 else -x,
-}
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ({"after": "softmax"}, "must return logits, .* leave out what comes after"),
-        ({"size": 13}, r"one floating logit for each class, .* \[8, 13\] for 8"),
-        ({"size": 3}, r"one floating logit for each class, .* \[8, 3\] for 8"),
-        ({"after": "pair"}, "tuple of 2 arrays .*; let it return one array alone$"),
-        ({"after": "whole"}, "every parameter must be floating, .* shift"),
-        ({"after": "branching"}, "must run on .* raised TracerBoolConversionError"),
-    ],
-)
-def test_a_network_that_cannot_be_trained_is_refused(tmp_path, options, words):
-    own = {"model.name": f"{__name__}:Net"}
-    config = tiny(**own)
-    config.model.options = ConfigDict(options)
-    with pytest.raises(ValueError, match=words):
-        experiment.run(config, tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_network_of_ones_own_is_trained():
-    config = tiny(**{"model.name": f"{__name__}:Net", "rounds": 1})
-    config.model.options = ConfigDict()
-    assert assembly.assemble(config).full["Dense_0"]["kernel"].all()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -81,7 +81,8 @@ def test_rows_are_the_run_s_own_and_those_of_runs_inside_it(run):
             folder = root / "studies" / f"rate_{row['rate']:g}"
             assert {level for level, *_ in tiny.records(folder)} == {0}
         found = tiny.records(folder)[0, row["seed"], "ticket"]
-        assert row["test_accuracy"] == found["test_accuracy"]
+        for name in ("test_accuracy", "validation_accuracy"):
+            assert row[name] == found[name]
 
 
 def test_the_report_names_the_rate_and_a_neighbour_that_is_better(run, capsys):
@@ -94,19 +95,29 @@ def test_the_report_names_the_rate_and_a_neighbour_that_is_better(run, capsys):
     assert learning_rates.ASK not in learning_rates.sentence(root, rows, ACCURACY)
 
 
-def noted(tmp_path, config, values, dense):
-    """Leaves what a run and its study would have; returns its records."""
+def noted(tmp_path, config, values, dense, shift=0.1):
+    """Leaves what a run and its study would have; returns its records.
+
+    Validation is so far below test; `None`: as an earlier version left the rows.
+    """
+
+    def both(value):
+        known = (
+            {} if shift is None else {"validation_accuracy": value and value - shift}
+        )
+        return {"test_accuracy": value} | known
+
     text_files.write(tmp_path / "config.json", files.to_json(config))
     head = {"level": 0, "kept": 1.0, "label": "test accuracy, %"}
     rows = [
-        head | {"seed": 0, "other": f"rate {r}", "rate": r, "test_accuracy": a}
+        head | {"seed": 0, "other": f"rate {r}", "rate": r} | both(a)
         for r, a in values.items()
     ]
     (tmp_path / "studies").mkdir()
     identity = ("level", "seed", "other")
     results.append(tmp_path / learning_rates.STUDY, rows, identity)
     head = {"level": 0, "arm": "ticket", "kept": 9, "prunable": 9}
-    return [head | {"seed": s, "test_accuracy": a} for s, a in enumerate(dense)]
+    return [head | {"seed": s} | both(a) for s, a in enumerate(dense)]
 
 
 @pytest.mark.parametrize(
@@ -129,3 +140,26 @@ def test_a_better_rate_is_warned_of_beyond_the_spread(tmp_path, high, dense, war
     shown = learning_rates.sentence(tmp_path, rows, ACCURACY)
     assert "learning rate 0.01, test accuracy 92.00" in shown
     assert "50.00 at 0.00333333" in shown
+
+
+def test_rates_are_chosen_among_by_validation_and_the_test_split_is_reported(tmp_path):
+    config = tiny.config({"optimizer.learning_rate": 0.01})
+    values = {0.01 / 3: 0.97, 0.01: 0.9, 0.03: 0.93}
+    rows = noted(tmp_path, config, values, (0.9,))
+    path = tmp_path / learning_rates.STUDY
+    studied = results.read(path)
+    studied[0]["validation_accuracy"] = 0.5  # the best on the test split alone
+    path.unlink()
+    results.append(path, studied, ("level", "seed", "other"))
+    text = learning_rates.better(tmp_path, rows, ACCURACY)
+    assert text.startswith("learning rate 0.03 trains the dense network better than ")
+    assert "by 3.00 on the validation split, to a test accuracy of 93.00: " in text
+
+
+def test_rows_of_an_earlier_version_are_compared_on_the_test_split(tmp_path):
+    config = tiny.config({"optimizer.learning_rate": 0.01})
+    rows = noted(tmp_path, config, {0.03: 0.93}, (0.9,), shift=None)
+    assert (
+        "by 3.00 on the test split, as validation is not known of all rates"
+        in learning_rates.better(tmp_path, rows, ACCURACY)
+    )

@@ -18,10 +18,11 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
     """Yields what the dense network reaches at the run's learning rate and beside it.
 
     Of a population whose loss does not stay finite, of any of its seeds, the rows have
-    `diverged`, and no number.
+    `diverged`, and no number. Which rate is best is read off the validation split.
     """
     rates = [] if network.dense_at is None else [f * network.rate for f in FACTORS]
-    value, finished = network.measures.value, ticket_rows.finished(root)
+    names = network.measures.value, network.measures.validation
+    finished = ticket_rows.finished(root)
     dense = {seed: row for (level, seed), row in finished.items() if level == 0}
 
     @functools.cache
@@ -36,8 +37,8 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
         rows = dense if rate == network.rate else trained(rate)
         head = {"kept": 1.0, "rate": rate, "label": network.measures.label}
         if rows is None:
-            return head | {value: None, "diverged": True}
-        return head | {value: rows[seed][value]}
+            return head | dict.fromkeys(names) | {"diverged": True}
+        return head | {name: rows[seed][name] for name in names}
 
     seeds = [s for s in dense if network.seeds is None or s in network.seeds]
     for rate in rates:

@@ -91,8 +91,11 @@ def test_neighbouring_rates_stand_beside_the_run_s_own(run):
     for seed in SEEDS:
         low, own, high = (found[0, seed, f"rate {r}"] for r in (0.1, 0.3, 0.9))
         np.testing.assert_allclose(low["test_accuracy"], 0.1 + seed / 10)
+        np.testing.assert_allclose(low["validation_accuracy"], 0.05 + seed / 20)
         assert own["test_accuracy"] == 0.9 and own["rate"] == 0.3  # the run's record
-        assert high["test_accuracy"] is None and high["diverged"]
+        assert own["validation_accuracy"] == 0.8
+        assert high["test_accuracy"] is high["validation_accuracy"] is None
+        assert high["diverged"]
 
 
 def test_costs_stand_beside_the_accuracy(run, network):
