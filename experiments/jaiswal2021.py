@@ -33,6 +33,7 @@ from lthjax.analysis import curvature
 from lthjax.data import batches, facts
 from lthjax.program import command_line
 from lthjax.program.build import methods, moved_images, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
 from lthjax.program.report import gains, run_report
 from lthjax.program.run import experiment
@@ -220,7 +221,7 @@ def analyses(cell, settings, root, examples):
     ]
     wanted = [r for r in wanted if results.identity(r, keys) not in done]
     if wanted:
-        source = experiment.load(settings)
+        source = source_lib.load(settings)
         measure = _measurement(settings, source, examples)
         for row in wanted:
             arm, level, seed = results.identity(row, keys)

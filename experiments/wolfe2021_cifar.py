@@ -31,6 +31,7 @@ from lthjax.data import facts
 from lthjax.devices import cpu_convolutions
 from lthjax.program import command_line
 from lthjax.program.build import methods, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
 from lthjax.program.report import run_report
 from lthjax.program.run import experiment
@@ -89,7 +90,7 @@ def cell(options, model, size, draw_at):
     curves = {row["level"]: row for row in results.read(root / results.CURVES)}
     ends = {level: 100 * row["test_accuracy"][-1] for level, row in curves.items()}
     ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
-    source = experiment.load(settings)
+    source = source_lib.load(settings)
     network = plan.of(settings, source).module
     small = compact(network, ticket.params, ticket.masks, ticket.model_state)
     found = layers_of.groups(network, ticket.params)

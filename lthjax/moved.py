@@ -120,7 +120,7 @@ PLACES = {
     },
     "lthjax.program.config.files": {
         name: f"lthjax.program.config.validate:{name}"
-        for name in ("check_seeds", "flat", "validate")
+        for name in ("check_seeds", "validate")
     },
     "lthjax.program.run.experiment": {"load": "lthjax.program.build.source:load"},
     "lthjax.program.workdir.results": {

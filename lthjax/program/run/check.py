@@ -26,7 +26,7 @@ from lthjax.program.build import (
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import Ground, Kind, kind
-from lthjax.program.config import files
+from lthjax.program.config import validate
 from lthjax.program.report.studies import study
 from lthjax.program.run import writers
 from lthjax.pruning import pattern_names
@@ -81,7 +81,7 @@ def check(
     Raises:
       ValueError: What a run of it would refuse before it trains.
     """
-    files.validate(config)
+    validate.validate(config)
     _check_choices(config)
     _check_events(config)
     _check_size(config.data)
@@ -112,7 +112,7 @@ def _check_events(config):
 
 def _check_choices(config):
     """Refuses names that there are not, in keys that nothing may read."""
-    found = files.flat(config)
+    found = validate.flat(config)
     for name, choices in {**CHOICES, **OPEN_CHOICES}.items():
         value, own = found[name], name in OPEN_CHOICES
         if value not in choices and not (own and ":" in value):
@@ -225,7 +225,7 @@ def _check_levels(config, plan):
     """Checks that every level keeps something, and less than the one before."""
     before, name = sum(plan.sizes.values()), "search.rate"
     name = "search.sparsities" if config.search.sparsities else name
-    value = files.flat(config)[name]
+    value = validate.flat(config)[name]
     if before >= LARGEST:
         raise ValueError(
             f"a network must have fewer than {LARGEST:,} prunable weights, got "
