@@ -35,7 +35,8 @@ from lthjax.program import command_line
 from lthjax.program.build import methods, moved_images, plan
 from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
-from lthjax.program.report import gains, run_report
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import gains
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results, spreads, text_files
 from lthjax.saving.tickets import load_trained
@@ -330,11 +331,11 @@ def _run(asked, options):
     for cell in asked:
         settings, root = config(cell, options), options.workdir / cell
         found[cell] = experiment.run(settings, root)
-        run_report.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
+        axes_lib.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
         text = f"{_setting(settings)}\n\n{table(found)}"
         if examples:
             measured += analyses(cell, settings, root, examples)
-            run_report.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
+            axes_lib.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
             text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
         text_files.write(
             options.workdir / "jaiswal2021.md", sizes.titled(options, text)

@@ -33,7 +33,7 @@ from lthjax.program import command_line
 from lthjax.program.build import methods, plan
 from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results, text_files
 from lthjax.saving import tickets
@@ -261,7 +261,7 @@ def main():
         text = table(rows, options)
         text_files.write(options.workdir / "cifar.md", named.titled(options, text))
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))
-        run_report.save(figure(rows, options), options.workdir / "cifar.png")
+        axes_lib.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)
 
 

@@ -24,7 +24,7 @@ from lthjax.program.build import assemble, methods
 from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import key as key_of
 from lthjax.program.config import files, validate
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import check
 from lthjax.program.workdir import results, text_files
 from lthjax.tickets import Ticket, Trained, stability
@@ -260,7 +260,7 @@ def main():
         text = table(rows, seen, settings)
         text_files.write(options.workdir / "you2020.md", sizes.titled(options, text))
         claims.write(options, "you2020", claimed(rows, seen, settings))
-        run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
+        axes_lib.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)
 
 
