@@ -95,6 +95,7 @@ PLACES = {
         "streams": "lthjax.data.read_ahead",
     },
     "lthjax.dynamic": {
+        "State": "lthjax.dynamic.carrying:CarryingState",
         "base": "lthjax.dynamic.carrying",
         "growing": "lthjax.dynamic.sparse_to_sparse",
         "shrinking": "lthjax.dynamic.dense_to_sparse",

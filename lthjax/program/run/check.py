@@ -25,7 +25,7 @@ from lthjax.program.build import (
 )
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
-from lthjax.program.build.parts import Ground, Kind, kind
+from lthjax.program.build.parts import DataKind, Ground, kind
 from lthjax.program.config import validate
 from lthjax.program.report.studies import study
 from lthjax.program.run import writers
@@ -66,7 +66,7 @@ POINTS = 10**6  # validations of a training: its curve is held by the device
 
 def check(
     config, source: in_memory.Source | None = None
-) -> tuple[in_memory.Facts | Kind, int, Ground]:
+) -> tuple[in_memory.Facts | DataKind, int, Ground]:
     """Checks all that goes without the images.
 
     Args:

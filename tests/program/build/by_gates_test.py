@@ -315,7 +315,7 @@ def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
 
 def test_the_released_network_has_its_published_numbers_of_gates():
     settings = files.load(CONFIGS / "cifar10_continuous.py")
-    network = network_lib.model(settings, parts.Kind((32, 32, 3), 10))
+    network = network_lib.model(settings, parts.DataKind((32, 32, 3), 10))
     images = jnp.zeros((1, 32, 32, 3))
     params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
     tree = jax.eval_shape(

@@ -291,7 +291,7 @@ def test_scores_are_of_coefficients(score):
     assert int(masks_lib.count(found)[0]) == 474
 
 
-HALVES = bases.Kind(
+HALVES = bases.BasisKind(
     lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: w / 2)
 )
 
