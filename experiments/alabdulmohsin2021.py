@@ -36,7 +36,6 @@ from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.report import run_report
 from lthjax.program.run import experiment
 from lthjax.program.workdir import spreads, text_files
 from lthjax.pruning import bases, patterns, scores
@@ -312,7 +311,7 @@ def main():
             options.workdir / "alabdulmohsin2021.md", sizes.titled(options, text)
         )
         drawn = options.workdir / "alabdulmohsin2021.png"
-        run_report.save(figure(everything), drawn)
+        axes_lib.save(figure(everything), drawn)
         print(text, f"figure: {drawn}", sep="\n")
 
 

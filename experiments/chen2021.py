@@ -43,7 +43,7 @@ from measures.carried import (
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import axes
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import text_files
 
@@ -271,7 +271,7 @@ def main() -> None:
         text = "\n\n".join(parts) + "\n"
         text_files.write(options.workdir / f"{stem}.md", sizes.titled(options, text))
         claims.write(options, stem, claimed(options, rows, own))
-        run_report.save(figure(rows, own), options.workdir / f"{stem}.png")
+        axes.save(figure(rows, own), options.workdir / f"{stem}.png")
         print(text, f"figure: {options.workdir / f'{stem}.png'}", sep="\n")
 
 

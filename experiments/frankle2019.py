@@ -22,7 +22,7 @@ from measures.claims import ABOVE, Claim, told
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import experiment
 from lthjax.program.workdir import spreads, text_files
 
@@ -193,7 +193,7 @@ def main():
             options.workdir / "frankle2019.md", sizes.titled(options, text)
         )
         claims.write(options, "frankle2019", claimed(rows))
-        run_report.save(figure(rows), options.workdir / "frankle2019.png")
+        axes_lib.save(figure(rows), options.workdir / "frankle2019.png")
         print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")
 
 

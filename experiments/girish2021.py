@@ -31,7 +31,8 @@ from lthjax.data import augment, splits
 from lthjax.program import command_line
 from lthjax.program.build import plan, source
 from lthjax.program.config import files
-from lthjax.program.report import pictures, run_report
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import pictures
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import layout, spreads, text_files
 from lthjax.saving.tickets import load_trained
@@ -337,10 +338,10 @@ def main() -> None:
         text = "\n\n".join([*parts, early_masks(options, first)]) + "\n"
         text_files.write(options.workdir / "girish2021.md", sizes.titled(options, text))
         claims.write(options, "girish2021", claimed(rows))
-        run_report.save(figure(rows, tasks), options.workdir / "girish2021.png")
+        axes_lib.save(figure(rows, tasks), options.workdir / "girish2021.png")
         for one in tasks:
             path = options.workdir / f"girish2021_{one}.png"
-            run_report.save(drawn(options, one), path)
+            axes_lib.save(drawn(options, one), path)
         print(text)
 
 

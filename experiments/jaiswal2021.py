@@ -40,8 +40,10 @@ from lthjax.analysis import curvature
 from lthjax.data import batches, facts
 from lthjax.program import command_line
 from lthjax.program.build import methods, moved_images, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
-from lthjax.program.report import gains, run_report
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import gains
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results, spreads, text_files
 from lthjax.saving.tickets import load_trained
@@ -237,7 +239,7 @@ def analyses(cell, settings, root, examples):
     ]
     wanted = [r for r in wanted if results.identity(r, keys) not in done]
     if wanted:
-        source = experiment.load(settings)
+        source = source_lib.load(settings)
         measure = _measurement(settings, source, examples)
         for row in wanted:
             arm, level, seed = results.identity(row, keys)
@@ -346,11 +348,11 @@ def _run(asked, options):
     for cell in asked:
         settings, root = config(cell, options), options.workdir / cell
         found[cell] = experiment.run(settings, root)
-        run_report.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
+        axes_lib.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
         text = f"{_setting(settings)}\n\n{table(found)}"
         if examples:
             measured += analyses(cell, settings, root, examples)
-            run_report.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
+            axes_lib.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
             text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
         text_files.write(
             options.workdir / "jaiswal2021.md", sizes.titled(options, text)

@@ -24,7 +24,8 @@ from measures import claims, paper_rows, sizes, work
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import learning_rates, run_report, start_points
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import learning_rates, start_points
 from lthjax.program.report.studies import correlation
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import results, spreads, text_files
@@ -338,7 +339,7 @@ def main() -> None:
         same = (options.model, options.width) == ("resnet20", 1)
         claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows, same))
         drawn = options.workdir / "liu2021.png"
-        run_report.save(figure(rows, found, studied), drawn)
+        axes_lib.save(figure(rows, found, studied), drawn)
         print(shown, f"figure: {drawn}", sep="\n")
 
 

@@ -20,7 +20,8 @@ from measures import claims, sizes, work
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import gains, run_report
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.report import gains
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import spreads, text_files
 
@@ -250,7 +251,7 @@ def main() -> None:
         text = table(rows, f"{said}test accuracy in %, last step.\n\n{EXPECTED}", same)
         text_files.write(options.workdir / "renda2020.md", sizes.titled(options, text))
         claims.write(options, "renda2020", claimed(rows, same))
-        run_report.save(figure(rows), options.workdir / "renda2020.png")
+        axes_lib.save(figure(rows), options.workdir / "renda2020.png")
         print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")
 
 

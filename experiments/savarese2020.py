@@ -37,7 +37,7 @@ from lthjax.data import batches, facts
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files, shrink
-from lthjax.program.report import run_report
+from lthjax.program.report import axes
 from lthjax.program.run import experiment, search_progress
 from lthjax.program.workdir import results, text_files
 
@@ -245,9 +245,7 @@ def write(options, found, everything):
     length = f"{found.train.steps} steps" * bool(found.train.steps)
     length = length or f"{found.train.epochs} epochs"
     title = f"{title}, n = {len(found.seeds)}, {length} a training"
-    run_report.save(
-        efforts.figure(everything, title), options.workdir / "savarese2020.png"
-    )
+    axes.save(efforts.figure(everything, title), options.workdir / "savarese2020.png")
     return text
 
 

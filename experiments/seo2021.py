@@ -36,7 +36,7 @@ from measures.federated import METHODS
 from ml_collections import ConfigDict
 
 from lthjax.program import command_line
-from lthjax.program.federated import assembly, experiment, settings
+from lthjax.program.federated import assembly, experiment, ownership, settings
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import spreads, text_files
 
@@ -114,8 +114,8 @@ def run(options, cell: Cell) -> tuple[list[dict], dict]:
     if final.get("round") != own.rounds:
         source = None if options.smoke else data(own.data.name, own.data.dir)
         return experiment.run(own, root, source)
-    with experiment.claimed(root, own) as mark:
-        return experiment.records(root, mark), final
+    with ownership.claimed(root, own) as mark:
+        return ownership.records(root, mark), final
 
 
 def end(root: pathlib.Path) -> dict:

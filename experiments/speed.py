@@ -39,7 +39,6 @@ from lthjax import registry
 from lthjax.devices import onednn
 from lthjax.program import command_line
 from lthjax.program.report import axes as axes_lib
-from lthjax.program.report import run_report
 from lthjax.program.workdir import text_files
 
 PARTS = (
@@ -142,7 +141,7 @@ def main() -> None:
             saved = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(*r) for part in PARTS for r in saved.get(part, [])]
     text_files.write(options.workdir / "speed.md", text(facts, rows))
-    run_report.save(figure(rows), options.workdir / "speed.png")
+    axes_lib.save(figure(rows), options.workdir / "speed.png")
     console.Console().print(markdown.Markdown(text(facts, rows)))
     print(f"the figure is {options.workdir / 'speed.png'}")
 

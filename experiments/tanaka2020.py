@@ -24,7 +24,7 @@ from measures import claims, sizes, work
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import results, spreads, text_files
 from lthjax.pruning import cuts
@@ -328,7 +328,7 @@ def main() -> None:
         claims.write(options, "tanaka2020", claimed(rows, same))
         print(text)
         if any(row["density"] for row in rows):
-            run_report.save(figure(rows), options.workdir / "tanaka2020.png")
+            axes_lib.save(figure(rows), options.workdir / "tanaka2020.png")
             print(f"figure: {options.workdir / 'tanaka2020.png'}")
 
 

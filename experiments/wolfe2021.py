@@ -28,7 +28,7 @@ from measures import sizes as named
 from lthjax.data import in_memory
 from lthjax.forward_selection import neurons, two_layer
 from lthjax.program import command_line
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import results, spreads, text_files
 from lthjax.saving import checkpoints
 from lthjax.training import losses
@@ -342,7 +342,7 @@ def main():
         text = table(rows, command_line.typed())
         text_files.write(options.workdir / "wolfe2021.md", named.titled(options, text))
         claims.write(options, "wolfe2021", two_layers.heat(PUBLISHED, rows))
-        run_report.save(figure(rows), options.workdir / "wolfe2021.png")
+        axes_lib.save(figure(rows), options.workdir / "wolfe2021.png")
         print(text)
 
 

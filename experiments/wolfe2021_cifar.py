@@ -31,8 +31,9 @@ from lthjax.data import facts
 from lthjax.devices import cpu_convolutions
 from lthjax.program import command_line
 from lthjax.program.build import methods, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results, text_files
 from lthjax.saving import tickets
@@ -89,7 +90,7 @@ def cell(options, model, size, draw_at):
     curves = {row["level"]: row for row in results.read(root / results.CURVES)}
     ends = {level: 100 * row["test_accuracy"][-1] for level, row in curves.items()}
     ticket = tickets.load(root / "tickets" / "seed_0" / "level_01")
-    source = experiment.load(settings)
+    source = source_lib.load(settings)
     network = plan.of(settings, source).module
     small = compact(network, ticket.params, ticket.masks, ticket.model_state)
     found = layers_of.groups(network, ticket.params)
@@ -260,7 +261,7 @@ def main():
         text = table(rows, options)
         text_files.write(options.workdir / "cifar.md", named.titled(options, text))
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))
-        run_report.save(figure(rows, options), options.workdir / "cifar.png")
+        axes_lib.save(figure(rows, options), options.workdir / "cifar.png")
         print(text)
 
 

@@ -28,8 +28,8 @@ from lthjax import bound
 from lthjax.data import in_memory
 from lthjax.forward_selection import convex_hull, neurons, pretraining_bound, two_layer
 from lthjax.program import command_line
-from lthjax.program.config import files
-from lthjax.program.report import run_report
+from lthjax.program.config import validate
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import text_files
 from lthjax.pruning import choose
 from lthjax.tickets import stability
@@ -307,7 +307,7 @@ def main():
         options.steps, options.every, options.margins = 20, 2, 2
     command_line.prepare()
     with command_line.plain_errors():
-        files.check_seeds((options.seed, options.seed + 1))
+        validate.check_seeds((options.seed, options.seed + 1))
         options.workdir.mkdir(parents=True, exist_ok=True)
         if options.cost:
             known = {"wolfe2021_theory": claimed([], options)}
@@ -322,7 +322,7 @@ def main():
         text = table(found, masks, margins, options)
         text_files.write(options.workdir / "theory.md", sizes.titled(options, text))
         claims.write(options, "wolfe2021_theory", claimed(margins, options))
-        run_report.save(figure(found, options), options.workdir / "theory.png")
+        axes_lib.save(figure(found, options), options.workdir / "theory.png")
         print(text)
 
 

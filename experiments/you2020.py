@@ -21,10 +21,11 @@ from measures import claims, kept, sizes, work
 
 from lthjax.program import command_line
 from lthjax.program.build import assemble, methods
+from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import key as key_of
-from lthjax.program.config import files
-from lthjax.program.report import run_report
-from lthjax.program.run import check, experiment
+from lthjax.program.config import files, validate
+from lthjax.program.report import axes as axes_lib
+from lthjax.program.run import check
 from lthjax.program.workdir import results, text_files
 from lthjax.tickets import Ticket, Trained, stability
 from lthjax.training import members
@@ -112,7 +113,7 @@ def fired(seen, settings):
 def run(settings, options):
     """Trains and draws what is missing; returns (records, masks [epochs, bits])."""
     path = options.workdir / RECORDS
-    source = experiment.load(settings)
+    source = source_lib.load(settings)
     parts = assemble.build(settings, source)
     draw = parts.prune_fn
     seed, seen = settings.seeds[0], []
@@ -250,7 +251,7 @@ def main():
     options.workdir.mkdir(parents=True, exist_ok=True)
     with command_line.plain_errors():
         settings = config(options)
-        files.validate(settings)
+        validate.validate(settings)
         if options.cost:
             known = {"you2020": claimed([], None, settings)}
             work.show(options, works(options, settings), known)
@@ -259,7 +260,7 @@ def main():
         text = table(rows, seen, settings)
         text_files.write(options.workdir / "you2020.md", sizes.titled(options, text))
         claims.write(options, "you2020", claimed(rows, seen, settings))
-        run_report.save(figure(rows, seen, settings), options.workdir / "you2020.png")
+        axes_lib.save(figure(rows, seen, settings), options.workdir / "you2020.png")
         print(text)
 
 

@@ -8,7 +8,7 @@ from ml_collections import config_flags
 from ml_collections.config_flags import tuple_parser
 
 from lthjax.program import command_line
-from lthjax.program.config import files, typed
+from lthjax.program.config import files, typed, validate
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
@@ -99,7 +99,7 @@ def _complete(word):
     name = word.lstrip("-")
     if not word.startswith("-") or "=" in word or not name:
         return True
-    known = files.flat(files.default(), "config.")
+    known = validate.flat(files.default(), "config.")
     plain = name.removeprefix("no")
     switch = plain in FLAGS and FLAGS[plain].boolean
     return switch or isinstance(known.get(plain), bool)

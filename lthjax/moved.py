@@ -95,6 +95,7 @@ PLACES = {
         "streams": "lthjax.data.read_ahead",
     },
     "lthjax.dynamic": {
+        "State": "lthjax.dynamic.carrying:CarryingState",
         "base": "lthjax.dynamic.carrying",
         "growing": "lthjax.dynamic.sparse_to_sparse",
         "shrinking": "lthjax.dynamic.dense_to_sparse",
@@ -120,7 +121,7 @@ PLACES = {
     },
     "lthjax.program.config.files": {
         name: f"lthjax.program.config.validate:{name}"
-        for name in ("check_seeds", "flat", "validate")
+        for name in ("check_seeds", "validate")
     },
     "lthjax.program.run.experiment": {"load": "lthjax.program.build.source:load"},
     "lthjax.program.workdir.results": {

@@ -8,9 +8,9 @@ from cases import rest_slow
 from paths import ROOT
 
 from lthjax.data import batches, facts, splits
-from lthjax.program.build import methods, spans, unread
+from lthjax.program.build import methods, source, spans, unread
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.run import experiment
 
 FOLDER = ROOT / "configs"
@@ -37,7 +37,7 @@ def test_the_names_that_users_type_are_there():
 def test_a_config_opens_with_its_command_and_is_valid(name):
     text = (FOLDER / name).read_text()
     assert re.match('"""[^"]*python -m lthjax.main --config=configs/' + name, text)
-    files.validate(load(name))
+    validate.validate(load(name))
 
 
 def variants(name):
@@ -54,7 +54,7 @@ def variants(name):
 def test_a_config_sets_nothing_that_its_run_does_not_read(name):
     for variant in variants(name):
         config = load(name, variant)
-        files.validate(config)
+        validate.validate(config)
         assert unread.unread(config) == {} == methods.unread(config), variant
 
 
@@ -73,7 +73,7 @@ def test_a_config_shrunk_takes_two_steps_and_a_level(name, tmp_path):
     rows = experiment.run(tiny.changed(config, changes), tmp_path)
     levels = {1} if config.search.method == "early_bird" else {0, 1}
     own = {(1, arm) for arm in config.retraining.arms}
-    found = plan_lib.of(config, experiment.load(config)).plan
+    found = plan_lib.of(config, source.load(config)).plan
     rounds = {(1, "search")} if spans.rounds(found) else set()
     expected = {(level, "ticket") for level in levels} | own | rounds
     assert {(row["level"], row["arm"]) for row in rows} == expected
@@ -98,7 +98,7 @@ def test_what_pruning_imagenet_is_compared_with_steps_too(variant, share, tmp_pa
 
 @pytest.mark.slow
 def test_a_forward_config_of_mobilenet_takes_two_steps_and_a_level(tmp_path):
-    files.validate(load("imagenet_forward.py", "mobilenet_v2"))
+    validate.validate(load("imagenet_forward.py", "mobilenet_v2"))
     config = load("cifar10_forward.py", "mobilenet_v2")
     small = methods.shrunk(config, steps=2)
     small = tiny.changed(small, {"seeds": (0,), "search.exclude": FIRST})
@@ -123,12 +123,12 @@ def test_steps_that_stand_for_epochs_are_whole_ones(name, key, epochs):
     config = load(*name.split(":"))
     images = facts.FACTS[config.data.name].train - config.data.validation
     epoch = batches.steps_per_epoch(images, config.train.batch_size)
-    assert files.flat(config)[key] == epochs * epoch
+    assert validate.flat(config)[key] == epochs * epoch
 
 
 def test_mnist_has_a_shorter_variant_and_no_others():
     short = files.load(FOLDER / "mnist.py", "short")
-    files.validate(short)
+    validate.validate(short)
     assert short.train.steps < load("mnist.py").train.steps
     with pytest.raises(ValueError, match="'paper' or 'short', got 'other'"):
         files.load(FOLDER / "mnist.py", "other")
@@ -136,8 +136,8 @@ def test_mnist_has_a_shorter_variant_and_no_others():
 
 def test_what_is_streamed_is_streamed_when_shrunk():
     small = methods.shrunk(load("imagenet.py"))
-    assert splits.size(experiment.load(small).train) == 64
-    assert isinstance(experiment.load(small).train, splits.Stored)
+    assert splits.size(source.load(small).train) == 64
+    assert isinstance(source.load(small).train, splits.Stored)
 
 
 def test_shrinking_leaves_the_config_and_takes_its_path():
@@ -146,6 +146,6 @@ def test_shrinking_leaves_the_config_and_takes_its_path():
     small = methods.shrunk(config)
     assert files.to_json(config) == before
     for key in ("model.name", "search.method", "schedule.name", "data.flip"):
-        flat, whole = files.flat(small), files.flat(config)
+        flat, whole = validate.flat(small), validate.flat(config)
         assert flat[key] == whole[key]
     assert 0 < small.search.rewind_to < small.train.steps

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from trees import assert_same
 
 from lthjax import export
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.run import experiment
 from lthjax.pruning import masks
 from lthjax.saving import pytorch, tickets
@@ -47,7 +47,7 @@ def test_a_ticket_of_a_run_is_exported_with_the_config_that_found_it(
     expected = tiny.config({"seeds": (0,), "search.levels": 1, "studies": ("signs",)})
     expected.search.exclude = ("^head",)
     assert saved.to_dict() == expected.to_dict()
-    assert files.flat(metadata["config"])["search.exclude"] == ["^head"]
+    assert validate.flat(metadata["config"])["search.exclude"] == ["^head"]
 
 
 def test_what_a_ticket_trained_to_is_exported_if_it_was_kept(run, tmp_path):

@@ -34,7 +34,16 @@ ROWS = (
 )
 FLOOR = {room: floor for floor, row in enumerate(ROWS) for room in row}
 COMMANDS = set(ROWS[-1])
+# What users find in a module beside its own: all that may be imported as itself.
+SHOWN = {
+    ("report", "curve"),
+    ("report", "layers"),
+    ("program.config.files", "default"),
+    ("pruning.scores", "synflow"),
+}
 CHAPTERS = {room.split(".")[0] for room in FLOOR}
+
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def dotted(path):
@@ -140,6 +149,39 @@ def test_only_the_program_and_the_commands_know_a_config_or_a_workdir():
     for name, others in ARROWS.items():
         if name.split(".")[0] not in {"program", *COMMANDS}:
             assert not any(other.startswith("program") for other in others), name
+
+
+def renamed_to_itself(source):
+    """Returns what a source imports as itself: from there it has a second address."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, IMPORTS)]
+    names = [alias for node in nodes for alias in node.names]
+    return {alias.name for alias in names if alias.name == alias.asname}
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("import jax as jax", {"jax"}),
+        ("from lthjax.pruning import masks as masks, scores", {"masks"}),
+        ("def f():\n  from lthjax.pruning import masks as masks", {"masks"}),
+        ("from lthjax.pruning import masks as m\nimport optax", set()),
+    ],
+)
+def test_an_import_as_itself_is_seen_in_every_form(source, found):
+    assert renamed_to_itself(source) == found
+
+
+def test_nothing_has_a_second_address_but_in_a_face():
+    found = {
+        (name, one)
+        for name, path in FILES.items()
+        if path.name != "__init__.py"
+        for one in renamed_to_itself(path.read_text())
+    }
+    assert found == SHOWN
+    for folder in ("configs", "examples", "experiments", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not renamed_to_itself(path.read_text()), path
 
 
 def test_configs_import_the_default_config_only():

@@ -13,7 +13,7 @@ import pytest
 from flax import linen as nn
 
 from lthjax.program.build import assemble, plan
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results
 from lthjax.saving import tickets
@@ -115,7 +115,7 @@ CONV = {
 
 def build(config, source):
     """Returns `assemble.build`, compiled once for all configs that compute the same."""
-    same = files.flat(json.loads(files.to_json(config)))
+    same = validate.flat(json.loads(files.to_json(config)))
     free = ("seeds", "controls", "data_dir", "search.levels")
     rows = {k: v for k, v in same.items() if k not in free and "logging" not in k}
     text = json.dumps(rows)

@@ -12,7 +12,7 @@ from rows import ROWS
 
 from lthjax import bound, export, registry
 from lthjax.program.build import arm_checks
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid, table
 from lthjax.program.workdir import claim, layout, results, runs
@@ -24,7 +24,7 @@ from lthjax.tickets import Ticket, Trained
 TRAP = "trap:spring"
 OPTIONS = {"variant": TRAP, "norm_scale": TRAP, "initialiser": TRAP}
 CONFIG = tiny.config()
-EVERYWHERE = {k: TRAP for k, x in files.flat(CONFIG).items() if isinstance(x, str)}
+EVERYWHERE = {k: TRAP for k, x in validate.flat(CONFIG).items() if isinstance(x, str)}
 EVERYWHERE |= {key: (TRAP,) for key in ("controls", "studies", "retraining.arms")}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from lthjax.program.report import run_report
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import spreads, text_files
 from measures import claims, sizes
 
@@ -125,4 +125,4 @@ def _compares(row):
 def write(root: pathlib.Path, found: Mapping[str, Sequence[claims.Row]]) -> None:
     """Writes the page and its figure into a folder."""
     text_files.write(root / PAGE, page(found))
-    run_report.save(figure(found), root / FIGURE)
+    axes_lib.save(figure(found), root / FIGURE)

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from lthjax.program.config import files
-from lthjax.program.federated import experiment, report
+from lthjax.program.federated import ownership, report
 from lthjax.program.run import check
 from lthjax.program.workdir import results
 from measures import claims, work
@@ -132,7 +132,7 @@ def visits(config, root) -> work.Work:
     users = max(1, round(config.participation * clients.count))
     images = config.rounds * users * clients.each * clients.samples * local.epochs
     ground = check.check(like)[2]
-    rows = results.read(root / experiment.ROUNDS)
+    rows = results.read(root / ownership.ROUNDS)
     seconds = sum(row.get("seconds") or 0.0 for row in rows)
     flops = work.BACKWARD * images * work.forward(ground)
     return work.Work(images, flops, min(1.0, len(rows) / config.rounds), seconds, like)

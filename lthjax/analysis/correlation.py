@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from lthjax import values
 from lthjax.analysis.comparison import check_same
-from lthjax.analysis.comparison import sign_agreement as sign_agreement
 from lthjax.pruning import choose
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lthjax.callables import LossFn as LossFn
+from lthjax.callables import LossFn
 from lthjax.pruning import gradients, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params

@@ -18,7 +18,7 @@ not paid for at every step.
 """
 
 from lthjax import moved
-from lthjax.dynamic.carrying import State as State
+from lthjax.dynamic.carrying import CarryingState as CarryingState
 from lthjax.dynamic.carrying import StraightThroughState as StraightThroughState
 from lthjax.dynamic.carrying import forward as forward
 from lthjax.dynamic.carrying import masks as masks

@@ -14,7 +14,7 @@ from lthjax.pruning.masks import Masks, Params
 from lthjax.training import schedules, zeros
 
 
-class State(NamedTuple):
+class CarryingState(NamedTuple):
     """The state of an optimizer that carries its masks.
 
     Attributes:
@@ -37,13 +37,15 @@ class State(NamedTuple):
     schedule_counts = ()  # type: ignore[misc]
 
 
-class StraightThroughState(State):
+class StraightThroughState(CarryingState):
     """The state of `straight_through`, whose parameters stay dense."""
 
     __slots__ = ()
 
 
-def begin(masks: Masks, kept: Any, key: Any, inner: Any, kind: type = State) -> State:
+def begin(
+    masks: Masks, kept: Any, key: Any, inner: Any, kind: type = CarryingState
+) -> CarryingState:
     """Returns the state of step 0.
 
     Args:
@@ -51,7 +53,7 @@ def begin(masks: Masks, kept: Any, key: Any, inner: Any, kind: type = State) -> 
       kept: A count, a list of them by layer, or `None`.
       key: A PRNG key or `None`.
       inner: The state of the inner optimizer.
-      kind: `State` or `StraightThroughState`.
+      kind: `CarryingState` or `StraightThroughState`.
     """
     if kept is not None:
         masks_lib.check_counts("kept", kept, masks)
@@ -80,7 +82,7 @@ def carrying(
 
     Args:
       inner: Of `zeros.single`.
-      init: params -> State.
+      init: params -> CarryingState.
       due: step [] -> whether the masks change, from the step alone.
       change: (state, step, params, grads, stepped) -> masks, with stepped(masks) the
         optimizer's (updates, inner state) under some masks.
@@ -126,12 +128,14 @@ def _settled(before, after):
     return jax.tree.map(jnp.logical_and, before, after)
 
 
-def now(state: State, step: Any) -> jax.Array:
+def now(state: CarryingState, step: Any) -> jax.Array:
     """Returns the step that an update is of: the one handed in, or the state's own."""
     return state.clock.count if step is None else jnp.asarray(step, jnp.int32)
 
 
-def follow(state: State, at: jax.Array, masks: Masks, inner: Any) -> State:
+def follow(
+    state: CarryingState, at: jax.Array, masks: Masks, inner: Any
+) -> CarryingState:
     """Returns the state after the update of step `at`."""
     clock = optax.ScaleByScheduleState(at + 1)
     return state._replace(masks=masks, clock=clock, inner=inner)
@@ -235,7 +239,7 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
 
 
 def _carries(node):
-    return isinstance(node, State)
+    return isinstance(node, CarryingState)
 
 
 def _states(opt_state):

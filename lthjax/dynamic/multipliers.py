@@ -15,7 +15,7 @@ from lthjax.pruning.masks import Masks, Params
 from lthjax.training import zeros
 
 
-class Split(NamedTuple):
+class AdmmState(NamedTuple):
     """The state of an optimizer whose weights are pulled to a sparse copy of theirs.
 
     Attributes:
@@ -44,7 +44,7 @@ def admm(
     rho: float = 1e-4,
     last: float = 1e-2,
 ) -> optax.GradientTransformationExtraArgs:
-    """Wraps an optimizer for ADMM; with any other state than a `Split` it is `keep`.
+    """Wraps an optimizer for ADMM; with any state but an `AdmmState` it is `keep`.
 
     The inner optimizer minimises
 
@@ -94,7 +94,7 @@ def admm(
         return jnp.minimum(at // every, updates - 1)
 
     def update(grads, state, params=None, *, step=None, masks=None, **extra):
-        if not isinstance(state, Split):
+        if not isinstance(state, AdmmState):
             return kept.update(grads, state, params, masks=masks, step=step, **extra)
         amounts.check_given(params)
         at = state.clock.count if step is None else jnp.asarray(step, jnp.int32)
@@ -122,7 +122,7 @@ def admm(
     return optax.GradientTransformationExtraArgs(kept.init, update)
 
 
-def begin(inner: Any, params: Params, masks: Masks, kept: Any) -> Split:
+def begin(inner: Any, params: Params, masks: Masks, kept: Any) -> AdmmState:
     """Returns the state of step 0: Z = project(W), U = 0.
 
     Args:
@@ -139,11 +139,11 @@ def begin(inner: Any, params: Params, masks: Masks, kept: Any) -> Split:
     clock = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
     masks_lib.check_counts("kept", kept, masks)
     count = jnp.asarray(kept, jnp.int32)
-    state = Split(own, dual, count, clock, inner)  # type: ignore[call-arg]
+    state = AdmmState(own, dual, count, clock, inner)  # type: ignore[call-arg]
     return state._replace(copy=masks_lib.apply(own, support(state)))
 
 
-def support(state: Split) -> Masks:
+def support(state: AdmmState) -> Masks:
     """Returns the masks of the entries that Z keeps, exactly as many as it is to have.
 
     They are those where Z + U is largest in magnitude: where Z is not zero it is W + U
@@ -155,7 +155,7 @@ def support(state: Split) -> Masks:
     return _largest(jax.tree.map(jnp.add, state.copy, state.dual), state.kept)
 
 
-def residual(params: Params, state: Split) -> jax.Array:
+def residual(params: Params, state: AdmmState) -> jax.Array:
     """Returns how far weights are from their sparse copy, float32 [].
 
         ||W - Z|| / ||W||,  over what may be pruned

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import InvalidRngError
 
-from lthjax.draws import DRAWS as DRAWS
+from lthjax.draws import DRAWS
 from lthjax.models.layers import BLOCK
 
 # The arguments by which a network may be told its mode, with their value in training.

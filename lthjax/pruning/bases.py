@@ -67,7 +67,7 @@ class Leaf(NamedTuple):
     image_shape: tuple[int, ...]
 
 
-class Kind(NamedTuple):
+class BasisKind(NamedTuple):
     """A named basis.
 
     Attributes:
@@ -88,7 +88,7 @@ IDENTITY = Basis(lambda key, leaf, trained: {}, lambda w, a: w, lambda z, a: z)
 
 def choose(
     shapes: Params,
-    rules: Sequence[tuple[str, Kind]],
+    rules: Sequence[tuple[str, BasisKind]],
     *,
     prunable: Sequence[str],
     image_shape: Sequence[int],
@@ -98,7 +98,7 @@ def choose(
 
     Args:
       shapes: The parameters, or their shapes.
-      rules: (regular expression, Kind), of every prunable leaf in whose name it is
+      rules: (regular expression, BasisKind), of every prunable leaf in whose name it is
         found; a leaf that none finds is pruned weight by weight.
       prunable: Names of the leaves that have a mask; no other is transformed.
       image_shape: (height, width, channels) of what the network reads.

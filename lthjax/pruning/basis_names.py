@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from lthjax import values
 from lthjax.pruning import rotations
 from lthjax.pruning import views as views_lib
-from lthjax.pruning.bases import IDENTITY, Basis, Kind, Leaf
+from lthjax.pruning.bases import IDENTITY, Basis, BasisKind, Leaf
 from lthjax.pruning.rotations import Rotation
 
 SPACE, INPUTS, OUTPUTS = 1, 2, 3  # axes of a leaf as `views.canonical` has it
@@ -180,19 +180,19 @@ def _check_lone(leaf, name, copies):
 
 
 def _sides(**sides):
-    return Kind(functools.partial(_random, sides))
+    return BasisKind(functools.partial(_random, sides))
 
 
 BASES = {
-    "identity": Kind(lambda leaf: IDENTITY),
-    "groups": Kind(lambda leaf: IDENTITY, units=True),
-    "dct_spatial": Kind(_dct_spatial),
-    "dct_channel": Kind(_dct_channel),
-    "dct_pixels": Kind(_dct_pixels),
-    "hadamard": Kind(_hadamard),
+    "identity": BasisKind(lambda leaf: IDENTITY),
+    "groups": BasisKind(lambda leaf: IDENTITY, units=True),
+    "dct_spatial": BasisKind(_dct_spatial),
+    "dct_channel": BasisKind(_dct_channel),
+    "dct_pixels": BasisKind(_dct_pixels),
+    "hadamard": BasisKind(_hadamard),
     "random_orthogonal_inputs": _sides(inputs=INPUTS),
     "random_orthogonal_outputs": _sides(outputs=OUTPUTS),
     "random_orthogonal_both": _sides(inputs=INPUTS, outputs=OUTPUTS),
-    "svd_rows": Kind(_svd_rows, learnt=True, units=True),
-    "pca_spatial": Kind(_pca_spatial, learnt=True),
+    "svd_rows": BasisKind(_svd_rows, learnt=True, units=True),
+    "pca_spatial": BasisKind(_pca_spatial, learnt=True),
 }

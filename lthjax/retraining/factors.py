@@ -37,7 +37,7 @@ class Factors(NamedTuple):
     w: Params
 
 
-class State(NamedTuple):
+class SignInState(NamedTuple):
     """The state of an optimizer of factors.
 
     Attributes:
@@ -154,7 +154,7 @@ def sign_in(
             )
         )
         clock = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
-        return State(pair, clock, inner.init(_whole(params, pair)))
+        return SignInState(pair, clock, inner.init(_whole(params, pair)))
 
     def update(updates, state, params=None, *, masks=None, step=None, **extra):
         _check_given(params, masks)
@@ -171,7 +171,7 @@ def sign_in(
         change = jax.tree.map(_change, params, moved.w, *pair)
         due = (at + 1) % every == 0
         pair = lax.cond(due, lambda: _rebalanced(pair, kept.m, beta), lambda: pair)
-        return change, State(pair, optax.ScaleByScheduleState(at + 1), own)
+        return change, SignInState(pair, optax.ScaleByScheduleState(at + 1), own)
 
     update.keeps = True  # type: ignore[attr-defined]
     return optax.GradientTransformationExtraArgs(init, update)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lthjax.callables import PruneFn as PruneFn
+from lthjax.callables import PruneFn
 from lthjax.pruning.masks import Params
 from lthjax.tickets.ticket import ModelState, Search, Ticket, Trained, dense, resumed
 

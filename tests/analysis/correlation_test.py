@@ -158,7 +158,7 @@ def test_distance_is_in_lengths_of_the_start():
     doubled = changed(lambda w: 2 * w, ONE)
     np.testing.assert_allclose(distance(ONE, doubled, A), 1, rtol=1e-6)
     assert distance(ONE, ONE, A) == 0
-    assert correlation.sign_agreement(ONE, doubled, A) == 1
+    assert comparison.sign_agreement(ONE, doubled, A) == 1
 
 
 def test_a_part_outside_of_its_range_and_other_leaves_are_refused():
@@ -216,7 +216,7 @@ def test_of_what_is_no_number_nothing_correlates():
     for fn in (
         correlation.magnitude_correlation,
         correlation.rank_correlation,
-        correlation.sign_agreement,
+        comparison.sign_agreement,
         correlation.distance,
         functools.partial(correlation.overlap_ratio, part=0.5),
     ):

@@ -13,7 +13,7 @@ from classes import counted
 from lthjax.data import balance, in_memory, splits
 from lthjax.data import on_disk as on_disk_lib
 from lthjax.data.splits import Source, Split
-from lthjax.program.run import experiment
+from lthjax.program.build import source as source_lib
 
 COUNTS = (300, 90, 30)
 
@@ -218,7 +218,7 @@ def test_an_own_set_s_options_may_have_the_names_of_ours():
     assert counted(source.train, 2) == [6, 4]
     config = tiny.config({"data.name": f"{__name__}:limited", "data.limit": 10})
     config = tiny.changed(config, {"data.options": options, "data.validation": 5})
-    assert counted(experiment.load(config).train, 2) == [6, 4]
+    assert counted(source_lib.load(config).train, 2) == [6, 4]
     assert in_memory.facts(config.data.name, options=options).train == 15
 
 

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax.forward_selection import gram as gram
+from lthjax.forward_selection import gram, pretraining_bound
 from lthjax.forward_selection import neurons as neurons_lib
-from lthjax.forward_selection import pretraining_bound
 from lthjax.training import losses
 
 RULES = ("uniform", "frank_wolfe", "line_search")

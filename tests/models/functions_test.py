@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from lthjax import models
-from lthjax.models import functions
+from lthjax import draws, models
 
 IMAGES = jnp.arange(24.0).reshape(4, 3, 2, 1) / 24
 
@@ -149,4 +148,4 @@ def test_a_network_that_draws_nothing_has_no_key():
 
 def test_statistics_are_the_state_without_its_draws(begun):
     assert set(models.statistics(begun[1])) == {"batch_stats"}
-    assert functions.DRAWS in begun[1]
+    assert draws.DRAWS in begun[1]

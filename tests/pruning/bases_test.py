@@ -251,7 +251,7 @@ def test_a_basis_of_ones_own_need_not_be_orthonormal():
         )
 
     params, other = draw(0, {"layer": (3, 4)}), draw(1, {"layer": (3, 4)})
-    rules = [("layer", bases.Kind(sheared))]
+    rules = [("layer", bases.BasisKind(sheared))]
     names = ["layer/kernel"]
     found = bases.choose(params, rules, prunable=names, image_shape=()), {}
     z = bases.to_basis(params, *found)

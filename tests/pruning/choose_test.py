@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from trees import FULL, SHAPES, SIZES, TOTAL, flat, inside, tree
 
-from lthjax.pruning import choose, kept_counts, sparsities
+from lthjax.pruning import choose, kept_counts, scores, sparsities
 from lthjax.pruning import masks as masks_lib
-from lthjax.pruning import scores as scores
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 

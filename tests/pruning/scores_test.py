@@ -9,8 +9,7 @@ import pytest
 from flax import linen as nn
 from trees import assert_same, flat, partly
 
-from lthjax.pruning import choose, scores
-from lthjax.pruning import masks as masks
+from lthjax.pruning import choose, masks, scores
 
 KEY = jax.random.key(0)
 

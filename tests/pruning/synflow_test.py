@@ -10,9 +10,8 @@ import pytest
 from flax import linen as nn
 from trees import flat, partly
 
-from lthjax.pruning import choose, scores, sparsities
+from lthjax.pruning import choose, masks, scores, sparsities
 from lthjax.pruning import flows as flows_lib
-from lthjax.pruning import masks as masks
 
 
 def multilayer(widths, seed=0, dtype="float32"):

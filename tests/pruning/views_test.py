@@ -14,7 +14,7 @@ from lthjax.channels import by_channel, layers_of, slimming, smaller
 from lthjax.forward_selection import cut_network
 from lthjax.program.build import assemble
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.build.parts import Kind
+from lthjax.program.build.parts import DataKind
 from lthjax.pruning import patterns, sparsities, views
 
 KEY = jax.random.key(0)
@@ -169,7 +169,7 @@ class Attention(nn.Module):
         return nn.Dense(self.num_classes, name="head")(x.mean(1))
 
 
-FACTS = Kind((8, 8, 1), 10)
+FACTS = DataKind((8, 8, 1), 10)
 OWN = {"model.name": f"{__name__}:Attention", "search.sparsities": (0.5,)}
 
 

@@ -10,35 +10,36 @@ from lthjax.program.build import criterion
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import bases as bases_lib
 from lthjax.pruning import basis_names
-from lthjax.pruning.bases import Bases, Kind
+from lthjax.pruning.bases import Bases, BasisKind
 
 # Studies that take parameters for weights.
 OF_WEIGHTS = ("flops", "signs", "barrier", "correlation")
 
 
-def rules(config: Any) -> list[tuple[str, Kind]]:
-    """Returns (regular expression, Kind) of `search.basis`.
+def rules(config: Any) -> list[tuple[str, BasisKind]]:
+    """Returns (regular expression, BasisKind) of `search.basis`.
 
     Args:
       config: A validated config.
 
     Raises:
-      ValueError: A name is unknown, or what a user's own leads to is no `bases.Kind`.
+      ValueError: A name is unknown, or what a user's own leads to is no
+        `bases.BasisKind`.
     """
     found = []
     for pattern, name in config.search.basis:
         kind = registry.resolve(name, basis_names.BASES, "basis")
-        if not isinstance(kind, Kind):
+        if not isinstance(kind, BasisKind):
             raise ValueError(
-                "a basis of one's own must be a pruning.bases.Kind, got search.basis = "
-                f"{name!r}, which is a {type(kind).__name__}"
+                "a basis of one's own must be a pruning.bases.BasisKind, got "
+                f"search.basis = {name!r}, which is a {type(kind).__name__}"
             )
         found.append((pattern, kind))
     return found
 
 
-def kinds(ground: Ground) -> dict[str, Kind]:
-    """Returns {name of a leaf: its Kind}.
+def kinds(ground: Ground) -> dict[str, BasisKind]:
+    """Returns {name of a leaf: its BasisKind}.
 
     Args:
       ground: Whose plan knows the prunable leaves.

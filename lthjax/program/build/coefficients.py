@@ -17,8 +17,7 @@ from lthjax import registry
 from lthjax.callables import ApplyFn, InitFn
 from lthjax.program.build import basis_counts, basis_rules, basis_turns
 from lthjax.program.build import network as network_lib
-from lthjax.program.build.basis_turns import plain as plain
-from lthjax.program.build.basis_turns import weights as weights
+from lthjax.program.build.basis_turns import plain, weights
 from lthjax.program.build.method import Method
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import bases as bases_lib

@@ -19,7 +19,7 @@ from lthjax.program.build import objective as objective_lib
 from lthjax.program.build.examples import CORRUPTIONS, drawing
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import choose as choose_lib
-from lthjax.pruning import cuts, pattern_names, scores, sparsities
+from lthjax.pruning import cuts, flows, pattern_names, scores, sparsities
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -93,7 +93,7 @@ def _taylor(evidence):
 
 def _synflow(evidence):
     given = evidence.logits_fn, evidence.params, evidence.masks, evidence.image_shape
-    return scores.synflow(*given)
+    return flows.synflow(*given)
 
 
 SCORES = {

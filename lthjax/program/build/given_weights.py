@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax.callables import InitFn
-from lthjax.models.functions import DRAWS
+from lthjax.draws import DRAWS
 from lthjax.program.build import methods
 from lthjax.program.build.parts import Ground
 from lthjax.program.workdir import layout, results

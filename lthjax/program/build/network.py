@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lthjax import models
+from lthjax import draws, models
 from lthjax.callables import ApplyFn, InitFn
-from lthjax.models import functions
 from lthjax.pruning import views as views_lib
 
 NORMS = ("batch", "device")  # what batch norm averages over, in training
@@ -39,7 +38,7 @@ def check_local(config, init_fn: InitFn) -> None:
     if not local(config):
         return
     _, state = jax.eval_shape(init_fn, jax.random.key(0))
-    if functions.DRAWS in state:
+    if draws.DRAWS in state:
         raise ValueError(
             "model.norms = 'device' must be of a network that draws nothing, got "
             f"model.name = {config.model.name!r}, which asks for random numbers, the "

@@ -25,7 +25,7 @@ STREAMS |= {"ghosts": 6, "rescaling": 7, "shuffle_reinit": 8, "copies": 9}
 OWN = 2**31  # in the number of any other name, with its checksum
 
 
-class Kind(NamedTuple):
+class DataKind(NamedTuple):
     """What a network must know of a data set, as `data.facts.Facts` has it.
 
     Attributes:
@@ -210,9 +210,9 @@ class Parts(NamedTuple):
     pools: Any = None
 
 
-def kind(source: in_memory.Source) -> Kind:
+def kind(source: in_memory.Source) -> DataKind:
     """Returns the shapes and types, and the number of classes, of a loaded set."""
-    return Kind(
+    return DataKind(
         splits_lib.image_shape(source.train),
         source.num_classes,
         splits_lib.input_dtype(source.train),

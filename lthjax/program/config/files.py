@@ -9,11 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lthjax import moved
 from lthjax.program.config import checksums
 from lthjax.program.config.defaults import default as default
-from lthjax.program.config.validate import check_seeds as check_seeds
-from lthjax.program.config.validate import flat as flat
-from lthjax.program.config.validate import validate as validate
+from lthjax.program.config.validate import flat
 
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
@@ -169,3 +168,6 @@ def _free(name, before, now):
         before, now = list(before or ()), list(now or ())
         return bool(before) and now[: len(before)] == before
     return any(name == key or name.startswith(key + ".") for key in FREE)
+
+
+moved.answers(__name__)

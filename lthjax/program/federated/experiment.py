@@ -17,10 +17,15 @@ from lthjax.federated import states, traffic
 from lthjax.program import progress
 from lthjax.program.federated import assembly
 from lthjax.program.federated.assembly import Parts
-from lthjax.program.federated.ownership import ROUNDS as ROUNDS
-from lthjax.program.federated.ownership import STATE, check_data, keep, start_over
-from lthjax.program.federated.ownership import claimed as claimed
-from lthjax.program.federated.ownership import records as records
+from lthjax.program.federated.ownership import (
+    ROUNDS,
+    STATE,
+    check_data,
+    claimed,
+    keep,
+    records,
+    start_over,
+)
 from lthjax.program.workdir import results, text_files
 from lthjax.saving import checkpoints
 

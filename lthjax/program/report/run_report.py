@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lthjax.devices import processes
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains, learning_rates, start_points
-from lthjax.program.report.axes import save as save
+from lthjax.program.report.axes import save
 from lthjax.program.report.palette import styles
 from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir import member, notes, origin, results, spreads, text_files

@@ -25,8 +25,8 @@ from lthjax.program.build import (
 )
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
-from lthjax.program.build.parts import Ground, Kind, kind
-from lthjax.program.config import files
+from lthjax.program.build.parts import DataKind, Ground, kind
+from lthjax.program.config import validate
 from lthjax.program.report.studies import study
 from lthjax.program.run import writers
 from lthjax.pruning import pattern_names
@@ -66,7 +66,7 @@ POINTS = 10**6  # validations of a training: its curve is held by the device
 
 def check(
     config, source: in_memory.Source | None = None
-) -> tuple[in_memory.Facts | Kind, int, Ground]:
+) -> tuple[in_memory.Facts | DataKind, int, Ground]:
     """Checks all that goes without the images.
 
     Args:
@@ -81,7 +81,7 @@ def check(
     Raises:
       ValueError: What a run of it would refuse before it trains.
     """
-    files.validate(config)
+    validate.validate(config)
     _check_choices(config)
     _check_events(config)
     _check_size(config.data)
@@ -112,7 +112,7 @@ def _check_events(config):
 
 def _check_choices(config):
     """Refuses names that there are not, in keys that nothing may read."""
-    found = files.flat(config)
+    found = validate.flat(config)
     for name, choices in {**CHOICES, **OPEN_CHOICES}.items():
         value, own = found[name], name in OPEN_CHOICES
         if value not in choices and not (own and ":" in value):
@@ -225,7 +225,7 @@ def _check_levels(config, plan):
     """Checks that every level keeps something, and less than the one before."""
     before = sum(plan.sizes.values())
     name = "search.sparsities" if config.search.sparsities else "search.rate"
-    value = files.flat(config)[name]
+    value = validate.flat(config)[name]
     if before >= LARGEST:
         raise ValueError(
             f"a network must have fewer than {LARGEST:,} prunable weights, got "

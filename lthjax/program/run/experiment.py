@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lthjax import moved
 from lthjax.callables import Writer
 from lthjax.data import fingerprints, in_memory
 from lthjax.devices import memory, meshes
@@ -23,8 +24,7 @@ from lthjax.program.build import arm_checks, assemble, source
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build.parts import Parts, key
-from lthjax.program.build.source import load as load
-from lthjax.program.config import files
+from lthjax.program.config import validate
 from lthjax.program.report import page, page_costs, run_report
 from lthjax.program.report.studies import study
 from lthjax.program.run import (
@@ -42,6 +42,7 @@ from lthjax.program.run.population import Job
 from lthjax.program.workdir import claim, layout, notes, results, sittings
 from lthjax.program.workdir.member import Member
 from lthjax.retraining import arms
+from lthjax.tickets import controls
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
       FloatingPointError: The loss of a member is not finite; what is finished is saved.
       Interrupted: SIGTERM or SIGINT came; the same command goes on.
     """
-    files.validate(config)
+    validate.validate(config)
     root = claim.folder(root)
     before, config = config.data.cut, claim.with_own_cut(root, config)
     if config.data.cut != before:
@@ -183,7 +184,7 @@ def _checked(config):
     if not own:
         check.check(config)
     data_lib.mesh(config)
-    found = load(config)
+    found = source.load(config)
     if own:
         check.check(config, found)
     return found
@@ -267,7 +268,7 @@ def _job(this: Run, level: int, arm: str, one: Member) -> Job:
         ticket = layout.load_ticket(this.root, one, level)
     if arm == ticket.arm:
         return Job(arm, one, ticket)
-    if arm in starts.STARTS:
+    if arm in controls.STARTS:
         start = starts.of(this.root, arm, one)
         return Job(arm, one, this.parts.started(ticket, start))
     control = _functions(this, arm, level).control
@@ -336,3 +337,6 @@ def _move_on(this, job, trained):
         del this.behind[one]
         saved = chains.saved(root, this.parts, one)
         this.chains[one] = chains.begin(root, this.parts, one, saved, this.stay)
+
+
+moved.answers(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lthjax.program.build.method import SECTIONS
-from lthjax.program.config import defaults, files, shrink
+from lthjax.program.config import defaults, shrink, validate
 from lthjax.program.workdir import results
 
 BESIDE = {"controls": (), "studies": (), "schedule.tune": 0.0, "search.levels": 0}
@@ -18,7 +18,7 @@ def at(config: Any, rate: float) -> Any:
       config: A validated config; it is not changed.
       rate: In place of `optimizer.learning_rate`.
     """
-    found = files.flat(defaults.default())
+    found = validate.flat(defaults.default())
     sections = (*SECTIONS, "retraining")
     plain = {k: x for k, x in found.items() if k.partition(".")[0] in sections}
     alone = {**plain, **BESIDE, "logging.tensorboard": False}

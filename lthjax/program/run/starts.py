@@ -8,7 +8,6 @@ from lthjax.program.workdir.member import Member
 from lthjax.retraining.arms import tweaks
 from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Ticket, Trained
-from lthjax.tickets.controls import STARTS as STARTS
 
 TAUGHT = "distillation"  # the tweak that learns from a network
 

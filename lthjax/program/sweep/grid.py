@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from lthjax.program.build import methods
-from lthjax.program.config import files, ranges, shrink, typed
+from lthjax.program.config import files, ranges, shrink, typed, validate
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
 from lthjax.program.workdir import text_files
@@ -137,7 +137,7 @@ def axis(config, text: str) -> tuple[str, list]:
 def _parted(config, text):
     """Returns the key of "key=value", its value so far, and what is typed for it."""
     key, sign, given = text.partition("=")
-    known = files.flat(files.default()) | files.flat(config)
+    known = validate.flat(files.default()) | validate.flat(config)
     if key not in known and not key.startswith(OPTIONS):
         raise ValueError(
             f"a grid must be of known config keys, got {key}{suggestion(key, known)}"
@@ -193,7 +193,7 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
         own = dict(zip(grid, values, strict=True))
         found = _without_gates(shrink.changed(config, own))
         try:
-            files.validate(found)
+            validate.validate(found)
         except ValueError as error:
             refused[_label(own)] = error
             continue
@@ -307,29 +307,29 @@ def _gated(config):
     """
     if config.search.method in methods.METHODS:
         return methods.reads(config.search.method, LOGITS)
-    return files.flat(config)[LOGITS] != files.flat(files.default())[LOGITS]
+    return validate.flat(config)[LOGITS] != validate.flat(files.default())[LOGITS]
 
 
 def _without_gates(config):
     """Returns a config whose logits, where it has no gates, make no difference."""
     if _gated(config):
         return config
-    return shrink.changed(config, {LOGITS: files.flat(files.default())[LOGITS]})
+    return shrink.changed(config, {LOGITS: validate.flat(files.default())[LOGITS]})
 
 
 def _merged(group):
     """Returns one config with all the members of some that differ in nothing else."""
     keys = _members(group[0])
-    flats = [files.flat(config) for config in group]
+    flats = [validate.flat(config) for config in group]
     union = {key: tuple(sorted({x for f in flats for x in f[key]})) for key in keys}
     return shrink.changed(group[0], union)
 
 
 def _identity(config, without=()):
     """Returns {key: value} of all that a config has other than the defaults."""
-    defaults = files.flat(files.default())
+    defaults = validate.flat(files.default())
     known = json.loads(json.dumps(defaults, default=list))
-    found = files.flat(json.loads(files.to_json(config)))
+    found = validate.flat(json.loads(files.to_json(config)))
     found = {k: _like(defaults.get(k), v) for k, v in found.items()}
     return {
         key: value

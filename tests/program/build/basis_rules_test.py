@@ -15,7 +15,10 @@ BAD = [
     ({BASIS: ((".", "dct_spatial"),)}, "'dct_spatial' is of .* dense1/kernel of shape"),
     ({BASIS: ((".", "dct_pixels"),)}, "'dct_pixels' is of .* got head/kernel"),
     ({BASIS: (("head", "svd_rows"),)}, "search.pattern = 'channels', got .*'weights'"),
-    ({BASIS: (("head", "numpy:pi"),)}, "pruning.bases.Kind, got .*'numpy:pi', .*float"),
+    (
+        {BASIS: (("head", "numpy:pi"),)},
+        "pruning.bases.BasisKind, got .*'numpy:pi', .*float",
+    ),
     ({"search.basis_each_level": True}, "anew from what a level .* give False"),
     (
         {BASIS: (("head", "hadamard"),), "search.score": "synflow"},
@@ -56,12 +59,12 @@ BAD = [
     ({BASIS: (("head", f"{__name__}:FAILS"),)}, "the basis must .* ZeroDivisionError"),
 ]
 PLAIN = {"optimizer.name": "sgd"}
-LONGER = bases.Kind(
+LONGER = bases.BasisKind(
     lambda leaf: bases.IDENTITY._replace(
         to_basis=lambda w, arrays: jnp.concatenate([w, w[:1]])
     )
 )
-FAILS = bases.Kind(
+FAILS = bases.BasisKind(
     lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: 1 / 0)
 )
 

@@ -9,6 +9,7 @@ from lthjax import models
 from lthjax.channels import by_channel, layers_of
 from lthjax.channels.smaller import compact
 from lthjax.program.build import plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results
 from lthjax.pruning import masks as masks_lib
@@ -57,7 +58,7 @@ def test_an_early_bird_run_ends_pretraining_by_itself_and_finishes(tmp_path, cap
     assert facts["fired"] and (facts["epoch"], facts["dense_steps_saved"]) == (3, 15)
     ticket = tickets.load(tmp_path / "tickets" / "seed_0" / "level_01")
     assert (ticket.step, ticket.until) == (9, 24)
-    model = plan.of(config, experiment.load(config)).module
+    model = plan.of(config, source_lib.load(config)).module
     found = layers_of.groups(model, ticket.params)
     kept = by_channel.count(by_channel.kept(ticket.masks, found))
     assert kept == (5, 10)
@@ -87,7 +88,7 @@ def test_a_forward_run_prunes_channels_to_a_smaller_network(tmp_path, caplog):
     # On 16 images one of them is more than the tolerance.
     assert "at most two standard errors of the accuracy" in caplog.text
     assert [(row["level"], row["steps"]) for row in rows] == [(0, 4), (1, 3)]
-    source = experiment.load(config)
+    source = source_lib.load(config)
     model = plan.of(config, source).module
     ticket = tickets.load(tmp_path / "tickets" / "seed_0" / "level_01")
     found = layers_of.groups(model, ticket.params)
@@ -160,7 +161,7 @@ def test_what_does_not_go_together_is_refused_before_training(
 
 def test_a_selection_that_was_begun_in_another_network_is_refused():
     config = tiny.config(FORWARD)
-    ground = plan.of(config, experiment.load(config))
+    ground = plan.of(config, source_lib.load(config))
     params, state = ground.init_fn(jax.random.key(0))
     selection = ground.method.prune(ground)
     begun = selection.begin(params)
@@ -203,5 +204,5 @@ def test_a_tuned_schedule_is_the_old_one_and_then_half_a_cosine():
 )
 def test_a_plan_has_no_number_of_weights_where_the_ticket_alone_says_it(changes, known):
     config = tiny.config(changes)
-    (target,) = plan.of(config, experiment.load(config)).plan.targets
+    (target,) = plan.of(config, source_lib.load(config)).plan.targets
     assert (target.kept is not None) == known

@@ -11,6 +11,7 @@ import tiny
 
 from lthjax.program.build import by_elastic
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build import source as source_lib
 from lthjax.program.run import check, dry_run, experiment
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import masks as masks_lib
@@ -63,7 +64,7 @@ def test_every_level_is_the_sources_ticket_with_its_layer_copied(
 
 def test_controls_differ_from_the_ticket_where_they_say(whole, source):
     root, _ = whole
-    ground = plan_lib.of(deep(source), experiment.load(deep(source)))
+    ground = plan_lib.of(deep(source), source_lib.load(deep(source)))
     ticket = layout.load_ticket(root, 0, 1)
     control = by_elastic.controls(ground)["copies"]
     found = control(jax.random.key(3), ticket, ground.init_fn)
@@ -98,7 +99,7 @@ def test_a_run_goes_on_with_the_tickets_of_its_source_alone(tmp_path):
 
 def test_a_sparsity_is_matched_and_a_seed_may_be_named(source):
     config = deep(source, **{"elastic.match": True, "elastic.seed": 1})
-    ground = plan_lib.of(config, experiment.load(config))
+    ground = plan_lib.of(config, source_lib.load(config))
     found = by_elastic.ticket(ground, by_elastic.way(ground), 0, 2)
     kept, prunable = map(int, masks_lib.count(found.masks))
     own = layout.load_ticket(source, 1, 2)

@@ -15,7 +15,7 @@ from paths import ROOT
 from trees import assert_same
 
 from lthjax.gates import hard_concrete, sigmoid
-from lthjax.program.build import gate_rounds, parts, plan, round_columns
+from lthjax.program.build import gate_rounds, parts, plan, round_columns, source
 from lthjax.program.build import network as network_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
@@ -45,7 +45,7 @@ def front(tmp_path_factory):
 
 def test_one_run_gives_a_ticket_for_each_seed_logit_and_round(front):
     settings, root = front
-    ground = plan.of(settings, experiment.load(settings))
+    ground = plan.of(settings, source.load(settings))
     chains = plan.options(ground).members
     assert list(chains) == [Member(s, i) for s in (0, 1) for i in (0.05, 0.1)]
     expected = {(0, one.seed, "ticket", one.initial) for one in chains}
@@ -105,7 +105,7 @@ def test_members_of_a_population_find_what_they_find_alone(front, tmp_path):
 
 def test_a_round_that_is_saved_and_read_again_has_the_densities_of_its_ticket(front):
     settings, root = front
-    members = plan.options(plan.of(settings, experiment.load(settings))).members
+    members = plan.options(plan.of(settings, source.load(settings))).members
     for one, level in itertools.product(members, (1, 2)):
         row = tiny.records(root)[level, one.seed, "search", one.initial]
         kept = load_ticket(layout.ticket_path(root, one, level)).masks
@@ -316,7 +316,7 @@ def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
 
 def test_the_released_network_has_its_published_numbers_of_gates():
     settings = files.load(CONFIGS / "cifar10_continuous.py")
-    network = network_lib.model(settings, parts.Kind((32, 32, 3), 10))
+    network = network_lib.model(settings, parts.DataKind((32, 32, 3), 10))
     images = jnp.zeros((1, 32, 32, 3))
     params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
     tree = jax.eval_shape(

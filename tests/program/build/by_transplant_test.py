@@ -8,7 +8,7 @@ import tiny
 
 from lthjax.program.build import by_transplant, parts, whole_sets
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.run import experiment
+from lthjax.program.build import source as source_lib
 from lthjax.program.workdir import layout, results
 from lthjax.pruning import choose, scores, sparsities
 from lthjax.pruning import masks as masks_lib
@@ -139,7 +139,7 @@ def test_of_a_rewound_ticket_all_but_a_classifier_s_head_is_taken():
 @pytest.fixture
 def searched(tmp_path):
     """A workdir with a ticket of ten classes, rewound to weights of three quarters."""
-    found = plan_lib.of(tiny.config(), experiment.load(tiny.config()))
+    found = plan_lib.of(tiny.config(), source_lib.load(tiny.config()))
     params, state = found.init_fn(jax.random.key(7))
     masks = jax.tree.map(lambda m: m.at[0].set(False), masks_lib.full(params))
     ticket = Ticket(1, 2, 4, masks_lib.apply(params, masks), state, masks)
@@ -156,7 +156,7 @@ def elsewhere(root, **changes):
     given |= {"transplant.source": str(root), "search.levels": 1}
     given["data.options"] = {"train": 48, "test": 16, "num_classes": 4}
     config = tiny.config(given | changes)
-    return plan_lib.of(config, experiment.load(config))
+    return plan_lib.of(config, source_lib.load(config))
 
 
 def test_a_ticket_is_retrained_on_another_set_from_what_it_was_rewound_to(searched):

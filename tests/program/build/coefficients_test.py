@@ -9,7 +9,8 @@ from safetensors.numpy import load_file
 from trees import assert_same
 
 from lthjax import export
-from lthjax.program.build import arm_checks, coefficients, plan
+from lthjax.program.build import arm_checks, basis_turns, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout
 from lthjax.pruning import bases
@@ -39,7 +40,7 @@ TURNED = {
 def built(changes):
     """Returns the ground and the functions of a run."""
     config = tiny.config(changes)
-    source = experiment.load(config)
+    source = source_lib.load(config)
     return plan.of(config, source), tiny.build(config, source)
 
 
@@ -55,7 +56,7 @@ def test_a_ticket_is_of_coefficients_and_its_network_of_weights(learnt):
     params = masks_lib.apply(ticket.params, ticket.masks)
     images = jax.random.uniform(jax.random.key(0), (3, *ground.facts.image_shape))
     logits, _ = ground.apply_fn(params, ticket.model_state, images, False)
-    found = coefficients.weights(params, ticket.model_state, ground.bases)
+    found = basis_turns.weights(params, ticket.model_state, ground.bases)
     plain = ground.module.apply({"params": found}, images)
     np.testing.assert_allclose(logits, plain, rtol=1e-5, atol=1e-6)
     assert (found["dense1"]["kernel"] != 0).all()
@@ -69,7 +70,7 @@ def test_the_first_network_is_that_of_weights_and_a_seed_has_a_rotation_of_its_o
     for seed in range(2):
         params, state = parts.init_fn(jax.random.key(seed))
         expected, _ = plain.init_fn(jax.random.key(seed))
-        found = coefficients.weights(params, state, ground.bases)
+        found = basis_turns.weights(params, state, ground.bases)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected
         )
@@ -85,7 +86,7 @@ def test_a_control_draws_other_weights_in_the_basis_of_its_ticket(learnt):
     own = jax.tree.leaves(ticket.model_state)
     for one, other in zip(jax.tree.leaves(drawn.model_state), own, strict=True):
         np.testing.assert_array_equal(one, other)
-    again = coefficients.weights(drawn.params, ticket.model_state, ground.bases)
+    again = basis_turns.weights(drawn.params, ticket.model_state, ground.bases)
     _, plain = built({})
     key = jax.random.fold_in(jax.random.key(5), ticket.level)
     expected, _ = plain.init_fn(key)
@@ -139,7 +140,7 @@ def stepped(changes, levels):
             lambda w, k: w + jax.random.normal(k, w.shape), ticket.params, noise
         )
         ended = masks_lib.apply(ended, ticket.masks)
-        trained.append(coefficients.weights(ended, ticket.model_state, ground.bases))
+        trained.append(basis_turns.weights(ended, ticket.model_state, ground.bases))
         given = Trained(ended, ticket.model_state, ticket.masks)
         search, ticket = parts.search.step(key, search, ticket, given)
         tickets.append(ticket)
@@ -163,9 +164,9 @@ def test_what_is_learnt_is_learnt_once_and_rewound_weights_are_expressed_in_it()
     found = np.abs(vectors(later[0]) @ left)
     np.testing.assert_allclose(found, np.eye(8), atol=1e-4)
     np.testing.assert_array_equal(vectors(later[0]), vectors(later[1]))
-    begun = coefficients.weights(first.params, first.model_state, ground.bases)
+    begun = basis_turns.weights(first.params, first.model_state, ground.bases)
     for ticket in later:
-        again = coefficients.weights(ticket.params, ticket.model_state, ground.bases)
+        again = basis_turns.weights(ticket.params, ticket.model_state, ground.bases)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), again, begun
         )
@@ -200,7 +201,7 @@ def test_gates_are_of_the_coefficients_of_a_basis_that_is_learnt():
     assert np.abs(turns[1] - turns[0]).max() > 0.1
     params = first.params, opened.params.weights
     pair = [
-        coefficients.weights(*one, ground.bases)
+        basis_turns.weights(*one, ground.bases)
         for one in zip(params, states, strict=True)
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *pair)
@@ -232,7 +233,7 @@ def test_what_is_exported_is_the_weights_that_its_network_computes_with(
     found, _ = safetensors.read(to)
     ticket = layout.load_ticket(root, 0, 1)
     kept = masks_lib.apply(ticket.params, ticket.masks)
-    expected = coefficients.weights(kept, ticket.model_state, ground.bases)
+    expected = basis_turns.weights(kept, ticket.model_state, ground.bases)
     assert_same(found.params, expected)
     assert found.model_state == {} and masks_lib.sparsity(found.masks) == 0
     export.main([*flags, "--layout=torch"])
@@ -291,7 +292,7 @@ def test_scores_are_of_coefficients(score):
     assert int(masks_lib.count(found)[0]) == 474
 
 
-HALVES = bases.Kind(
+HALVES = bases.BasisKind(
     lambda leaf: bases.IDENTITY._replace(to_basis=lambda w, arrays: w / 2)
 )
 

@@ -14,6 +14,7 @@ from trees import same
 from lthjax.models import mlp
 from lthjax.program.build import criterion, linear
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import key as key_of
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout, results
@@ -28,7 +29,7 @@ KEPT = 300
 
 @pytest.fixture(scope="module")
 def source():
-    return experiment.load(tiny.config())
+    return source_lib.load(tiny.config())
 
 
 def chosen(source, changes=None, *, key=0, target=KEPT):
@@ -88,7 +89,7 @@ def test_synflow_by_name_is_the_function_on_one_image(name):
     options = {"like": "cifar10", "train": 48, "test": 16}
     changes = {"model.name": name, "model.options": {}, "model.width": 0.0625}
     config = tiny.config(changes | {"data.options": options, "search.score": "synflow"})
-    data = experiment.load(config)
+    data = source_lib.load(config)
     ground = plan_lib.of(config, data)
     network = ground.apply_fn
     params, state = ground.init_fn(jax.random.key(0))

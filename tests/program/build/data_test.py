@@ -6,7 +6,8 @@ import pytest
 import tiny
 
 from lthjax.program.build import data, moved_images
-from lthjax.program.run import check, experiment
+from lthjax.program.build import source as source_lib
+from lthjax.program.run import check
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_no_more_images_are_evaluated_at_once_than_there_are(
             "data.options": {"train": validation + 16, "test": test},
         }
     )
-    source = experiment.load(config)
+    source = source_lib.load(config)
     assert data.chunk(config, source) == taken
     lying = data.run_data(config, source).lying
     held_out, tested = lying.validation[0], lying.test[0]
@@ -52,9 +53,9 @@ def test_a_batch_is_augmented_as_a_whole_after_it_is_moved(stream):
     found = {}
     for name, changes in (("plain", {}), ("mixed", MIXED)):
         config = tiny.changed(plain, changes)
-        own = data.run_data(config, experiment.load(config))
+        own = data.run_data(config, source_lib.load(config))
         found[name] = own.fetch(key, own.lying, indices)
-    mix = moved_images.mixing(tiny.changed(plain, MIXED), experiment.load(plain))
+    mix = moved_images.mixing(tiny.changed(plain, MIXED), source_lib.load(plain))
     expected = jax.jit(mix)(key, found["plain"])
     for one, other in zip(found["mixed"], expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -8,7 +8,7 @@ import tiny
 from lthjax.data.splits import Source, Split
 from lthjax.program.build import assemble, objective
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.run import experiment
+from lthjax.program.build import source as source_lib
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Trained
 from lthjax.training.members import stack
@@ -54,7 +54,7 @@ def test_an_objective_of_one_s_own_takes_what_the_network_returns(network, goal)
     changes |= {"objective": f"own_networks:{goal}", "search.score": "snip"}
     changes |= {"search.method": "at_init", "search.levels": 1}
     config = tiny.config(changes)
-    source = experiment.load(config)
+    source = source_lib.load(config)
     parts = assemble.build(config, source)
     params, state = parts.init_fn(jax.random.key(0))
     found = parts.data.evaluation(parts.apply_fn)(params, state)
@@ -69,7 +69,7 @@ def test_ours_take_one_logit_for_each_class(network):
     changes = {"model.name": f"own_networks:{network}", "model.options": {}}
     config = tiny.config(changes)
     with pytest.raises(ValueError, match="a network must return .*logits?"):
-        assemble.build(config, experiment.load(config))
+        assemble.build(config, source_lib.load(config))
 
 
 def test_one_hot_labels_are_told_from_classes():

@@ -9,6 +9,7 @@ from trees import assert_same
 
 from lthjax.program.build import assemble, methods
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build import source as source_lib
 from lthjax.program.report import gains
 from lthjax.program.run import check, experiment
 from lthjax.program.run import population as population_lib
@@ -97,7 +98,7 @@ def test_killed_between_two_rebalancings_it_ends_with_the_same_bits(
 
 def test_the_state_has_the_factors_and_an_epoch_is_the_period(whole):
     config, _ = whole
-    source = experiment.load(config)
+    source = source_lib.load(config)
     parts = assemble.build(
         tiny.changed(config, {"retraining.sign_in.period": 0}), source
     )

@@ -15,10 +15,10 @@ from lthjax.program.build import (
     assemble,
     optimizer,
     recipes,
-    source,
     spans,
 )
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
 from lthjax.program.run import check, experiment, recording
 from lthjax.program.run import population as population_lib
@@ -72,7 +72,7 @@ def test_tweaks_at_the_identity_are_the_vanilla_run_bit_for_bit(whole):
 
 def test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded(whole):
     config, root, rows, _ = whole
-    source = experiment.load(config)
+    source = source_lib.load(config)
     parts = assemble.build(config, source)
     evaluate = jax.jit(evaluate_lib.evaluator(parts.apply_fn, parts.data.prepare))
     like = jax.eval_shape(parts.init_fn, jax.random.key(0))[0]
@@ -266,7 +266,7 @@ def test_a_layer_called_as_a_branch_is_refused():
 def test_branches_are_never_pruned_whatever_is_included(include, arm):
     changes = {**NETWORK, "search.include": include, "retraining.arms": (arm,)}
     config = tiny.config({**changes, "seeds": (0,)})
-    parts = assemble.build(config, source.load(config))
+    parts = assemble.build(config, source_lib.load(config))
     own = parts.arms[arm, 1]
     params, state = parts.init_fn(jax.random.key(0))
     ticket = Ticket(1, 0, 4, params, state, parts.masks_fn(params))
@@ -279,11 +279,11 @@ def test_branches_are_never_pruned_whatever_is_included(include, arm):
 
 def test_a_teacher_of_another_form_is_told_by_its_leaf(tmp_path):
     config = tiny.config({"model.options": {"hidden": (16,)}})
-    parts = assemble.build(config, source.load(config))
+    parts = assemble.build(config, source_lib.load(config))
     params, state = parts.init_fn(jax.random.key(0))
     save_trained(tmp_path / "t", Trained(params, state, parts.masks_fn(params)))
     other = tiny.config({"model.options": {"hidden": (32,)}})
-    students = assemble.build(other, source.load(other))
+    students = assemble.build(other, source_lib.load(other))
     with pytest.raises(ValueError, match=r"dense1/bias \(16,\) for .* \(32,\)"):
         arm_checks.teacher(tmp_path / "t", students)
 
@@ -308,7 +308,7 @@ SUMMED = CLASSIFICATION._replace(
 def test_whole_sets_are_measured_by_what_is_deployed(arm):
     changes = {**NETWORK, "retraining.arms": (arm,), "seeds": (0,)}
     config = tiny.config({**changes, "objective": f"{__name__}:SUMMED"})
-    parts = assemble.build(config, source.load(config))
+    parts = assemble.build(config, source_lib.load(config))
     own = parts.arms[arm, 1]
     params, state = parts.init_fn(jax.random.key(0))
     ticket = Ticket(1, 0, 4, params, state, parts.masks_fn(params))

@@ -6,7 +6,7 @@ import tiny
 
 from lthjax.program.build import by_elastic, by_transplant, parts
 from lthjax.program.build import plan as plan_lib
-from lthjax.program.run import experiment
+from lthjax.program.build import source as source_lib
 
 DROPPING = {"model.name": "own_networks:Dropping", "model.options": {}}
 DROPPING |= {"search.levels": 1, "studies": ("signs",)}
@@ -28,7 +28,7 @@ def source(tmp_path_factory):
 def test_a_seed_draws_as_itself_whatever_it_takes_over(source, method, changes):
     given = {f"{method}.source": str(source), f"{method}.seed": 0}
     config = tiny.config({**DROPPING, "search.method": method, **given, **changes})
-    ground = plan_lib.of(config, experiment.load(config))
+    ground = plan_lib.of(config, source_lib.load(config))
     for seed in config.seeds:
         if method == "elastic":
             found = by_elastic.ticket(ground, by_elastic.way(ground), seed, 1)
@@ -43,5 +43,5 @@ def test_dropout_is_no_reason_to_refuse_a_source_without(tmp_path_factory):
     root = tiny.uninterrupted(tmp_path_factory, plain)[1]
     given = {"search.method": "transplant", "transplant.source": str(root)}
     config = tiny.config({**DROPPING, **given, "transplant.way": "rewound"})
-    ground = plan_lib.of(config, experiment.load(config))
+    ground = plan_lib.of(config, source_lib.load(config))
     assert "draws" in by_transplant.ticket(ground, 0, 1).model_state

@@ -5,7 +5,7 @@ import json
 import pytest
 from valid_config import valid
 
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 
 
 def saved(found):
@@ -52,7 +52,7 @@ def test_what_was_trained_may_not_and_is_named_with_both_values(key, now):
         old[key] = 1
     else:
         new = valid(**{"search__sparsities": (0.5,), key.replace(".", "__"): now})
-    before = files.flat(old).get(key)
+    before = validate.flat(old).get(key)
     assert files.changed(old, new) == {key: (before, now)}
 
 

@@ -8,25 +8,25 @@ from ml_collections import ConfigDict
 from valid_config import valid
 
 from lthjax import values
-from lthjax.program.config import files, ranges
+from lthjax.program.config import files, ranges, validate
 
 
 def test_the_default_needs_nothing_but_a_length():
-    files.validate(valid())
-    files.validate(valid(train__epochs=0, train__steps=5))
+    validate.validate(valid())
+    validate.validate(valid(train__epochs=0, train__steps=5))
 
 
 @pytest.mark.parametrize("epochs, steps", [(0, 0), (2, 5)])
 def test_exactly_one_length_must_be_given(epochs, steps):
     expected = f"got train.epochs = {epochs}, train.steps = {steps}"
     with pytest.raises(ValueError, match=expected):
-        files.validate(valid(train__epochs=epochs, train__steps=steps))
+        validate.validate(valid(train__epochs=epochs, train__steps=steps))
 
 
 def test_flat_names_every_value_once():
     nested = {"a": {"b": {"c": 1}, "d": {}}, "e": (2, 3)}
-    assert files.flat(nested) == {"a.b.c": 1, "a.d": {}, "e": (2, 3)}
-    assert files.flat(ConfigDict(nested)).keys() == files.flat(nested).keys()
+    assert validate.flat(nested) == {"a.b.c": 1, "a.d": {}, "e": (2, 3)}
+    assert validate.flat(ConfigDict(nested)).keys() == validate.flat(nested).keys()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(place, key, nearest):
         part[key] = 1
     expected = f"got config.{'.'.join((*place, key))}, did you mean {nearest}"
     with pytest.raises(ValueError, match=expected):
-        files.validate(found)
+        validate.validate(found)
 
 
 def test_the_options_of_models_and_data_are_the_users():
@@ -54,7 +54,7 @@ def test_the_options_of_models_and_data_are_the_users():
     with found.unlocked():
         found.model.options.blocks = (1, 1)
         found.data.options.anything = {"deep": 1}
-    files.validate(found)
+    validate.validate(found)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_the_options_of_models_and_data_are_the_users():
 def test_a_value_of_another_type_is_refused_by_its_key(key, value):
     found = valid(**{key.replace(".", "__"): value})
     with pytest.raises(ValueError, match=f"config.{key} must be of type"):
-        files.validate(found)
+        validate.validate(found)
 
 
 def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple():
-    files.validate(valid(optimizer__learning_rate=1, seeds=[1, 2]))
-    files.validate(valid(seeds=[0, 2**32 - 1]))
+    validate.validate(valid(optimizer__learning_rate=1, seeds=[1, 2]))
+    validate.validate(valid(seeds=[0, 2**32 - 1]))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple():
 def test_a_value_out_of_range_is_refused_with_its_key_and_value(key, value):
     found = valid(**{key.replace(".", "__"): value})
     with pytest.raises(ValueError) as error:
-        files.validate(found)
+        validate.validate(found)
     assert f"{key} = " in str(error.value).partition(", got ")[2]
     shown = ("head", "head") if key == "search.layer_rates" else value
     assert str(shown) in str(error.value)
@@ -128,10 +128,10 @@ def test_a_function_named_by_its_old_module_is_refused_with_its_new_one(key):
     given = {"by": value} if key.endswith("options") else value
     expected = f"{value!r}; write 'lthjax.models.functions:apply'"
     with pytest.raises(ValueError, match=re.escape(expected)):
-        files.validate(valid(**{key.replace(".", "__"): given}))
+        validate.validate(valid(**{key.replace(".", "__"): given}))
 
 
-DEFAULTS = files.flat(files.default())
+DEFAULTS = validate.flat(files.default())
 
 
 NUMBERS = {
@@ -171,11 +171,11 @@ def test_a_number_is_refused_outside_of_its_range_and_where_it_is_none(name):
             continue  # a share that may be one
         value = in_place(name, number)
         with pytest.raises(ValueError, match=re.escape(f"got {name} = {value}")):
-            files.validate(valid(**{name.replace(".", "__"): value}))
+            validate.validate(valid(**{name.replace(".", "__"): value}))
     for word in ("1", None, True):
         value = in_place(name, word)
         with pytest.raises(ValueError, match=f"{name} must be of type"):
-            files.validate(with_value(name, value))
+            validate.validate(with_value(name, value))
 
 
 def with_value(name, value):
@@ -196,7 +196,7 @@ def with_value(name, value):
 def test_a_text_or_a_number_where_a_tuple_belongs_is_refused(name):
     for value in ("abc", "", 1, 0.5, ((),), ([1], 2), {"a": 1}.keys()):
         with pytest.raises(ValueError, match=f"config.{name} must be of type tuple of"):
-            files.validate(with_value(name, value))
+            validate.validate(with_value(name, value))
 
 
 @pytest.mark.parametrize("expression", ["(", "*", "[a", "a{2,1}", "(?P<1>)", "\\"])
@@ -207,7 +207,7 @@ def test_what_is_no_regular_expression_is_refused(name, expression):
     given = (expression, pairs[name]) if name in pairs else expression
     value = given if name in ("search.include", "elastic.unit") else (given,)
     with pytest.raises(ValueError, match=f"{name} must hold regular expressions, got"):
-        files.validate(valid(**{name.replace(".", "__"): value}))
+        validate.validate(valid(**{name.replace(".", "__"): value}))
 
 
 @pytest.mark.parametrize(
@@ -229,19 +229,19 @@ def test_a_config_of_another_form_is_refused(key, value, message):
         with found.unlocked():
             del found.train.batch_size
     with pytest.raises(ValueError, match=message):
-        files.validate(found)
+        validate.validate(found)
 
 
 def test_no_config_at_all_is_refused():
     with pytest.raises(ValueError, match="must be a ConfigDict, .* got dict"):
-        files.validate({})
+        validate.validate({})
     with pytest.raises(ValueError, match="got none of best_by, controls"):
-        files.validate(ConfigDict())
+        validate.validate(ConfigDict())
 
 
 def test_drops_and_warmup_end_before_the_epochs_do():
     given = {"schedule__name": "piecewise", "train__epochs": 9}
-    files.validate(valid(**given, schedule__drops=(3, 8.5), schedule__warmup=9))
+    validate.validate(valid(**given, schedule__drops=(3, 8.5), schedule__warmup=9))
     for wrong in ({"schedule__drops": (3, 9)}, {"schedule__warmup": 10}):
         with pytest.raises(ValueError, match="train.epochs = 9, got schedule"):
-            files.validate(valid(**{"schedule__drops": (3,), **given, **wrong}))
+            validate.validate(valid(**{"schedule__drops": (3,), **given, **wrong}))

@@ -48,7 +48,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bits(tmp_path, monkeypatch, 
             experiment.run(config, tmp_path / "cut")
     rows, again = experiment.run(config, tmp_path / "cut")
     assert rows == whole and again == final
-    for name in (experiment.ROUNDS, experiment.FINAL):
+    for name in (ownership.ROUNDS, experiment.FINAL):
         one, two = ((tmp_path / run / name).read_text() for run in ("whole", "cut"))
         assert one == two
     trees = [

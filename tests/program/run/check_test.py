@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from lthjax.program.build import plan
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.run import check, recording
 from lthjax.program.run.population import Job, Population
 from lthjax.program.workdir.measures import ACCURACY
@@ -139,7 +139,7 @@ def test_arms_that_differ_are_allowed_and_their_times_are_checked():
         check.check(tiny.config(late))
 
 
-TEXTS = {name for name, v in files.flat(files.default()).items() if type(v) is str}
+TEXTS = {name for name, v in validate.flat(files.default()).items() if type(v) is str}
 # Checked where they are used, and always used; or free.
 ELSEWHERE = {
     "best_by",
@@ -165,7 +165,7 @@ def test_every_text_of_a_config_is_checked_somewhere():
 
 @pytest.mark.parametrize("name", [*check.CHOICES, *check.OPEN_CHOICES])
 def test_a_misspelt_name_is_refused_where_nothing_reads_it(name):
-    default = files.flat(files.default())[name]
+    default = validate.flat(files.default())[name]
     expected = f"{name} must be one of .* got {name} = '{default}x'"
     with pytest.raises(ValueError, match=expected):
         check.check(tiny.config({name: f"{default}x"}))

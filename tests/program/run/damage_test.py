@@ -14,6 +14,7 @@ from faulty_disk import flip, halve
 
 from lthjax.data import fingerprints
 from lthjax.data import on_disk as on_disk_lib
+from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
 from lthjax.program.run import experiment
 from lthjax.program.workdir import claim, layout, origin, results, runs
@@ -226,7 +227,7 @@ def test_a_ticket_that_is_damaged_in_a_finished_run_names_its_cure(copied, damag
 
 def test_other_data_are_refused_by_name_and_unknown_ones_are_noted(copied):
     config, root, _ = copied
-    source = experiment.load(config)
+    source = source_lib.load(config)
     data = fingerprints.fingerprint(source)
     images = source.train.images.copy()
     images[7, 0, 0, 0] ^= 1

@@ -14,7 +14,7 @@ from faulty_disk import files_of_at_most, flip
 from flax import linen as nn
 
 from lthjax.program import progress
-from lthjax.program.build import assemble
+from lthjax.program.build import assemble, source
 from lthjax.program.build.parts import key as key_of
 from lthjax.program.run import experiment, population
 from lthjax.program.workdir import layout, results
@@ -123,7 +123,7 @@ class Fragile(nn.Module):
 def test_nan_names_its_seed_and_the_others_go_on(tmp_path):
     changes = {"model.name": f"{__name__}:Fragile", "model.options": {}}
     config = tiny.config({**changes, "search.levels": 1})
-    parts = tiny.build(config, experiment.load(config))
+    parts = tiny.build(config, source.load(config))
     fuses = [parts.init_fn(key_of(seed, "init"))[0]["fuse"] for seed in range(9)]
     whole, broken = (np.flatnonzero(np.array(fuses) <= 1 / 2).tolist() for _ in "ab")
     broken = [seed for seed in range(9) if seed not in whole][:1]

@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from lthjax.program.build import assemble
+from lthjax.program.build import source as source_lib
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout
 from lthjax.saving import safetensors, tickets
@@ -52,7 +53,7 @@ def begun(tmp_path, params, **changes):
     """Returns what the chain of a seed begins with, of given weights."""
     path = saved(tmp_path / "given", params)
     config = tiny.config({**ALONE, "model.weights": path, **changes})
-    parts = assemble.build(config, experiment.load(config))
+    parts = assemble.build(config, source_lib.load(config))
     return parts, parts.init_fn(experiment.key(0, "init"))[0]
 
 

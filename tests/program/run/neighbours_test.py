@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from lthjax.program.build import assemble
-from lthjax.program.config import files
+from lthjax.program.config import files, validate
 from lthjax.program.report import learning_rates, run_report
 from lthjax.program.run import experiment, neighbours
 from lthjax.program.workdir import results, text_files
@@ -32,7 +32,7 @@ def test_the_dense_network_alone_is_trained_at_another_rate():
     assert found.optimizer.learning_rate == 0.3
     assert (found.search.levels, found.search.rewind_to) == (0, 0)
     assert found.search.method == "iterative" and found.controls == ()
-    own, other = (files.flat(c) for c in (config, found))
+    own, other = (validate.flat(c) for c in (config, found))
     different = {k.partition(".")[0] for k in own if own[k] != other[k]}
     assert different == {"search", "controls", "studies", "optimizer"}
     assert config.search.rate == 0.5

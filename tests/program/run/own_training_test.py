@@ -8,6 +8,7 @@ from flax import linen as nn
 from trees import assert_same
 
 from lthjax.program.build import own_training, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import key
 from lthjax.program.run import check, experiment
 from lthjax.program.workdir import layout, results
@@ -84,8 +85,8 @@ def test_what_is_measured_and_kept_is_the_average(whole):
     for name in ("Dense_0", "Dense_1"):
         off = ~np.asarray(found.masks[name]["kernel"])
         assert (np.asarray(found.params[name]["kernel"])[off] == 0.0).all()
-    images, labels = experiment.load(config).test
-    source = experiment.load(config)
+    images, labels = source_lib.load(config).test
+    source = source_lib.load(config)
     x = (images / 255.0 - np.array(source.mean)) / np.array(source.std)
     logits, _ = ground.apply_fn(found.params, found.model_state, x, False)
     share = float((np.argmax(logits, 1) == labels).mean())
@@ -94,7 +95,7 @@ def test_what_is_measured_and_kept_is_the_average(whole):
 
 def test_a_ticket_and_its_control_draw_by_the_step_part_by_part(whole):
     config, root = whole
-    parts = tiny.build(config, experiment.load(config))
+    parts = tiny.build(config, source_lib.load(config))
     ticket = layout.load_ticket(root, 0, 1)
     kept = ticket.model_state["draws"]
     assert ticket.step == 2 and kept["step"] == 4  # two parts a batch
@@ -129,7 +130,7 @@ def test_an_average_changes_no_ticket_and_what_is_measured(tmp_path_factory):
 def test_balanced_weights_are_of_the_training_split():
     changes = {"train.class_weights": ("balanced",)}
     config = tiny.config({**changes, "data.options": {"train": 200, "test": 16}})
-    source = experiment.load(config)
+    source = source_lib.load(config)
     goal = own_training.goal(plan.of(config, source))
     labels = source.train.labels
     logits = np.zeros((len(labels), 10), np.float32)

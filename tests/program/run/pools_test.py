@@ -11,7 +11,7 @@ import rich.console
 import tiny
 from trees import assert_same
 
-from lthjax.program.build import assemble
+from lthjax.program.build import assemble, source
 from lthjax.program.build import pools as pools_build
 from lthjax.program.progress import Interrupted
 from lthjax.program.run import check, dry_run, experiment, pools
@@ -51,7 +51,7 @@ def test_every_level_of_every_seed_is_pooled_and_worth_no_less(whole):
 
 def test_what_is_deployed_is_what_is_recorded(whole):
     config, root, rows = whole
-    parts = assemble.build(config, experiment.load(config))
+    parts = assemble.build(config, source.load(config))
     for level in (1, 2):
         found = load_trained(layout.trained_path(root, "pools", 1, level))
         row, ticket = (
@@ -69,7 +69,7 @@ def test_what_is_deployed_is_what_is_recorded(whole):
 
 def test_its_first_choice_is_made_of_the_networks_that_were_kept(whole):
     config, root, rows = whole
-    parts = assemble.build(config, experiment.load(config))
+    parts = assemble.build(config, source.load(config))
     kept = {
         n: load_trained(layout.trained_path(root, "ticket", 0, n)) for n in range(3)
     }
@@ -144,7 +144,7 @@ def test_it_stops_when_it_is_asked_to(whole):
     asked = threading.Event()
     asked.set()
     config, _, _ = whole
-    parts = assemble.build(config, experiment.load(config))
+    parts = assemble.build(config, source.load(config))
 
     class This:
         pass

@@ -9,10 +9,12 @@ import tiny
 from trees import same
 
 from lthjax.program.build import assemble, basis_turns, plan
+from lthjax.program.build import source as source_lib
 from lthjax.program.run import experiment, outcome, population, starts
 from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.saving.tickets import load_trained
+from lthjax.tickets import controls
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -102,9 +104,9 @@ def test_starts_are_the_same_weights_in_a_basis_that_each_level_learns(tmp_path)
     changes = {**ROWS, "search.basis_each_level": True, "controls": ("trained",)}
     config = tiny.config({**changes, "seeds": (0,)})
     experiment.run(config, tmp_path)
-    source = experiment.load(config)
+    source = source_lib.load(config)
     found, parts = plan.of(config, source).bases, tiny.build(config, source)
-    points = {arm: starts.of(tmp_path, arm, Member(0)) for arm in starts.STARTS}
+    points = {arm: starts.of(tmp_path, arm, Member(0)) for arm in controls.STARTS}
 
     def weights(network):
         return basis_turns.weights(network.params, network.model_state, found)

@@ -7,6 +7,7 @@ import on_disk
 import pytest
 import tiny
 
+from lthjax.program.build import source
 from lthjax.program.run import dry_run, experiment
 from lthjax.program.workdir import results
 from lthjax.training import steps
@@ -108,7 +109,7 @@ def test_a_plan_is_made_without_an_image(photographs, capsys, tmp_path, monkeypa
         assert f"imagenet: {images} training images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("act", [dry_run.show, experiment.load])
+@pytest.mark.parametrize("act", [dry_run.show, source.load])
 def test_what_cannot_be_streamed_is_refused_in_the_plan_too(act):
     config = tiny.config({"data.name": "digits", "data.stream": True})
     with pytest.raises(ValueError, match="streamed data set must be .* 'digits'"):

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from lthjax.data import balance
-from lthjax.program.config import files, ranges
+from lthjax.program.config import files, ranges, validate
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, marks, table
@@ -124,7 +124,7 @@ def test_values_are_read_as_their_key_holds_them(text, values):
 )
 def test_a_key_of_all_runs_is_set(text, value):
     found = grid_lib.changed(base(), text)
-    assert files.flat(found)[text.partition("=")[0]] == value
+    assert validate.flat(found)[text.partition("=")[0]] == value
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_key_of_all_runs_is_set(text, value):
     ],
 )
 def test_a_key_is_set_as_the_command_of_a_run_sets_it(text, value):
-    found = files.flat(grid_lib.changed(files.default(), text))
+    found = validate.flat(grid_lib.changed(files.default(), text))
     assert found[text.partition("=")[0]] == value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from matplotlib.figure import Figure
 
-from lthjax.analysis import correlation
+from lthjax.analysis import comparison, correlation
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
 from lthjax.program.workdir import layout
@@ -79,7 +79,7 @@ def _measured(a, b, masks):
     full, ratio = jax.tree.map(lambda m: m | True, masks), correlation.overlap_ratio
     return {
         "ranks": correlation.rank_correlation(a, b, masks),
-        "signs": correlation.sign_agreement(a, b, masks),
+        "signs": comparison.sign_agreement(a, b, masks),
         "distance": correlation.distance(a, b, masks),
         "overlap": {p: ratio(a, b, masks, p) for p in PARTS},
         "overlap_all": {p: ratio(a, b, full, p) for p in PARTS},
