@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A room imports from rows above its own, and from itself.
 ROWS = (
-    ("callables", "draws", "values", "whole_files"),
+    ("callables", "draws", "packages", "values", "whole_files"),
     ("registry", "moved", "devices", "pruning"),
     ("data", "models", "analysis", "tickets", "program", "program.config"),
     ("training", "channels", "saving"),
