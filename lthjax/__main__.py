@@ -17,13 +17,14 @@ cifar10, cifar100 (`lthjax run` lists them); a variant follows a colon: mnist:sh
 
 import difflib
 import importlib
-import importlib.metadata
 import os
 import pathlib
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Sequence
+
+from lthjax import packages
 
 PACKAGE = pathlib.Path(__file__).parent
 # What a word of the command is: the module, and what it puts before what follows.
@@ -114,15 +115,8 @@ def _only_word(rest):
 
 def versions() -> str:
     """Returns the versions of this package, of Python, and of what computes."""
-    rows = [f"lthjax {_version('lthjax')}", f"python {sys.version.split()[0]}"]
-    return "\n".join([*rows, *(f"{name} {_version(name)}" for name in OURS)])
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    rows = [f"lthjax {packages.version('lthjax')}", f"python {sys.version.split()[0]}"]
+    return "\n".join([*rows, *(f"{name} {packages.version(name)}" for name in OURS)])
 
 
 def configs() -> dict[str, pathlib.Path]:

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A room imports from rows above its own, and from itself.
 ROWS = (
-    ("callables", "draws", "moved", "values", "whole_files"),
+    ("callables", "draws", "moved", "packages", "values", "whole_files"),
     ("registry", "devices", "pruning"),
     ("data", "models", "analysis", "tickets", "program", "program.config"),
     ("training", "channels", "saving"),

@@ -112,7 +112,7 @@ def compact(
       model: One of `models.by_name.MODELS`, or what this made of it; with `groups` any
         that is called alike and names its leaves alike.
       params: Its parameters.
-      masks: Their masks; soft weights belong into `params` (`channels.fold`).
+      masks: Their masks; soft weights belong in `params` (`channels.fold`).
       model_state: Its batch statistics.
       groups: The channels that may go, by default those of `channels.groups`.
       views: What the axes of the leaves are, as for `layers_of.leaves`.

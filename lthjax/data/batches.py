@@ -70,7 +70,7 @@ def over_steps(
     but `key` and t: a run cut anywhere and continued is the same run.
 
     An epoch costs one sort, and a call one more. So call it once a dispatch; what is
-    due now and then (a validation, say) belongs into `pause`, not into the inner loop.
+    due now and then (a validation, say) belongs in `pause`, not into the inner loop.
     The order of the next epoch is found only where this one comes to its end.
 
     Args:

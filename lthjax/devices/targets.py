@@ -6,7 +6,6 @@ compiled can be looked at, not run.
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from lthjax import whole_files
+from lthjax import packages, whole_files
 from lthjax.devices import backend, compiled_text, operations
 
 _READER = 2  # to be raised where what is read of a program changes
@@ -164,7 +163,7 @@ def devices(target: Target) -> list:
     """
     tpu = target.chip.platform == "tpu"
     extra, what = ("tpu", "libtpu") if tpu else ("cuda13", "jax-cuda13-plugin")
-    if not _version(what):
+    if not packages.version(what, absent=""):
         raise ValueError(
             f"a plan on {target.name} needs its compiler, got none; pip install "
             f"'jax[{extra}]' brings it (no device is needed)"
@@ -250,7 +249,8 @@ def compile(  # noqa: A001
     """
     traced = program.trace(*shapes)
     lowered = traced.lower()
-    versions = [_version(name) for name in ("jax", "jaxlib", *_COMPILERS)]
+    names = "jax", "jaxlib", *_COMPILERS
+    versions = [packages.version(name, absent="") for name in names]
     # What is not in a program's text; JAX says its options in no public place.
     told = target, getattr(traced, "_params", {}).get("compiler_options_kvs")
     key = f"{_READER} {told} {versions} {lowered.as_text()}"
@@ -269,13 +269,6 @@ def compile(  # noqa: A001
 
 
 _COMPILERS = ("libtpu", "jax-cuda13-plugin", "jax-cuda13-pjrt")
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _from_json(text):

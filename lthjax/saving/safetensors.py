@@ -1,6 +1,5 @@
 """A ticket, or a trained network, as one safetensors file: readable without us."""
 
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -13,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from lthjax import whole_files
+from lthjax import packages, whole_files
 from lthjax.pruning.masks import path_name
 from lthjax.saving.checkpoints import DamagedError, checksum
 from lthjax.tickets.ticket import Ticket, Trained
@@ -147,14 +146,7 @@ def put(path: str | os.PathLike, tensors: dict, metadata: dict[str, str]) -> Non
 
 def versions() -> dict[str, str]:
     """Returns {package: version} of what writes a file."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:  # run from its source
-        return "not installed"
+    return {name: packages.version(name) for name in PACKAGES}
 
 
 def _described(tree, name, tensors):

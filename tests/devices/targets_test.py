@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from lthjax import packages
 from lthjax.devices import backend, compiled_text, meshes, targets
 
 needs_tpu = pytest.mark.skipif(
@@ -34,7 +35,7 @@ def test_an_unknown_target_lists_the_known_ones(name):
 
 
 def test_without_its_compiler_a_target_says_what_brings_it(monkeypatch):
-    monkeypatch.setattr(targets, "_version", lambda name: "")
+    monkeypatch.setattr(packages, "version", lambda name, absent: absent)
     for name, extra in (("v5e:4x4", "tpu"), ("h100", "cuda13")):
         with pytest.raises(ValueError, match=rf"pip install 'jax\[{extra}\]'"):
             targets.devices(targets.named(name))

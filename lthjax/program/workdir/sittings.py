@@ -1,7 +1,6 @@
 """Under what a run was trained: command, versions and devices of each sitting."""
 
 import datetime
-import importlib.metadata
 import pathlib
 import platform
 import shlex
@@ -9,6 +8,7 @@ import sys
 
 import jax
 
+from lthjax import packages
 from lthjax.devices import backend, onednn
 from lthjax.program.workdir import results
 
@@ -42,7 +42,7 @@ def _quoted(word):
 
 def _now() -> dict:
     kinds = [device.device_kind for device in jax.devices()]
-    versions = {name: _version(name) for name in LIBRARIES}
+    versions = {name: packages.version(name) for name in LIBRARIES}
     if backend.platform() == "cpu" and onednn.version():
         versions["oneDNN"] = onednn.version()
     return {
@@ -60,10 +60,3 @@ def _program(path):
         return path
     parts = found.relative_to(PACKAGE.parent).with_suffix("").parts
     return f"python -m {'.'.join(parts).removesuffix('.__main__')}"
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
