@@ -321,13 +321,6 @@ def test_masks_of_a_gated_network_are_those_of_its_weights():
     assert masks_lib.count(tree) == (1, 2)
 
 
-def test_unknown_choices_are_refused():
-    with pytest.raises(ValueError, match="sigmoid, identity, got gradient = 'one'"):
-        families.stochastic(gradient="one")
-    with pytest.raises(ValueError, match="threshold, sample, got output = 'mean'"):
-        families.stochastic(output="mean")
-
-
 def test_members_spread_over_the_ticket_axis_of_a_mesh_train_as_on_one_device():
     tx = optimizer()
     step = stepper(families.continuous(), tx, scaled=True)
