@@ -44,7 +44,8 @@ def channels(
       kept: In place of `sparsity`, the number of channels, or a tree of them by layer.
       axis: What counts the channels of every leaf: -1 for its outputs, -2 for its
         inputs, any other the axis of that place.
-      minimum: How many channels each layer keeps at the least; 0 lets a layer go.
+      minimum: How many channels each layer keeps at the least, also of stacked ones; 0
+        lets a layer go.
       views: What the axes of the leaves are.
 
     Returns:
@@ -97,7 +98,7 @@ def blocks(
       sparsity: The fraction of all blocks that is removed, as in `pruning.prune`.
       scope: "global" or "layer".
       kept: In place of `sparsity`, the number of blocks, or a tree of them by layer.
-      minimum: How many blocks each layer keeps at the least.
+      minimum: How many blocks each layer keeps at the least, also of stacked ones.
       views: What the axes of the leaves are.
 
     Returns:
@@ -235,7 +236,13 @@ def _prune_groups(masks, scores, groups, *how):
         return mask & views_lib.restored(wide, view, mask.shape)
 
     alive, means = grouped(masks, scores, groups)
-    chosen = choose.prune(alive, means, sparsity, scope, kept=kept, minimum=minimum)
+    stacked = {
+        name: View(copies=(0,))
+        for name, mask in _named(masks)
+        if view_of(name, mask).layers
+    }
+    how: Any = {"kept": kept, "minimum": minimum, "views": stacked}
+    chosen = choose.prune(alive, means, sparsity, scope, **how)
     return jax.tree.map(back, _names(masks), masks, chosen)
 
 

@@ -35,11 +35,17 @@ class View(NamedTuple):
     copies: tuple[int, ...] = ()
     kind: str = ""
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Axes along which layers lie: copies, but for a window's places in one."""
+        return () if self.kind.endswith(LOCAL) else self.copies
+
 
 Views = Mapping[str, View]
 WORDS = {"in": "inputs", "out": "outputs", "space": "space", "copies": "copies"}
 TRANSPOSED = "ConvTranspose"  # how the kinds of transposed convolutions begin
 GROUPED = "grouped "  # how the kinds of convolutions with groups of channels begin
+LOCAL = "ConvLocal"  # how the kinds of those with a kernel at each place end
 PLAIN = "plain"  # a leaf whose axes are nothing of these, such as a position's vector
 
 

@@ -133,7 +133,8 @@ def _check_minimum(ground):
     least = ground.options.search.minimum
     for target in ground.plan.targets:
         if target.amount is not None:
-            select = functools.partial(choose.prune, kept=target.amount, minimum=least)
+            given = {"kept": target.amount, "minimum": least}
+            select = functools.partial(choose.prune, **given, views=ground.plan.views)
             jax.eval_shape(select, gates, logits)
 
 

@@ -196,6 +196,7 @@ def selector(ground: Ground) -> PruneFn:
             counts,
             revive=criterion.revive,
             minimum=search.minimum,
+            views=views,
         )
 
     first = jax.jit(scored)
