@@ -105,8 +105,8 @@ def blocks(
       Masks inside `masks`.
 
     Raises:
-      ValueError: A layer does not divide into such blocks, or nothing says what its
-        axes are; or as `pruning.prune`, in
+      ValueError: A layer does not divide into such blocks, or not each of the groups
+        of a convolution, or nothing says what its axes are; or as `pruning.prune`, in
         numbers of blocks.
 
     Example:
@@ -125,6 +125,7 @@ def blocks(
         found = views_lib.one(name, mask.shape, views)
         _check_divisible(name, mask, found, -2, rows)
         _check_divisible(name, mask, found, -1, columns)
+        _check_in_groups(name, mask, found, columns)
 
     groups = block_groups(shape, views)
     return _prune_groups(masks, scores, groups, sparsity, scope, kept, minimum)
@@ -308,6 +309,17 @@ def _check_ungrouped(name, mask, view):
             "the inputs (axis -2) of a convolution with groups are other channels in "
             f"every group, got {name} of shape {mask.shape}: exclude the layer from "
             "the masks, or take its outputs (axis -1)"
+        )
+
+
+def _check_in_groups(name, mask, view, columns):
+    """Refuses blocks across groups of a convolution, whose inputs are others."""
+    found = views_lib.sizes(mask.shape, view)[-1] // view.groups
+    if found % columns:
+        raise ValueError(
+            f"the outputs of a group must be divisible by {columns}, those of a block, "
+            f"got {name} of shape {mask.shape} with {found} in each of {view.groups} "
+            "groups: exclude the layer from the masks, or take another pattern"
         )
 
 
