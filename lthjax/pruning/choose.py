@@ -1,6 +1,7 @@
 """Which weights go: scores and an amount become masks with exactly the kept count."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from lthjax.pruning import cuts, kept_counts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.cuts import Cut
 from lthjax.pruning.masks import Masks
+from lthjax.pruning.views import Views
 
 _BITS = 32
 
@@ -27,6 +29,7 @@ def prune(
     *,
     kept: Any = None,
     minimum: int = 0,
+    views: Views | None = None,
 ) -> Masks:
     """Keeps exactly the k weights with the highest scores among those still kept.
 
@@ -48,6 +51,8 @@ def prune(
       minimum: How many weights each layer keeps at the least, its best ones: a layer
         with fewer left keeps what it has. The rest of k is ranked as ever. A traced
         count of a layer that is below it is it.
+      views: What the axes of the leaves are, `views.of`: of layers stacked in one leaf
+        each keeps the minimum.
 
     Returns:
       Masks inside `masks`.
@@ -75,8 +80,12 @@ def prune(
     rows = cuts.pairs(masks, scores)
     counts = kept_counts.of(masks, sparsity, scope, kept)
     minimum = values.whole("minimum", minimum)
-    kept_counts.check_minimum(masks, counts, minimum)
-    chosen, finite = _chosen(rows, counts, minimum=minimum)
+    kept_counts.check_minimum(masks, counts, minimum, views)
+    stacks = [
+        masks_lib.stacked(name, mask, views) if minimum else ()
+        for name, (mask, _) in zip(masks_lib.names(masks), rows, strict=True)
+    ]
+    chosen, finite = _chosen(rows, counts, minimum=minimum, stacks=tuple(stacks))
     _check_finite(masks, finite)
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
 
@@ -88,6 +97,7 @@ def in_rounds(
     *,
     revive: bool = False,
     minimum: int = 0,
+    views: Views | None = None,
 ) -> Masks:
     """Scores and prunes by turns: each round scores what the one before has left.
 
@@ -105,6 +115,7 @@ def in_rounds(
         weight may come back (FORCE, whose score must be one at pruned weights too, as
         that of `scores.snip` is); else among what is left (iterative SNIP, SynFlow).
       minimum: As in `prune`.
+      views: As in `prune`.
 
     Returns:
       Masks inside the first ones.
@@ -125,7 +136,8 @@ def in_rounds(
       Tanaka et al., 2020, arXiv:2006.05467; Verdenius et al., 2020, arXiv:2006.00896;
       de Jorge et al., 2021, arXiv:2006.09081.
     """
-    left, cut = rounds(score_fn, masks, counts, revive=revive, minimum=minimum)
+    how: Any = {"revive": revive, "minimum": minimum, "views": views}
+    left, cut = rounds(score_fn, masks, counts, **how)
     if not isinstance(cut.at, jax.core.Tracer):
         cuts.judged(masks_lib.names(masks), cut)
     return left
@@ -141,6 +153,7 @@ def rounds(
     *,
     revive: bool = False,
     minimum: int = 0,
+    views: Views | None = None,
 ) -> tuple[Masks, Cut]:
     """Returns what `in_rounds` does, unjudged, and where each round cut.
 
@@ -150,18 +163,19 @@ def rounds(
       counts: int32 [rounds].
       revive: Whether a weight may come back.
       minimum: As in `prune`.
+      views: As in `prune`.
 
     Returns:
       The masks, and a `cuts.Cut` of arrays [rounds, layers], for `cuts.judged`.
     """
     masks = jax.tree.map(jnp.asarray, masks)
     counts = counts if isinstance(counts, jax.Array) else np.asarray(counts)
-    _check_rounds(masks, counts, minimum)
+    _check_rounds(masks, counts, minimum, views)
 
     def one(left, kept):
         scores = score_fn(left)
         pool = masks if revive else left
-        chosen = prune(pool, scores, kept=kept, minimum=minimum)
+        chosen = prune(pool, scores, kept=kept, minimum=minimum, views=views)
         return chosen, cuts.cut(pool, scores, chosen)
 
     return lax.scan(one, masks, jnp.asarray(counts, jnp.int32))
@@ -201,7 +215,7 @@ def _check_finite(masks, finite):
         )
 
 
-def _check_rounds(masks, counts, minimum):
+def _check_rounds(masks, counts, minimum, views):
     """Refuses counts of rounds that cannot be kept."""
     if counts.ndim != 1 or not counts.size:
         raise ValueError(
@@ -213,28 +227,58 @@ def _check_rounds(masks, counts, minimum):
     row = jax.device_get(counts)
     for kept in (int(row.min()), int(row.max())):
         target = kept_counts.of(masks, None, "global", kept)
-        kept_counts.check_minimum(masks, target, minimum)
+        kept_counts.check_minimum(masks, target, minimum, views)
 
 
-def _reserved(ranks, minimum):
-    """Returns the ranks with the best `minimum` of each layer above all others."""
+def _reserved(ranks, minimum, shapes):
+    """Returns the ranks with the best `minimum` of each layer above all others.
+
+    Args:
+      ranks: Of each leaf, flat.
+      minimum: How many.
+      shapes: (shape, axes along which layers are stacked) of each leaf.
+    """
     if not minimum:
         return ranks
     top = jnp.uint32(2**_BITS - 1)
-    return [jnp.where(_highest([r], minimum)[0], top, r) for r in ranks]
+    rows = zip(ranks, shapes, strict=True)
+    return [jnp.where(_best(r, minimum, *shape), top, r) for r, shape in rows]
 
 
-@functools.partial(jax.jit, static_argnames="minimum")
-def _chosen(rows, counts, *, minimum):
+def _best(ranks, number, shape, axes):
+    """Returns which are the highest ranks of a leaf, so many of each layer in it."""
+    if not axes:
+        return _highest([ranks], number)[0]
+    ends = tuple(range(len(axes)))
+    lead = jnp.moveaxis(ranks.reshape(shape), axes, ends)
+    flat = lead.reshape(math.prod(lead.shape[: len(axes)]), -1)
+    best = jax.vmap(lambda row: _highest([row], number)[0])(flat)
+    return jnp.moveaxis(best.reshape(lead.shape), ends, axes).ravel()
+
+
+@functools.partial(jax.jit, static_argnames=("minimum", "stacks"))
+def _chosen(rows, counts, *, minimum, stacks):
     """Returns the masks, and whether the scores of each layer are finite [layers]."""
     ranks = [ranked(mask, score).ravel() for mask, score in rows]
+    shapes = [(mask.shape, axes) for (mask, _), axes in zip(rows, stacks, strict=True)]
     if isinstance(counts, list):
-        counts = [jnp.maximum(k, minimum) for k in counts] if minimum else counts
-        chosen = [_highest([r], k)[0] for r, k in zip(ranks, counts, strict=True)]
+        pairs = list(zip(ranks, counts, strict=True))
+        if minimum:
+            pairs = [_at_least(minimum, *r) for r in zip(pairs, shapes, strict=True)]
+        chosen = [_highest([r], k)[0] for r, k in pairs]
     else:
-        chosen = _highest(_reserved(ranks, minimum), counts)
+        chosen = _highest(_reserved(ranks, minimum, shapes), counts)
     shaped = [c.reshape(m.shape) for c, (m, _) in zip(chosen, rows, strict=True)]
     return shaped, cuts.numbers(rows)
+
+
+def _at_least(minimum, pair, shape):
+    """Returns the (ranks, count) of a leaf, each layer in it with its minimum."""
+    ranks, k = pair
+    if not shape[1]:
+        return ranks, jnp.maximum(k, minimum)
+    (reserved,) = _reserved([ranks], minimum, [shape])
+    return reserved, jnp.maximum(k, jnp.sum(reserved > ranks, dtype=jnp.int32))
 
 
 def _positive(ranks):

@@ -60,7 +60,7 @@ def heads(
       scope: "global" or "layer", which is an attention.
       kept: In place of `sparsity`, the number of heads, or one for each attention, in
         the order of their names.
-      minimum: How many heads each attention keeps at the least.
+      minimum: How many heads each attention keeps at the least, also of stacked ones.
       views: What the axes of the leaves are.
 
     Returns:
@@ -84,7 +84,9 @@ def heads(
       place of the derivative by a gate of each head.
     """
     alive, means = grouped(masks, scores, views)
-    chosen = choose.prune(alive, means, sparsity, scope, kept=kept, minimum=minimum)
+    stacked = dict.fromkeys(alive, View(inputs=(1,), copies=(0,)))
+    how: Any = {"kept": kept, "minimum": minimum, "views": stacked}
+    chosen = choose.prune(alive, means, sparsity, scope, **how)
 
     def back(layer, mask):
         row = chosen[layer.attention]

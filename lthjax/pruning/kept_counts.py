@@ -8,6 +8,7 @@ import numpy as np
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks
+from lthjax.pruning.views import Views
 
 
 def kept_count(total: int, sparsity: float) -> int:
@@ -110,13 +111,16 @@ def _checked(total, kept):
     return kept
 
 
-def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:
+def check_minimum(
+    masks: Masks, counts: Any, minimum: int, views: Views | None = None
+) -> None:
     """Refuses minima that do not fit into the target, or the targets by layer.
 
     Args:
       masks: What is selected from; of traced ones nothing is known to be pruned.
       counts: Of `of`.
       minimum: How many weights every layer keeps.
+      views: What the axes of the leaves are.
 
     Raises:
       ValueError: It is negative, or they do not fit where counts are known.
@@ -126,8 +130,10 @@ def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:
     if not minimum:
         return
     layers = zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True)
-    least = {name: min(minimum, _left(mask)) for name, mask in layers}
-    rows = {f"all {len(least)} layers": sum(least.values())}, [counts]
+    left = {name: _left(name, mask, views) for name, mask in layers}
+    least = {name: int(np.minimum(minimum, n).sum()) for name, n in left.items()}
+    number = sum(n.size for n in left.values())
+    rows = {f"all {number} layers": sum(least.values())}, [counts]
     if isinstance(counts, list):
         rows = least, counts
     for (name, needed), kept in zip(rows[0].items(), rows[1], strict=True):
@@ -138,8 +144,11 @@ def check_minimum(masks: Masks, counts: Any, minimum: int) -> None:
             )
 
 
-def _left(mask):
-    """Returns how many weights of a layer are left, as far as that is known."""
+def _left(name, mask, views):
+    """Returns how many weights each layer of a leaf has left, as far as is known."""
+    axes = masks_lib.stacked(name, mask, views)
+    others = tuple(axis for axis in range(mask.ndim) if axis not in axes)
     traced = isinstance(mask, jax.core.Tracer)
     known = not traced and getattr(mask, "is_fully_addressable", True)
-    return int(np.sum(np.asarray(mask))) if known else mask.size
+    mask = np.asarray(mask) if known else np.ones(mask.shape, bool)
+    return np.sum(mask, axis=others)

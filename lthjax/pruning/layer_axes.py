@@ -22,11 +22,13 @@ class Leaf(NamedTuple):
       shape: Its shape and dtype.
       words: Of its axes, `None` where no layer of flax made it.
       kind: The layer that did.
+      groups: How many groups of outputs have inputs of their own.
     """
 
     shape: jax.ShapeDtypeStruct
     words: tuple[str, ...] | None = None
     kind: str = ""
+    groups: int = 1
 
 
 def traced(init_fn: Callable[..., Any], *args) -> Any:
@@ -45,7 +47,7 @@ def traced(init_fn: Callable[..., Any], *args) -> Any:
         return _recorded(init_fn, *args)
 
     def leaf(x):
-        return Leaf(x.value, x.words, x.kind) if _is_box(x) else Leaf(x)
+        return Leaf(x.value, x.words, x.kind, x.groups) if _is_box(x) else Leaf(x)
 
     return jax.tree.map(leaf, _params(found), is_leaf=_is_box)
 
@@ -74,9 +76,9 @@ def _recorded(init_fn, *args):
 
     def leaf(path, x):
         keys = tuple(str(getattr(key, "key", key)) for key in path)
-        words, kind = known.get(keys, (None, ""))
+        words, *what = known.get(keys, (None,))
         whole = words is not None and len(words) == len(x.shape)
-        return Leaf(x, tuple(words), kind) if whole else Leaf(x)
+        return Leaf(x, tuple(words), *what) if whole else Leaf(x)
 
     return jax.tree_util.tree_map_with_path(leaf, _params(found))
 
@@ -94,6 +96,7 @@ class _Box(flax.struct.PyTreeNode, meta.AxisMetadata):
     value: Any
     words: tuple[str, ...] = flax.struct.field(pytree_node=False)
     kind: str = flax.struct.field(pytree_node=False)
+    groups: int = flax.struct.field(pytree_node=False, default=1)
 
     def unbox(self):
         return self.value
@@ -130,8 +133,8 @@ def _boxed(call, args, options, context):
         return call(*args, **options)
     leaves = rule(layer, *args, **options)
     before = {name: getattr(layer, name) for name in leaves}
-    for name, (words, kind) in leaves.items():
-        object.__setattr__(layer, name, _boxing(before[name], words, kind))
+    for name, what in leaves.items():
+        object.__setattr__(layer, name, _boxing(before[name], *what))
     try:
         return call(*args, **options)
     finally:
@@ -146,18 +149,18 @@ def _rule(context):
     return LAYERS.get(method.__qualname__) if of_flax else None
 
 
-def _boxing(init_fn, words, kind):
+def _boxing(init_fn, *what):
     """Returns an initialiser whose results come in a box."""
 
     def init(*args, **options):
-        return _Box(meta.unbox(init_fn(*args, **options)), words, kind)
+        return _Box(meta.unbox(init_fn(*args, **options)), *what)
 
     return init
 
 
-def _leaves(kernel, bias, kind):
+def _leaves(kernel, bias, kind, groups=1):
     vector = tuple(bias), "bias"
-    return {"kernel_init": (tuple(kernel), kind), "bias_init": vector}
+    return {"kernel_init": (tuple(kernel), kind, groups), "bias_init": vector}
 
 
 def _dense(layer, *args, **options):
@@ -188,13 +191,15 @@ def _einsum(layer, *args, **options):
 def _conv(layer, *args, **options):
     del args, options
     size = len(_tuple(layer.kernel_size))
-    how = "grouped " if layer.feature_group_count > 1 else ""
+    groups = layer.feature_group_count
+    how = "grouped " if groups > 1 else ""
     how += "masked " if layer.mask is not None else ""
     if layer.shared_weights:
         words = [*["space"] * size, "in", "out"]
-        return _leaves(words, ["out"], f"{how}Conv")
+        return _leaves(words, ["out"], f"{how}Conv", groups)
     copies = ["copies"] * size
-    return _leaves([*copies, "in", "out"], [*copies, "out"], f"{how}ConvLocal")
+    words = [*copies, "in", "out"]
+    return _leaves(words, [*copies, "out"], f"{how}ConvLocal", groups)
 
 
 def _conv_transpose(layer, *args, **options):
@@ -228,7 +233,7 @@ def _tuple(value):
 WRAPPERS = (nn.WeightNorm, nn.SpectralNorm)
 
 # What makes leaves in flax: the method, and (layer, what it is called with) -> {the
-# initialiser of a leaf: (a word an axis, kind)}.
+# initialiser of a leaf: (a word an axis, kind, or also how many groups)}.
 LAYERS = {
     "Dense.__call__": _dense,
     "DenseParams.__call__": _dense,

@@ -6,7 +6,7 @@ config excludes). `jax.tree.leaves(masks)` is therefore exactly the prunable wei
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -189,14 +189,41 @@ def layers(masks: Masks) -> dict[str, tuple[int, int]]:
     return {name: (int(k), size) for name, k, size in rows}
 
 
-def collapsed(masks: Masks) -> list[str]:
+def collapsed(masks: Masks, views: Mapping[str, Any] | None = None) -> list[str]:
     """Returns the names of the prunable leaves that have no weight left.
+
+    Args:
+      masks: The masks.
+      views: What the axes of the leaves are, `views.of`: of layers stacked in a leaf
+        the third is "scan/kernel[2]".
 
     Example:
       >>> lth.masks.collapsed({"first": jnp.array([True]), "last": jnp.array([False])})
       ['last']
     """
-    return [name for name, (kept, _) in layers(masks).items() if kept == 0]
+    counts, found = layers(masks), []
+    for name, mask in zip(names(masks), jax.tree.leaves(masks), strict=True):
+        if not counts[name][0]:
+            found.append(name)
+        elif axes := stacked(name, mask, views):
+            others = tuple(axis for axis in range(mask.ndim) if axis not in axes)
+            left = np.asarray(jnp.any(mask, others))
+            found += [f"{name}{place.tolist()}" for place in np.argwhere(~left)]
+    return found
+
+
+def stacked(
+    name: str, mask: Any, views: Mapping[str, Any] | None = None
+) -> tuple[int, ...]:
+    """Returns the axes of a leaf along which layers are stacked, () where one lies.
+
+    Args:
+      name: Of the leaf.
+      mask: Its mask.
+      views: What the axes of the leaves are.
+    """
+    axes = getattr((views or {}).get(name), "layers", ())
+    return axes if any(mask.shape[axis] > 1 for axis in axes) else ()
 
 
 def compatible(params: Params, masks: Masks) -> None:

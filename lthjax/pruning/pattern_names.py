@@ -96,7 +96,7 @@ def chooser(pattern: str, minimum: int = 0, views: Views | None = None) -> Choos
             masks, found, *numbers, views=views
         )
     selects: dict[str, Callable[..., Any]] = {
-        "weights": choose.prune,
+        "weights": functools.partial(choose.prune, views=views),
         "channels": functools.partial(patterns.channels, views=views),
         "heads": functools.partial(heads_lib.heads, views=views),
         "blocks": functools.partial(patterns.blocks, shape=numbers, views=views),

@@ -44,7 +44,8 @@ def channels(
       kept: In place of `sparsity`, the number of channels, or a tree of them by layer.
       axis: What counts the channels of every leaf: -1 for its outputs, -2 for its
         inputs, any other the axis of that place.
-      minimum: How many channels each layer keeps at the least; 0 lets a layer go.
+      minimum: How many channels each layer keeps at the least, also of stacked ones; 0
+        lets a layer go.
       views: What the axes of the leaves are.
 
     Returns:
@@ -97,15 +98,15 @@ def blocks(
       sparsity: The fraction of all blocks that is removed, as in `pruning.prune`.
       scope: "global" or "layer".
       kept: In place of `sparsity`, the number of blocks, or a tree of them by layer.
-      minimum: How many blocks each layer keeps at the least.
+      minimum: How many blocks each layer keeps at the least, also of stacked ones.
       views: What the axes of the leaves are.
 
     Returns:
       Masks inside `masks`.
 
     Raises:
-      ValueError: A layer does not divide into such blocks, or nothing says what its
-        axes are; or as `pruning.prune`, in
+      ValueError: A layer does not divide into such blocks, or not each of the groups
+        of a convolution, or nothing says what its axes are; or as `pruning.prune`, in
         numbers of blocks.
 
     Example:
@@ -124,6 +125,7 @@ def blocks(
         found = views_lib.one(name, mask.shape, views)
         _check_divisible(name, mask, found, -2, rows)
         _check_divisible(name, mask, found, -1, columns)
+        _check_in_groups(name, mask, found, columns)
 
     groups = block_groups(shape, views)
     return _prune_groups(masks, scores, groups, sparsity, scope, kept, minimum)
@@ -235,7 +237,13 @@ def _prune_groups(masks, scores, groups, *how):
         return mask & views_lib.restored(wide, view, mask.shape)
 
     alive, means = grouped(masks, scores, groups)
-    chosen = choose.prune(alive, means, sparsity, scope, kept=kept, minimum=minimum)
+    stacked = {
+        name: View(copies=(0,))
+        for name, mask in _named(masks)
+        if view_of(name, mask).layers
+    }
+    how: Any = {"kept": kept, "minimum": minimum, "views": stacked}
+    chosen = choose.prune(alive, means, sparsity, scope, **how)
     return jax.tree.map(back, _names(masks), masks, chosen)
 
 
@@ -301,6 +309,17 @@ def _check_ungrouped(name, mask, view):
             "the inputs (axis -2) of a convolution with groups are other channels in "
             f"every group, got {name} of shape {mask.shape}: exclude the layer from "
             "the masks, or take its outputs (axis -1)"
+        )
+
+
+def _check_in_groups(name, mask, view, columns):
+    """Refuses blocks across groups of a convolution, whose inputs are others."""
+    found = views_lib.sizes(mask.shape, view)[-1] // view.groups
+    if found % columns:
+        raise ValueError(
+            f"the outputs of a group must be divisible by {columns}, those of a block, "
+            f"got {name} of shape {mask.shape} with {found} in each of {view.groups} "
+            "groups: exclude the layer from the masks, or take another pattern"
         )
 
 

@@ -27,6 +27,7 @@ class View(NamedTuple):
       copies: Axes along which whole kernels lie that have nothing to do with one
         another: layers stacked by `nn.scan`, the batch of `nn.vmap` and `batch_dims`.
       kind: The flax layer that the leaf is of, "" where a rule said the axes.
+      groups: How many groups of outputs have inputs of their own, of a convolution.
     """
 
     inputs: tuple[int, ...] = ()
@@ -34,12 +35,19 @@ class View(NamedTuple):
     space: tuple[int, ...] = ()
     copies: tuple[int, ...] = ()
     kind: str = ""
+    groups: int = 1
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Axes along which layers lie: copies, but for a window's places in one."""
+        return () if self.kind.endswith(LOCAL) else self.copies
 
 
 Views = Mapping[str, View]
 WORDS = {"in": "inputs", "out": "outputs", "space": "space", "copies": "copies"}
 TRANSPOSED = "ConvTranspose"  # how the kinds of transposed convolutions begin
 GROUPED = "grouped "  # how the kinds of convolutions with groups of channels begin
+LOCAL = "ConvLocal"  # how the kinds of those with a kernel at each place end
 PLAIN = "plain"  # a leaf whose axes are nothing of these, such as a position's vector
 
 
@@ -83,7 +91,7 @@ def traced(
     found = layer_axes.traced(init_fn, *args)
     rows = jax.tree_util.tree_leaves_with_path(found, is_leaf=_is_leaf)
     known = {
-        masks_lib.path_name(path): view(leaf.words, leaf.kind)
+        masks_lib.path_name(path): view(leaf.words, leaf.kind, leaf.groups)
         for path, leaf in rows
         if leaf.words is not None
     }
@@ -101,13 +109,12 @@ def joined(known: Views, said: Views) -> dict[str, View]:
       known: Those of layers.
       said: Those of `ruled`.
     """
-    kinds = {
-        name: known[name].kind
+    stays = {
+        name: one._replace(kind=known[name].kind, groups=known[name].groups)
         for name, one in said.items()
         if name in known and not one.kind and _stays(known[name], one)
     }
-    more = {name: said[name]._replace(kind=kind) for name, kind in kinds.items()}
-    return {**known, **said, **more}
+    return {**known, **said, **stays}
 
 
 def _stays(known, said):
@@ -116,8 +123,13 @@ def _stays(known, said):
     return kinds or known._replace(kind="") == said
 
 
-def view(words: Sequence[str], kind: str = "") -> View:
+def view(words: Sequence[str], kind: str = "", groups: int = 1) -> View:
     """Returns the View of a word an axis, `WORDS`.
+
+    Args:
+      words: The words.
+      kind: As in a View.
+      groups: As in a View.
 
     Raises:
       ValueError: A word is none.
@@ -138,7 +150,7 @@ def view(words: Sequence[str], kind: str = "") -> View:
         field: tuple(i for i, word in enumerate(words) if word == name)
         for name, field in WORDS.items()
     }
-    return View(**places, kind=kind)
+    return View(**places, kind=kind, groups=groups)
 
 
 def words(view: View) -> list[str]:

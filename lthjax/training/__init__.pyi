@@ -6,6 +6,7 @@ from . import extras as extras
 from . import losses as losses
 from . import measures as measures
 from . import members as members
+from . import mirrors as mirrors
 from . import objective as objective
 from . import objective_checks as objective_checks
 from . import optax_names as optax_names

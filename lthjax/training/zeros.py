@@ -8,9 +8,8 @@ import optax
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
+from lthjax.training.mirrors import mirrors as mirrors
 
-# States that hold their moments in other coordinates than the parameters'.
-ROTATED = ("GaLoreState",)
 # Moments that masked gradients alone move, weight by weight: they are zero at what is
 # off from the beginning (in Adamax and Yogi, an epsilon).
 FED = ("TraceState", "ScaleByAdamState")
@@ -46,7 +45,8 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
 
     Raises:
       ValueError: `inner` is no optimizer; in `update`, `params` or `masks` is not
-        given, or they do not go together.
+        given, they do not go together, or a leaf of the state may be a copy of some
+        weights without a sign of which (`mirrors.mirrors`).
 
     Example:
       >>> params = {"kernel": jnp.array([1.0, 0.0])}
@@ -245,80 +245,6 @@ def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
 def _are_alike(one: Any, other: Any) -> bool:
     structures: list[Any] = [jax.tree.structure(tree) for tree in (one, other)]
     return structures[0] == structures[1]
-
-
-def mirrors(
-    inner: Any, state: Any, params: Params, *, apart: tuple[str, ...] = ()
-) -> list[int | None]:
-    """Returns which parameter each leaf of an optimizer state mirrors, by position.
-
-    A leaf mirrors the parameter whose path its own ends with, if its last axes are the
-    parameter's: -1 if it is all of them in one vector (`optax.flatten`), `None` if it
-    mirrors none.
-
-    Args:
-      inner: The optimizer.
-      state: Its state.
-      params: The parameters, or their shapes.
-      apart: Names of types of states that are taken to mirror nothing.
-    """
-    apart = (*apart, *ROTATED)
-
-    def hidden(node):
-        return type(node).__name__ in apart
-
-    rows = jax.tree_util.tree_leaves_with_path(params)
-    index = {tuple(path): i for i, (path, _) in enumerate(rows)}
-    shapes = [jnp.shape(w) for _, w in rows]
-    total = sum(w.size for _, w in rows)
-    found: list[int | None] = []
-    doubtful = False
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=hidden):
-        if hidden(leaf):
-            found += [None] * len(jax.tree.leaves(leaf))
-            continue
-        at = _mirrored(path, leaf, index, shapes)
-        if at is None and jnp.shape(leaf) == (total,):
-            at = -1
-        doubtful |= at is not None and (at == -1 or not rows[at][0])
-        found.append(at)
-    if doubtful:
-        grows = _growing(inner, params, len(found))
-        sure = [at is None or (at >= 0 and rows[at][0]) for at in found]
-        found = [
-            at if known or bigger else None
-            for at, known, bigger in zip(found, sure, grows, strict=True)
-        ]
-    return found
-
-
-def _mirrored(path, leaf, index, shapes):
-    """Returns the position of the parameter with the longest path that fits, if any."""
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-        return None
-    for start in range(len(path) + 1):
-        at = index.get(tuple(path[start:]))
-        if at is not None:
-            shape, own = shapes[at], jnp.shape(leaf)
-            scalar = not shape and not path[start:]
-            return at if own[len(own) - len(shape) :] == shape and not scalar else None
-    return None
-
-
-def _growing(inner, params, count):
-    """Says of every leaf of a state whether it grows with the parameters."""
-
-    def larger(w):
-        return jax.ShapeDtypeStruct(tuple(n + 1 for n in w.shape), w.dtype)
-
-    own = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, w.dtype), params)
-    pair = [
-        jax.tree.leaves(jax.eval_shape(inner.init, shapes))
-        for shapes in (own, jax.tree.map(larger, params))
-    ]
-    if {len(leaves) for leaves in pair} != {count}:
-        return [True] * count
-    return [a.shape != b.shape for a, b in zip(*pair, strict=True)]
 
 
 def _put(marks, params, masks, state, other=None):

@@ -76,10 +76,12 @@ def test_the_heads_with_the_highest_means_stay_whole(given):
 
 def test_what_is_gone_stays_gone_and_every_attention_can_keep_one(given):
     masks, scores, said = given
-    prune = jax.jit(lambda m, s: heads.heads(m, s, kept=3, minimum=1, views=said))
+    prune = jax.jit(lambda m, s: heads.heads(m, s, kept=4, minimum=1, views=said))
     before = jax.tree.map(lambda s: s > 0.2, scores)
     found = prune(before, scores)
-    assert all(rows.any(1).sum() == 1 for rows in split(found).values())
+    alive = {name: rows.any(1) for name, rows in split(found).items()}
+    assert [alive[name].sum() for name in ("first", "second")] == [1, 1]
+    assert alive["rest/own"].reshape(2, 2).sum(1).tolist() == [1, 1]  # stacked
     assert all(
         jax.tree.leaves(jax.tree.map(lambda a, b: (b | ~a).all(), found, before))
     )

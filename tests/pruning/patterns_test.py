@@ -208,6 +208,20 @@ def test_inputs_of_groups_are_no_channels():
     assert found.tolist() == [[False, False, True, True]] * 2
 
 
+@pytest.mark.parametrize("ruled", [False, True])
+def test_a_block_lies_in_one_group_of_a_convolution(ruled):
+    layer = nn.Conv(8, (3, 3), feature_group_count=4)
+    rules = [("kernel", "space space in out")] if ruled else []
+    seen = views.of(layer.init, jax.random.key(0), jnp.ones((1, 4, 4, 8)), rules=rules)
+    masks = {"kernel": jnp.ones((3, 3, 2, 8), bool)}
+    scores = {"kernel": jnp.ones((3, 3, 2, 8)).at[..., 2:].set(0)}
+    for outputs in (1, 2):
+        found = patterns.blocks(masks, scores, (2, outputs), 0.75, views=seen)["kernel"]
+        assert found.any((0, 1, 2)).tolist() == [True] * 2 + [False] * 6
+    with pytest.raises(ValueError, match="by 4, .* with 2 in each of 4 groups"):
+        patterns.blocks(masks, scores, (2, 4), 0.75, views=seen)
+
+
 def test_of_a_layer_without_weights_no_channel_is_wanted():
     masks = {"a": jnp.ones((0, 3), bool), "b": jnp.ones((2, 4), bool)}
     found = pattern_names.target("channels", masks, targets.target([0, 4]))

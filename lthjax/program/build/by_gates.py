@@ -130,7 +130,8 @@ def _check_minimum(ground):
     least = ground.options.search.minimum
     for target in ground.plan.targets:
         if target.amount is not None:
-            select = partial(choose.prune, kept=target.amount, minimum=least)
+            given = {"kept": target.amount, "minimum": least}
+            select = partial(choose.prune, **given, views=ground.plan.views)
             jax.eval_shape(select, gates, logits)
 
 

@@ -246,6 +246,7 @@ def _in_rounds(criterion, search, scored):
             counts,
             revive=criterion.revive,
             minimum=search.minimum,
+            views=views,
         )
 
     def prune(given, target, found):

@@ -107,7 +107,8 @@ def gated_rounds(name: str, ground: Ground, tx, prune_fn) -> Rounds:
         params, masks = harvest(trained.params, trained.model_state)
         amount = ground.plan.targets[level - 1].amount
         if amount is not None:
-            masks = _trimmed(trained, amount, options.minimum)
+            how = {"minimum": options.minimum, "views": ground.plan.views}
+            masks = _trimmed(trained, amount, **how)
             params = masks_lib.apply(params, masks)
         return Trained(params, trained.model_state.network, masks)
 
@@ -117,10 +118,10 @@ def gated_rounds(name: str, ground: Ground, tx, prune_fn) -> Rounds:
     return Rounds(open_round, again, weights, harvested)
 
 
-def _trimmed(trained, amount, minimum):
+def _trimmed(trained, amount, **how):
     """Returns the masks of the highest logits, as many as the target says."""
     full = jax.tree.map(jnp.ones_like, trained.masks.weights)
-    return choose.prune(full, trained.params.gates, kept=amount, minimum=minimum)
+    return choose.prune(full, trained.params.gates, kept=amount, **how)
 
 
 def continued_rounds(ground: Ground, tx, prune_fn: PruneFn) -> Rounds:

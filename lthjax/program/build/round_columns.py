@@ -56,7 +56,7 @@ def examiner(
         own = {f"hard_{name}": round(float(x), 6) for name, x in hard.items()}
         own |= {"kept": kept, "prunable": prunable}
         own["sparsity"] = (prunable - kept) / prunable
-        own["collapsed"] = [name for name, (left, _) in layers.items() if left == 0]
+        own["collapsed"] = masks_lib.collapsed(found.masks, ground.plan.views)
         own["layers"] = {name: left / size for name, (left, size) in layers.items()}
         if not kept:
             own["collapsed_first"] = own["collapsed"][0]

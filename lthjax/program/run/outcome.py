@@ -88,7 +88,14 @@ def _record_ends(this, parts, population):
     if parts.objective.of_set is not None or parts.objective.tables:
         ends = (population_lib.deployed(population, i) for i in count)
         more = [row | of_sets(parts, end) for row, end in zip(more, ends, strict=True)]
-    rows = recording.rows(population, masks, results.read(drawn), measures, more)
+    rows = recording.rows(
+        population,
+        masks,
+        results.read(drawn),
+        measures,
+        more,
+        views=this.parts.plan.views,
+    )
     rows = [_examined(this, population, i, row) for i, row in enumerate(rows)]
     missing.say_changes(this.root, rows, measures)
     results.append(this.root / results.RESULTS, rows, run=this.run)

@@ -131,7 +131,8 @@ def _record(this, row, made, seconds):
     taken = [[levels[i], alpha] for i, alpha in found.taken]
     more = parts.pools.describe(job, ticket.masks) | {"pooled": taken}
     more |= outcome.of_sets(parts, found.trained)
-    rows = recording.rows(_alone(job), [ticket.masks], [curve], measures, [more])
+    given = _alone(job), [ticket.masks], [curve], measures, [more]
+    rows = recording.rows(*given, views=parts.plan.views)
     results.append(root / results.RESULTS, rows, run=this.run)
     for writer in this.writers:
         values = {name: rows[0][name] for name in measures.columns[1:]}

@@ -10,6 +10,7 @@ import numpy as np
 from lthjax.callables import Writer
 from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
+from lthjax.pruning.views import Views
 
 
 def tell(
@@ -88,6 +89,8 @@ def rows(
     drawn: list[dict],
     measures: Measures,
     described: list[dict] | None = None,
+    *,
+    views: Views | None = None,
 ) -> list[dict]:
     """Returns the record of every member.
 
@@ -98,6 +101,7 @@ def rows(
       measures: What they are of, and what the best validation is judged by.
       described: More columns of each; no validation before the step "plain_from" in
         them, of a network that is not the one deployed, counts as the best.
+      views: What the axes of the leaves are.
     """
     found = []
     described = described or [{}] * len(masks)
@@ -112,7 +116,7 @@ def rows(
         row["steps"] = sum(c["step"][-1] - c["start"] for c in parts)
         row["seconds"] = round(sum(c["seconds"] for c in parts), 3)
         layers = masks_lib.layers(kept)
-        row["collapsed"] = [name for name, (kept, _) in layers.items() if kept == 0]
+        row["collapsed"] = masks_lib.collapsed(kept, views)
         row["layers"] = {name: kept / size for name, (kept, size) in layers.items()}
         found.append(row | more)
     return found

@@ -100,7 +100,7 @@ def following(
         return state, ticket
     if ticket.level > before.level or before.searching:
         ticket = layout.save_ticket(root, one, ticket)
-        for name in masks_lib.collapsed(ticket.masks):
+        for name in masks_lib.collapsed(ticket.masks, parts.plan.views):
             log.warning(
                 "layer collapse: no weight of %s is left at level %d (%s)",
                 name,

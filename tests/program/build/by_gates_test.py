@@ -189,7 +189,7 @@ def test_trimming_leaves_the_values_that_hard_gates_have():
     logits = {"k": jnp.array([3.0, 0.0, 1.0, -3.0])}
     params = {"k": jnp.array([1.0, 2.0, 3.0, 4.0])}
     settings = tiny.config({"search.method": "l0", "search.sparsities": (0.5,)})
-    numbers = types.SimpleNamespace(targets=[targets.target(2)])
+    numbers = types.SimpleNamespace(targets=[targets.target(2)], views={})
     ground = types.SimpleNamespace(options=settings, plan=numbers)
     rounds = gate_rounds.gated_rounds("l0", ground, optax.sgd(0.1), None)
     full = {"k": jnp.ones(4, bool)}
