@@ -190,7 +190,7 @@ def selector(ground: Ground) -> PruneFn:
     if criterion.rounds == 1:
         choose = _at_once(search, views)
     else:
-        choose = _in_rounds(criterion, search, scored)
+        choose = _in_rounds(criterion, search, scored, views)
 
     def prune_fn(key, trained, target):
         trained = trained._replace(opt_state=None)
@@ -235,7 +235,7 @@ def _at_once(search, views):
     return prune
 
 
-def _in_rounds(criterion, search, scored):
+def _in_rounds(criterion, search, scored, views):
     """Returns the same, of scores that are taken anew of what is left in each round."""
 
     @jax.jit

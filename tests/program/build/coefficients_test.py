@@ -251,7 +251,7 @@ def test_a_ticket_of_coefficients_is_no_elastic_ticket_and_no_teacher(learnt, tm
     with pytest.raises(ValueError, match="taken over must be of weights, got trans"):
         changes = {"search.method": "transplant", "transplant.source": str(root)}
         check.check(tiny.config(changes))
-    with pytest.raises(ValueError, match="elastic ticket must be of weights"):
+    with pytest.raises(ValueError, match="taken over must be of weights, got elas"):
         changes = {"search.method": "elastic", "elastic.source": str(root)}
         check.check(tiny.config(changes))
     ticket = layout.load_ticket(root, 0, 1)

@@ -98,7 +98,7 @@ def test_it_is_exported_with_its_module(run, tmp_path, capsys):
         ({"search.include": "("}, r"regular expressions, got search.include = '\('"),
         ({"search.include": "nothing"}, "at least one leaf must be prunable"),
         ({"search.method": "early_bird"}, "search.include|search.pattern"),
-        ({"objective": "classification"}, "one float for each example"),
+        ({"objective": "classification"}, "one whole number for each example"),
         ({"model.name": "vit_tiny", "model.options": SMALL}, "needs images"),
         ({"data.stream": True}, "characters"),
     ],
