@@ -21,10 +21,7 @@ from lthjax.program.config import files as lthjax_config
 
 def get_config(variant: str = "resnet20"):
     """Returns the config of "resnet20", "vgg16" or "conv6"."""
-    if variant not in ("resnet20", "vgg16", "conv6"):
-        raise ValueError(
-            f"the variant must be 'resnet20', 'vgg16' or 'conv6', got {variant!r}"
-        )
+    lthjax_config.variant(variant, ("resnet20", "vgg16", "conv6"))
     config = lthjax_config.default()
     config.seeds = (0, 1, 2)
     config.data.name = "cifar10"

@@ -24,10 +24,7 @@ VARIANTS = ("tickets", "pruning", "gradual", "soft_threshold", "wirings")
 
 def get_config(variant: str = "tickets"):
     """Returns the config of one of `VARIANTS`."""
-    if variant not in VARIANTS:
-        raise ValueError(
-            f"the variant must be one of {', '.join(VARIANTS)}, got {variant!r}"
-        )
+    lthjax_config.variant(variant, VARIANTS)
     config = lthjax_config.default()
     config.data.name = "imagenet"
     config.data.validation = 10_000

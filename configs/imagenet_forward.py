@@ -27,8 +27,7 @@ from lthjax.program.config import files as lthjax_config
 def get_config(model: str = "resnet34"):
     """Returns the config of `model`, "resnet34" or "mobilenet_v2"."""
     tolerances = {"resnet34": 0.05, "mobilenet_v2": 0.02}
-    if model not in tolerances:
-        raise ValueError(f"model must be 'resnet34' or 'mobilenet_v2', got {model!r}")
+    lthjax_config.variant(model, tolerances)
     config = lthjax_config.default()
     config.data.name = "imagenet"
     config.data.validation = 10_000

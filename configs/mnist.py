@@ -21,6 +21,7 @@ from lthjax.program.config import files as lthjax_config
 
 def get_config(variant: str = "paper"):
     """Returns the config of the "paper"'s protocol, or of a "short" one."""
+    lthjax_config.variant(variant, ("paper", "short"))
     config = lthjax_config.default()
     config.seeds = (0, 1, 2, 3, 4)
     config.controls = ("reinit",)
@@ -38,8 +39,6 @@ def get_config(variant: str = "paper"):
     config.eval_every = 100
     config.eval_batch = 1000
     config.best_by = "loss"
-    if variant not in ("paper", "short"):
-        raise ValueError(f"the variant must be 'paper' or 'short', got {variant!r}")
     if variant == "short":
         config.seeds = (0, 1, 2)
         config.controls = ("reinit", "shuffle", "random")

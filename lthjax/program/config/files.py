@@ -5,6 +5,7 @@ import json
 import os
 import runpy
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,6 +14,7 @@ from lthjax import moved
 from lthjax.program.config import checksums
 from lthjax.program.config.defaults import default as default
 from lthjax.program.config.validate import flat
+from lthjax.registry import suggestion
 
 # Keys that may change between two runs of one workdir: they choose what is trained
 # next or how it is shown, never what a training computes.
@@ -71,6 +73,23 @@ def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
     return found
 
 
+def variant(name: str, choices: Iterable[str]) -> None:
+    """Refuses a variant that a config file does not have, in its `get_config`.
+
+    Args:
+      name: What stands after the colon.
+      choices: The variants that there are.
+
+    Raises:
+      ValueError: It is none of them.
+    """
+    if name not in (known := tuple(choices)):
+        raise ValueError(
+            f"the variant must be one of {', '.join(known)}, got {name!r}"
+            f"{suggestion(name, known)}"
+        )
+
+
 def _run(path, code):
     """Returns what the code of a config file gives; what it raises names its line."""
     try:
@@ -79,7 +98,7 @@ def _run(path, code):
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == path]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        own = isinstance(error, ValueError) and frames[-1].filename == path
+        own = isinstance(error, ValueError) and frames[-1].filename in (path, __file__)
         text = str(error) if own else f"{type(error).__name__}: {error}"
         raise ValueError(
             f"{text}; the config file {path!r} stopped at line {line}"

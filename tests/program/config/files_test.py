@@ -1,6 +1,7 @@
 """A config is complete, refuses what nobody reads, and knows what may change later."""
 
 import json
+import re
 
 import pytest
 from valid_config import valid
@@ -91,6 +92,10 @@ FILES = {
     "inside": ("def get_config():\n  return y", "NameError: .* stopped at line 2"),
     "none": ("def get_config(): pass", "must return a config, .* got None from '{}'"),
     "dict": ("def get_config(): return {{}}", r"must return a config, .* got \{{\}}"),
+    "refuses": (
+        "raise ValueError('no')",
+        "^no; the config file '{}' stopped at line 1",
+    ),
     "more": ("def get_config(a): pass", "variant after the colon .* variant = None"),
 }
 
@@ -107,11 +112,12 @@ def test_a_config_file_that_gives_none_is_named(tmp_path, name):
 def test_a_config_has_its_variants_and_no_others(tmp_path):
     path = tmp_path / "variants.py"
     head = "from lthjax.program.config import files\ndef get_config(name='one'):\n"
-    refuse = "  if name != 'one': raise ValueError(f'no {name!r}')\n"
+    refuse = "  files.variant(name, ('one', 'other'))\n"
     path.write_text(head + refuse + "  return files.default()\n")
     files.named(str(path)), files.named(f"{path}:one")
-    for wrong in ("two", ""):
-        with pytest.raises(ValueError, match=f"no '{wrong}'; the config file .* 3$"):
+    for wrong, near in (("two", ""), ("", ""), ("othr", ", did you mean 'other'?")):
+        said = f"the variant must be one of one, other, got '{wrong}'{near}; the config"
+        with pytest.raises(ValueError, match=rf"^{re.escape(said)} file .* line 3$"):
             files.named(f"{path}:{wrong}")
     with pytest.raises(ValueError, match="read from a file, got 'nowhere.py'"):
         files.named("nowhere.py:one")
