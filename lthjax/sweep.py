@@ -24,6 +24,7 @@ from lthjax.program import command_line
 from lthjax.program.config import files, typed
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, table
+from lthjax.program.workdir import claim
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,10 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
       more: Further words of the command: `--config.key=value`, `--slurm.key=value`.
 
     Raises:
-      ValueError: A flag, a key, or one of the runs is impossible; nothing was started.
+      ValueError: A flag, a key, the folder, or one of the runs is impossible; nothing
+        was started.
     """
+    claim.folder(options.workdir, claim.SWEEP)
     settings, slurm = _settings(more)
     if slurm and options.executor != "slurm":
         raise ValueError(

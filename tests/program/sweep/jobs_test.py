@@ -113,6 +113,17 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_starts_nothing(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "federated.json"])
+def test_a_sweep_begins_in_no_folder_of_something_else(call, tmp_path, name):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / name).write_text("{}")
+    status, _ = call("--grid", RATES)
+    assert re.match(
+        f"error: a workdir must be new or of a sweep, got .* {name}", status
+    )
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == [name]
+
+
 def test_jobs_read_no_file_of_others_and_write_where_they_are_told(tmp_path):
     assert jobs_lib._new(tmp_path) != jobs_lib._new(tmp_path)
     with pytest.raises(ValueError, match="without %, a pattern to SLURM, got .*lr_1%"):

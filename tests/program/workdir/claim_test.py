@@ -105,6 +105,31 @@ def test_a_file_is_no_workdir(tmp_path):
     assert claim.folder(tmp_path / "new") == tmp_path / "new"
 
 
+@pytest.mark.parametrize("kind", claim.MARKS)
+def test_nor_is_what_lies_below_a_file_or_holds_folders_for_files(tmp_path, kind):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(ValueError, match="a folder, got .* below the file .*run; take"):
+        claim.folder(tmp_path / "run" / "a" / "b", kind)
+    (tmp_path / claim.MARKS[kind][0]).mkdir()
+    with pytest.raises(ValueError, match="of a workdir must be a file, got .*, a fold"):
+        claim.folder(tmp_path, kind)
+
+
+PAIRS = [(kind, other) for kind in claim.MARKS for other in claim.MARKS]
+
+
+@pytest.mark.parametrize("kind, other", PAIRS)
+def test_a_folder_is_of_one_kind(tmp_path, kind, other):
+    name = claim.MARKS[other][-1]
+    (tmp_path / name).write_text("{}")
+    if kind == other:
+        assert claim.folder(tmp_path, kind) == tmp_path
+        return
+    words = f"new or of a {kind}, got .* with the {name} of a {other}; take another"
+    with pytest.raises(ValueError, match=words):
+        claim.folder(tmp_path, kind)
+
+
 @pytest.mark.parametrize(
     "name, text",
     [
