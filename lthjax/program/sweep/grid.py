@@ -279,7 +279,7 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
       ValueError: No sweep was started there, or the list of its runs is damaged.
     """
     path = pathlib.Path(root) / SWEEP
-    if not path.exists():
+    if not path.is_file():
         raise ValueError(f"a sweep's folder must hold its {SWEEP}, got {root}")
     noted = marks.noted(path)
     rows = noted["runs"].items()
