@@ -1,4 +1,7 @@
-"""The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`."""
+"""The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`.
+
+`--config.a.b=value` sets a key of the config; `python -m lthjax keys` lists them all.
+"""
 
 import itertools
 import sys
@@ -12,6 +15,7 @@ from lthjax.program import command_line
 from lthjax.program.config import files, ranges, typed
 
 FLAGS = flags.FLAGS
+HELP = {"-h", "-help", "--help"}
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
 JOINING = {
@@ -77,6 +81,10 @@ tuple_parser.TupleParser.parse = _words  # ml_collections' takes them for one te
 
 def _parse(argv):
     """Parses the flags; a config key that does not exist is named with the nearest."""
+    if HELP.intersection(argv[1:]):
+        told = FLAGS.module_help(FLAGS.find_module_defining_flag("config"))
+        print(__doc__ + told.partition(":")[2])
+        sys.exit()
     with command_line.plain_errors():
         command_line.check_once(argv[1:])
         _check_given(argv[1:])
