@@ -143,6 +143,7 @@ def config(text: str) -> str:
 def _hand_over(word, rest):
     """Calls the module of a word as if it had been the command."""
     module, before = MODULES[word]
+    rest = ["--help"] if rest[:1] == ["help"] else rest
     if word in CONFIGURED and rest and not rest[0].startswith("-"):
         rest = [f"--config={_checked(rest[0])}", *rest[1:]]
     elif word in CONFIGURED and not rest:

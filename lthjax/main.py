@@ -1,16 +1,21 @@
-"""The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`."""
+"""The command: `python -m lthjax.main --config=configs/digits.py --workdir=W`.
+
+`--config.a.b=value` sets a key of the config; `python -m lthjax keys` lists them all.
+"""
 
 import itertools
 import sys
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
+from lthjax import registry
 from lthjax.program import command_line
-from lthjax.program.config import files, typed, validate
+from lthjax.program.config import files, ranges, typed, validate
 
 FLAGS = flags.FLAGS
+HELP = {"-h", "-help", "--help"}
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
 JOINING = {
@@ -20,6 +25,12 @@ JOINING = {
     "wanted": flags.DEFINE_bool("distributed", False, "Let JAX find the others."),
 }
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
+OPTIONS = tuple(f"{name}." for name in ranges.OPTIONS)  # whose keys are a config's own
+PARSERS = {
+    bool: flags.BooleanParser(),
+    int: flags.IntegerParser(),
+    float: flags.FloatParser(),
+}
 ON = flags.DEFINE_string("on", None, "Plan for devices not here: v5e:4x4, h100:8.")
 
 
@@ -70,18 +81,88 @@ tuple_parser.TupleParser.parse = _words  # ml_collections' takes them for one te
 
 def _parse(argv):
     """Parses the flags; a config key that does not exist is named with the nearest."""
+    if HELP.intersection(argv[1:]):
+        told = FLAGS.module_help(FLAGS.find_module_defining_flag("config"))
+        print(__doc__ + told.partition(":")[2])
+        sys.exit()
     with command_line.plain_errors():
         command_line.check_once(argv[1:])
         _check_given(argv[1:])
+        _check_keys(argv[1:])
     try:
         return FLAGS(argv)
     except Exception as reason:  # ml_collections raises what it meets
         while reason.args and isinstance(reason.args[0], Exception):
             reason = reason.args[0]
         text = " ".join(str(reason.args[0] if reason.args else reason).split())
+        for name, _ in _flags(argv[1:]):  # of a config's own option, its end is said
+            end = repr(name.rpartition(".")[2])
+            text = f"--{name}{text.removeprefix(end)}" if text.startswith(end) else text
         sys.exit(
             f"error: every flag must be known, its value of the right kind: {text}"
         )
+
+
+def _check_keys(words):
+    """Refuses flags of unknown keys, which are named with the nearest, and values."""
+    known = files.flat(files.default())
+    for name, text in _flags(words):
+        inside, key = name.startswith("config."), name.removeprefix("config.")
+        if not inside and name in known and name not in FLAGS:
+            raise ValueError(
+                f"every flag must be known, got --{name}, did you mean "
+                f"'--config.{name}'?"
+            )
+        if inside and not key.startswith(OPTIONS):
+            _check_key(key, text, known)
+
+
+def _flags(words):
+    """Yields (name, value) of each flag; the value is `None` where it has none."""
+    words = [*itertools.takewhile(lambda word: word != "--", words), None]
+    for word, after in itertools.pairwise(words):
+        name, sign, text = word.lstrip("-").partition("=")
+        if word.startswith("-"):
+            plain = name.removeprefix("no") if name.startswith("noconfig.") else name
+            follows = None if _complete(word) else after
+            yield plain, text if sign else follows
+
+
+def _check_key(key, text, known):
+    """Refuses a key that there is not, or a value that its type does not have."""
+    own = any(name.startswith(f"{key}.") for name in known)
+    if own and not isinstance(typed.literal(text or "{}"), dict):
+        name = f"{key}.name"
+        near = f"did you mean --config.{name}={text}", f"lthjax keys {key} lists them"
+        raise ValueError(
+            f"a value must be given to a key, got config.{key} = {text!r}, a section "
+            f"of keys; {near[name not in known]}"
+        )
+    if key not in known and not own:
+        raise ValueError(
+            "every flag must be known, got "
+            f"--config.{key}{registry.suggestion(key, known)}"
+        )
+    if text is not None and not own:
+        _check_text(key, text, known[key])
+
+
+def _check_text(key, text, example):
+    """Refuses what ml_collections would not take for a value, in other words."""
+    if isinstance(example, ConfigDict):
+        if not isinstance(typed.literal(text), dict):
+            raise ValueError(
+                f"config.{key} must be a dict of options, got config.{key} = {text!r}; "
+                f"write --config.{key}=\"{{'name': value}}\""
+            )
+    elif parser := PARSERS.get(type(example)):
+        try:
+            parser.parse(text)
+        except ValueError as error:
+            kind = type(example).__name__
+            raise ValueError(
+                f"config.{key} must be of type {kind}, got config.{key} = {text!r}"
+            ) from error
 
 
 def _check_given(words):

@@ -20,10 +20,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from lthjax.data import folders
 from lthjax.program import command_line
 from lthjax.program.config import files, typed
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, table
+from lthjax.program.workdir import claim
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,10 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
       more: Further words of the command: `--config.key=value`, `--slurm.key=value`.
 
     Raises:
-      ValueError: A flag, a key, or one of the runs is impossible; nothing was started.
+      ValueError: A flag, a key, the folder, or one of the runs is impossible; nothing
+        was started.
     """
+    claim.folder(options.workdir, claim.SWEEP)
     settings, slurm = _settings(more)
     if slurm and options.executor != "slurm":
         raise ValueError(
@@ -88,9 +92,11 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
     config = _config(options.config, settings)
     grid = grid_lib.axes(config, options.grid)
     cells = grid_lib.cells(config, grid)
-    grid_lib.write(options.workdir, grid, cells)
     root = options.workdir.absolute()
     left = [cell for cell in cells if not grid_lib.finished(root, cell)]
+    if options.executor != "slurm":  # whose machines may have other disks
+        _check_data(left)
+    grid_lib.write(options.workdir, grid, cells)
     log.info("%d runs, %d of them finished", len(cells), len(cells) - len(left))
     runs = [(files.to_json(c.config), str(root / c.folder)) for c in left]
     if not runs or options.executor == "here":
@@ -101,6 +107,13 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
     ids = ", ".join(job.job_id for _, job in started)
     log.info("submitted %s; logs are in %s", ids, root / jobs.JOBS)
     return {} if options.submit_only else _wait(started)
+
+
+def _check_data(cells):
+    """Refuses runs whose data are not there, before one is started."""
+    own = {(cell.config.data.name, cell.config.data_dir) for cell in cells}
+    for name, data_dir in sorted(own):
+        folders.check_there(name, data_dir or None)
 
 
 def plan(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:

@@ -60,6 +60,17 @@ def test_a_word_hands_the_rest_over(words, expected, monkeypatch):
     assert all(map(str.startswith, seen, expected))
 
 
+@pytest.mark.parametrize("words", [("run", "--help"), ("plan", "-h"), ("run", "help")])
+def test_a_run_and_a_plan_tell_their_flags(words, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lthjax"])
+    with pytest.raises(SystemExit) as stop:
+        command.main(words)
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    for part in ("--config.a.b=value", "--workdir: The folder", "--[no]dry_run: Print"):
+        assert part in text
+
+
 def test_configs_go_by_their_names_with_a_variant(tmp_path, monkeypatch):
     (tmp_path / "digits").mkdir()  # a folder, such as a run's, is no config
     monkeypatch.chdir(tmp_path)

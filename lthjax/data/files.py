@@ -12,6 +12,7 @@ from lthjax.data import pixels
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8, labels [n] int32
 SIDE = 64  # of a Tiny-ImageNet image, in pixels
+PREPARED = ("mnist", "fashion_mnist", "cifar10", "cifar100")  # by TFDS, as a whole
 
 Example = tuple[bytes, int, object]  # a file's bytes, its label, where it lies
 _READ = 1_000  # records a call, which bounds the memory beside the result
@@ -92,6 +93,15 @@ def is_prepared(name: str, data_dir: str | os.PathLike | None) -> bool:
     return any((root(data_dir) / name).glob("*.*.*/dataset_info.json"))
 
 
+def check_prepared(name: str, data_dir: str | os.PathLike | None) -> None:
+    """Checks that TFDS prepared a set in `data_dir`, in the format that is read.
+
+    Raises:
+      ValueError: As `prepared`.
+    """
+    _version(name, root(data_dir))
+
+
 def read(files: list[tuple[pathlib.Path, int]]) -> Arrays:
     """Returns the images of `files` and their labels; grey becomes RGB.
 
@@ -113,6 +123,12 @@ def _version(name: str, top: pathlib.Path) -> str:
     versions = [v for v, form in found.items() if form == "array_record"]
     if versions:
         return max(versions, key=lambda v: [int(x) for x in v.split(".")])
+    for parent in (top.parent, top.parent.parent):
+        if is_prepared(name, parent):
+            raise ValueError(
+                f"data_dir must be the folder that {name!r} lies in, got data_dir = "
+                f"{str(top)!r}; give its parent, {str(parent)!r}"
+            )
     call = f"tfds.builder({name!r}, data_dir={str(top)!r}, file_format='array_record')"
     held = f" that has it as {', '.join(sorted(set(found.values())))}" if found else ""
     raise ValueError(
@@ -148,8 +164,9 @@ def _classes(features):
 
 
 def absent(top: pathlib.Path) -> str:
-    """Returns the end of a sentence on a folder that is not there, "" if it is."""
-    return "" if top.is_dir() else ", which does not exist"
+    """Returns the end of a sentence on what is no folder, "" if it is one."""
+    state = ", a file" if top.exists() else ", which does not exist"
+    return "" if top.is_dir() else state
 
 
 def _in_turn(records) -> Iterator[dict]:

@@ -43,6 +43,24 @@ def photo_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
     )
 
 
+def check_there(name: str, data_dir: str | os.PathLike | None) -> None:
+    """Checks that a set which is got once lies where it is read; no image is.
+
+    Args:
+      name: Of the set; of those that are not got so nothing is checked.
+      data_dir: Where it should lie.
+
+    Raises:
+      ValueError: It does not; the text says what makes it.
+    """
+    if name in files.PREPARED:
+        files.check_prepared(name, data_dir)
+    elif name == "tiny_imagenet":
+        tiny_folder(data_dir)
+    elif name == "imagenet" and not files.is_prepared("imagenet2012", data_dir):
+        photo_folder(data_dir)
+
+
 def classes(folder: pathlib.Path) -> list[str]:
     """Returns the classes in the order of their labels: the folders in it, sorted.
 

@@ -312,10 +312,7 @@ _COUNTED = {
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits,
-    "mnist": functools.partial(prepared, "mnist"),
-    "fashion_mnist": functools.partial(prepared, "fashion_mnist"),
-    "cifar10": functools.partial(prepared, "cifar10"),
-    "cifar100": functools.partial(prepared, "cifar100"),
+    **{name: functools.partial(prepared, name) for name in files.PREPARED},
     "tiny_imagenet": tiny_imagenet,
     "imagenet": imagenet,
     "packed": packed_lib.packed,

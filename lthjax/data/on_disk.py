@@ -214,8 +214,7 @@ def _refuse(name, options):
 
 
 LAZY: dict[str, Callable[..., Source]] = {
-    name: functools.partial(_small, name)
-    for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")
+    name: functools.partial(_small, name) for name in files.PREPARED
 } | {
     "tiny_imagenet": _tiny,
     "imagenet": _imagenet,

@@ -182,6 +182,22 @@ def test_an_unprepared_set_is_refused_at_once_with_the_command(name, tmp_path):
         assert part in str(error.value)
 
 
+def test_a_file_is_no_folder_of_sets(tmp_path):
+    (tmp_path / "sets").write_text("x")
+    with pytest.raises(ValueError, match="sets', a file; prepare it once"):
+        in_memory.load("mnist", data_dir=tmp_path / "sets")
+
+
+@pytest.mark.parametrize("inner", ["mnist", "mnist/3.0.1", "cifar10"])
+def test_a_folder_within_that_of_the_set_names_its_parent(tmp_path, inner):
+    (tmp_path / inner).mkdir(parents=True)
+    (tmp_path / "mnist" / "3.0.1").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "mnist" / "3.0.1" / "dataset_info.json").write_text("{}")
+    expected = f"got data_dir = '{tmp_path / inner}'; give its parent, '{tmp_path}'"
+    with pytest.raises(ValueError, match=expected):
+        in_memory.load("mnist", data_dir=tmp_path / inner)
+
+
 def test_the_command_for_an_unprepared_set_is_python(tmp_path):
     with pytest.raises(ValueError) as error:
         in_memory.load("mnist", data_dir=tmp_path)

@@ -232,9 +232,16 @@ def _plain(config):
 def warn(config) -> None:
     """Warns of each key that is set in vain, with the remedy.
 
+    And says that rates by layer leave the default scope unread.
+
     Args:
       config: A validated config.
     """
     found = _plain(config)
     for key, needs in unread(config).items():
         log.warning("%s = %s is not read: that takes %s", key, found[key], needs)
+    if config.search.layer_rates and config.search.scope == "global":
+        log.info(
+            "search.layer_rates prunes each layer by itself: search.scope = 'global' "
+            "is not read"
+        )

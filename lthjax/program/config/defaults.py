@@ -95,7 +95,8 @@ def default() -> ConfigDict:
                 "pattern": "weights",  # channels, heads, 4x4 (blocks), 2:4 (of every 4)
                 "minimum": 0,  # weights (or groups of a pattern) that every layer keeps
                 "rate": 0.2,  # of what is left, that a level prunes
-                "layer_rates": (),  # ((regular expression, rate), ...)
+                # ((regular expression, rate), ...); then "global" is by layer, too.
+                "layer_rates": (),
                 "levels": 5,  # how many prunings
                 "sparsities": (),  # in place of rate and levels
                 "exclude": (),  # regular expressions of layers never pruned

@@ -1,5 +1,7 @@
 """A config and its data become the functions and the first state of a federated run."""
 
+import contextlib
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -105,12 +107,13 @@ def load(config: ConfigDict) -> Source:
     Raises:
       ValueError: It cannot be read, or its labels are no classes.
     """
-    source = in_memory.load(
-        config.data.name,
-        data_dir=config.data.dir or None,
-        limit=config.data.limit or None,
-        options=config.data.options.to_dict(),
-    )
+    with _by_its_key():
+        source = in_memory.load(
+            config.data.name,
+            data_dir=config.data.dir or None,
+            limit=config.data.limit or None,
+            options=config.data.options.to_dict(),
+        )
     if not splits_lib.are_classes(source.train.labels):
         raise ValueError(
             "clients are dealt examples by their classes, got data.name = "
@@ -118,6 +121,18 @@ def load(config: ConfigDict) -> Source:
             f"{list(source.train.labels.shape)}"
         )
     return source
+
+
+@contextlib.contextmanager
+def _by_its_key():
+    """Calls the folder of the data as a federated config does, in what is refused."""
+    try:
+        yield
+    except ValueError as error:
+        text = re.sub(r"\bdata_dir\b(?!=)", "data.dir", str(error))
+        if text == str(error) or not registry.is_ours(error):
+            raise
+        raise ValueError(text) from error.__cause__
 
 
 def _dealt(config, source):

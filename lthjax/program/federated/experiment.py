@@ -26,7 +26,7 @@ from lthjax.program.federated.ownership import (
     records,
     start_over,
 )
-from lthjax.program.workdir import results, text_files
+from lthjax.program.workdir import claim, results, text_files
 from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def run(
         or of other data.
       Interrupted: The run was asked to stop, and has saved where it stands.
     """
+    root = claim.folder(root, claim.FEDERATED)
     source = assembly.load(config) if source is None else source
     parts, data = assembly.assemble(config, source), fingerprints.fingerprint(source)
     with claimed(root, config) as mark, progress.interruption() as asked:

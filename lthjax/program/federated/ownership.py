@@ -16,7 +16,8 @@ from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
 
-CONFIG, ROUNDS, STATE = "federated.json", "rounds.jsonl", "state"
+CONFIG, ROUNDS = claim.MARKS[claim.FEDERATED]
+STATE = "state"
 DATA = "data.json"  # what the data set is: its fingerprint
 
 
@@ -32,8 +33,10 @@ def claimed(root: pathlib.Path, config: ConfigDict) -> Iterator[str]:
       The digest that records are marked with.
 
     Raises:
-      ValueError: It was made with another config, or another process writes to it.
+      ValueError: It was made with another config, is of no federated run, or another
+        process writes to it.
     """
+    claim.folder(root, claim.FEDERATED)
     checkpoints.check_path(root)
     root.mkdir(parents=True, exist_ok=True)
     with claim.locked(root / ".lock"):
@@ -91,9 +94,7 @@ def _check_same(root, now):
     """Returns the config that a workdir has, {} of a new one; refuses another one."""
     path = root / CONFIG
     if not path.exists():
-        others = [
-            name for name in (ROUNDS, STATE, "config.json") if (root / name).exists()
-        ]
+        others = [name for name in (ROUNDS, STATE, DATA) if (root / name).exists()]
         if others:
             raise ValueError(
                 f"a workdir must be new or of a federated run, got workdir = {root} "

@@ -8,7 +8,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax.data import in_memory, objects
+from lthjax.data import files, folders, in_memory, objects
 from lthjax.devices import meshes
 from lthjax.program import progress
 from lthjax.program.build import assemble, pools, spans
@@ -26,6 +26,8 @@ _NEVER = 2**30
 def show(config) -> None:
     """Prints the plan of a config, with the time it would take on this machine.
 
+    Images are not read: where the set is not there, that is the last line.
+
     Args:
       config: A config.
 
@@ -41,6 +43,14 @@ def show(config) -> None:
         f"estimated time here ({jax.default_backend()}): {progress.duration(seconds)}"
         + ", reading images from the disk not counted" * config.data.stream
     )
+    try:
+        folders.check_there(config.data.name, config.data_dir or None)
+    except ValueError:
+        where = files.root(config.data_dir)
+        console.print(
+            f"{config.data.name} not found at {where}: a run will refuse, and say what "
+            "makes it"
+        )
 
 
 def pace(config) -> float:

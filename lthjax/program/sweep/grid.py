@@ -14,10 +14,11 @@ from lthjax.program.build import methods
 from lthjax.program.config import files, ranges, shrink, typed, validate
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
-from lthjax.program.workdir import text_files
+from lthjax.program.workdir import claim, text_files
 from lthjax.registry import suggestion
 
-SWEEP, FINISHED = "sweep.json", marks.FINISHED
+(SWEEP,) = claim.MARKS[claim.SWEEP]
+FINISHED = marks.FINISHED
 SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh", "data.workers")
@@ -278,7 +279,7 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
       ValueError: No sweep was started there, or the list of its runs is damaged.
     """
     path = pathlib.Path(root) / SWEEP
-    if not path.exists():
+    if not path.is_file():
         raise ValueError(f"a sweep's folder must hold its {SWEEP}, got {root}")
     noted = marks.noted(path)
     rows = noted["runs"].items()

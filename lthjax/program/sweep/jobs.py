@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lthjax import registry
 from lthjax.program import command_line, progress
 from lthjax.program.config import files
 from lthjax.program.sweep import grid
@@ -23,6 +24,7 @@ JOBS = "jobs"  # the folder of submitit's files and logs
 DAY = 24 * 60  # minutes
 TIMEOUTS = 1000  # after so many a job is given up; a run goes on after each
 SECONDS = 2.0  # between two looks at the jobs
+OURS = ValueError, FloatingPointError  # what a run is refused or given up by
 LEVEL = "SUBMITIT_LOG_LEVEL"
 DEVICES = "CUDA_VISIBLE_DEVICES"
 
@@ -101,8 +103,17 @@ def _finish(text, folder, yield_):
         except progress.Interrupted as stop:
             yield_(stop)
         except Exception as error:  # of a user's own code, too
-            log.exception("%s failed", folder)
+            _say(folder, error)
             return f"{type(error).__name__}: {error}"
+
+
+def _say(folder, error):
+    """Logs what ended a run: a sentence of ours as it is, else with its traceback."""
+    if not (isinstance(error, OURS) and registry.is_ours(error)):
+        log.error("%s failed", folder, exc_info=error)
+        return
+    own = registry.own_traceback(error.__cause__)
+    log.error("%s failed: %s%s", folder, f"{own}\n" * bool(own), error)
 
 
 @contextlib.contextmanager

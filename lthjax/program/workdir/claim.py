@@ -22,19 +22,46 @@ from lthjax.saving import checkpoints
 log = logging.getLogger(__name__)
 
 TRAINED = ("tickets", "search", "training")
+RUN, SWEEP, FEDERATED = "run", "sweep", "federated run"
+# What tells whose a folder is: each writes these, and no other does.
+MARKS = {
+    RUN: (origin.CONFIG, *results.KEYS),
+    SWEEP: ("sweep.json",),
+    FEDERATED: ("federated.json", "rounds.jsonl"),
+}
 
 
-def folder(root: str | os.PathLike) -> pathlib.Path:
+def folder(root: str | os.PathLike, kind: str = RUN) -> pathlib.Path:
     """Returns the path of a workdir, which need not exist.
 
+    Args:
+      root: The path.
+      kind: Of what it is to be the workdir, a key of `MARKS`.
+
     Raises:
-      ValueError: It is a file.
+      ValueError: It is a file or lies below one, holds a folder where a file must be,
+        or is the workdir of another kind.
     """
     root = pathlib.Path(root)
-    if root.exists() and not root.is_dir():
-        raise ValueError(
-            f"the workdir must be a folder, got workdir = {root}, a file; take another"
-        )
+    for path in (root, *root.parents):
+        if path.exists() and not path.is_dir():
+            where = "a file" if path == root else f"below the file {path}"
+            raise ValueError(
+                f"the workdir must be a folder, got workdir = {root}, {where}; take "
+                "another"
+            )
+    for name in MARKS[kind]:
+        if (root / name).is_dir():
+            raise ValueError(
+                f"the {name} of a workdir must be a file, got {root / name}, a folder; "
+                "take another workdir"
+            )
+    for other in MARKS.keys() - {kind}:
+        if found := [name for name in MARKS[other] if (root / name).exists()]:
+            raise ValueError(
+                f"a workdir must be new or of a {kind}, got workdir = {root} with the "
+                f"{found[0]} of a {other}; take another workdir"
+            )
     return root
 
 

@@ -17,7 +17,7 @@ def document(path: str | os.PathLike) -> dict | None:
     """Returns the JSON object of a file with a checksum; `None` if it is not whole."""
     try:
         found, run = checksums.opened(pathlib.Path(path).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
     return None if run is None else found
 
@@ -29,7 +29,8 @@ def copy(root: str | os.PathLike) -> dict:
     fingerprint of the `data`, and what the records are of, `measures.Measures`.
     """
     found = document(pathlib.Path(root) / COPY) or {}
-    return found | {"config": _dated(found["config"])} if found else {}
+    whole = isinstance(found.get("config"), dict)
+    return found | {"config": _dated(found["config"])} if whole else {}
 
 
 def config(root: str | os.PathLike) -> dict:
@@ -82,10 +83,13 @@ def check(
 
     Raises:
       ValueError: It is of another config (the differing keys are listed where a whole
-        config is left), of other data, or no whole config is left.
+        config is left), of other data, or no whole config is left; or what lies there
+        is no run's, and would be lost.
     """
     held, own = copy(root), files.digest(asked)
     checked, shown = held.get("config"), _shown(root)
+    if not checked:
+        _check_ours(root / COPY, begun=begun or bool(shown))
     if checked:
         _check_keys(root, checked, asked)
         _say(begun and (not shown or files.changed(shown, asked)), root / CONFIG)
@@ -153,7 +157,28 @@ def _check_shown(root, shown, asked, *, begun: bool, marks: Collection[str]):
             f"a workdir with tickets or records must hold its {CONFIG}, got {why} in "
             f"{root}; put it back as it was, or take another workdir"
         )
-    _say(shown is None, root / CONFIG)
+    if shown is None:
+        raise _others(root / CONFIG)
+
+
+def _check_ours(path, *, begun: bool):
+    """Refuses what is no damaged copy: it is whole, or nothing else is of a run."""
+    if path.exists() and (not begun or path.is_dir() or _whole(path)):
+        raise _others(path)
+
+
+def _whole(path):
+    try:
+        return bool(checksums.opened(path.read_bytes()))
+    except ValueError:
+        return False
+
+
+def _others(path):
+    return ValueError(
+        f"a workdir must be new or of a run, got workdir = {path.parent} with a "
+        f"{path.name} that no run wrote; take another workdir"
+    )
 
 
 def _say(damaged, path):

@@ -134,6 +134,17 @@ def test_a_run_warns_before_it_trains(caplog):
     assert sentence in caplog.text
 
 
+@pytest.mark.parametrize("scope, said", [("global", True), ("layer", False)])
+def test_rates_by_layer_are_said_to_leave_the_default_scope_unread(caplog, scope, said):
+    rates = (("^head/", 0.1),)
+    config = tiny.config({"search.layer_rates": rates, "search.scope": scope})
+    with caplog.at_level(logging.INFO):
+        unread.warn(config)
+    rows = [(row.levelname, row.getMessage()) for row in caplog.records]
+    sentence = "search.layer_rates prunes each layer by itself: search.scope = "
+    assert rows == [("INFO", f"{sentence}'global' is not read")] * said
+
+
 @pytest.mark.parametrize("changes", [{}, {"retraining.arms": ("rescaling", "skips")}])
 def test_nothing_is_told_of_what_a_config_leaves_or_a_small_one_sets(changes):
     found = tiny.config(changes)

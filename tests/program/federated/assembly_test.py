@@ -5,6 +5,7 @@ import pytest
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from lthjax import registry
 from lthjax.program.federated import assembly, experiment, settings
 
 
@@ -55,3 +56,11 @@ def test_a_network_that_cannot_be_trained_is_refused(tmp_path, options, words):
 def test_one_that_returns_logits_is_taken():
     parts = assembly.assemble(config())
     assert parts.full["Dense_0"]["kernel"].shape == (64, 10)
+
+
+def test_data_that_are_not_there_are_told_by_the_key_of_their_folder(tmp_path):
+    config = settings.default()
+    config.data.dir = str(tmp_path)
+    with pytest.raises(ValueError, match="got data.dir = (.|\n)*data_dir=") as raised:
+        assembly.load(config)
+    assert registry.is_ours(raised.value)

@@ -184,9 +184,10 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, changes,
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="new or of a federated run"):
+@pytest.mark.parametrize("name", ["config.json", "sweep.json", "data.json"])
+def test_a_folder_of_something_else_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"new or of a federated run, got .* {name}"):
         experiment.run(tiny(rounds=1), tmp_path)
 
 

@@ -29,6 +29,14 @@ def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_data_that_are_not_there_are_told_after_the_plan(tmp_path, capsys):
+    changes = {"data.name": "mnist", "data.options": {}, "data_dir": str(tmp_path)}
+    dry_run.show(tiny.config(changes))
+    *_, time, told = capsys.readouterr().out.splitlines()
+    assert time.startswith("estimated time")
+    assert told.startswith(f"mnist not found at {tmp_path}: a run will refuse")
+
+
 EARLY = {"search.method": "early_bird", "early_bird.watch": "weights"}
 EARLY |= {"search.levels": 1, "search.sparsities": (0.5,), "train.steps": 8}
 

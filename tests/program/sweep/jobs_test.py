@@ -113,6 +113,43 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_starts_nothing(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "federated.json"])
+def test_a_sweep_begins_in_no_folder_of_something_else(call, tmp_path, name):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / name).write_text("{}")
+    status, _ = call("--grid", RATES)
+    assert re.match(
+        f"error: a workdir must be new or of a sweep, got .* {name}", status
+    )
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == [name]
+
+
+ABSENT = {"data.name": "mnist", "data.options": {}, "data_dir": "nowhere"}
+
+
+def test_a_sweep_whose_data_are_not_there_starts_nothing(call, tmp_path):
+    words = [f"--config.{key}={value}" for key, value in ABSENT.items()]
+    status, _ = call(*words, "--grid", RATES)
+    assert re.match("error: the data set 'mnist' must be prepared as array_rec", status)
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_ends_a_run_has_a_traceback_if_it_is_not_ours(
+    tmp_path, monkeypatch, caplog, ours
+):
+    def fail(*given):
+        raise RuntimeError("others' own")
+
+    if not ours:
+        monkeypatch.setattr(grid_lib, "finish", fail)
+    run = files.to_json(tiny.config(ABSENT)), str(tmp_path / "run")
+    (error,) = jobs_lib.finish([run]).values()
+    (row,) = (row for row in caplog.records if "failed" in row.getMessage())
+    assert bool(row.exc_info) != ours
+    assert ("must be prepared" in row.getMessage()) == ours == ("must be" in error)
+
+
 def test_jobs_read_no_file_of_others_and_write_where_they_are_told(tmp_path):
     assert jobs_lib._new(tmp_path) != jobs_lib._new(tmp_path)
     with pytest.raises(ValueError, match="without %, a pattern to SLURM, got .*lr_1%"):

@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from lthjax.program.config import files
+from lthjax.program.config import checksums, files
 from lthjax.program.workdir import claim, layout, origin, results
 
 # The data may move, what is shown may change, and there may be more to train.
@@ -103,3 +103,56 @@ def test_a_file_is_no_workdir(tmp_path):
     with pytest.raises(ValueError, match="must be a folder, got .*run, a file; take"):
         claim.folder(tmp_path / "run")
     assert claim.folder(tmp_path / "new") == tmp_path / "new"
+
+
+@pytest.mark.parametrize("kind", claim.MARKS)
+def test_nor_is_what_lies_below_a_file_or_holds_folders_for_files(tmp_path, kind):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(ValueError, match="a folder, got .* below the file .*run; take"):
+        claim.folder(tmp_path / "run" / "a" / "b", kind)
+    (tmp_path / claim.MARKS[kind][0]).mkdir()
+    with pytest.raises(ValueError, match="of a workdir must be a file, got .*, a fold"):
+        claim.folder(tmp_path, kind)
+
+
+PAIRS = [(kind, other) for kind in claim.MARKS for other in claim.MARKS]
+
+
+@pytest.mark.parametrize("kind, other", PAIRS)
+def test_a_folder_is_of_one_kind(tmp_path, kind, other):
+    name = claim.MARKS[other][-1]
+    (tmp_path / name).write_text("{}")
+    if kind == other:
+        assert claim.folder(tmp_path, kind) == tmp_path
+        return
+    words = f"new or of a {kind}, got .* with the {name} of a {other}; take another"
+    with pytest.raises(ValueError, match=words):
+        claim.folder(tmp_path, kind)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        (origin.COPY, '{"precious": [1, 2, 3]}'),
+        (origin.COPY, json.dumps(checksums.sealed({"precious": 1}))),
+        (origin.COPY, "[1]"),
+        (origin.COPY, '{"preci'),
+        (layout.CONFIG, '{"preci'),
+        (layout.CONFIG, "[1]"),
+        (layout.CONFIG, '{"data": 3}'),
+    ],
+)
+def test_what_another_program_wrote_is_refused_and_kept(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    refused = pytest.raises(ValueError, match=f"with a {name} that no run wrote; take")
+    with refused, claim.claimed(tmp_path, tiny.config()):
+        pass
+    assert (tmp_path / name).read_text() == text
+
+
+def test_a_whole_file_in_place_of_the_copy_is_refused_in_a_run_of_ours(tmp_path):
+    with claim.claimed(tmp_path, tiny.config()):
+        (tmp_path / origin.COPY).write_text('{"precious": [1]}')
+    refused = pytest.raises(ValueError, match="with a run.json that no run wrote")
+    with refused, claim.claimed(tmp_path, tiny.config()):
+        pass
