@@ -87,8 +87,8 @@ ALONE = [
     (f"--config={ROOT}/configs", "from a file, got '.*/configs'"),
     (f"--config={ROOT}/README.md", "SyntaxError: .*README.md' stopped at line"),
     (f"--config={ROOT}/lthjax/registry.py", r"must define get_config\(\)"),
-    (f"--config={ROOT}/configs/mnist.py:long", "'paper' or 'short', got 'long'"),
-    (f"--config={ROOT}/configs/mnist.py:", "'paper' or 'short', got ''"),
+    (f"--config={ROOT}/configs/mnist.py:long", "one of paper, short, got 'long'"),
+    (f"--config={ROOT}/configs/mnist.py:", "one of paper, short, got ''"),
     (f"--config={ROOT}/configs/digits.py:x", "digits.py' takes, got variant = 'x'"),
 ]
 

@@ -8,7 +8,7 @@ import optax
 
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.training.mirrors import mirrors as mirrors
+from lthjax.training.mirrors import mirrors
 
 # Moments that masked gradients alone move, weight by weight: they are zero at what is
 # off from the beginning (in Adamax and Yogi, an epsilon).

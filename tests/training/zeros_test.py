@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from lthjax.training import optimizers, zeros
+from lthjax.training import mirrors, optimizers, zeros
 
 PARAMS = {"kernel": jnp.array([[0.5, -1.0], [2.0, 1.5]]), "bias": jnp.ones(2)}
 GOAL = {"kernel": jnp.array([[0.1, 0.3], [-0.2, 0.4]]), "bias": jnp.array([0.2, -0.1])}
@@ -64,13 +64,13 @@ def test_mirrors_are_found_by_path_and_what_only_looks_like_one_is_not():
     # Six rates of Mechanic beside six weights; the vector of optax.flatten.
     tx = optax.contrib.mechanize(optax.sgd(0.1, momentum=0.9))
     state = tx.init(PARAMS)
-    found = zeros.mirrors(tx, state, PARAMS)
+    found = mirrors.mirrors(tx, state, PARAMS)
     rows = jax.tree_util.tree_leaves_with_path(state)
     names = [jax.tree_util.keystr(path) for path, _ in rows]
     mirrored = [name for name, at in zip(names, found, strict=True) if at is not None]
     assert mirrored == [n for n in names if "kernel" in n or "bias" in n]
     flat = optax.flatten(optax.sgd(0.1, momentum=0.9))
-    assert zeros.mirrors(flat, flat.init(PARAMS), PARAMS) == [-1]
+    assert mirrors.mirrors(flat, flat.init(PARAMS), PARAMS) == [-1]
     ones = jax.tree.map(jnp.ones_like, flat.init(PARAMS))
     (cleared,) = jax.tree.leaves(zeros.cleared(flat, ones, PARAMS, MASKS))
     np.testing.assert_array_equal(cleared, [1, 1, 1, 0, 0, 1])
