@@ -15,12 +15,12 @@ from cases import rest_slow
 from lthjax.forward_selection import layer_growth
 from lthjax.program import progress
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results
+from lthjax.program.workdir import results, text_files
 from lthjax.saving import checkpoints
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-WRITES = ((checkpoints, "save"), (results, "append"), (results, "write"))
+WRITES = ((checkpoints, "save"), (results, "append"), (text_files, "write"))
 WRITES += ((shutil, "rmtree"),)
 # Late rewinding: the dense training comes in two parts.
 MLP = {"search.rewind_to": 1, "controls": ("shuffle",)}
