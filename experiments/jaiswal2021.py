@@ -39,11 +39,9 @@ from lthjax import models
 from lthjax.analysis import curvature
 from lthjax.data import batches, facts
 from lthjax.program import command_line
-from lthjax.program.build import methods, moved_images, plan
-from lthjax.program.build import source as source_lib
+from lthjax.program.build import methods, moved_images, plan, source
 from lthjax.program.config import files
-from lthjax.program.report import axes as axes_lib
-from lthjax.program.report import gains
+from lthjax.program.report import axes, gains
 from lthjax.program.run import experiment
 from lthjax.program.workdir import layout, results, spreads, text_files
 from lthjax.saving.tickets import load_trained
@@ -239,8 +237,7 @@ def analyses(cell, settings, root, examples):
     ]
     wanted = [r for r in wanted if results.identity(r, keys) not in done]
     if wanted:
-        source = source_lib.load(settings)
-        measure = _measurement(settings, source, examples)
+        measure = _measurement(settings, source.load(settings), examples)
         for row in wanted:
             arm, level, seed = results.identity(row, keys)
             found = load_trained(layout.trained_path(root, arm, seed, level))
@@ -251,12 +248,12 @@ def analyses(cell, settings, root, examples):
     return results.read(path)
 
 
-def _measurement(settings, source, examples):
+def _measurement(settings, data, examples):
     """Returns trained network -> its numbers, compiled."""
-    network = plan.of(settings, source).module
-    prepare = moved_images.preparation(source)
-    images = prepare(jnp.asarray(source.train.images[:examples]))
-    labels = jnp.asarray(source.train.labels[:examples])
+    network = plan.of(settings, data).module
+    prepare = moved_images.preparation(data)
+    images = prepare(jnp.asarray(data.train.images[:examples]))
+    labels = jnp.asarray(data.train.labels[:examples])
 
     @jax.jit
     def measure(found):
@@ -308,14 +305,14 @@ def surfaces(rows):
     level = max(row["level"] for row in rows)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     drawn = Figure(figsize=(4.5 * len(arms), 4), layout="constrained")
-    for axes, arm in zip(
+    for panel, arm in zip(
         np.atleast_1d(drawn.subplots(1, len(arms))), arms, strict=True
     ):
         own = [r["surface"] for r in rows if (r["arm"], r["level"]) == (arm, level)]
-        image = axes.imshow(np.mean(own, 0), extent=(-1, 1, -1, 1), origin="lower")
-        axes.set_title(f"{arm}, level {level}, n = {len(own)}", fontsize=10)
-        axes.set_xlabel("steps along a random direction, filters' norms")
-        drawn.colorbar(image, ax=axes, label="training loss, nats")
+        image = panel.imshow(np.mean(own, 0), extent=(-1, 1, -1, 1), origin="lower")
+        panel.set_title(f"{arm}, level {level}, n = {len(own)}", fontsize=10)
+        panel.set_xlabel("steps along a random direction, filters' norms")
+        drawn.colorbar(image, ax=panel, label="training loss, nats")
     return drawn
 
 
@@ -348,15 +345,14 @@ def _run(asked, options):
     for cell in asked:
         settings, root = config(cell, options), options.workdir / cell
         found[cell] = experiment.run(settings, root)
-        axes_lib.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
+        axes.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
         text = f"{_setting(settings)}\n\n{table(found)}"
         if examples:
             measured += analyses(cell, settings, root, examples)
-            axes_lib.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
+            axes.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
             text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
-        text_files.write(
-            options.workdir / "jaiswal2021.md", sizes.titled(options, text)
-        )
+        page = sizes.titled(options, text)
+        text_files.write(options.workdir / "jaiswal2021.md", page)
         claims.write(options, "jaiswal2021", claimed(found))
     return text
 
