@@ -39,9 +39,8 @@ def compare(arguments: Sequence[str] | None = None) -> None:
     if len(roots) < 2:
         given = " ".join(map(str, options.workdir))
         parser.error(f"there must be two different runs or more, got {given}")
-    if not options.page.absolute().parent.is_dir():
-        parser.error(f"--page must be in a folder that there is, got {options.page}")
     try:
+        command_line.check_target("page", options.page)
         shown = [page.read(root) for root in roots]
         text_files.write(options.page, page.of(shown))
     except (ValueError, OSError) as error:
