@@ -161,6 +161,10 @@ def _read(path):
     """Returns the JSON of a run."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"--run must be a file that can be read, got run = {path}, {error.strerror}"
+        ) from error
     except ValueError as error:
         raise ValueError(f"--run must be JSON, got run = {path} ({error})") from error
 

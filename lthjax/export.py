@@ -38,6 +38,11 @@ from lthjax.saving.tickets import load_trained
 
 log = logging.getLogger(__name__)
 
+KEEPING = (
+    "; a run keeps what it trained with retraining.arms, or with a study that reads "
+    "weights, such as studies = ('signs',)"
+)
+
 
 def export(
     root: str | pathlib.Path,
@@ -142,15 +147,20 @@ def read(root: pathlib.Path):
     Raises:
       ValueError: There is none, or it is damaged.
     """
-    if not any((root / name).exists() for name in (origin.CONFIG, origin.COPY)):
+    _check_run(root)
+    return files.from_json(json.dumps(origin.config(root)))
+
+
+def _check_run(root):
+    if not any((root / name).is_file() for name in (origin.CONFIG, origin.COPY)):
         raise ValueError(
             f"a workdir must hold a run's {layout.CONFIG}, got WORKDIR = {root}"
         )
-    return files.from_json(json.dumps(origin.config(root)))
 
 
 def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
     """Returns a ticket of a run (`arm` is None) or what was kept of its training."""
+    _check_run(root)
     if arm is None:
         path = layout.ticket_path(root, one, level)
     else:
@@ -158,7 +168,7 @@ def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
     if not path.exists():
         raise ValueError(
             f"the run must have kept what is exported, got none at {path}; "
-            f"there is {', '.join(_kept(root)) or 'nothing'}"
+            f"there is {', '.join(_kept(root)) or 'nothing'}{KEEPING * bool(arm)}"
         )
     return tickets.load(path) if arm is None else load_trained(path)
 
@@ -318,6 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = options.workdir, Member(options.seed, options.initial), options.level
     try:
         command_line.check_once(sys.argv[1:] if arguments is None else arguments)
+        command_line.check_target("to", options.to)
         _check_layout(options)
         if options.layout == "lthjax":
             own = {"coefficients": options.coefficients, "trust": options.trust}

@@ -27,9 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command_line.check_once(words)
         config = configured(more)
         if options.keys:
-            print(
-                "\n".join(f"{key} = {value!r}" for key, value in flat(config).items())
-            )
+            rows = flat(config.to_dict()).items()
+            print("\n".join(f"{key} = {value!r}" for key, value in rows))
             return
         if options.workdir is None:
             raise ValueError("--workdir must name the folder of the run, got none")

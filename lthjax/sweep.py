@@ -1,4 +1,4 @@
-"""A grid of configs: what can be trained together as one run, the rest as jobs.
+r"""A grid of configs: what can be trained together as one run, the rest as jobs.
 
     python -m lthjax.sweep --config=configs/digits.py --workdir=runs/sweep \
         --grid optimizer.learning_rate=1.2e-3,3e-4 --grid seeds=0,1,2 \

@@ -7,8 +7,8 @@ import pytest
 from paths import ROOT
 
 from lthjax import __main__ as command
+from lthjax import federate, report, sweep
 from lthjax import main as main_lib
-from lthjax import report
 from lthjax.program.config import defaults, entries
 from lthjax.program.config.validate import flat
 
@@ -69,6 +69,19 @@ def test_a_run_and_a_plan_tell_their_flags(words, capsys, monkeypatch):
     text = capsys.readouterr().out
     for part in ("--config.a.b=value", "--workdir: The folder", "--[no]dry_run: Print"):
         assert part in text
+
+
+def test_what_a_word_tells_of_itself_is_whole_and_true(capsys):
+    with pytest.raises(SystemExit):
+        sweep.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith("--workdir=runs/sweep \\") for line in lines)
+    with pytest.raises(SystemExit):
+        report.main(["--help"])
+    assert "compare" not in capsys.readouterr().out
+    federate.main(["--keys"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "model.options = {}" in lines and "" not in lines
 
 
 def test_configs_go_by_their_names_with_a_variant(tmp_path, monkeypatch):

@@ -135,7 +135,12 @@ def test_a_rule_leaves_a_transposed_convolution_one_and_says_where_it_cannot_tel
         (["--level=7"], r"none at .*level_07; there is .*tickets/seed_0 \(level_00"),
         (["--seed=7"], "none at .*seed_7"),
         (["--initial=0.5"], "none at .*seed_0_initial_0.5"),
-        (["--trained=tost_paper"], "none at .*deployed/tost_paper"),
+        (
+            ["--trained=tost_paper"],
+            r"none at .*deployed/tost_paper.*; a run keeps .*ret",
+        ),
+        (["--to=no/folder/x"], "--to must be a file in a folder .*, got no/folder/x$"),
+        (["--to=."], "--to must be a file in a folder that there is, got ., a folder"),
         (["--layout=torch", "--flattened", "dense1"], "layer:channels or none"),
         (["--layout=torch", "--flattened", "dense1:3"], "3 channels for 64"),
     ],
@@ -150,8 +155,9 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_writes_nothing(
 
 def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
     (tmp_path / "tickets").mkdir()
-    with pytest.raises(SystemExit, match="error: .*none at"):
-        call(tmp_path, tmp_path / "x")
+    for root in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(SystemExit, match=f"a run's config.json, got .* = {root}"):
+            call(root, tmp_path / "x")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -106,9 +107,10 @@ def _read(top: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     except Exception as error:  # zip, numpy and zlib each raise their own
         if isinstance(error, ValueError) and str(error).startswith("an npz file"):
             raise
+        damaged = f" ({error})" if zipfile.is_zipfile(top) else ", no npz file"
         raise ValueError(
-            f"an npz file must be whole, and hold arrays of numbers or texts, got "
-            f"{str(top)!r} ({error})"
+            "an npz file must be whole, and hold arrays of numbers or texts, got "
+            f"{str(top)!r}{damaged}"
         ) from error
 
 

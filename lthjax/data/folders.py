@@ -70,7 +70,7 @@ def classes(folder: pathlib.Path) -> list[str]:
     found = [name for name in found if not _hidden(name)]
     if not found:
         raise ValueError(
-            f"{folder.name} must hold a folder a class, got {folder} without any"
+            f"data_dir must hold a folder of images a class, got none in {folder}"
         )
     return found
 

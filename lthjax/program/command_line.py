@@ -130,6 +130,23 @@ def folder(text: str) -> pathlib.Path:
     return pathlib.Path(text)
 
 
+def check_target(flag: str, path: pathlib.Path) -> None:
+    """Checks that a file can be written where a flag says.
+
+    Args:
+      flag: Its name.
+      path: Its value.
+
+    Raises:
+      ValueError: It is a folder, or lies in none.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        state = ", a folder" * path.is_dir()
+        raise ValueError(
+            f"--{flag} must be a file in a folder that there is, got {path}{state}"
+        )
+
+
 def arguments(documentation: str) -> argparse.ArgumentParser:
     """Returns a parser with the three options that every experiment takes.
 

@@ -30,6 +30,11 @@ INJECTED = (
 )
 
 
+# These ask for a loss or a function, or for gradients of every example, which no
+# training here gives them: `optimizers.check` refuses them.
+ASKING = ("dpsgd", "lbfgs", "momo", "momo_adam", "sophia")
+
+
 @functools.cache
 def optimizers() -> dict[str, Callable[..., Any]]:
     """Returns {name: factory} of all that optax makes of a learning rate."""

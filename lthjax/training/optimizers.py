@@ -197,7 +197,7 @@ def unwrapped(
       ValueError: The name is unknown, or it takes no such option.
     """
     known = {**optax_names.optimizers(), **OPTIMIZERS}
-    factory, options = registry.resolve(name, known, "optimizer"), dict(options or {})
+    factory, options = _factory(name, known), dict(options or {})
     if name in OPTIMIZERS:
         own = {"momentum": momentum, "nesterov": nesterov}
         _check_options(name, options)
@@ -214,6 +214,12 @@ def unwrapped(
     if clip:
         inner = optax.chain(optax.clip_by_global_norm(clip), inner)
     return inner
+
+
+def _factory(name, known):
+    """Returns the factory of a name; what none can train with is not offered."""
+    offered = {key: known[key] for key in known if key not in optax_names.ASKING}
+    return known.get(name) or registry.resolve(name, offered, "optimizer")
 
 
 def _check_options(name, options):

@@ -141,7 +141,7 @@ def test_a_file_that_is_none_is_refused(load, tmp_path):
     path = tmp_path / "own.npz"
     path.write_bytes(path.read_bytes()[:900])
     for given, message in [
-        ({"data_dir": path}, "must be whole"),
+        ({"data_dir": path}, "must be whole, .* got '.*own.npz', no npz file$"),
         ({"data_dir": tmp_path}, "must be an npz file, .* a folder with own.npz"),
         ({"data_dir": tmp_path / "x"}, "x', which does not exist"),
         ({}, "data_dir must be the npz file, where data.name = 'npz'"),

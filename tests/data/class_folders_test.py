@@ -192,6 +192,10 @@ def test_of_many_damaged_files_some_are_named(tmp_path):
         ({"data_dir": None}, "data_dir must be the folder of images by class"),
         ({"path": "nowhere"}, "got data_dir = .*nowhere', which does not exist"),
         ({"path": "cat/0.png"}, "cat/0.png', a file"),
+        (
+            {"path": "cat/more"},
+            "data_dir must hold a .* a class, got none in .*cat/more",
+        ),
         ({"path": "cat"}, "at least two classes, .* got one, 'more'"),
         ({"test": 1.0}, r"must be in \(0, 1\), got test = 1.0"),
         ({"test": 0.001}, "must leave images to train on, got 0 of the 50"),

@@ -270,6 +270,12 @@ def test_a_file_that_holds_no_run_is_named(tmp_path, content):
         bound.main([f"--run={path}"])
 
 
+@pytest.mark.parametrize("name, why", [("absent", "No such file"), (".", "Is a dir")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, why):
+    with pytest.raises(SystemExit, match=f"a file that can be read, got .*, {why}"):
+        bound.main([f"--run={tmp_path / name}"])
+
+
 def test_the_command_refuses_outside_the_assumptions_unless_told_to_go_on(capsys):
     outside = [*ARGUMENTS, "--examples=50000", "--width=5000"]
     with pytest.raises(SystemExit, match="N d > m"):

@@ -17,8 +17,6 @@ NEEDED = {
     "dpsgd": {"l2_norm_clip": 1.0, "noise_multiplier": 0.0, "seed": 0},
     "noisy_sgd": {"key": 0},
 }
-# These ask `update` for a loss or a function, or for gradients of every example.
-ASKING = ("dpsgd", "lbfgs", "momo", "momo_adam", "sophia")
 NAMES = sorted(optax_names.optimizers())
 
 
@@ -31,12 +29,19 @@ def test_there_are_those_that_are_known_and_none_that_are_parts():
     assert not any(name.startswith("scale_by") for name in NAMES)
 
 
+def test_a_wrong_name_is_offered_what_can_train_alone():
+    with pytest.raises(ValueError, match=r"must be one of acprop, .*\blion,") as error:
+        optimizers.build("adamm", 0.1)
+    named = set(str(error.value).partition(" or your own")[0].split(", "))
+    assert set(NAMES) > set(optax_names.ASKING) and not named & set(optax_names.ASKING)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # optax's own
 @pytest.mark.parametrize("name", NAMES)
 def test_an_optimizer_by_its_name_keeps_zeros_and_starts_anywhere(name):
     options, decay = NEEDED.get(name, {}), {"weight_decay": 0.1, "clip": 1.0}
     tx = optimizers.build(name, falling, **decay, options=options)
-    if name in ASKING:
+    if name in optax_names.ASKING:
         with pytest.raises(ValueError, match=r"gradients, its state|at least one dim"):
             optimizers.check(tx, PARAMS, (0, 10))
         return

@@ -17,7 +17,6 @@ from lthjax.program.build import (
     rates,
     retraining,
     spans,
-    unread,
     whole_sets,
 )
 from lthjax.program.build import network as network_lib
@@ -160,7 +159,6 @@ def check(ground: Ground) -> Any:
     tx = optimizer_lib.optimizer(ground)
     method.search(ground, tx, None)
     rates.check(ground, optimizer_lib.schedule(ground))
-    unread.warn(config)
     gated = methods.reads(config.search.method, "search.gates.optimizer")
     if config.optimizer.norm_l1 and not gated:
         jax.eval_shape(tx.init, ground.shapes)  # refuses a network without batch norm

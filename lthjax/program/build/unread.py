@@ -22,12 +22,21 @@ class Reader(NamedTuple):
     Attributes:
       keys: The keys, or the sections, that are.
       reads: config -> whether anything reads them.
-      needs: What has to hold for that, for a sentence.
+      needs: What has to hold for that, for a sentence; "" where something is in place.
+      place: The key that is read in their place, where one is.
     """
 
     keys: tuple[str, ...]
     reads: Callable[[ConfigDict], bool]
-    needs: str
+    needs: str = ""
+    place: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why they are not read, as the end of a sentence."""
+        return (
+            f"{self.place} is in its place" if self.place else f"it needs {self.needs}"
+        )
 
 
 def _tweak(name, *keys, without=""):
@@ -99,7 +108,7 @@ READERS = (
     Reader(
         ("search.rate",),
         lambda config: not config.search.sparsities,
-        "no search.sparsities, which are in its place",
+        place="search.sparsities",
     ),
     Reader(
         ("search.rate",),
@@ -114,17 +123,17 @@ READERS = (
     Reader(
         ("search.levels",),
         lambda c: len(c.search.sparsities) in (0, c.search.levels),
-        "no search.sparsities, of which each is a level",
+        place="search.sparsities",
     ),
     Reader(
         ("search.levels",),
         lambda c: c.search.method != "elastic" or not c.elastic.levels,
-        "no elastic.levels, which are in its place",
+        place="elastic.levels",
     ),
     Reader(
         ("search.levels",),
         lambda c: c.search.method != "transplant" or not c.transplant.levels,
-        "no transplant.levels, which are in its place",
+        place="transplant.levels",
     ),
     Reader(
         ("search.rewind_to",),
@@ -169,7 +178,7 @@ READERS = (
     Reader(
         ("elastic.order",),
         lambda config: not config.elastic.map,
-        "no elastic.map, which is in its place",
+        place="elastic.map",
     ),
     Reader(
         ("retraining.levels",),
@@ -201,7 +210,7 @@ READERS = (
 
 
 def unread(config) -> dict[str, str]:
-    """Returns {key: what has to hold for it to be read} of what is set in vain.
+    """Returns {key: why it is not read} of what is set in vain.
 
     A key that is set to its default is not set. What a search method does not read is
     refused, see `methods.unread`.
@@ -215,7 +224,7 @@ def unread(config) -> dict[str, str]:
     known, found = _plain(defaults.default()), _plain(config)
     changed = [key for key, value in found.items() if known.get(key) != value]
     return {
-        key: reader.needs
+        key: reader.why
         for reader in READERS
         for key in changed
         if any(key == own or key.startswith(f"{own}.") for own in reader.keys)
@@ -238,8 +247,8 @@ def warn(config) -> None:
       config: A validated config.
     """
     found = _plain(config)
-    for key, needs in unread(config).items():
-        log.warning("%s = %s is not read: that takes %s", key, found[key], needs)
+    for key, why in unread(config).items():
+        log.warning("%s = %s is not read: %s", key, found[key], why)
     if config.search.layer_rates and config.search.scope == "global":
         log.info(
             "search.layer_rates prunes each layer by itself: search.scope = 'global' "

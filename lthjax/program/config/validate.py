@@ -226,10 +226,11 @@ def _check_type(name, value, example):
         right, kind = values.like(value, example), type(example).__name__
     else:
         element = ranges.ELEMENTS[name]
-        named = name in ranges.NAMED and value == ranges.NAMED[name]
-        right = named or values.like(value, (element,))
+        whole = name in ranges.NAMED and value == ranges.NAMED[name]
+        right = whole or values.like(value, (element,))
         kind = WORDS.get(type(element), f"pairs such as {element!r}")
-        kind = f"tuple of {kind}"
+        named = f", or {ranges.NAMED[name]}" if name in ranges.NAMED else ""
+        kind = f"tuple of {kind}{named}"
     if not right:
         raise ValueError(
             f"config.{name} must be of type {kind}, got config.{name} = {value!r}"

@@ -1,4 +1,4 @@
-"""The command that draws and prints the reports of runs again, and compares runs."""
+"""The commands that draw and print the reports of runs again, and compare runs."""
 
 import argparse
 import pathlib
@@ -16,7 +16,8 @@ COMPARED = "compare.html"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws and prints the report of each workdir; what is wrong is said at the end."""
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    about = "The table and the figures of runs, again, from what is recorded of them."
+    parser = argparse.ArgumentParser(description=about, formatter_class=form)
     parser.add_argument("workdir", nargs="+", type=pathlib.Path)
     processes.print_utf8()
     command_line.leave_accelerators()
@@ -39,9 +40,8 @@ def compare(arguments: Sequence[str] | None = None) -> None:
     if len(roots) < 2:
         given = " ".join(map(str, options.workdir))
         parser.error(f"there must be two different runs or more, got {given}")
-    if not options.page.absolute().parent.is_dir():
-        parser.error(f"--page must be in a folder that there is, got {options.page}")
     try:
+        command_line.check_target("page", options.page)
         shown = [page.read(root) for root in roots]
         text_files.write(options.page, page.of(shown))
     except (ValueError, OSError) as error:

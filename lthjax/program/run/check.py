@@ -22,6 +22,7 @@ from lthjax.program.build import (
     network,
     objective,
     pools,
+    unread,
 )
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
@@ -67,7 +68,7 @@ POINTS = 10**6  # validations of a training: its curve is held by the device
 def check(
     config, source: in_memory.Source | None = None
 ) -> tuple[in_memory.Facts | DataKind, int, Ground]:
-    """Checks all that goes without the images.
+    """Checks all that goes without the images, and warns of keys that nothing reads.
 
     Args:
       config: A config.
@@ -94,6 +95,7 @@ def check(
     _check_times(config, plan)
     _check_levels(config, plan)
     assemble.check(ground)
+    unread.warn(config)
     _check_read(config, train)
     arm_checks.check(ground)
     pools.check(ground)

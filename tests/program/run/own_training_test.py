@@ -150,7 +150,7 @@ def test_balanced_weights_are_of_the_training_split():
         ),
         (
             {"train.class_weights": ("even",)},
-            "train.class_weights must be of type tuple",
+            r"class_weights must be of type tuple of numbers, or \('balanced',\), got",
         ),
         ({"train.class_weights": (0.0,) * 10}, "every number of train.class_weights"),
         ({"train.accumulate": 5}, "must divide the ex.*accumulate = 5 for 12"),
