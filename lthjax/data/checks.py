@@ -228,8 +228,13 @@ def _remedy(images, labels):
 
 
 def _channels_first(shape: Sequence[int]) -> bool:
-    """Says whether the channels of an input seem to come before its sides."""
-    return len(shape) == 3 and shape[0] in CHANNELS and shape[-1] not in CHANNELS
+    """Says whether the channels of an input seem to come before its sides.
+
+    Of a height of one, a signal, the last axis may be few channels beside its length.
+    """
+    if len(shape) != 3 or shape[0] not in CHANNELS or shape[-1] in CHANNELS:
+        return False
+    return shape[0] > 1 or 2 * shape[-1] > shape[1]
 
 
 def _warn_of_channels(name, shape):

@@ -58,6 +58,8 @@ def test_bytes_in_the_other_order_are_the_same_numbers(kind):
     [
         ((3, 8, 8), True),
         ((1, 4, 5), True),
+        ((1, 20, 2), False),  # a signal of two channels
+        ((3, 20, 2), True),
         ((3, 8, 1), False),
         ((8, 8, 8), False),
         ((3, 8), False),
