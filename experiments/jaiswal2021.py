@@ -23,29 +23,21 @@ crops of 8) nor that of MobileNet: they are ours. Ghosts of the dense network (l
 in the small cell alone) go at the same part of its own training.
 """
 
-import functools
 import itertools
 import json
 import pathlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
-from measures import claims, sizes, work
+from measures import claims, landscapes, sizes, work
 from rich import console, markdown
 
-from lthjax import models
-from lthjax.analysis import curvature
 from lthjax.data import batches, facts
 from lthjax.program import command_line
-from lthjax.program.build import methods, moved_images, plan, source
+from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import axes, gains
 from lthjax.program.run import experiment
-from lthjax.program.workdir import layout, results, spreads, text_files
-from lthjax.saving.tickets import load_trained
-from lthjax.training import losses
+from lthjax.program.workdir import spreads, text_files
 
 CIFAR100 = pathlib.Path(__file__).parent.parent / "configs" / "cifar100.py"
 DATA = ("cifar10", "cifar100", "tiny_imagenet")
@@ -220,102 +212,6 @@ def _by_seed(rows, sparsity):
     ]
 
 
-def analyses(cell, settings, root, examples):
-    """Returns {(arm, level, seed): what its deployed network is like}, kept on disk.
-
-    Of `examples` training images that are not augmented, the plain loss, norms by their
-    running statistics, on the coordinates that the masks keep.
-    """
-    path, keys = root / f"analyses_{examples}.jsonl", ("arm", "level", "seed")
-    done = {results.identity(row, keys) for row in results.read(path)}
-    rows = [r for r in results.read(root / results.RESULTS) if r["level"]]
-    levels = {row["level"] for row in rows if row.get("retrained")}
-    wanted = [
-        r
-        for r in rows
-        if r["level"] in levels and r["arm"] in (gains.VANILLA, "tost_paper")
-    ]
-    wanted = [r for r in wanted if results.identity(r, keys) not in done]
-    if wanted:
-        measure = _measurement(settings, source.load(settings), examples)
-        for row in wanted:
-            arm, level, seed = results.identity(row, keys)
-            found = load_trained(layout.trained_path(root, arm, seed, level))
-            numbers = jax.device_get(measure(found))
-            head = {"cell": cell, "arm": arm, "level": level, "seed": seed}
-            values = {k: np.asarray(v).tolist() for k, v in numbers.items()}
-            results.append(path, [head | values], keys)
-    return results.read(path)
-
-
-def _measurement(settings, data, examples):
-    """Returns trained network -> its numbers, compiled."""
-    network = plan.of(settings, data).module
-    prepare = moved_images.preparation(data)
-    images = prepare(jnp.asarray(data.train.images[:examples]))
-    labels = jnp.asarray(data.train.labels[:examples])
-
-    @jax.jit
-    def measure(found):
-        params, state, kept = found.params, found.model_state, found.masks
-
-        def loss_fn(params):
-            logits, _ = models.apply(network, params, state, images, train=False)
-            return jnp.mean(losses.cross_entropy(logits, labels))
-
-        def forward(model):
-            return models.apply(model, params, state, images, train=False)
-
-        key = jax.random.key(0)
-        top = functools.partial(curvature.top_eigenvalue, iterations=20)
-        trace, error = curvature.trace(key, loss_fn, params, kept, probes=10)
-        surface = curvature.surface(key, loss_fn, params, kept, points=5)
-        return {
-            "gradient_norm": curvature.gradient_norm(loss_fn, params, kept),
-            "top_eigenvalue": top(key, loss_fn, params, kept),
-            "trace": trace,
-            "trace_error": error,
-            "quiet": curvature.quiet(network, forward),
-            "surface": surface.losses,
-        }
-
-    return measure
-
-
-MEASURES = ("gradient_norm", "top_eigenvalue", "trace", "quiet")
-
-
-def analysis_table(rows):
-    """Returns the means over seeds of what was measured, as Markdown."""
-    lines = ["| cell | level | arm | " + " | ".join(MEASURES) + " | n |"]
-    lines.append("|" + "---|" * 8)
-    groups = sorted({(r["cell"], r["level"], r["arm"]) for r in rows})
-    for cell, level, arm in groups:
-        own = [
-            r for r in rows if (r["cell"], r["level"], r["arm"]) == (cell, level, arm)
-        ]
-        means = [spreads.spread(row[name] for row in own) for name in MEASURES]
-        cells = " | ".join(spreads.shown(s, ".3g", ".2g") for s in means)
-        lines.append(f"| {cell} | {level} | {arm} | {cells} | {len(own)} |")
-    return "\n".join(lines) + "\n"
-
-
-def surfaces(rows):
-    """Draws the loss around the networks of the sparsest level, seed by seed's mean."""
-    level = max(row["level"] for row in rows)
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    drawn = Figure(figsize=(4.5 * len(arms), 4), layout="constrained")
-    for panel, arm in zip(
-        np.atleast_1d(drawn.subplots(1, len(arms))), arms, strict=True
-    ):
-        own = [r["surface"] for r in rows if (r["arm"], r["level"]) == (arm, level)]
-        image = panel.imshow(np.mean(own, 0), extent=(-1, 1, -1, 1), origin="lower")
-        panel.set_title(f"{arm}, level {level}, n = {len(own)}", fontsize=10)
-        panel.set_xlabel("steps along a random direction, filters' norms")
-        drawn.colorbar(image, ax=panel, label="training loss, nats")
-    return drawn
-
-
 def main():
     """Runs what is missing of the cells asked for, and writes tables and figures."""
     parser = command_line.arguments(__doc__)
@@ -348,9 +244,11 @@ def _run(asked, options):
         axes.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
         text = f"{_setting(settings)}\n\n{table(found)}"
         if examples:
-            measured += analyses(cell, settings, root, examples)
-            axes.save(surfaces(measured), options.workdir / f"{cell}-surface.png")
-            text += f"\nOn {examples} training images:\n\n{analysis_table(measured)}"
+            measured += landscapes.analyses(cell, settings, root, examples)
+            axes.save(
+                landscapes.surfaces(measured), options.workdir / f"{cell}-surface.png"
+            )
+            text += f"\nOn {examples} training images:\n\n{landscapes.table(measured)}"
         page = sizes.titled(options, text)
         text_files.write(options.workdir / "jaiswal2021.md", page)
         claims.write(options, "jaiswal2021", claimed(found))
