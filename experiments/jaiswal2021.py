@@ -16,11 +16,12 @@ The published per-sparsity tables could not be had: what is printed beside ours 
 the abstracts say. Departures: those of `lthjax.retraining` and `configs/cifar100.py`;
 distillation is per sample with the coefficient of the released CIFAR-10 code, 0.9 / C
 of T^2 KL at T = 5, for C classes; SNIP's scores are of 4,096 images where the
-released scorer reads the whole set, GraSP's of ten a class; the classifier is never
-pruned, as in the iterative masks, where those scorers prune it too. No source gives the
-protocol of Tiny-ImageNet (here 200 epochs, drops at 100 and 150, weight decay 5e-4,
-crops of 8) nor that of MobileNet: they are ours. Ghosts of the dense network (level 0,
-in the small cell alone) go at the same part of its own training.
+released scorer reads the whole set, GraSP's of as many as ten a class, in batches of
+128 of all classes; the classifier is never pruned, as in the iterative masks, where
+those scorers prune it too. No source gives the protocol of Tiny-ImageNet (here 200
+epochs, drops at 100 and 150, weight decay 5e-4, crops of 8) nor that of MobileNet: they
+are ours. Ghosts of the dense network (level 0, in the small cell alone) go at the same
+part of its own training.
 """
 
 import itertools

@@ -166,7 +166,10 @@ def _numbers(kind):
 
 
 def _counts(text):
-    return tuple(command_line.counts("samples", text))
+    try:
+        return tuple(command_line.counts("samples", text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def arguments() -> argparse.ArgumentParser:

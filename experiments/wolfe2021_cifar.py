@@ -69,8 +69,9 @@ def config(options, model, size, draw_at):
 
 def sizes(options):
     """Returns the numbers of images asked for, all that are left by default."""
-    given = options.sizes or f"10000,30000,{WHOLE - options.validation}"
-    return command_line.counts("sizes", given)
+    if options.sizes:
+        return command_line.counts("sizes", options.sizes)
+    return list(dict.fromkeys((10_000, 30_000, WHOLE - options.validation)))
 
 
 def cells(options):

@@ -100,6 +100,7 @@ PLACES = {
         "growing": "lthjax.dynamic.sparse_to_sparse",
         "shrinking": "lthjax.dynamic.dense_to_sparse",
     },
+    "lthjax.dynamic.carrying": {"State": "lthjax.dynamic.carrying:CarryingState"},
     "lthjax.forward_selection.channels": {
         name: f"lthjax.forward_selection.layer_growth:{name}"
         for name in ("grow", "growth", "weights")
@@ -112,6 +113,7 @@ PLACES = {
         name: f"lthjax.gates.families:{name}"
         for name in ("continuous", "hard_concrete", "stochastic")
     },
+    "lthjax.gates.soft_threshold": {"kind": "lthjax.gates.families:soft_threshold"},
     "lthjax.models": {
         "applying": "lthjax.models.functions",
         "catalogue": "lthjax.models.by_name",
@@ -123,14 +125,23 @@ PLACES = {
         name: f"lthjax.program.config.validate:{name}"
         for name in ("check_seeds", "validate")
     },
+    "lthjax.program.config.validate": {
+        name: f"lthjax.program.config.ranges:{name}"
+        for name in ("COUNT", "DIFFERENT", "ELEMENTS", "EXPRESSIONS", "OPTIONS")
+        + ("RANGES", "SIZE")
+    },
     "lthjax.program.run.experiment": {"load": "lthjax.program.build.source:load"},
     "lthjax.program.workdir.results": {
         "load": "lthjax.program.workdir.runs:load",
+        "warn_of_lacking": "lthjax.program.workdir.runs:warn_of_lacking",
         "write": "lthjax.program.workdir.text_files:write",
         **{
             name: f"lthjax.program.workdir.spreads:{name}"
             for name in ("Spread", "aggregate", "shown", "spread")
         },
+    },
+    "lthjax.pruning": {
+        name: f"lthjax.pruning.choose:{name}" for name in ("pairs", "ranked", "rounds")
     },
     "lthjax.pruning.scores": {"degree": "lthjax.pruning.flows:degree"},
     "lthjax.retraining": {

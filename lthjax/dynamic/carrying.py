@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lthjax import moved
 from lthjax.dynamic import amounts
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
@@ -285,3 +286,6 @@ def _check_masks(before, masks):
             f"{', '.join(masks_lib.names(before))}"
         )
     masks_lib.compatible(before, masks)
+
+
+moved.answers(__name__)

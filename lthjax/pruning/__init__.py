@@ -1,5 +1,5 @@
 """Score, then choose, then mask."""
 
-import lazy_loader
+from lthjax import moved
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = moved.face(__name__, __file__)

@@ -83,9 +83,8 @@ def _flat(tree, **options):
     except AssertionError:
         found = {(): tree}
     for path, leaf in found.items():
-        if leaf is not traverse_util.empty_node and isinstance(
-            leaf, (list, tuple, Mapping)
-        ):
+        nested = isinstance(leaf, (list, tuple, Mapping)) or not path
+        if leaf is not traverse_util.empty_node and nested:
             raise ValueError(
                 "a tree must be of nested dicts, got "
                 f"{type(leaf).__name__} at {_name(path) or 'its root'}; give "

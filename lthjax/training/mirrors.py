@@ -29,8 +29,8 @@ def mirrors(
       apart: Names of types of states that are taken to mirror nothing.
 
     Raises:
-      ValueError: A leaf has the shape of a parameter, and neither its path nor the
-        state of larger parameters says whether it mirrors it.
+      ValueError: Leaves have the shapes of all parameters, and neither their paths nor
+        the state of larger parameters says whether they mirror them.
     """
     apart = (*apart, *ROTATED)
 
@@ -51,7 +51,7 @@ def mirrors(
         if at is None and jnp.shape(leaf) == (total,):
             at = -1
         elif at is None and _may_mirror(leaf, shapes):
-            lost[len(found)] = jax.tree_util.keystr(path)
+            lost[len(found)] = jax.tree_util.keystr(path), jnp.shape(leaf)
         doubtful |= at is not None and (at == -1 or not rows[at][0])
         found.append(at)
     if doubtful:
@@ -101,23 +101,28 @@ def _grown_alike(inner, params, count, lost):
     """Returns {place: the parameter with which the last axes of a leaf grow, or none}.
 
     Of the axes of one size each grows by another number, so that two parameters of one
-    shape, and the two axes of a square, are told apart.
+    shape, and the two axes of a square, are told apart. Where the state of larger
+    parameters is not to be had, leaves that cannot be a copy of all parameters are of
+    none.
 
     Args:
       inner: The optimizer.
       params: The parameters.
       count: How many leaves the state has.
-      lost: {place: path} of the leaves that are asked for.
+      lost: {place: (path, shape)} of the leaves that are asked for.
     """
     own = [tuple(w.shape) for w in jax.tree.leaves(params)]
     seen: Counter[int] = Counter()
     larger = [tuple(_more(n, seen) for n in shape) for shape in own]
     try:
         pair = [_state_shapes(inner, params, shapes) for shapes in (own, larger)]
+        reason = None
     except Exception as error:  # a user's own, which may ask more of its parameters
-        raise ValueError(_unknown(lost)) from error
+        pair, reason = [], error
     if {len(shapes) for shapes in pair} != {count}:
-        raise ValueError(_unknown(lost))
+        if _are_all([shape for _, shape in lost.values()], own):
+            raise ValueError(_unknown(lost)) from reason
+        return {}
     places = list(zip(own, larger, strict=True))
 
     def alike(before, after):
@@ -130,17 +135,28 @@ def _grown_alike(inner, params, count, lost):
     return {place: alike(*(shapes[place] for shapes in pair)) for place in lost}
 
 
+def _are_all(found, shapes):
+    """Returns whether leaves of such shapes can be a copy of all parameters."""
+    wanted = Counter(shape for shape in shapes if shape)
+    return all(
+        sum(own[len(own) - len(shape) :] == shape for own in found) >= number
+        for shape, number in wanted.items()
+    )
+
+
 def _more(size, seen):
     seen[size] += 1
     return size + seen[size]
 
 
 def _unknown(lost):
+    places = ", state".join(path for path, _ in lost.values())
     return (
         "it must be known which leaves of an optimizer's state mirror a parameter, got "
-        f"state{', state'.join(lost.values())} of the shape of one and without its "
-        "path, and an init that does not take larger parameters alike; hold what is of "
-        "a weight in a tree like the parameters, jax.tree.map(fn, params)"
+        f"state{places} of the shape of one and without its path, and an init that "
+        "does not take larger parameters alike; hold what is of a weight in a tree "
+        "like the parameters, jax.tree.map(fn, params), and what is of none in "
+        "another shape"
     )
 
 

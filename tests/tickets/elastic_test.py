@@ -69,7 +69,11 @@ def test_keys_may_be_whole_numbers():
 
 @pytest.mark.parametrize(
     ("tree", "got"),
-    [([jnp.ones(2)], "list at its root"), ({"a": [jnp.ones(2)]}, "list at a")],
+    [
+        (jnp.ones(2), ".* at its root"),
+        ([jnp.ones(2)], "list at its root"),
+        ({"a": [jnp.ones(2)]}, "list at a"),
+    ],
 )
 def test_a_tree_of_anything_but_dicts_is_refused(tree, got):
     with pytest.raises(ValueError, match=f"must be of nested dicts, got {got}"):

@@ -103,3 +103,14 @@ def test_what_cannot_be_told_is_refused_by_its_path():
         message = r"got state\[0\]\[0\], .* in a tree like the parameters"
         with pytest.raises(ValueError, match=message):
             kept.update(PARAMS, kept.init(PARAMS), PARAMS, masks=MASKS)
+
+
+def test_a_history_beside_given_weights_is_no_mirror():
+    def init(params):
+        pull = jax.tree.map(lambda w, anchor: w - anchor, params, PARAMS)
+        return {"history": jnp.zeros(2), "pull": pull}
+
+    tx = optax.GradientTransformation(init, lambda grads, state, params: (grads, state))
+    state = init(PARAMS)
+    found = mirrors.mirrors(tx, state, PARAMS)
+    assert found == [None, *range(len(jax.tree.leaves(PARAMS)))]

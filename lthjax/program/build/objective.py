@@ -41,8 +41,8 @@ def resolve(config) -> Objective:
 
 def wanted(objective: Objective) -> Wanted:
     """Returns what the outputs of a network must be for an objective."""
-    ours = objective.loss in {own.loss for own in OBJECTIVES.values()}
-    return Wanted(objective.logits, trees=not ours)
+    ours = [own.logits for own in OBJECTIVES.values() if own.loss is objective.loss]
+    return Wanted(objective.logits or any(ours), trees=not ours)
 
 
 def check(objective: Objective, config, facts, module) -> None:

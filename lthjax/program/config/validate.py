@@ -235,3 +235,6 @@ def _check_type(name, value, example):
         raise ValueError(
             f"config.{name} must be of type {kind}, got config.{name} = {value!r}"
         )
+
+
+moved.answers(__name__)
