@@ -53,7 +53,7 @@ def stopwatch(fn: Callable[..., Any], *args) -> tuple[float, object]:
 
 
 def repeated(fn: Callable[..., Any], *args: Any) -> Callable[[int], float]:
-    """Returns steps -> the seconds of so many calls fn(*args), for `in_turns`."""
+    """Returns steps -> the seconds of so many calls `fn(*args)`, for `in_turns`."""
     return lambda steps: stopwatch(lambda: [fn(*args) for _ in range(steps)])[0]
 
 
