@@ -9,10 +9,9 @@ import jax.numpy as jnp
 
 from lthjax import dynamic
 from lthjax.callables import PruneFn, Schedule
-from lthjax.program.build import levels
+from lthjax.program.build import levels, spans
 from lthjax.program.build.method import Method, include, optimizer_options
-from lthjax.program.build.parts import Ground, Training
-from lthjax.program.build.spans import chain
+from lthjax.program.build.parts import Ground
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Search
@@ -56,15 +55,6 @@ def window(name: str, config, steps: int) -> tuple[int, int]:
             "take a longer window, or a smaller dynamic.every"
         )
     return begin, end
-
-
-def spans(ground: Ground) -> list[Training]:
-    """Returns the dense training and that of every level, all from the start.
-
-    Args:
-      ground: What the method is built on.
-    """
-    return chain(ground.plan, (0, ground.plan.steps))
 
 
 def check(ground: Ground) -> None:
@@ -211,7 +201,7 @@ def _method(name):
         keys=(*levels.KEYS, *READ[name]),
         targets=levels.targets,
         search=functools.partial(search, name),
-        spans=spans,
+        spans=spans.whole,
         check=check,
         optimizer=functools.partial(optimizer, name),
         carried=carried,

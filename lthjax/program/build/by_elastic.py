@@ -21,7 +21,6 @@ from lthjax.pruning import scores
 from lthjax.pruning.targets import LEARNT
 from lthjax.tickets import Search, Ticket, block_maps, elastic
 from lthjax.tickets.block_maps import BlockMap, Stages
-from lthjax.tickets.outside import outside
 
 log = logging.getLogger(__name__)
 
@@ -121,24 +120,13 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
       prune_fn: Not used: nothing is pruned here.
     """
     del optimizer, prune_fn
-    seed_of = source_runs.seed_of(ground)
 
-    def ticket_fn(own, level):
-        seed = seed_of(own)
+    def ticket_fn(seed, level):
         found = ticket(ground, way(ground), seed, level)
         _say(ground, found, seed)
         return found
 
-    def describe(state, found):
-        if not found.level:
-            return {}
-        level = source_runs.levels(ground, NAME)[found.level - 1]
-        seed = source_runs.seed(ground, NAME, seed_of(state.key))
-        return {"source_level": level, "source_seed": seed}
-
-    plan = ground.plan
-    found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
-    return found._replace(describe=describe)
+    return source_runs.search(ground, NAME, ticket_fn)
 
 
 def spans(ground: Ground) -> list[Training]:

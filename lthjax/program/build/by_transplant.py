@@ -1,5 +1,6 @@
 """Tickets that another task's run has found: its backbone, or all but heads."""
 
+import functools
 import logging
 import pathlib
 
@@ -7,17 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import draws, models
-from lthjax.program.build import source_runs
+from lthjax.program.build import source_runs, spans
 from lthjax.program.build.method import Method
-from lthjax.program.build.parts import Ground, Training, key
-from lthjax.program.build.spans import chain
+from lthjax.program.build.parts import Ground, key
 from lthjax.program.workdir import layout
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.targets import LEARNT
 from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Search, Ticket, Trained, transplant
-from lthjax.tickets.outside import outside
 from lthjax.tickets.transplant import Rule
 
 log = logging.getLogger(__name__)
@@ -179,29 +178,7 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
       prune_fn: Not used: nothing is pruned here.
     """
     del optimizer, prune_fn
-    seed_of = source_runs.seed_of(ground)
-
-    def ticket_fn(own, level):
-        return ticket(ground, seed_of(own), level)
-
-    def describe(state, found):
-        del state
-        if not found.level:
-            return {}
-        return {"source_level": source_runs.levels(ground, NAME)[found.level - 1]}
-
-    plan = ground.plan
-    found = outside(ticket_fn, levels=len(plan.targets), steps=plan.steps)
-    return found._replace(describe=describe)
-
-
-def spans(ground: Ground) -> list[Training]:
-    """Returns the dense training, and that of every level's ticket.
-
-    Args:
-      ground: What the method is built on.
-    """
-    return chain(ground.plan, (0, ground.plan.steps))
+    return source_runs.search(ground, NAME, functools.partial(ticket, ground))
 
 
 def check(ground: Ground) -> None:
@@ -238,7 +215,7 @@ METHODS = {
         keys=("search.levels", "search.exclude", "search.include", "transplant"),
         targets=targets,
         search=search,
-        spans=spans,
+        spans=spans.whole,
         check=check,
         taken=taken,
     )

@@ -12,7 +12,8 @@ import numpy as np
 
 from lthjax.program.build.parts import Ground, key
 from lthjax.program.workdir import layout, origin, results
-from lthjax.tickets import Ticket
+from lthjax.tickets import Search, Ticket
+from lthjax.tickets.outside import outside
 
 
 def root(ground: Ground, name: str) -> pathlib.Path:
@@ -98,6 +99,35 @@ def ticket(ground: Ground, name: str, own: int, level: int) -> Ticket:
             f"{name}.seed or fewer search.levels"
         )
     return layout.load_ticket(path, given, there, again=False)
+
+
+def search(
+    ground: Ground, name: str, ticket_fn: Callable[[int, int], Ticket]
+) -> Search:
+    """Returns the search: the dense network, then what the source gives, by level.
+
+    Records say of which level and seed of the source a ticket is.
+
+    Args:
+      ground: What the method is built on.
+      name: Of the method's section.
+      ticket_fn: (seed, level) of this run -> its ticket.
+    """
+    of = seed_of(ground)
+
+    def describe(state, found):
+        if not found.level:
+            return {}
+        there = levels(ground, name)[found.level - 1], seed(ground, name, of(state.key))
+        return dict(zip(("source_level", "source_seed"), there, strict=True))
+
+    plan = ground.plan
+    found = outside(
+        lambda own, level: ticket_fn(of(own), level),
+        levels=len(plan.targets),
+        steps=plan.steps,
+    )
+    return found._replace(describe=describe)
 
 
 def taken(

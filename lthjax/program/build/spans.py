@@ -48,6 +48,15 @@ def chain(plan: Plan, span: tuple[int, int], *, rounds: bool = False) -> list[Tr
     return found
 
 
+def whole(ground: Ground) -> list[Training]:
+    """Returns the dense training, and that of every level's ticket, from the start.
+
+    Args:
+      ground: What the method is built on.
+    """
+    return chain(ground.plan, (0, ground.plan.steps))
+
+
 def levels(asked: tuple[int, ...], plan: Plan) -> tuple[int, ...]:
     """Returns the levels whose tickets are retrained with tweaks.
 
