@@ -64,12 +64,7 @@ def chosen(options) -> list[str]:
     Raises:
       ValueError: One does not exist, or there is nothing to run them in.
     """
-    asked = options.only.split(",") if options.only else ORDER
-    wrong = sorted(set(asked) - set(ORDER))
-    if wrong:
-        raise ValueError(
-            f"only must be among {', '.join(ORDER)}, got only = {', '.join(wrong)}"
-        )
+    asked = command_line.words("only", options.only, ORDER) if options.only else ORDER
     if not options.workdir:
         raise ValueError("workdir must be given, got workdir = None; or give --page")
     if options.hours <= 0 and not options.dry_run:

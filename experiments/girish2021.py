@@ -294,10 +294,7 @@ def asked(text: str) -> tuple[str, ...]:
     Raises:
       ValueError: One is unknown, or there is none.
     """
-    words = text.split(",")
-    if unknown := [word for word in words if word not in TASKS]:
-        given = f"--tasks = {', '.join(map(repr, unknown))}"
-        raise ValueError(f"tasks must be among {', '.join(TASKS)}, got {given}")
+    words = command_line.words("tasks", text, TASKS)
     return tuple(task for task in TASKS if task in words)
 
 

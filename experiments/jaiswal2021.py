@@ -223,10 +223,8 @@ def main():
     options = sizes.parse(parser, "jaiswal2021")
     command_line.prepare()
     with command_line.plain_errors():
-        asked = [SMALL] if options.smoke else options.cells.split(",")
-        wrong = sorted(set(asked) - {*GRID, SMALL})
-        if wrong:
-            raise ValueError(f"cells must be among {SMALL}, {GRID}, got {wrong}")
+        asked = command_line.words("cells", options.cells, (SMALL, *GRID))
+        asked = [SMALL] if options.smoke else asked
         if options.cost:
             runs = {cell: config(cell, options) for cell in asked}
             work.show(options, runs, {"jaiswal2021": claimed({})})

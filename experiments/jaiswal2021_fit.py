@@ -59,22 +59,13 @@ def configs(options) -> dict:
       ValueError: A network, a mask or a number of images is none of those that go.
     """
     cells = itertools.product(
-        _among("networks", options.networks, NETWORKS),
-        _among("masks", options.masks, MASKS),
+        command_line.words("networks", options.networks, NETWORKS),
+        command_line.words("masks", options.masks, MASKS),
         sorted(command_line.counts("images", options.images), reverse=True),
     )
     return {
         "-".join(map(str, (options.data, *cell))): own(options, *cell) for cell in cells
     }
-
-
-def _among(name, text, known):
-    asked = text.split(",")
-    if set(asked) - set(known):
-        raise ValueError(
-            f"{name} must be among {', '.join(known)}, got {name} = {text!r}"
-        )
-    return asked
 
 
 def own(options, network: str, masks: str, images: int):

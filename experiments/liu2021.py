@@ -50,12 +50,7 @@ EXPECTED = """Expected, written before any result:
 
 def configs(options) -> dict:
     """Returns {"iterative_0.1": config} of all masks and rates."""
-    asked = options.masks.split(",")
-    unknown = [name for name in asked if name not in MASKS]
-    if unknown:
-        raise ValueError(
-            f"masks must be among {', '.join(MASKS)}, got masks = {options.masks!r}"
-        )
+    asked = command_line.words("masks", options.masks, MASKS)
     return {
         f"{mask}_{rate:g}": own(options, mask, rate)
         for mask in asked
@@ -65,16 +60,7 @@ def configs(options) -> dict:
 
 def rates(options) -> list[float]:
     """Returns the learning rates, rising."""
-    try:
-        found = sorted({float(text) for text in options.rates.split(",")})
-    except ValueError:
-        found = []
-    if not found or found[0] <= 0:
-        raise ValueError(
-            "rates must be positive numbers with commas between them, got rates = "
-            f"{options.rates!r}"
-        )
-    return found
+    return sorted(command_line.reals("rates", options.rates))
 
 
 def own(options, mask: str, rate: float):

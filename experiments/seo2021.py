@@ -62,12 +62,6 @@ def cells(options) -> Iterator[Cell]:
 
     The standalone users, who train alone, are asked in every round.
     """
-    found = set(options.methods) - {*METHODS, "standalone"}
-    if found:
-        raise ValueError(
-            f"methods must be among {', '.join(METHODS)} and standalone, got methods = "
-            f"{', '.join(sorted(found))}"
-        )
     seeds, own = range(options.seeds), [m for m in options.methods if m in METHODS]
     grid = itertools.product(seeds, options.participation, options.samples, own)
     yield from (Cell(method, share, n, seed) for seed, share, n, method in grid)
@@ -161,25 +155,29 @@ def tuned(options) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _numbers(kind):
-    return lambda text: tuple(kind(part) for part in text.split(","))
+def _several(read, name, *known, **more):
+    """Returns text -> the values of a flag, as argparse takes it."""
 
+    def values(text):
+        try:
+            return tuple(read(name, text, *known, **more))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def _counts(text):
-    try:
-        return tuple(command_line.counts("samples", text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return values
 
 
 def arguments() -> argparse.ArgumentParser:
     """Returns the parser of the command."""
     parser = command_line.arguments(__doc__)
     every = (0.0, 0.1, 0.2, 0.5, 1.0)
-    parser.add_argument("--participation", type=_numbers(float), default=every)
-    parser.add_argument("--samples", type=_counts, default=(20, 50, 100))
+    shares = _several(command_line.reals, "participation", most=1, zero=True)
+    parser.add_argument("--participation", type=shares, default=every)
+    samples = _several(command_line.counts, "samples")
+    parser.add_argument("--samples", type=samples, default=(20, 50, 100))
     names = (*METHODS, "standalone")
-    parser.add_argument("--methods", type=_numbers(str), default=names)
+    methods = _several(command_line.words, "methods", names)
+    parser.add_argument("--methods", type=methods, default=names)
     numbers = {"seeds": 3, "rounds": 40, "users": 40, "devices": 1}
     command_line.numbers(parser, numbers)
     for name, default in {"learning_rate": 0.01, "momentum": 0.9, "left": 0.3}.items():

@@ -118,7 +118,9 @@ def main() -> None:
     parser.add_argument("--only", help="parts, by commas; else all, or a few to smoke")
     options = parser.parse_args()
     wanted = SMOKED if options.smoke else tuple(PARTS)
-    wanted = options.only.split(",") if options.only else wanted
+    with command_line.plain_errors():
+        asked = options.only and command_line.words("only", options.only, PARTS)
+    wanted = asked or wanted
     options.rounds = options.rounds or (2 if options.smoke else 15)
     options.seconds = options.seconds or (0.01 if options.smoke else 1.0)
     path = options.workdir / "speed.json"

@@ -64,12 +64,9 @@ PUBLISHED = {
 
 
 def densities(options) -> list[float]:
-    """Returns the densities asked for, of a smoke run the first."""
-    found = [float(text) for text in options.densities.split(",")]
-    if not all(0 < density <= 1 for density in found):
-        raise ValueError(
-            f"densities must lie in (0, 1], got densities = {options.densities}"
-        )
+    """Returns the densities asked for, falling; of a smoke run the first."""
+    found = command_line.reals("densities", options.densities, most=1)
+    found = sorted(found, reverse=True)
     return found[:1] if options.smoke else found
 
 
@@ -119,12 +116,7 @@ def base(options):
 
 def configs(options) -> dict:
     """Returns {method: config} of the methods asked for."""
-    asked = options.methods.split(",") if options.methods else list(METHODS)
-    unknown = [name for name in asked if name not in METHODS]
-    if unknown:
-        raise ValueError(
-            f"methods must be among {', '.join(METHODS)}, got methods = {unknown}"
-        )
+    asked = command_line.words("methods", options.methods or ",".join(METHODS), METHODS)
     found = {}
     for name in asked:
         config = base(options)

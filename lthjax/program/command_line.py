@@ -10,7 +10,8 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -82,13 +83,14 @@ def check_devices() -> None:
 def plain_errors():
     """Ends the process with one sentence where a run refuses, fails or is stopped.
 
-    An error that others raise keeps its traceback; so do the lines of a user's own
+    What the script that runs says by a `raise` of its own counts as a refusal, too. An
+    error that others raise keeps its traceback; so do the lines of a user's own
     function in what it raised when it was first called, before the sentence.
     """
     try:
         yield
     except (ValueError, FloatingPointError) as error:
-        if not names.is_ours(error):
+        if not (names.is_ours(error) or _is_refused(error)):
             raise
         if text := names.own_traceback(error.__cause__):
             print(text, file=sys.stderr)
@@ -100,6 +102,15 @@ def plain_errors():
     except progress.Interrupted as stop:
         logging.warning("%s", stop)
         sys.exit(STOPPED)
+
+
+def _is_refused(error):
+    """Returns whether the script that runs, or one beside it, raised an error."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if not script or not (last.line or "").startswith("raise "):
+        return False
+    return pathlib.Path(last.filename).is_relative_to(pathlib.Path(script).parent)
 
 
 def check_once(words: Sequence[str], several: Sequence[str] = ()) -> None:
@@ -205,7 +216,7 @@ def counts(name: str, text: str) -> list[int]:
     Raises:
       ValueError: They are no such numbers, or one is given twice.
     """
-    parts = [part.strip() for part in text.split(",")]
+    parts = _parts(text)
     found = [int(part) for part in parts if part.isdecimal()]
     if len(found) < len(parts) or 0 in found or len(set(found)) < len(found):
         raise ValueError(
@@ -213,6 +224,59 @@ def counts(name: str, text: str) -> list[int]:
             f"them, got {name} = {text!r}"
         )
     return found
+
+
+def reals(
+    name: str, text: str, *, most: float = math.inf, zero: bool = False
+) -> list[float]:
+    """Returns the numbers above 0 of a flag that takes several, "0.1,0.01".
+
+    Args:
+      name: The flag's, for the error.
+      text: Its value.
+      most: What none may be above.
+      zero: Whether one may be 0.
+
+    Raises:
+      ValueError: They are no such numbers, or one is given twice.
+    """
+    try:
+        found = [float(part) for part in _parts(text)]
+    except ValueError:
+        found = []
+    inside = all((x > 0 or (zero and x == 0)) and x <= most for x in found)
+    if not found or not inside or math.inf in found or len(set(found)) < len(found):
+        least = "of at least 0" if zero else "above 0"
+        bound = f"{least} and at most {most:g}" if math.isfinite(most) else least
+        raise ValueError(
+            f"{name} must be different numbers {bound} with commas between them, got "
+            f"{name} = {text!r}"
+        )
+    return found
+
+
+def words(name: str, text: str, known: Iterable[str]) -> list[str]:
+    """Returns the names of a flag that takes several, "snip,grasp".
+
+    Args:
+      name: The flag's, for the error.
+      text: Its value.
+      known: What there is.
+
+    Raises:
+      ValueError: One does not exist, or is given twice.
+    """
+    found, known = _parts(text), list(known)
+    if set(found) - set(known) or len(set(found)) < len(found):
+        raise ValueError(
+            f"{name} must be different ones of {', '.join(known)}, with commas between "
+            f"them, got {name} = {text!r}"
+        )
+    return found
+
+
+def _parts(text):
+    return [part.strip() for part in text.split(",")]
 
 
 def typed() -> str:

@@ -208,7 +208,7 @@ def test_an_experiment_that_does_not_exist_and_no_hours_are_refused(ours):
     chosen = ours.everything.chosen
     assert chosen(options(only="renda2020,frankle2019")) == ["frankle2019", "renda2020"]
     for changes, text in (
-        ({"only": "none"}, "only must be among"),
+        ({"only": "none"}, "only must be different ones of"),
         ({"hours": 0.0}, "hours must be above 0"),
         ({"workdir": None}, "workdir must be given"),
     ):

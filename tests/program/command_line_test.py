@@ -1,5 +1,8 @@
 """What a command takes of numbers, and refuses in a sentence."""
 
+import runpy
+import sys
+
 import pytest
 
 from lthjax.program import command_line
@@ -45,6 +48,53 @@ def test_other_numbers_end_the_command(parser, capsys, word, wanted):
 
 def test_several_counts_are_read_by_commas():
     assert command_line.counts("sizes", "400, 50,1000") == [400, 50, 1000]
+
+
+def test_several_numbers_and_names_are_read_by_commas():
+    assert command_line.reals("rates", "0.1, 1e-3,2") == [0.1, 1e-3, 2]
+    assert command_line.reals("shares", "0,1", most=1, zero=True) == [0, 1]
+    assert command_line.words("only", "snip, grasp", ("grasp", "snip")) == [
+        "snip",
+        "grasp",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "x", "nan", "inf", "0.1,0.1", "2,", "3"]
+)
+def test_what_is_no_number_is_refused(text):
+    with pytest.raises(ValueError, match=f"rates must be .*, got rates = '{text}'"):
+        command_line.reals("rates", text, most=2)
+
+
+@pytest.mark.parametrize("text", ["", "snap", "snip,snip", "snip,", "['snip']"])
+def test_what_is_no_name_is_refused(text):
+    with pytest.raises(ValueError, match="only must be different ones of snip, grasp"):
+        command_line.words("only", text, ("snip", "grasp"))
+
+
+def test_a_script_s_own_refusal_is_one_sentence_and_its_fault_is_not(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "def refuse():\n"
+        "    raise ValueError(\n"
+        "        'rates must be above 0, got -1'\n"
+        "    )\n"
+        "def fail():\n"
+        "    return float('x')\n"
+    )
+    script = runpy.run_path(str(path))
+    with pytest.raises(ValueError, match="rates must"), command_line.plain_errors():
+        script["refuse"]()  # of another script than the one that runs
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__file__", str(path), raising=False)
+    with pytest.raises(SystemExit) as ended, command_line.plain_errors():
+        script["refuse"]()
+    assert ended.value.code == "error: rates must be above 0, got -1"
+    with pytest.raises(ValueError, match="not convert"), command_line.plain_errors():
+        script["fail"]()
 
 
 @pytest.mark.parametrize("text", ["", "0", "5,0", "-3", "4,4", "3,", "1.5", "a"])
