@@ -68,11 +68,21 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "you2020": {
         "toy": {
             **{"model": "vgg11", "width": 0.125, "limit": 2560, "validation": 500},
-            **{"epochs": 10, "batch_size": 128, "draws": 3},
+            **{"epochs": 10, "batch_size": 128, "shares": "0.5", "draws": "3"},
         },
-        "cpu": {"model": "vgg11", "width": 0.25, "epochs": 40, "draws": 8},
-        "gpu": {"model": "vgg16", "data": "cifar100", "draws": 20},
-        "paper": {"model": "vgg16", "data": "cifar100", "epochs": 160, "draws": 10},
+        "cpu": {
+            **{"model": "vgg11", "width": 0.125, "limit": 5000, "validation": 1000},
+            **{"epochs": 40, "batch_size": 128, "shares": "0.3,0.5"},
+            **{"draws": "5,10", "seeds": 3},
+        },
+        "gpu": {
+            **{"model": "vgg16", "data": "cifar100", "epochs": 80},
+            **{"draws": "5,10,20", "seeds": 3},
+        },
+        "paper": {
+            **{"model": "vgg16", "data": "cifar100", "draws": "10,20,40,80"},
+            **{"seeds": 3},
+        },
     },
     "jaiswal2021": {
         "toy": {"cells": "cifar10-resnet8-one_shot", "ablation": True},

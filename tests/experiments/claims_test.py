@@ -94,29 +94,43 @@ def test_criteria_on_another_network_are_compared_by_their_order_alone():
         assert ours == {"dense": [98.0], "snip, 10 % left": [97.0]}
 
 
-def test_a_draw_at_the_last_epoch_is_no_ticket():
+def test_tickets_stand_beside_their_way_and_draws_as_parts_of_the_schedule():
     experiment = loaded("you2020")
-    seen = np.ones((6, 40), bool)  # equal masks: the detector fires at the sixth
-    settings = SimpleNamespace(
-        model=SimpleNamespace(name="vgg16", width=1.0),
-        data=SimpleNamespace(name="cifar100"),
-        search=SimpleNamespace(sparsities=(0.5,)),
-        early_bird=SimpleNamespace(queue=5, threshold=0.1),
+    draws = importlib.import_module("measures.draws")
+    model, data = SimpleNamespace(name="vgg16", width=1.0), SimpleNamespace()
+    data.name = "cifar100"
+    settings = SimpleNamespace(model=model, data=data)
+    mask = {"channels": 8, "mask": "ff"}  # equal masks: the detector fires at the sixth
+    same = {"seed": 0, "share": 0.5}
+    rows = [
+        same | mask | {"way": draws.SEEN, "epoch": epoch, "accuracy": 60.0 + epoch}
+        for epoch in range(1, 21)
+    ]
+    ways = {"drawn": 6, "EB re-init": 6, "LT one-shot": 20, "Network Slimming": 20}
+    rows += [
+        same | {"way": way, "epoch": epoch, "accuracy": 50.0 + number}
+        for number, (way, epoch) in enumerate(ways.items())
+    ]
+    found = draws.Found(rows, draws.Asked((0.5,), (), ()), 20)
+    told = {c.what: (c, ours) for c, ours in experiment.claimed(found, settings)}
+    ours = {what: list(values) for what, (_, values) in told.items() if len(values)}
+    assert ours == {
+        "LT one-shot, p = 0.5": [52.0],
+        "Network Slimming, p = 0.5": [53.0],
+        "EB re-init, p = 0.5": [51.0],
+        "EB Train, p = 0.5": [50.0],
+    }
+    assert found.dense() == [80.0]
+    assert {claim.relation for claim, _ in told.values()} == {"equal"}
+    drawn, _ = told["drawn after this part of the schedule, p = 0.4"]
+    assert drawn.published == pytest.approx(19.4)  # 31 of 160
+    watched = draws.Found(
+        [row | {"share": 0.4} for row in rows], draws.Asked((0.4,), (), ()), 20
     )
-    rows = [{"epoch": 6, "ticket": None, "dense": 70.0}]
-    assert experiment.fired(seen, settings)["consecutive"] == 6
-    found = dict(
-        (claim.what, (claim, ours))
-        for claim, ours in experiment.claimed(rows, seen, settings)
-    )
-    assert not list(found["EB Train, p = 0.5"][1])
-    rows[0]["ticket"] = 69.0
-    found = {c.what: (c, o) for c, o in experiment.claimed(rows, seen, settings)}
-    assert found["EB Train, p = 0.5"][1] == [69.0]
-    settings.model.width = 0.25
-    found = {c.what: (c, o) for c, o in experiment.claimed(rows, seen, settings)}
-    claim, ours = found["EB Train, p = 0.5"]
-    assert ours == [69.0] and claim.relation == "order"
+    model.width = 0.25
+    told = {c.what: (c, ours) for c, ours in experiment.claimed(watched, settings)}
+    drawn, ours = told["drawn after this part of the schedule, p = 0.4"]
+    assert ours == [30.0] and drawn.relation == "order"
 
 
 def test_gains_are_counted_of_pruned_networks_with_intervals_alone():
