@@ -17,6 +17,7 @@ FILES = (
     "program/build/optimizer_test.py",
     "program/build/recipes_test.py",
     "program/build/retraining_test.py",
+    "program/build/source_draws_test.py",
     "program/federated/experiment_test.py",
     "program/report/page_costs_test.py",
     "program/report/studies/study_files_test.py",
@@ -25,6 +26,8 @@ FILES = (
     "program/run/dry_run_test.py",
     "program/run/errors_test.py",
     "program/run/given_weights_test.py",
+    "program/run/measures_test.py",
+    "program/run/neighbours_test.py",
     "program/run/objectives_test.py",
     "program/run/own_training_test.py",
     "program/run/pools_test.py",
@@ -34,5 +37,6 @@ FILES = (
     "program/run/starts_test.py",
     "program/run/streamed_test.py",
     "program/run/transformers_test.py",
+    "program/run/writers_test.py",
     "program/sweep/jobs_test.py",
 )
