@@ -10,9 +10,10 @@ CIFAR-10 or CIFAR-100 (`--images`), from tickets that underfit to tickets that k
 their images by heart, and the gain of all tweaks over plain retraining (paired by seed
 and masks) is drawn against the training loss that the plain ticket ends with. ResNet-8
 and a narrow VGG-11; 90, 95 and 98 % by one-shot masks or by late-rewound iterative ones
-(`--masks`); the dense network is retrained with tweaks too. `--ablation` adds each
-tweak alone, branches that are random and not trained (a control), and Sign-In. Each
-cell is a run of its own below the workdir, and goes on where it stopped.
+(`--masks`); the dense network is retrained with tweaks too. `--ablation` adds to each
+cell one of each tweak alone at 95 %, of branches that are random and not trained (a
+control), and of Sign-In. Each cell is a run of its own below the workdir, and goes on
+where it stopped.
 
 Departures: the sizes; the rate falls tenfold at a half and at three quarters of the
 steps, as 90 and 135 of 182 epochs, and ghosts go at the first fall (of the dense
@@ -40,7 +41,7 @@ from lthjax.program.workdir import spreads, text_files
 
 ALL = "tost_paper"
 ALONE = ("neurons", "skips", "frozen_skips", "rescaling", "smoothing", "sign_in")
-SPARSITIES = (0.9, 0.95, 0.98)
+SPARSITIES, AT = (0.9, 0.95, 0.98), 0.95  # the second of each tweak alone
 NETWORKS = {"resnet8": 1.0, "vgg11": 0.25}  # the width at --width=1
 MASKS = ("one_shot", "iterative")
 DROPS = (0.5, 0.75)
@@ -49,6 +50,8 @@ EXPECTED = """Expected, written before any result:
 1. The gain rises as the loss of the plain ticket falls: below 0 where it underfits.
 2. It is above 0 where the plain ticket's training loss ends below 0.05.
 3. At one training loss, networks and sparsities gain alike.
+4. Alone at 95 % of 250 images, where the plain ticket fits: smoothing and the skips
+   gain, the frozen skips as much as those that are trained, soft neurons do not.
 """
 
 
@@ -63,9 +66,12 @@ def configs(options) -> dict:
         command_line.words("masks", options.masks, MASKS),
         sorted(command_line.counts("images", options.images), reverse=True),
     )
-    return {
+    found = {
         "-".join(map(str, (options.data, *cell))): own(options, *cell) for cell in cells
     }
+    if options.ablation:
+        found |= {f"{name}-alone": alone(config) for name, config in found.items()}
+    return found
 
 
 def own(options, network: str, masks: str, images: int):
@@ -84,7 +90,7 @@ def own(options, network: str, masks: str, images: int):
     config.search.update(method=masks, sparsities=SPARSITIES, rewind_to=start)
     config.search.exclude = ("^head/",)
     retraining = config.retraining
-    retraining.arms = (ALL, *(ALONE if options.ablation else ()))
+    retraining.arms = (ALL,)
     retraining.levels = (0, 1, 2, 3)
     retraining.rescaling.update(iterations=20, rate=0.03)
     for ghost in (retraining.neurons, retraining.skips):
@@ -93,6 +99,14 @@ def own(options, network: str, masks: str, images: int):
     config.eval_batch = 1000
     config.logging.tensorboard = False
     return shrunk(config) if options.smoke else config
+
+
+def alone(config):
+    """Returns the config of a cell's tweaks, each alone."""
+    found = config.copy_and_resolve_references()
+    found.search.sparsities = (AT,)
+    found.retraining.update(arms=ALONE, levels=(1,))
+    return found
 
 
 def shrunk(config):
