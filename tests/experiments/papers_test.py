@@ -163,6 +163,25 @@ def test_what_a_cell_says_in_epochs_are_those_of_its_own_data(
         assert end == gone * epoch == found.schedule.drops[0] * epoch
 
 
+def test_each_tweak_alone_is_retrained_in_a_cell_of_its_own():
+    experiment = loaded("jaiswal2021_fit")
+    options = SimpleNamespace(networks="resnet8", masks="one_shot", images="250")
+    vars(options).update(data="cifar10", data_dir="", seeds=3, steps=1500, width=1.0)
+    vars(options).update(ablation=True, smoke=False)
+    found = experiment.configs(options)
+    name = "cifar10-resnet8-one_shot-250"
+    assert list(found) == [name, f"{name}-alone"]
+    both, alone = found.values()
+    for config in (both, alone):
+        validate.validate(config)
+    assert both.retraining.arms == (experiment.ALL,)
+    assert both.search.sparsities[1:2] == alone.search.sparsities == (0.95,)
+    assert alone.retraining.arms == experiment.ALONE
+    alone.search.sparsities = both.search.sparsities
+    alone.retraining.update(arms=both.retraining.arms, levels=both.retraining.levels)
+    assert files.digest(alone) == files.digest(both)  # all else is the same
+
+
 def test_every_published_column_of_cifar_stands_beside_one_of_ours():
     experiment = loaded("wolfe2021_cifar")
     options = SimpleNamespace(sizes="", validation=5000)
