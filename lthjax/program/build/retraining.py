@@ -58,7 +58,10 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
     asked = ground.options.retraining
     if not asked.arms:
         return parts
-    counted = parts._replace(describe=_describer(ground, Recipe()))
+    deploys, counts = _describer(ground, Recipe()), parts.describe
+    counted = parts._replace(
+        describe=lambda job, kept: deploys(job, kept) | counts(job, kept)
+    )
     if parts.options.pooled:
         described = _describer(ground, Recipe(), retrained=True)
         counted = counted._replace(pools=pools.built(ground, parts, described))
@@ -92,6 +95,7 @@ def _group(ground, parts, form, chosen):
     axis, every = parts.data.axis, parts.plan.eval_every
     mapped = network_lib.model(ground.options, ground.facts, axis_name=axis)
     options = own_training.step_options(ground, axis)
+    options["price"] = ground.method.penalty(ground)
     goal, rule = own_training.goal(ground), own_training.extras(ground).rule
     step = retraining_steps.step(mapped, form, tx, goal=goal, **options)
     deployed = _deployed(ground.module, form)
