@@ -210,6 +210,15 @@ def test_the_table_of_a_half_finished_sweep_has_every_run_and_its_state(half):
     assert (half / table.MARKDOWN).read_text() == text
 
 
+def test_n_counts_the_records_that_have_the_measure(half):
+    for file in half.glob(f"*/{results.RESULTS}"):
+        rows = results.read(file)
+        file.unlink()
+        lacking = [r | {"test_accuracy": None} if r["seed"] else r for r in rows]
+        results.append(file, lacking)
+    assert {row["n"] for row in table.rows(half) if "n" in row} == {1}
+
+
 def test_what_the_largest_class_is_worth_stands_under_the_table(half):
     plain = table.write(half)
     for number, row in enumerate(table.rows(half)[2:4]):
