@@ -263,8 +263,8 @@ def step(
         numbers are. One of smoothing 0 has none, whatever is handed in.
       tx: An optimizer that takes `masks`.
       goal: What is minimised.
-      price: (params, model_state) of the plain network -> what is added to that, as for
-        `training.penalised`; or `None`.
+      price: (params, model_state) of the plain network -> what is added to the mean of
+        that, `None` for nothing; or `None`.
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
       **more: Likewise: local, parts, decay.
