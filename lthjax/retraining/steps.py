@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lthjax import models
-from lthjax.callables import ForwardFn, ObjectiveFn, StepFn
+from lthjax.callables import ForwardFn, ObjectiveFn, PriceFn, StepFn
 from lthjax.pruning.masks import Masks
 from lthjax.retraining import ghosts
 from lthjax.retraining.factors import SignIn
@@ -246,6 +246,7 @@ def step(
     tx: Any,
     *,
     goal: Objective = CLASSIFICATION,
+    price: PriceFn | None = None,
     forward_fn: ForwardFn = steps.plain,
     axis_name: str | None = None,
     **more: Any,
@@ -262,6 +263,8 @@ def step(
         numbers are. One of smoothing 0 has none, whatever is handed in.
       tx: An optimizer that takes `masks`.
       goal: What is minimised.
+      price: (params, model_state) of the plain network -> what is added to the mean of
+        that, `None` for nothing; or `None`.
       forward_fn: As for `training.step`.
       axis_name: As for `training.step`.
       **more: Likewise: local, parts, decay.
@@ -271,6 +274,9 @@ def step(
     """
     options = {"forward_fn": forward_fn, "axis_name": axis_name, **more}
 
+    def of_plain(params, model_state):
+        return price(ghosts.strip(params), ghosts.strip(model_state))
+
     def update(network, state, handed, batch, at):
         if recipe.distillation and handed.teacher is None:
             raise ValueError(
@@ -279,6 +285,7 @@ def step(
             )
         how = {"frozen": recipe.frozen, "smoothed": recipe.smoothing != 0}
         loss_fn = objective(network, model, handed, at, goal, **how)
+        loss_fn = steps.penalised(loss_fn, price and of_plain)
         return steps.step(loss_fn, tx, **options)(state, handed.masks, *batch, at)
 
     def live(state, handed, batch, at):

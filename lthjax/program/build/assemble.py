@@ -90,7 +90,7 @@ def functions(ground: Ground) -> Parts:
         moving=method.carried is not None,
         objective=goal,
         describe=method.counts(ground),
-        of_sets=whole_sets.measures(ground, data),
+        of_sets=whole_sets.measures(ground, data, network, ground.shapes),
         tables=whole_sets.tables(ground, data, network),
         examine=examine
         and functools.partial(examine, data.evaluation(ground.apply_fn)),

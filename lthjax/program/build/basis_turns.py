@@ -97,6 +97,7 @@ def search(method: Method, ground: Ground, optimizer, prune_fn) -> Search:
         if whole and (each or ticket.level == 0):
             arrays = learn(trained.params, trained.model_state)
             state, trained = (_turned(x, turn, arrays) for x in (state, trained))
+            state = _fresh(state, optimizer)
         if whole and each:
             trained = trained._replace(masks=full(trained.masks, learnt))
         return inner.step(key, state, ticket, trained)
@@ -188,6 +189,17 @@ def _turn(weights_fn, params, model_state, arrays):
         inner = _turn(weights_fn, params.weights, model_state.network, arrays)
         return params._replace(weights=inner[0]), model_state._replace(network=inner[1])
     return weights_fn(params, model_state, arrays), kept(model_state, arrays)
+
+
+def _fresh(state, optimizer):
+    """Returns what a search remembers, the optimizer of a first round begun anew.
+
+    It may hold a copy of the weights, which is of the basis before.
+    """
+    if not hasattr(state, "round"):
+        return state
+    opt_state = jax.jit(optimizer.init)(state.round.params)
+    return state._replace(round=state.round._replace(opt_state=opt_state))
 
 
 def _turned(state, turn, arrays):

@@ -99,8 +99,7 @@ def _drawn_weights(sparsity, trained):
 
 
 def _check_draw(ground):
-    """Checks that an early-bird search draws one ticket, which loses something."""
-    _one_level(ground, " or search.sparsities = (p,)")
+    """Checks that the ticket of an early-bird search loses something."""
     found = _early_search(ground, None, drawing(ground))
     masks_fn = _watched_masks(ground)
 
@@ -132,6 +131,7 @@ def _early_search(ground, optimizer, draw_fn) -> Search:
 
 
 def _early_spans(ground):
+    _one_level(ground, " or search.sparsities = (p,)")
     plan = ground.plan
     first = Training("ticket", 0, 0, None)
     return [first, Training("ticket", 1, plan.steps_per_epoch, plan.steps)]
@@ -157,7 +157,6 @@ def _check_forward(ground):
             f"search.method = 'forward' with objective = {ground.options.objective!r}; "
             "give another method"
         )
-    _one_level(ground)
     channel_selection.check(ground.options.forward)
 
 
@@ -170,6 +169,7 @@ def _forward_search(ground, optimizer, selection) -> Search:
 
 
 def _forward_spans(ground):
+    _one_level(ground)
     given, steps = ground.options.forward, ground.plan.steps
     drawn = Training("ticket", 0, 0, given.draw_at or steps)
     return [drawn, Training("ticket", 1, steps, steps + given.tune)]

@@ -1,7 +1,6 @@
 """What a user's own functions do when they are called, before anything is trained."""
 
 import jax
-import jax.numpy as jnp
 
 from lthjax import registry
 from lthjax.callables import MasksFn, PruneFn
@@ -34,18 +33,18 @@ def score(ground: Ground, masks_fn: MasksFn, prune_fn: PruneFn) -> None:
         return Trained(params, model_state, masks_fn(params))
 
     if config.search.score not in criterion.SCORES:
-        batch = config.search.batches, config.train.batch_size
-        images, facts = network.blank(ground.facts, *batch), ground.facts
-        labels = jnp.zeros((*batch, *facts.label_shape), facts.label_dtype)
+        facts, asked = ground.facts, config.search
+        batch = asked.batches, asked.examples or config.train.batch_size
+        labels = (*batch, *facts.label_shape), facts.label_dtype
+        examples = network.inputs(facts, *batch), jax.ShapeDtypeStruct(*labels)
         scored = criterion.scorer(ground)
 
-        def tried(key):
+        def tried(key, examples):
             trained = begin(key)
-            examples = images, labels
             with registry.calling("score", config.search.score):
                 found = scored(key, trained, trained.masks, examples)
             cuts.pairs(trained.masks, found)
 
-        jax.eval_shape(tried, key)
+        jax.eval_shape(tried, key, examples)
     if known.flows and not linear.is_known(ground.module) and targets:
         prune_fn(key, begin(key), targets[0])

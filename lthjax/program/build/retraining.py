@@ -58,7 +58,10 @@ def with_arms(ground: Ground, parts: Parts) -> Parts:
     asked = ground.options.retraining
     if not asked.arms:
         return parts
-    counted = parts._replace(describe=_describer(ground, Recipe()))
+    deploys, counts = _describer(ground, Recipe()), parts.describe
+    counted = parts._replace(
+        describe=lambda job, kept: deploys(job, kept) | counts(job, kept)
+    )
     if parts.options.pooled:
         described = _describer(ground, Recipe(), retrained=True)
         counted = counted._replace(pools=pools.built(ground, parts, described))
@@ -92,9 +95,11 @@ def _group(ground, parts, form, chosen):
     axis, every = parts.data.axis, parts.plan.eval_every
     mapped = network_lib.model(ground.options, ground.facts, axis_name=axis)
     options = own_training.step_options(ground, axis)
+    options["price"] = ground.method.penalty(ground)
     goal, rule = own_training.goal(ground), own_training.extras(ground).rule
     step = retraining_steps.step(mapped, form, tx, goal=goal, **options)
     deployed = _deployed(ground.module, form)
+    whole = ground.shapes if retraining_steps.deployed(form) else shapes
     return parts._replace(
         tx=tx,
         held=max(parts.held, plan_lib.held(ground._replace(shapes=shapes), tx)),
@@ -106,7 +111,7 @@ def _group(ground, parts, form, chosen):
         handed=lambda job: _handed(ground, job),
         describe=_describer(ground, form, retrained=True),
         tables=whole_sets.tables(ground, parts.data, deployed),
-        of_sets=whole_sets.measures(ground, parts.data, deployed, _bare(form)),
+        of_sets=whole_sets.measures(ground, parts.data, deployed, whole),
     )
 
 
@@ -115,12 +120,6 @@ def _branches(ground, shapes):
     prunable = masks_lib.names(masks_lib.full(shapes, include=include(ground)))
     pattern = f"{ghosts.SUFFIX}(_norm)?/"
     return (pattern,) if any(re.search(pattern, name) for name in prunable) else ()
-
-
-def _bare(form):
-    """Returns the function from parameters to those of what is deployed."""
-    plain = retraining_steps.deployed(form)
-    return ghosts.strip if plain else lambda params: params
 
 
 def _optimizer(ground, form, branches):

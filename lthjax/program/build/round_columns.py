@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 
 from lthjax.gates import gated, sigmoid
-from lthjax.program.build import basis_counts, gate_rounds
+from lthjax.program.build import basis_counts, gate_rounds, whole_sets
 from lthjax.program.build.parts import Ground
 from lthjax.pruning import masks as masks_lib
 from lthjax.tickets import Trained
@@ -61,6 +61,9 @@ def examiner(
         if not kept:
             own["collapsed_first"] = own["collapsed"][0]
         own |= counted()(level, found.model_state, found.masks)
+        if whole_sets.NETWORK in row:
+            network = whole_sets.of_network(ground.shapes, found.masks)
+            own[whole_sets.NETWORK] = network
         own |= more(ground, trained, {**own, "level": level})
         return own, warnings({**row, **own}, decides=decides)
 

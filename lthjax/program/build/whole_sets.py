@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from lthjax.callables import ApplyFn
@@ -14,41 +15,42 @@ from lthjax.training import evaluate
 from lthjax.training import measures as measures_lib
 from lthjax.training.objective import HELD_OUT
 
+NETWORK = "sparsity_network"
+
 
 def measures(
     ground: Ground,
     data: data_lib.RunData,
-    apply_fn: ApplyFn | None = None,
-    bare_fn: Callable[[Any], Any] = lambda params: params,
+    apply_fn: ApplyFn,
+    shapes: Any,
 ) -> Callable[[Any], dict]:
     """Returns trained -> columns of its record, {} where no set is measured whole.
 
     They are "validation_<name>" and "test_<name>" of each name in `Objective.of_set`,
     `None` where nothing was there to be found, as small objects in a set of large ones;
-    and the share that is removed of all weights of the network, "sparsity_network", of
-    which "sparsity" counts those in scope; weights are what masks may have, biases and
-    norms are none.
+    and the share that is removed of all weights of the network, `NETWORK`, of which
+    "sparsity" counts those in scope; weights are what masks may have, biases and norms
+    are none.
 
     Args:
       ground: What the method is built on, its source too.
       data: Of the run.
       apply_fn: (params, model_state, inputs, train) -> (outputs, model_state), of what
-        is trained; by default the network's own.
-      bare_fn: From the parameters of what is trained to those of the network.
+        is trained.
+      shapes: Of the parameters of the network that is deployed.
     """
     goal, source = ground.objective, ground.source
     if goal.of_set is None or source is None:
         return lambda trained: {}
     sets = {"validation": source.validation, "test": source.test}
-    given = apply_fn or ground.apply_fn, data.prepare, sets
+    given = apply_fn, data.prepare, sets
     batch = data_lib.chunk(ground.options, source)
     measured = evaluate.of_sets(*given, batch=batch, objective=goal)
 
     def columns(trained):
         found = measured(trained.params, trained.model_state)
         rows = {k: None if math.isnan(v) else v for k, v in found.items()}
-        own = bare_fn(trained.params), bare_fn(trained.masks)
-        return rows | {"sparsity_network": of_network(*own)}
+        return rows | {NETWORK: of_network(shapes, trained.masks)}
 
     return columns
 
@@ -91,9 +93,9 @@ def of_network(params: Any, masks: Any) -> float:
     """Returns (prunable - kept) / all weights, those out of scope among them.
 
     Args:
-      params: Of the network.
+      params: Of the network, or their shapes.
       masks: `None` for what is out of scope.
     """
     kept, prunable = map(int, masks_lib.count(masks))
-    _, weights = map(int, masks_lib.count(masks_lib.full(params)))
-    return (prunable - kept) / weights
+    weights = jax.tree.leaves(jax.eval_shape(masks_lib.full, params))
+    return (prunable - kept) / sum(leaf.size for leaf in weights)

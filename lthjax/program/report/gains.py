@@ -52,7 +52,8 @@ def gains(
 ) -> dict[tuple[str, int], Gain]:
     """Returns {(arm, level): gain over the same tickets retrained plainly}.
 
-    Of several first logits each is an arm of its own, see `member.label`.
+    Of several first logits each is an arm of its own, see `member.label`; arms of the
+    dense network, which they share, count once a seed.
 
     That is the difference of the measure on the test set, in points where it is shown
     in percent; of a measure of which less is better, a gain is negative.
@@ -67,7 +68,7 @@ def gains(
       measures: What they are of.
     """
     value, scale = measures.value, measures.scale
-    rows = [row for row in rows if row[value] is not None]
+    rows = [row for row in member.once(rows) if row[value] is not None]
     plain = {(*member.chain(row), row["level"], row["arm"]): row[value] for row in rows}
     pairs = {}
     for row in rows:

@@ -21,12 +21,15 @@ TICKET = "ticket"
 def noted(uses: Mapping[str, float], params: Params) -> dict[str, Any]:
     """Returns what `costs.json` holds: {leaf: [parameters, uses of each]}.
 
+    Leaves are in the order of `uses`, which is that of their use.
+
     Args:
       uses: How often a pass uses each weight of a leaf, by name: `costs.uses`.
       params: The parameters, or their shapes.
     """
     leaves = zip(masks_lib.names(params), jax.tree.leaves(params), strict=True)
-    return {name: [math.prod(leaf.shape), uses[name]] for name, leaf in leaves}
+    sizes = {name: math.prod(leaf.shape) for name, leaf in leaves}
+    return {name: [sizes[name], number] for name, number in uses.items()}
 
 
 def of(

@@ -3,7 +3,7 @@
 import itertools
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from lthjax.program.report import run_report
 from lthjax.program.report.palette import COLOURS
 from lthjax.program.report.studies import overlap, ticket_rows
-from lthjax.program.workdir import layout
+from lthjax.program.workdir import layout, notes
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.saving import tickets
@@ -43,13 +44,16 @@ def of(root: pathlib.Path, rows: list[dict]) -> Iterator[tuple[str, Figure]]:
     if not there or _bytes(root, there[0], last) * min(len(there), SEEDS) > MOST:
         return
     loaded = {seed: layout.load_ticket(root, seed, last) for seed in there[:SEEDS]}
-    drawn = filters(loaded)
+    own = loaded[there[0]].model_state.get(bases.COLLECTION)
+    order = notes.read(root / run_report.COSTS)
+    drawn = filters(loaded, list(order)) if own is None else None
     if drawn:
         yield f"filters of the first layer, level {last}", drawn
-    shared = not loaded[there[0]].model_state.get(bases.COLLECTION, {}).get("arrays")
+    shared = not (own or {}).get("arrays")
     if shared and len(there) > 1 and _bytes(root, there[0], last) * len(found) <= MOST:
         yield "overlap of the masks of two seeds", between_seeds(root)
-    yield f"weights, level {last}", weights(root, there[0], loaded[there[0]])
+    what = "weight" if own is None else "coefficient"  # of a network in a basis
+    yield f"{what}s, level {last}", weights(root, there[0], loaded[there[0]], what)
 
 
 def _bytes(root, seed, level):
@@ -94,7 +98,7 @@ def images(kernel: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def filters(found: dict[int, Any]) -> Figure | None:
+def filters(found: dict[int, Any], order: Sequence[str]) -> Figure | None:
     """Draws units of the first layer, pruned weights in a colour of theirs.
 
     They are those that keep the most weights, the first ones of equals. Where a filter
@@ -103,13 +107,17 @@ def filters(found: dict[int, Any]) -> Figure | None:
 
     Args:
       found: {seed: ticket}.
+      order: The names of leaves in the order of their use.
 
     Returns:
-      None where the first layer reads no image.
+      None where the first layer reads no image, or is not known.
     """
-    parts = {}
+    parts, names = {}, masks_lib.names(next(iter(found.values())).masks)
+    first = next((name for name in order if name in names), None)
+    if first is None:
+        return None
     for seed, ticket in found.items():
-        mask, kernel = _first(ticket)
+        mask, kernel = _leaf(ticket, first)
         kept, values = images(mask.astype(float)), images(np.where(mask, kernel, 0))
         if kept is None or values is None or values.shape[1] > SHOWN:
             return None
@@ -127,13 +135,9 @@ def filters(found: dict[int, Any]) -> Figure | None:
     return figure
 
 
-def _first(ticket):
-    """Returns (mask, weights) of the first layer that is pruned, as arrays."""
+def _leaf(ticket, name):
+    """Returns (mask, weights) of a layer as arrays."""
     names = masks_lib.names(ticket.masks)
-    name = next(
-        (n for n in names if "conv" in n or "stem" in n or n.startswith("dense1")),
-        names[0],
-    )
     mask = dict(zip(names, jax.tree.leaves(ticket.masks), strict=True))[name]
     leaves = jax.tree.leaves(ticket.params)
     kernel = dict(zip(masks_lib.names(ticket.params), leaves, strict=True))[name]
@@ -158,13 +162,14 @@ def _draw_tiles(axes, own):
     axes.set_axis_off()
 
 
-def weights(root: pathlib.Path, seed: int, ticket: Any) -> Figure:
+def weights(root: pathlib.Path, seed: int, ticket: Any, what: str = "weight") -> Figure:
     """Draws how weights are distributed before their training and, if kept, after.
 
     Args:
       root: The workdir, where a study may have kept the trained network.
       seed: Of the ticket.
       ticket: The ticket.
+      what: What its parameters are called.
     """
     path = layout.trained_path(root, ticket_rows.TICKET, seed, ticket.level)
     parts = {
@@ -185,8 +190,8 @@ def weights(root: pathlib.Path, seed: int, ticket: Any) -> Figure:
         style = {"histtype": "step", "lw": 1.5, "ls": "--" if "pruned" in name else "-"}
         axes.hist(own, bins, label=label, color=shades.get(name, "#d62728"), **style)
     axes.set_yscale("log")
-    axes.set_xlabel("weight")
-    axes.set_ylabel("weights in a bin")
+    axes.set_xlabel(what)
+    axes.set_ylabel(f"{what}s in a bin")
     axes.set_title(f"before: at step {ticket.step}; seed {seed}", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -299,7 +299,7 @@ def _cells(group, measures):
         mean(measures.value, measures.form, measures.scale),
         mean(f"best_{measures.value}", measures.form, measures.scale),
         mean("best_step", ".0f"),
-        str(len(group)),
+        str(sum(row[measures.value] is not None for row in group)),
     )
 
 

@@ -14,6 +14,7 @@ from lthjax.program import progress
 from lthjax.program.build import assemble, pools, spans
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
+from lthjax.program.config import defaults
 from lthjax.program.run import check, target_step
 from lthjax.retraining import arms as arms_lib
 from lthjax.training import members as members_lib
@@ -172,6 +173,7 @@ def _seconds_per_image(config, facts, plan, *, searching=False):
     )
     config.train.update(batch_size=batch, epochs=0, steps=plan.steps)
     config.train.update(accumulate=1, class_weights=())  # of a batch that is not this
+    config.train.stop.update(defaults.default().train.stop)  # it would skip steps
     # Scored with: here there are no more.
     config.search.update(batches=1, examples=0, corrupt="none")
     config.eval_every, config.eval_batch = plan.eval_every, chunk

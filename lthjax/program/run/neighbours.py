@@ -24,7 +24,7 @@ def at(config: Any, rate: float) -> Any:
     alone = {**plain, **BESIDE, "logging.tensorboard": False}
     asked = ["include", "exclude"]  # what is prunable, and in a basis
     if config.search.basis:  # the dense network trains in it
-        asked += ["basis", "pattern", "score"]
+        asked += ["basis", "pattern", "score", "rounds"]
     alone |= {f"search.{key}": config.search[key] for key in asked}
     if config.train.stop.by:  # not before the step that tickets are rewound to
         alone["search.rewind_to"] = config.search.rewind_to

@@ -104,7 +104,7 @@ def _of_group(group, found, names) -> dict:
         if known:
             spread = spreads.spread(known)
             own |= {name: spread.mean, f"{name}_std": spread.std}
-    return own | {"n": len(found)}
+    return own | {"n": sum(row.get(names[0]) is not None for row in found)}
 
 
 def _state(root, cell):

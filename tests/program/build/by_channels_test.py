@@ -123,6 +123,16 @@ def test_layers_that_are_excluded_keep_all_their_channels(start, tmp_path):
     "start, changes, words",
     [
         (EARLY_BIRD, {"search.sparsities": (0.5, 0.7)}, "one ticket, got 2 levels"),
+        (
+            EARLY_BIRD,
+            {"search.sparsities": (0.5, 0.7), "retraining.arms": ("smoothing",)},
+            "one ticket, got 2 levels",
+        ),
+        (
+            FORWARD,
+            {"search.levels": 2, "retraining.arms": ("smoothing",)},
+            "one ticket, got 2 levels; give search.levels = 1$",
+        ),
         (EARLY_BIRD, {"early_bird.watch": "neurons"}, "early_bird.watch must be one"),
         (EARLY_BIRD, {"early_bird.rule": "paper"}, "rule must be one of"),
         (EARLY_BIRD, {"early_bird.threshold": 1.1}, "got early_bird.threshold = 1.1"),

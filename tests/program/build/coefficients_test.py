@@ -207,6 +207,19 @@ def test_gates_are_of_the_coefficients_of_a_basis_that_is_learnt():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *pair)
 
 
+def test_a_copy_of_the_weights_that_an_optimizer_holds_is_of_the_learnt_basis():
+    changes = {
+        **tiny.CONV,
+        "search.method": "continuous",
+        "search.basis": (("Conv", "pca_spatial"),),
+        "optimizer.name": "schedule_free_sgd",
+    }
+    _, _, (_, opened) = stepped(changes, 1)
+    held = jax.tree_util.tree_leaves_with_path(opened.opt_state)
+    copies = [leaf for path, leaf in held if ".z.weights" in jax.tree_util.keystr(path)]
+    assert_same(copies, jax.tree.leaves(opened.params.weights))
+
+
 def test_a_round_of_gates_records_what_its_basis_keeps_and_costs(tmp_path):
     changes = {
         **tiny.CONV,

@@ -12,7 +12,7 @@ from flax import linen as nn
 from trees import same
 
 from lthjax.models import mlp
-from lthjax.program.build import criterion, linear
+from lthjax.program.build import criterion, linear, own_parts
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
 from lthjax.program.build.parts import key as key_of
@@ -169,6 +169,17 @@ def blind(view):
 def by_column(view):
     """A user's own score: the last outputs first."""
     return jax.tree.map(lambda m: jnp.cumsum(jnp.ones(m.shape), axis=1), view.masks)
+
+
+def by_loss(view):
+    """A user's own score that reads examples."""
+    return scores.snip(lambda p: view.loss_fn(p, 1.0), view.params, view.masks)
+
+
+def test_a_score_of_ones_own_is_tried_without_an_example(source):
+    asked = {"search.score": f"{__name__}:by_loss", "search.batches": 10**9}
+    ground = plan_lib.of(tiny.config(asked), source)
+    own_parts.score(ground, masks_lib.full, None)  # they would fill no memory there is
 
 
 def test_a_score_of_ones_own_is_taken_and_one_that_is_not_finite_refused(source):

@@ -13,6 +13,7 @@ from lthjax.data import facts
 from lthjax.program.build import (
     arm_checks,
     assemble,
+    by_score,
     optimizer,
     recipes,
     spans,
@@ -320,3 +321,24 @@ def test_whole_sets_are_measured_by_what_is_deployed(arm):
     assert (found["test_summed"] != pytest.approx(bare["test_summed"])) == kept
     if not kept:
         assert found["sparsity_network"] == bare["sparsity_network"]
+
+
+# A method of one's own, which draws weights to zero and counts the level twice.
+OWN = by_score.METHODS["iterative"]._replace(
+    penalty=lambda ground: (
+        lambda params, state: sum(
+            jnp.sum(jnp.square(w)) for w in jax.tree.leaves(params)
+        )
+    ),
+    counts=lambda ground: lambda job, kept: {"twice": 2 * job.ticket.level},
+)
+
+
+def test_arms_have_the_penalty_of_a_method_and_its_tickets_what_it_counts(tmp_path):
+    own = {"search.method": f"{__name__}:OWN", "retraining.arms": ("vanilla",)}
+    rows = experiment.run(tiny.config({**own, "seeds": (0,)}), tmp_path)
+    found = {(row["level"], row["arm"]): row for row in rows}
+    for level in (1, 2):
+        ticket, arm = found[level, "ticket"], found[level, "vanilla"]
+        assert arm["test_loss"] == ticket["test_loss"]
+        assert ticket["twice"] == 2 * level and "deployed_flops" in ticket

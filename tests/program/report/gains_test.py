@@ -69,6 +69,16 @@ def test_pairs_are_of_one_first_logit():
     assert gains.figure(rows).axes[0].get_xlabel() == "level"
 
 
+def test_an_arm_of_the_dense_network_counts_once_a_seed():
+    rows = [
+        row(arm, 0, value, 0, initial=initial, retrained=arm != "ticket")
+        for initial in (-0.1, -0.3)
+        for arm, value in (("ticket", 0.5), ("smoothing", 0.6))
+    ]
+    (gain,) = gains.gains(rows).values()
+    assert gain.n == 1 and math.isnan(gain.half)
+
+
 def test_what_is_kept_is_the_mean_of_the_seeds():
     rows = []
     for seed, sparsity in enumerate((0.9, 0.5)):

@@ -1,5 +1,6 @@
 """What a page shows of costs without a study: the numbers that the study has."""
 
+import jax.numpy as jnp
 import pytest
 import tiny
 
@@ -30,6 +31,12 @@ def test_costs_by_layers_are_those_of_the_study(root):
         shared = (own.keys() & row.keys()) - {"other"}
         assert {k: own[k] for k in shared} == {k: row[k] for k in shared}
         assert {"flops", "parameters", "test_accuracy"} <= shared
+
+
+def test_leaves_are_noted_in_the_order_of_their_use():
+    params = {"a": jnp.ones((2, 3)), "z": jnp.ones(4)}
+    found = page_costs.noted({"z": 1.0, "a": 0.0}, params)
+    assert list(found.items()) == [("z", [4, 1.0]), ("a", [6, 0.0])]
 
 
 def test_a_page_has_one_figure_of_costs(root):

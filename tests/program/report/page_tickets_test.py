@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lthjax.program.report import page_tickets
-from lthjax.program.workdir import layout, results
+from lthjax.program.report import page_tickets, run_report
+from lthjax.program.workdir import layout, notes, results
+from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.saving import tickets
 from lthjax.tickets import Ticket, Trained
+
+ORDER = ("conv1/kernel", "head/kernel", "head/bias")
 
 
 def ticket(seed, level, shape=(3, 3, 2, 5)):
@@ -35,6 +38,7 @@ def run(root, seeds=(0, 1), levels=(1, 2)):
             row = {"level": level, "seed": seed, "arm": "ticket", "kept": 2**-level}
             rows.append(row | {"prunable": 1, "sparsity": 1 - 2**-level})
     results.append(root / results.RESULTS, rows)
+    notes.write(root / run_report.COSTS, {name: [1, 1.0] for name in ORDER})
     return rows
 
 
@@ -59,6 +63,26 @@ def test_two_seeds_have_filters_an_overlap_and_weights(tmp_path):
     ]
 
 
+def test_the_first_layer_is_the_one_that_is_used_first():
+    params = {
+        name: {"kernel": jnp.ones((3, 3, 1, n))} for name, n in (("a", 2), ("z", 5))
+    }
+    own = Ticket(1, 0, 10, params, {}, masks_lib.full(params))
+    (axes,) = page_tickets.filters({0: own}, ("z/kernel", "a/kernel")).axes
+    canvas = np.asarray(axes.images[0].get_array().filled(np.nan))
+    assert canvas.shape == (7, 11)  # five units, three beside each other
+    assert page_tickets.filters({0: own}, ()) is None
+
+
+def test_coefficients_are_no_filters_and_are_called_what_they_are(tmp_path):
+    rows = run(tmp_path, seeds=(0,), levels=(1,))
+    state = {bases.COLLECTION: {"of_coefficients": jnp.ones((), bool)}}
+    layout.save_ticket(tmp_path, 1, ticket(1, 1)._replace(model_state=state))
+    shown = dict(page_tickets.of(tmp_path, [rows[0] | {"seed": 1}]))
+    assert list(shown) == ["coefficients, level 1"]
+    assert shown["coefficients, level 1"].axes[0].get_xlabel() == "coefficient"
+
+
 def test_one_seed_has_no_overlap_and_a_trained_network_is_shown_after(tmp_path):
     rows = run(tmp_path, seeds=(3,), levels=(1,))
     own = ticket(3, 1)
@@ -80,7 +104,7 @@ def test_a_pruned_weight_is_no_grey_one_and_units_keep_their_order(tmp_path):
     mask = np.zeros((3, 3, 2, 5), bool)
     mask[0, 0, :, 2] = mask[:, :, :, 4] = True
     masks = {**own.masks, "conv1": {"kernel": jnp.asarray(mask)}}
-    (axes,) = page_tickets.filters({0: own._replace(masks=masks)}).axes
+    (axes,) = page_tickets.filters({0: own._replace(masks=masks)}, ORDER).axes
     canvas = np.asarray(axes.images[0].get_array().filled(np.nan))
     tiles = [canvas[i : i + 3, j : j + 3] for i in (0, 4) for j in (0, 4, 8)]
     drawn = [int(np.isfinite(tile).sum()) for tile in tiles]

@@ -87,6 +87,12 @@ def test_the_printed_table_has_mean_spread_and_n():
     assert [line for line in lines if " random " in line]
 
 
+def test_n_counts_the_records_that_have_the_measure():
+    rows = [r | {"test_accuracy": None} if r["seed"] else r for r in ROWS]
+    (column,) = run_report.table(rows).columns[-1:]
+    assert set(column.cells) == {"1"}
+
+
 def test_the_report_is_drawn_again_by_its_command(root, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["report", str(root)])
     monkeypatch.delitem(sys.modules, "lthjax.report", raising=False)

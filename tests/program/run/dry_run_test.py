@@ -10,6 +10,7 @@ from flax import linen as nn
 from lthjax.data import objects
 from lthjax.data.splits import Source, Split
 from lthjax.program.run import check, dry_run
+from lthjax.training import extras
 
 
 def test_levels_counts_steps_and_time_are_printed(tmp_path, capsys, monkeypatch):
@@ -140,3 +141,13 @@ def test_classes_of_pixels_that_move_are_planned(capsys):
     config = tiny.config({**changes, "search.levels": 1})
     dry_run.show(config)
     assert "estimated time here" in capsys.readouterr().out
+
+
+def test_no_early_stop_leaves_out_steps_that_are_timed(monkeypatch):
+    def timed(run, states, *rest):
+        assert extras.stop(states.opt_state) is None
+        return 1.0, 0.0
+
+    monkeypatch.setattr(dry_run, "_timed", timed)
+    asked = {"train.stop.by": "loss", "train.stop.patience": 2, "train.ema": 0.5}
+    assert dry_run.pace(tiny.config(asked)) > 0

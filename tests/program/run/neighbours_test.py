@@ -5,7 +5,7 @@ import shutil
 import pytest
 import tiny
 
-from lthjax.program.build import assemble
+from lthjax.program.build import assemble, criterion
 from lthjax.program.config import files, validate
 from lthjax.program.report import learning_rates, run_report
 from lthjax.program.run import experiment, neighbours
@@ -66,6 +66,13 @@ def test_the_dense_network_keeps_the_basis_that_it_trains_in():
     found = neighbours.at(config, 0.3).search
     assert found.basis == config.search.basis
     assert (found.pattern, found.score) == ("channels", "energy")
+
+
+def test_a_score_of_rows_is_taken_as_often_at_every_rate():
+    own = {"search.basis": (("kernel$", "groups"),), "search.pattern": "channels"}
+    own |= {"search.score": "iterative_snip", "search.rounds": 1}
+    found = neighbours.at(tiny.config({**CHANGES, **own}), 0.3)
+    assert criterion.resolve(found).rounds == 1
 
 
 def test_rows_are_the_run_s_own_and_those_of_runs_inside_it(run):

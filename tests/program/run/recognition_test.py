@@ -135,6 +135,16 @@ def sources(classified, direct):
     return classified, direct[0]
 
 
+def test_a_round_of_gates_is_measured_on_whole_sets_as_its_ticket_is(scenes, tmp_path):
+    own = {"search.method": "continuous", "search.sparsities": (0.5,)}
+    own |= {"search.gates.initial": (0.5,), "search.gates.period": 1, "studies": ()}
+    rows = experiment.run(detector(scenes, **own), tmp_path)
+    found = {row["arm"]: row for row in rows if row["level"]}
+    assert {name for name in found["ticket"] if "_ap" in name} <= found["search"].keys()
+    for name in ("sparsity", "sparsity_network"):
+        assert found["search"][name] == found["ticket"][name] > 0
+
+
 def taking(way, scenes, sources, **changes):
     own = {"search.method": "transplant", "transplant.way": way}
     own |= {"search.sparsities": (), "search.levels": 2, "search.exclude": ("^heads/",)}

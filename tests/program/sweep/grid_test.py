@@ -249,8 +249,10 @@ def test_gates_of_several_first_logits_have_a_row_each(tmp_path):
     grid_lib.write(tmp_path, [LOGITS], cells)
     (tmp_path / cells[0].folder).mkdir()
     rows = [record(0, 5, "ticket", 0.5) | {"initial": x} for x in (0.1, 0.2)]
+    rows[1]["test_accuracy"] = None  # which no mean is of
     results.append(tmp_path / cells[0].folder / results.RESULTS, rows)
-    assert [row[LOGITS] for row in table.rows(tmp_path)] == [0.1, 0.2]
+    found = [(row[LOGITS], row["n"]) for row in table.rows(tmp_path)]
+    assert found == [(0.1, 1), (0.2, 0)]
 
 
 def test_a_folder_without_a_sweep_has_no_table(tmp_path):
