@@ -7,10 +7,13 @@ The protocol of the released code of "Drawing Early-Bird Tickets": 160 epochs, b
 256, rate 0.1 times 0.1 at epochs 80 and 120, weight decay 1e-4, an l1 penalty of 1e-4
 on the scales of batch norm, which start at a half; convolutions without biases, normal
 by their fan-out, the classifier N(0, 0.01); the masks of five distances in a row below
-0.1 end the pre-training. Departures: 5,000 training images are set aside for
-validation; the penalty goes on after the draw, as in most of its scripts. Expected: it
-draws in the first 10 to 35 epochs (arXiv:1909.11957; the table for VGG-16 on CIFAR-10
-was not available). Running time: not measured; it takes a GPU.
+0.1 end the pre-training. Departures: that detector is the paper's, by its README; the
+code holds the newest mask against the four before it (`early_bird.rule`: `newest`).
+Exactly half of the channels stay, where the code keeps one fewer; the ticket trains on
+from its own weights, where the code's begin anew; 5,000 training images are set aside
+for validation; the penalty goes on after the draw, as in most of its scripts. Expected:
+it draws in the first 10 to 35 epochs (as arXiv:1909.11957 on CIFAR-100; the table for
+VGG-16 on CIFAR-10 was not available). Running time: not measured; it takes a GPU.
 """
 
 from lthjax.program.config import files as lthjax_config

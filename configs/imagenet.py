@@ -5,12 +5,14 @@
 
 The protocol of open_lth: 90 epochs, batch 1,024, rate 0.4 with 5 epochs of warm-up,
 times 0.1 at epochs 30, 60 and 80, weight decay 1e-4; rewound to epoch 5, from which
-ResNet-50's tickets match (Frankle et al., 2019, arXiv:1912.05671). Expected: 76.17 +-
+ResNet-50's tickets match (Frankle et al., 2019, arXiv:1912.05671). Departures: 10,000
+training images are set aside for validation; batch norm scales start at one
+(`norm_scale`: `uniform`); activations are bfloat16 (`model.dtype`). Expected: 76.17 +-
 0.14 % dense (Renda et al., 2020, arXiv:2003.02389, result files). Images are streamed:
 D holds train/<class>/*.JPEG and val/<class>/*.JPEG, or imagenet2012 as TFDS prepares
-it; 10,000 train images are set aside for validation. Not yet run: it takes an
-accelerator, and the processor cores to feed it (`experiments/speed.py
---only=streaming` measures how many photographs a second a machine reads).
+it. Not yet run: it takes an accelerator, and the processor cores to feed it
+(`experiments/speed.py --only=streaming` measures how many photographs a second a
+machine reads).
 """
 
 from lthjax.program.config import files as lthjax_config

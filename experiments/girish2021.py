@@ -11,9 +11,12 @@ the one trained on ImageNet. Four ways to a sparse recogniser, at 50, 80 and 90 
     task     the ticket of another task's recogniser, all but the heads
 
 "ticket" and "mask" prune the backbone alone: the table and the figure show what is gone
-of the whole network. The published numbers are of ResNet-18 on COCO,
-with ImageNet's weights: their order may be compared with ours, not their height.
-"direct" begins with weights drawn at random, theirs with those of ImageNet.
+of the whole network. The published numbers are of ResNet-18 on COCO, with ImageNet's
+weights: their order may be compared with ours, not their height. Departures: objects
+are points (arXiv:1904.07850), theirs are found by Mask and Keypoint R-CNN;
+"segmentation" tells the class of each pixel, theirs the pixels of each object, and they
+print its precision; "direct" begins with weights drawn at random, theirs with those of
+ImageNet.
 
 Of the first task also: rewinding to other steps, of which a level trains the rest; how
 much masks drawn there have in common with the final ones; precision by objects' size.

@@ -44,7 +44,8 @@ COLUMNS = {
 ASSUMED = "assumed: the paper gives none"
 ERRATA = (
     "the threshold grows with the data: as m^2 log k for stochastic gradient descent, "
-    "as m log k for gradient descent. It is not logarithmic in m, as the paper says.",
+    "as m log k for gradient descent. It is not logarithmic in m, though the paper "
+    "says so.",
     "the proof of the 1/k bound on the selection loses a logarithm; the rigorous bound "
     "has D^2 (H_k - 1) / 2 in place of D^2 / 2, H_k = 1 + 1/2 + ... + 1/k. (No "
     "violation of the published one was found in 8,000 random cases.)",
@@ -56,6 +57,8 @@ ERRATA = (
     "across m or k, mean anything.",
     "it is a bound from above: below the threshold selection may do as well. It tends "
     "to the best point of the hull, which can lie far below the dense loss.",
+    "for stochastic gradient descent it is a mean over the runs of an event, whose "
+    "probability the paper leaves open; here it is taken as 1 (zeta = 1).",
     "a step of the theorem sees one example (stochastic) or all of them (gradient "
     "descent); steps with mini-batches and momentum are neither.",
 )

@@ -12,6 +12,7 @@ from lthjax.program.build import methods, source, spans, unread
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.config import files, validate
 from lthjax.program.run import experiment
+from lthjax.retraining import rescaling
 
 FOLDER = ROOT / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
@@ -124,6 +125,72 @@ def test_steps_that_stand_for_epochs_are_whole_ones(name, key, epochs):
     images = facts.FACTS[config.data.name].train - config.data.validation
     epoch = batches.steps_per_epoch(images, config.train.batch_size)
     assert validate.flat(config)[key] == epochs * epoch
+
+
+# The released defaults of arXiv:1912.04427, the command for sparse networks in the
+# README of arXiv:2206.12755, the detector of arXiv:1909.11957, the flags of
+# arXiv:2003.01794 and the fine-tuning of arXiv:2108.00259.
+RELEASED = {
+    "search.gates": {
+        "initial": (0.0,),
+        "penalty": 1e-8,
+        "final_temperature": 200.0,
+        "momentum": 0.9,
+        "nesterov": True,
+        "scaled": True,
+    },
+    "retraining.rescaling": {
+        "iterations": 180,
+        "rate": 1e-2,
+        "step": 0.1,
+        "bound": 1.0,
+        "normalise": True,
+        "floor": 0.01,
+        "clip": 1.0,
+    },
+    "early_bird": {"threshold": 0.1, "queue": 5},
+    "forward": {
+        "number": 50,
+        "tolerance": 0.02,
+        "gate": 0.05,
+        "batch_size": 128,
+        "tune": 2500,
+        "tune_rate": 0.01,
+        "replace": False,
+    },
+}
+# epochs (or steps), batch, rate, drops, weight decay, Nesterov: of the published codes.
+PROTOCOLS = {
+    "cifar10.py": (160, 128, 0.1, (80, 120), 1e-4, False),
+    "cifar100.py": (182, 128, 0.1, (90, 135), 2e-4, False),
+    "cifar10_continuous.py": (85, 128, 0.1, (56, 71), 1e-4, True),
+    "cifar10_vgg16_early_bird.py": (160, 256, 0.1, (80, 120), 1e-4, False),
+    "cifar10_forward.py": (80_000, 128, 0.1, (), 5e-4, False),
+    "imagenet.py": (90, 1024, 0.4, (30, 60, 80), 1e-4, False),
+    "imagenet_forward.py": (150, 256, 0.1, (), 5e-4, False),
+    "mnist.py": (50_000, 60, 1.2e-3, (), 0.0, False),
+}
+
+
+@pytest.mark.parametrize("section", RELEASED)
+def test_defaults_are_those_that_were_released(section):
+    found = validate.flat(files.default())
+    for key, value in RELEASED[section].items():
+        assert found[f"{section}.{key}"] == value, key
+
+
+def test_the_library_re_scales_as_the_program_does():
+    own = files.default().retraining.rescaling.to_dict()
+    assert rescaling.Options()._asdict() == own
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_config_trains_by_the_protocol_that_it_claims(name):
+    train, tx, schedule = (load(name)[k] for k in ("train", "optimizer", "schedule"))
+    length = train.epochs or train.steps
+    own = tx.learning_rate, tuple(schedule.drops), tx.weight_decay, tx.nesterov
+    assert (length, train.batch_size, *own) == PROTOCOLS[name]
+    assert tx.momentum == 0.9 and schedule.factor == 0.1
 
 
 def test_mnist_has_a_shorter_variant_and_no_others():

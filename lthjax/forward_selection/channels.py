@@ -13,9 +13,11 @@ References:
   cross-entropy, a relative stop, no channel twice, the factor C / n kept); Ye, Wu and
   Liu, 2020, arXiv:2010.15969 (local and global imitation); Wolfe et al., 2021,
   arXiv:2108.00259, Algorithm 2. Departures: inner widths of blocks only (the code also
-  prunes what MobileNet-V2 projects to, before the residual sum); the factor leaves the
-  search folded into the reader's weights; the gradient shortlist is ours. Not built:
-  the better of local and global imitation for each layer.
+  prunes what MobileNet-V2 projects to, before the residual sum; where Wolfe et al.
+  prune ResNet-34 is not stated); the factor leaves the search folded into the reader's
+  weights; the gradient shortlist is ours. Not built: the better of local and global
+  imitation for each layer. Of arXiv:2010.15969 the abstract and a summary alone were at
+  hand: its step sizes and its stop are unverified, and ours are not theirs.
 """
 
 import functools

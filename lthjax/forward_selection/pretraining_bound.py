@@ -177,7 +177,7 @@ def explicit_threshold(
       first: l(u_1), the loss of the best single neuron at the checkpoint.
       diameter: D there.
       rigorous: Whether A is the one that is proved.
-      zeta: 1 over the probability of the theorem's event.
+      zeta: 1 over the probability of the theorem's event, which the paper leaves open.
 
     Raises:
       ValueError: rho is not in (0, 1); A is not positive: no step is enough then; or L

@@ -195,9 +195,9 @@ def reset(
       {'kernel': Array([ 0. , -0.5], dtype=float32)}
 
     References:
-      Savarese et al., 2020, arXiv:1912.04427, in the form that descriptions of the
-      paper agree on. Its released code sets the temperature to one before it resets,
-      which makes the "code" form of the same line.
+      Savarese et al., 2020, arXiv:1912.04427. The "paper" form is as the paper is
+      remembered, unverified: its text was not at hand. Its released code, which was,
+      has the same line, but sets the temperature to one before it: the "code" form.
     """
     if form not in RESETS:
         raise ValueError(
@@ -219,6 +219,10 @@ def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
     Example:
       >>> lth.gates.reset_stochastic({"w": jnp.array([0.5, -0.5])}, 0.0)["w"].tolist()
       [0.0, -10000.0]
+
+    References:
+      Savarese et al., 2020, arXiv:1912.04427, reconstructed and not verified: see
+      `families.stochastic`.
     """
 
     def one(s):

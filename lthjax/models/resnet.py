@@ -66,7 +66,7 @@ class ResNet(layers.Branched):
       ResNet-20 has 272,474 parameters then, 270,896 of them weights; a bottleneck has
       its stride in the 3x3 convolution. Kaiming normal initialisation by fan-in; norm
       scales start at 1 (open_lth: uniform on [0, 1], `norm_scale="uniform"`).
-      Savarese et al., 2019, arXiv:1912.04427: `shortcut_norm=False` and
+      Savarese et al., 2020, arXiv:1912.04427: `shortcut_norm=False` and
       `initialiser="glorot_normal"` make its released ResNet-20, 272,282 parameters.
 
     Attributes:

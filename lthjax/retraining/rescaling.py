@@ -151,7 +151,9 @@ def rescale(
       `survivors=False`: the gradient's norm and the step leave pruned weights out,
       which carry most of that norm at high sparsity. The network is in training mode,
       so that what draws at random (dropout) does, the same at every iteration; the
-      released code has norms alone in that mode.
+      released code has norms alone in that mode. Not built: GradInit's form for Adam,
+      A(g) = sign(g) under the 1-norm; and as in the released code S is two batches,
+      where GradInit's launches halve them.
     """
     options = options or Options()
     if not options.masked:

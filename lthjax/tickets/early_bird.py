@@ -65,7 +65,8 @@ def early_bird(
       at the number of completed epochs, and with the drawn weights (the released code
       skips an epoch, and starts from fresh weights). Channels that are watched, and
       ranked, are those that can be pruned (the released code's are those of all batch
-      norms, on shortcuts and at the end of a block too).
+      norms, on shortcuts and at the end of a block too). Not built: its training in 8
+      bits, and several sparsities watched in one training.
     """
     if not 0 < epoch <= steps // 2:
         raise ValueError(

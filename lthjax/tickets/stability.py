@@ -4,7 +4,8 @@ A state machine of arrays, which knows nothing of networks: it is shown a mask a
 each epoch. It goes under `jit`, and under `vmap` over sparsities or seeds.
 
 References:
-  You et al., 2020, arXiv:1909.11957.
+  You et al., 2020, arXiv:1909.11957, by its released code, the README of that, and
+  notes on the paper, whose text was not at hand.
 """
 
 from typing import Any, NamedTuple
@@ -68,10 +69,10 @@ def watch(
     Args:
       bits: The length of a mask.
       rule: "consecutive": the last `queue` distances, each between two epochs that
-        follow one another, must be below the threshold (the paper; it fires after 6
-        masks at the earliest). "newest": the distances from the newest mask to those
-        before it in a queue of `queue` masks must be at most the threshold (the
-        released code; after 5 masks).
+        follow one another, must be below the threshold (the paper, by its README; it
+        fires after 6 masks at the earliest). "newest": the distances from the newest
+        mask to those before it in a queue of `queue` masks must be at most the
+        threshold (the released code; after 5 masks).
       queue: How many.
       threshold: Of the distances, in (0, 1].
 
@@ -123,8 +124,8 @@ def update(state: Watch, mask: jax.Array, epoch: jax.typing.ArrayLike) -> Watch:
       epoch: How many epochs the network behind it has completed, int32 [].
 
     References:
-      You et al., 2020, arXiv:1909.11957, Algorithm 1, and its released code. The two
-      differ: see `watch`.
+      You et al., 2020, arXiv:1909.11957: its README and its released code, which
+      differ, see `watch`.
     """
     masks = jnp.concatenate([mask[None], state.masks[:-1]])
     before = jnp.where(state.strict, masks[:-1], masks[:1])

@@ -33,6 +33,15 @@ def test_the_schedule_goes_through_the_points_of_the_paper():
         assert dynamic.cubic(at, start, kept, begin=10, end=30) == round(count)
 
 
+@pytest.mark.parametrize(
+    "step, sparsity", [(1, 0), (2, 0.2640625), (5, 0.7), (9, 0.8), (12, 0.8)]
+)
+def test_jaxpruner_is_a_step_ahead_on_the_same_cubic(step, sparsity):
+    # Its schedule from 2 to 10 to sparsity 0.8; of 64,000 weights, whole numbers stay.
+    found = dynamic.cubic(jnp.int32(step + 1), 64_000, 12_800, begin=2, end=10)
+    assert found == round(64_000 * (1 - sparsity))
+
+
 @pytest.mark.parametrize("total", [1, 7, 2**24 + 1, 25_502_913])
 @pytest.mark.parametrize("kept", [0, 1, 7])
 def test_the_ends_of_the_schedule_are_exact_and_it_never_rises(total, kept):

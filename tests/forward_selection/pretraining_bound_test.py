@@ -180,6 +180,20 @@ def test_the_command_prints_the_threshold_its_errata_and_what_is_assumed(capsys)
     assert "c by the learning rate 0.1: 5\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "examples, printed",
+    # The same table, in the form without the factor 2 of a square.
+    [*zip(SIZES, (3.5, 31.1, 64.9, 133, 200, 335), strict=True)],
+)
+def test_the_command_says_what_the_printed_form_for_gradient_descent_is(
+    examples, printed, capsys
+):
+    flags = [f"--examples={examples}", "--width=10000000", "--optimizer=gd"]
+    bound.main([*ARGUMENTS, *flags])
+    _, _, text = capsys.readouterr().out.partition("(as printed ")
+    np.testing.assert_allclose(float(text.partition(":")[0]), printed, rtol=0.02)
+
+
 def test_a_learning_rate_beside_an_assumed_constant_is_said_not_to_be_read(capsys):
     bound.main([*INSIDE, "--learning_rate=0.1"])
     assert "the learning rate 0.1 is not read" in capsys.readouterr().out

@@ -29,6 +29,38 @@ def test_the_counts_of_twenty_levels_are_those_of_fractions(sizes, rate):
     assert found == [exact(total, rate, level) for level in range(1, 21)]
 
 
+# What ResNet-18's 16 levels keep of its convolutions, by the table of the retraining
+# papers (arXiv:2206.12755); and what open_lth keeps of ResNet-20 and of VGG-16 (there
+# the classifier counts), which of R weights removes ceil(R / 5) and one more.
+RETRAINED = (8_927_386, 7_141_908, 5_713_527, 4_570_821, 3_656_657, 2_925_326)
+RETRAINED += (2_340_261, 1_872_208, 1_497_767, 1_198_213, 958_571, 766_857, 613_485)
+RETRAINED += (490_788, 392_631, 314_104)
+OPEN_LTH = {
+    270_896: (
+        *(216_715, 173_371, 138_695, 110_955, 88_763, 71_009, 56_806, 45_443, 36_353),
+        *(29_081, 23_263, 18_609, 14_886, 11_907, 9524, 7618, 6093, 4873, 3897, 3116),
+    ),
+    14_715_584: (
+        *(11_772_466, 9_417_971, 7_534_375, 6_027_499, 4_821_998, 3_857_597),
+        *(3_086_076, 2_468_859, 1_975_086, 1_580_067, 1_264_052, 1_011_240, 808_991),
+        *(647_191, 517_751, 414_199, 331_358, 265_085, 212_067, 169_652),
+    ),
+}
+
+
+def test_sixteen_levels_of_resnet18_keep_what_the_table_says():
+    assert sparsities.by_rate(RESNET18, 0.2, 16) == list(RETRAINED)
+
+
+@pytest.mark.parametrize("total", OPEN_LTH)
+def test_open_lth_keeps_one_or_two_weights_a_level_fewer(total):
+    found = sparsities.by_rate({"all": total}, 0.2, 20)
+    apart = np.subtract(found, OPEN_LTH[total])
+    # At most two a level, of which later levels take a fifth; and our rounding.
+    most = 2 * (1 - 0.8 ** np.arange(1, 21)) / 0.2 + 0.5
+    assert (apart >= 1).all() and (apart <= most).all()
+
+
 def test_each_level_is_computed_from_n_and_not_from_the_level_before():
     few, many = (sparsities.by_rate(LENET, 0.2, levels) for levels in (5, 9))
     assert many[:5] == few

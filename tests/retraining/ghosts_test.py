@@ -56,6 +56,16 @@ def test_swish_is_as_far_from_relu_as_its_slope_says(beta):
     np.testing.assert_allclose(distance, 0.278465 / beta, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "low, high, distance, place", [(-4, 4, 0.30884, -1.1924), (0, 4, 0.14030, 0.796)]
+)
+def test_mish_is_farthest_from_relu_where_it_is_known_to_be(low, high, distance, place):
+    x = np.linspace(low, high, 400_001)
+    found = np.abs(ghosts.mish(x) - nn.relu(x))
+    np.testing.assert_allclose(found.max(), distance, rtol=1e-4)
+    np.testing.assert_allclose(x[np.argmax(found)], place, atol=2e-3)
+
+
 @pytest.mark.parametrize("name", ghosts.NEURONS)
 def test_neurons_come_closer_to_relu_all_the_way(name):
     soften = activation(name)

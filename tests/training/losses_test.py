@@ -72,14 +72,24 @@ def test_no_smoothing_is_the_plain_loss_bit_for_bit_in_value_and_gradient(conven
     assert_same(value_and_grad(zero), plain)
 
 
-@pytest.mark.parametrize("classes", [10, 100, 200])
+# Of smoothing 0.1 by "others": the same by "uniform", the entropy in nats, and how far
+# the best logits lie apart; of the released code of arXiv:2206.12755, derived.
+SMOOTHED = {10: (1 / 9, 0.5448, 4.394), 100: (0.10101, 0.7846, 6.792)}
+SMOOTHED |= {200: (0.100503, 0.8544, 7.491)}
+
+
+@pytest.mark.parametrize("classes", SMOOTHED)
 def test_the_least_smoothed_loss_is_the_entropy_of_the_labels(classes):
-    e = 0.1
-    entropy = -(1 - e) * np.log(1 - e) - e * np.log(e / (classes - 1))
+    e, (share, entropy, gap) = 0.1, SMOOTHED[classes]
+    np.testing.assert_allclose(losses.uniform(e, classes, "others"), share, rtol=1e-5)
     label = jnp.zeros(1, jnp.int32)
     best = jnp.log(losses.smoothed_labels(label, classes, e, convention="others"))
-    found = losses.smoothed(best, label, e, convention="others")
-    np.testing.assert_allclose(found, [entropy], rtol=1e-5)
+    found, slope = jax.value_and_grad(
+        lambda z: losses.smoothed(z, label, e, convention="others").sum()
+    )(best)
+    np.testing.assert_allclose(found, entropy, atol=5e-5)
+    np.testing.assert_allclose(best[0, 0] - best[0, 1], gap, atol=5e-4)
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
@@ -126,6 +136,18 @@ def test_the_mean_over_classes_is_smaller_by_their_number_exactly():
     mean = losses.distillation(LOGITS, TEACHER, 2.0, mean_over_classes=True)
     whole = losses.distillation(LOGITS, TEACHER, 2.0)
     np.testing.assert_array_equal(mean, whole / 5)
+
+
+@pytest.mark.parametrize(
+    "temperature, mean, coefficient", [(5.0, True, 2.25), (4.0, False, 14.4)]
+)
+def test_the_released_codes_weigh_a_divergence_so(temperature, mean, coefficient):
+    pair = jax.random.normal(jax.random.key(2), (2, 6, 10))
+    p, q = (np.asarray(jax.nn.softmax(z / temperature)) for z in pair)
+    expected = coefficient * np.sum(p * np.log(p / q), axis=-1)
+    how = {"mean_over_classes": mean}
+    found = 0.9 * losses.distillation(pair[1], pair[0], temperature, **how)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_the_teacher_stops_at_its_step():
