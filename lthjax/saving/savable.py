@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tensorstore
 
 
 def check(tree: Any) -> None:
@@ -53,8 +54,18 @@ def _check_leaf(name, leaf):
             "a checkpoint must be of numbers, got keys in "
             f"{name}; save jax.random.key_data of them"
         )
-    if dtype is None and np.asarray(leaf).dtype.kind in "OSU":
+    if not _is_number(leaf, dtype):
+        what = type(leaf).__name__ if dtype is None else dtype
         raise ValueError(
-            f"a checkpoint must be of numbers, got {type(leaf).__name__} in {name}; "
-            "keep it in the metadata"
+            f"a checkpoint must be of numbers, got {what} in {name}; keep it in the "
+            "metadata, or cast it"
         )
+
+
+def _is_number(leaf, dtype):
+    """Says whether a leaf is of a type that the files of a checkpoint hold."""
+    try:
+        tensorstore.dtype((dtype or np.asarray(leaf).dtype).name)
+    except ValueError:
+        return False
+    return dtype is not None or not isinstance(leaf, complex)

@@ -228,6 +228,10 @@ def test_the_checksum_of_a_tree_is_the_one_that_it_ever_had():
         ({"a": {"b": np.zeros((0, 3))}}, r"an element, got a/b of shape \[0, 3\]"),
         ({"a": jax.random.key(0)}, "got keys in a; save jax.random.key_data of them"),
         ({"a": "text"}, "be of numbers, got str in a; keep it in the metadata"),
+        ({"a": np.array(["text"])}, "be of numbers, got <U4 in a; keep it in the"),
+        ({"a": np.array([None])}, "be of numbers, got object in a"),
+        ({"a": np.ones(1, "M8[D]")}, r"got datetime64\[D\] in a; .*, or cast it"),
+        ({"a": 1j}, "be of numbers, got complex in a"),
         ({"a.b": np.ones(2), "a": {"b": np.ones(1)}}, "got a/b and a.b; rename one"),
     ],
 )
