@@ -85,7 +85,7 @@ def listed(
 ) -> list[Example]:
     """Returns some of the files of `paths`, which lie in the folder `top`."""
     chosen = [(pathlib.Path(top, paths[i]), int(labels[i])) for i in numbers]
-    return [(_bytes(path), label, path) for path, label in chosen]
+    return [(content(path), label, path) for path, label in chosen]
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike | None) -> bool:
@@ -108,7 +108,7 @@ def read(files: list[tuple[pathlib.Path, int]]) -> Arrays:
     Raises:
       ValueError: A file is missing, damaged, or not of 64 x 64 pixels.
     """
-    opened = ((_bytes(p), label, p) for p, label in files)
+    opened = ((content(p), label, p) for p, label in files)
     return _stack(opened, len(files), (SIDE, SIDE, 3))
 
 
@@ -175,7 +175,12 @@ def _in_turn(records) -> Iterator[dict]:
         yield from records.__getitems__(range(start, stop))
 
 
-def _bytes(path: pathlib.Path) -> bytes:
+def content(path: pathlib.Path) -> bytes:
+    """Returns the bytes of an image file.
+
+    Raises:
+      ValueError: It cannot be read; it is named.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
