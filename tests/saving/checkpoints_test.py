@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import shutil
+import socket
 import sys
 import tempfile
 import types
@@ -312,11 +313,13 @@ def test_two_writers_of_other_names_do_not_meet(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_writer_of_any_name_left_is_removed(tmp_path):
-    (tmp_path / "lthjax-checkpoint-4194999-0").mkdir()  # no such process
-    (tmp_path / f"lthjax-checkpoint-{os.getpid()}-0").mkdir()
+    host = socket.gethostname()
+    here, gone = f"{host}-{os.getpid()}", f"{host}-4194999"  # no such process
+    for own in (here, gone, "elsewhere-4194999"):
+        (tmp_path / f"lthjax-checkpoint-{own}-0123abcd").mkdir()
     checkpoints.save(tmp_path / "é", tree())
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"é", f"lthjax-checkpoint-{os.getpid()}-0"}
+    stay = {f"lthjax-checkpoint-{x}-0123abcd" for x in (here, "elsewhere-4194999")}
+    assert {path.name for path in tmp_path.iterdir()} == {"é", *stay}
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/run", "s3://b", "hdfs:/b/c"])

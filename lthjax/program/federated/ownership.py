@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
+from lthjax import whole_files
 from lthjax.program.config import checksums
 from lthjax.program.config.validate import flat
 from lthjax.program.federated import settings
@@ -189,8 +190,7 @@ def start_over(root: pathlib.Path, rows: Sequence[dict]) -> None:
     path = root / ROUNDS
     if not path.exists() or not path.stat().st_size:
         return
-    taken = len(list(root.glob(f"{ROUNDS}.outdated*")))
-    aside = path.rename(path.with_name(f"{ROUNDS}.outdated{taken or ''}"))
+    aside = path.rename(whole_files.aside(path, "outdated"))
     log.warning(
         "%s holds no checkpoint, and the %d rounds that there are records of are "
         "trained again; these are put aside in %s",

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lthjax import moved
+from lthjax import moved, whole_files
 from lthjax.devices import processes
 from lthjax.program.config import checksums
 from lthjax.program.workdir import origin, text_files
@@ -198,9 +198,7 @@ def mend(path: str | os.PathLike, run: str | None = None) -> Lines:
 
 @processes.by_first
 def _mend(path, found):
-    taken = len(list(path.parent.glob(f"{path.name}.damaged*")))
-    aside = path.with_name(f"{path.name}.damaged{taken or ''}")
-    aside.write_bytes(path.read_bytes())
+    whole_files.aside(path, "damaged").write_bytes(path.read_bytes())
     kept = [text for number, text in _lines(path) if number in found.records]
     text_files.write(path, "".join(text.decode("utf-8") + "\n" for text in kept))
 
