@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tensorstore
 
@@ -40,6 +41,12 @@ def native(tree: Any) -> Any:
         return leaf.astype(dtype.newbyteorder("=")) if other else leaf
 
     return jax.tree.map(ordered, tree)
+
+
+def in_jax(array: np.ndarray) -> jax.Array | np.ndarray:
+    """Returns an array of JAX; of 64 bits it stays numpy's where they are off there."""
+    kept = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
+    return jnp.asarray(array) if kept else array
 
 
 def _check_leaf(name, leaf):
