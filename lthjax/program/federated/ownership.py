@@ -153,7 +153,7 @@ def check_data(root: pathlib.Path, data: dict) -> None:
 
 
 def records(root: pathlib.Path, mark: str) -> list[dict]:
-    """Returns the whole records of a run; what is damaged is said.
+    """Returns the whole records of a run, by round; what is damaged is said.
 
     Args:
       root: Its workdir.
@@ -162,7 +162,7 @@ def records(root: pathlib.Path, mark: str) -> list[dict]:
     found = results.scan(root / ROUNDS, mark)
     if found.damaged:
         log.warning("%s", results.told(root / ROUNDS, found.damaged))
-    return list(found.records.values())
+    return sorted(found.records.values(), key=lambda row: row["round"])
 
 
 def keep(root: pathlib.Path, rows: Sequence[dict], mark: str = "") -> None:

@@ -22,7 +22,8 @@ CURVES = "curves.jsonl"
 STUDIES = "studies"  # the folder of what is measured of a run beside its records
 IDENTITY = ("level", "seed", "arm")
 KEYS = {RESULTS: IDENTITY, CURVES: (*IDENTITY, "start")}
-NEEDED = {**KEYS, "sittings.jsonl": ("began",)}  # of a line, to be one
+# What a line must have to be one.
+NEEDED = {**KEYS, "sittings.jsonl": ("began",), "rounds.jsonl": ("round",)}
 LARGEST = 3.4028234663852886e38  # of 32 bits, in the place of an infinite number
 VARIANT = "initial"  # in records of a run whose members differ in it too
 
@@ -100,8 +101,8 @@ def _opened(text, name):
         record, run = checksums.opened(text)
     except ValueError as error:
         return str(error)
-    kinds = {"level": int, "seed": int, "arm": str, "start": int, "began": str}
-    needed = NEEDED.get(name, ())
+    texts, needed = ("arm", "began"), NEEDED.get(name, ())
+    kinds = {key: str if key in texts else int for key in needed}
     lacking = [key for key in needed if not isinstance(record.get(key), kinds[key])]
     return f"has no {', '.join(lacking)}" if lacking else (record, run)
 
