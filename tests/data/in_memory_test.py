@@ -3,7 +3,6 @@ import shutil
 import sys
 import time
 
-import faulty_disk
 import numpy as np
 import on_disk
 import pytest
@@ -11,7 +10,6 @@ from PIL import Image
 
 from lthjax.data import facts as facts_lib
 from lthjax.data import files, in_memory, splits
-from lthjax.data import on_disk as on_disk_lib
 
 
 @pytest.fixture(scope="module")
@@ -215,24 +213,6 @@ def test_a_set_prepared_in_another_format_is_refused(fashion, tmp_path):
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="has it as tfrecord.* another data_dir"):
         in_memory.load("fashion_mnist", data_dir=copy)
-
-
-@pytest.mark.parametrize("module", [in_memory, on_disk_lib])
-@pytest.mark.parametrize(
-    "name, lost",
-    [("*train*", True)]
-    + [(n, False) for n in ("*train*", "dataset_info.json", "features.json")],
-)
-def test_a_damaged_prepared_set_is_refused_in_a_sentence(
-    fashion, tmp_path, module, name, lost
-):
-    shutil.copytree(fashion[0], tmp_path / "sets")
-    (path,) = (tmp_path / "sets" / "fashion_mnist").glob(f"*/{name}")
-    path.unlink() if lost else faulty_disk.halve(path)
-    files.opened.cache_clear()
-    with pytest.raises(ValueError, match="must be whole, got 'fashion_mnist' in .*set"):
-        source = module.load("fashion_mnist", data_dir=tmp_path / "sets")
-        splits.take(source.train, range(3))
 
 
 @pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])

@@ -1,11 +1,9 @@
 """A grid: what is one run, where it lies, what is refused, and the table of all."""
 
-import concurrent.futures
 import csv
 import itertools
 import json
 import math
-import time
 
 import numpy as np
 import pytest
@@ -243,23 +241,6 @@ def test_a_second_sweep_adds_its_runs_seeds_and_columns_to_the_first(half):
     assert len(found) == 4 and seeds[0.2] == (0, 1)
     assert not grid_lib.finished(half, Cell(more[0].folder, more[0].config))
     assert [row["state"] for row in table.rows(half)][0] == "unfinished"
-
-
-def test_sweeps_that_begin_at_once_lose_none_of_their_runs(tmp_path, monkeypatch):
-    (cell,) = grid_lib.cells(base(), {})
-    names, read = [f"run {n}" for n in range(6)], marks.noted
-
-    def noted(path):
-        found = read(path)
-        time.sleep(0.02)  # in which another one might write
-        return found
-
-    monkeypatch.setattr(marks, "noted", noted)
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        given = [(tmp_path, [n], [cell._replace(folder=n)]) for n in names]
-        list(pool.map(lambda row: grid_lib.write(*row), given))
-    columns, cells = grid_lib.read(tmp_path)
-    assert sorted(columns) == sorted(c.folder for c in cells) == names
 
 
 def test_gates_of_several_first_logits_have_a_row_each(tmp_path):
