@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import socket
 import subprocess
 import sys
 
@@ -72,6 +73,28 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
         with whole_files.writing(path) as other:  # whose writer lives
             other.write_text("other")
     assert os.listdir(tmp_path) == ["a.txt"] and path.read_text() == "whole"
+
+
+def test_what_writers_of_other_machines_and_files_write_stays(tmp_path):
+    host = socket.gethostname()
+    others = [
+        f".{host}-4194999-{os.getpid()}-0123abcd.partial.a.txt",  # of "host-4194999"
+        f".{host}-4194999-0123abcd.partial.b.partial.a.txt",
+    ]
+    for name in others:
+        (tmp_path / name).write_text("half")
+    with whole_files.writing(tmp_path / "a.txt") as partial:
+        partial.write_text("whole")
+    assert set(os.listdir(tmp_path)) == {"a.txt", *others}
+
+
+def test_what_is_put_aside_takes_no_name_that_is_there(tmp_path):
+    path = tmp_path / "a"
+    (tmp_path / "a.damaged1").write_text("the first of two, of which one is gone")
+    for name in ("a.damaged", "a.damaged2"):
+        found = whole_files.aside(path, "damaged")
+        assert found == tmp_path / name
+        found.mkdir()
 
 
 WRITERS = {

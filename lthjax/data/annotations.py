@@ -22,6 +22,7 @@ class Annotated(NamedTuple):
       rows: The annotations of each, in the order of the file.
       classes: {id of a category: class from 0}.
       points: Names of the points of an object.
+      names: Of the categories, in the order of their classes, `None` without one.
     """
 
     folder: pathlib.Path
@@ -29,6 +30,7 @@ class Annotated(NamedTuple):
     rows: tuple[tuple[dict, ...], ...]
     classes: dict[int, int]
     points: tuple[str, ...]
+    names: tuple[str | None, ...]
 
 
 def annotated(data_dir: Folder | None, kind: str, name: str) -> Annotated:
@@ -64,22 +66,23 @@ def _annotated(path, folder, changed):
     images = {}
     for row in found["images"]:
         images[row["id"]] = _image(row, path, there)
-    classes = {
-        row["id"]: i
-        for i, row in enumerate(sorted(found["categories"], key=lambda row: row["id"]))
-    }
+    kinds = sorted(found["categories"], key=lambda row: row["id"])
+    classes = {row["id"]: i for i, row in enumerate(kinds)}
+    names = tuple(row.get("name") for row in kinds)
     points = next((r["keypoints"] for r in found["categories"] if "keypoints" in r), ())
     own: dict[int, list] = {number: [] for number in images}
     for row in found["annotations"]:
         _check(row, path, (images, classes, len(points)))
         own[row["image_id"]].append(row)
     rows = tuple(tuple(own[number]) for number in images)
-    return Annotated(folder, tuple(images.values()), rows, classes, tuple(points))
+    return Annotated(
+        folder, tuple(images.values()), rows, classes, tuple(points), names
+    )
 
 
 def _parsed(path):
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
         lists = [found[name] for name in ("images", "annotations", "categories")]
         known = all(isinstance(x, list) for x in lists) and lists[0] and lists[2]
         numbers = [[row["id"] for row in x] for x in (lists[0], lists[2])]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lthjax import registry
-from lthjax.data import objects, pixels, regions
+from lthjax.data import files, objects, pixels, regions
 from lthjax.data.annotations import annotated
 from lthjax.data.facts import Facts
 from lthjax.data.splits import Source, Stored, part
@@ -142,6 +142,13 @@ def _check_alike(parts, names, labels):
             f"{len(train.classes)} categories and {len(train.points)} points in "
             f"{names[0]!r}, {len(test.classes)} and {len(test.points)} in {names[1]!r}"
         )
+    if train.names != test.names:
+        pairs = zip(train.names, test.names, strict=True)
+        one, other = next(pair for pair in pairs if pair[0] != pair[1])
+        raise ValueError(
+            "both splits must call a category of one number alike, got "
+            f"{one!r} in {names[0]!r}, {other!r} in {names[1]!r}"
+        )
     for own, name in zip(parts, names, strict=True):
         if labels == "keypoints" and not own.points:
             raise ValueError(
@@ -206,7 +213,8 @@ def _fetch(own, form, known, numbers):
     for number in numbers:
         path = own.folder / own.images[number][0]
         label = _classes(own, form, number) if known is None else known[number]
-        found.append((path.read_bytes(), label, (str(path), *own.images[number][1:])))
+        where = str(path), *own.images[number][1:]
+        found.append((files.content(path), label, where))
     return found
 
 

@@ -1,5 +1,6 @@
 """Image files become arrays: those of sets that TFDS prepared, and listed ones."""
 
+import contextlib
 import functools
 import json
 import os
@@ -36,9 +37,10 @@ def prepared(name: str, split: str, data_dir, shape: tuple[int, int, int]) -> Ar
     Raises:
       ValueError: `data_dir` has no array_record of it; the text says what makes one.
     """
-    records = opened(name, split, str(root(data_dir)))
-    pairs = ((r["image"], r["label"], name) for r in _in_turn(records))
-    return _stack(pairs, len(records), shape)
+    where = name, split, str(root(data_dir))
+    size = len(opened(*where))
+    pairs = ((r["image"], r["label"], name) for r in _in_turn(where, size))
+    return _stack(pairs, size, shape)
 
 
 @functools.lru_cache
@@ -54,7 +56,8 @@ def opened(name: str, split: str, top: str):
       ValueError: As `prepared`, or tensorflow-datasets is not installed.
     """
     version = _version(name, pathlib.Path(top))
-    _check_features(pathlib.Path(top, name, version, "features.json"))
+    with _whole(name, top):
+        _check_features(pathlib.Path(top, name, version, "features.json"))
     try:
         import tensorflow_datasets as tfds  # here: it takes half a second
     except ImportError as error:
@@ -63,18 +66,19 @@ def opened(name: str, split: str, top: str):
             f"installed here, got data.name = {name!r}; pip install "
             "tensorflow-datasets array-record"
         ) from error
-    return tfds.data_source(
-        f"{name}:{version}",  # unlike the bare name: as it lies, whatever is newest
-        split=split,
-        data_dir=top,
-        download=False,
-        decoders={"image": tfds.decode.SkipDecoding()},
-    )
+    with _whole(name, top):
+        return tfds.data_source(
+            f"{name}:{version}",  # unlike the bare name: as it lies, whatever is newest
+            split=split,
+            data_dir=top,
+            download=False,
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
 
 
 def records(name: str, split: str, top: str, numbers: Sequence[int]) -> list[Example]:
     """Returns some records of a prepared split; the first arguments are of `opened`."""
-    found = opened(name, split, top).__getitems__(list(numbers))
+    found = _fetched((name, split, top), numbers)
     named = (r.get("file_name") or f"{name}, {split}" for r in found)
     where = (x.decode() if isinstance(x, bytes) else x for x in named)
     return [(r["image"], int(r["label"]), w) for r, w in zip(found, where, strict=True)]
@@ -85,7 +89,7 @@ def listed(
 ) -> list[Example]:
     """Returns some of the files of `paths`, which lie in the folder `top`."""
     chosen = [(pathlib.Path(top, paths[i]), int(labels[i])) for i in numbers]
-    return [(_bytes(path), label, path) for path, label in chosen]
+    return [(content(path), label, path) for path, label in chosen]
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike | None) -> bool:
@@ -108,18 +112,17 @@ def read(files: list[tuple[pathlib.Path, int]]) -> Arrays:
     Raises:
       ValueError: A file is missing, damaged, or not of 64 x 64 pixels.
     """
-    opened = ((_bytes(p), label, p) for p, label in files)
+    opened = ((content(p), label, p) for p, label in files)
     return _stack(opened, len(files), (SIDE, SIDE, 3))
 
 
 def _version(name: str, top: pathlib.Path) -> str:
     """Returns the newest version of `name` that lies in `top` as array_record."""
-    found = {
-        p.parent.name: json.loads(p.read_text(encoding="utf-8")).get(
-            "fileFormat", "tfrecord"
-        )
-        for p in (top / name).glob("*.*.*/dataset_info.json")
-    }
+    with _whole(name, top):
+        found = {
+            p.parent.name: json.loads(p.read_bytes()).get("fileFormat", "tfrecord")
+            for p in (top / name).glob("*.*.*/dataset_info.json")
+        }
     versions = [v for v, form in found.items() if form == "array_record"]
     if versions:
         return max(versions, key=lambda v: [int(x) for x in v.split(".")])
@@ -143,7 +146,7 @@ def _version(name: str, top: pathlib.Path) -> str:
 
 def _check_features(path: pathlib.Path) -> None:
     """Checks that a prepared set names classes of TFDS only, which imports them."""
-    named = _classes(json.loads(path.read_text())) if path.exists() else []
+    named = _classes(json.loads(path.read_bytes())) if path.exists() else []
     for name in named:
         if not name.startswith("tensorflow_datasets."):
             raise ValueError(
@@ -169,13 +172,45 @@ def absent(top: pathlib.Path) -> str:
     return "" if top.is_dir() else state
 
 
-def _in_turn(records) -> Iterator[dict]:
-    for start in range(0, len(records), _READ):
-        stop = min(start + _READ, len(records))
-        yield from records.__getitems__(range(start, stop))
+def _in_turn(where, size) -> Iterator[dict]:
+    for start in range(0, size, _READ):
+        yield from _fetched(where, range(start, min(start + _READ, size)))
 
 
-def _bytes(path: pathlib.Path) -> bytes:
+def _fetched(where, numbers):
+    """Returns some records of what `opened` opens."""
+    name, _, top = where
+    with _whole(name, top):
+        found = opened(*where).__getitems__(list(numbers))
+        if any(record["label"] is None for record in found):
+            raise EOFError("a record is empty")
+        return found
+
+
+@contextlib.contextmanager
+def _whole(name, top):
+    """Turns what is raised of a set that is damaged, or lacks a file, into a sentence.
+
+    TFDS, array_record and JSON each raise their own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) is ValueError:  # a sentence
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"a prepared set must be whole, got {name!r} in {str(top)!r}, of which "
+            f"something cannot be read ({reason}); copy it or prepare it again"
+        ) from error
+
+
+def content(path: pathlib.Path) -> bytes:
+    """Returns the bytes of an image file.
+
+    Raises:
+      ValueError: It cannot be read; it is named.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

@@ -194,9 +194,12 @@ def _walked(folder):
     """Returns the images in a folder and those in it, sorted, and what else is there.
 
     Folders behind links are not entered: they might lead back.
+
+    Raises:
+      ValueError: One of the folders cannot be read.
     """
     found, left = [], []
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=_refuse):
         entered = [name for name in folders if _is_entered(where, name)]
         images = [name for name in names if _is_image(name)]
         others = {*folders, *names} - {*entered, *images}
@@ -204,6 +207,15 @@ def _walked(folder):
         left += [os.path.join(where, name) for name in others]
         folders[:] = entered
     return sorted(found), sorted(left)
+
+
+def _refuse(error):
+    """Refuses a folder whose images would be left out without a word."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise ValueError(
+            f"every folder of a class must be readable, got {error.filename} "
+            f"({error.strerror})"
+        ) from error
 
 
 def _is_entered(where, name):

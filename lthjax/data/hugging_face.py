@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lthjax.data import class_folders, encoded
+from lthjax.data import class_folders, encoded, files
 from lthjax.data.splits import Source
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ def stored(
     features = found["train"].features
     image = image or _only(features, _is_image(features), "image", top)
     label = label or _only(features, _is_label(features), "label", top)
-    for column in (image, label):
-        _check_column(column, features, top)
+    for part, own in found.items():
+        for column in (image, label):
+            _check_column(column, own.features, f"the split {part} of {top}")
     classes = _classes(found, label)
     named = classes if any(isinstance(x, str) for x in found["train"][label]) else ()
     listed = {}
@@ -127,16 +128,23 @@ def _only(features, there, what, top):
     )
 
 
-def _check_column(column, features, top):
+def _check_column(column, features, where):
     if column not in features:
         raise ValueError(
-            f"a column must be one of {', '.join(features)}, got {column!r} for {top}"
+            f"a column must be one of {', '.join(features)}, got {column!r} for {where}"
         )
 
 
 def _classes(found, label) -> tuple[str, ...]:
     """Returns the names of the classes; numbers, where they have none."""
-    known = getattr(found["train"].features[label], "names", None)
+    named = {p: getattr(own.features[label], "names", None) for p, own in found.items()}
+    known = named["train"]
+    if apart := [part for part, names in named.items() if names != known]:
+        raise ValueError(
+            "the splits of a saved set must name the classes alike, got "
+            f"{named[apart[0]]} in {apart[0]}, {known} in train of the column "
+            f"{label!r}; cast it to the ClassLabel of train, and save the set again"
+        )
     if known:
         return tuple(known)
     values = {value for own in found.values() for value in own[label]}
@@ -189,5 +197,5 @@ def _rows(top, part, columns, named, numbers: Sequence[int]) -> list:
 def _bytes(value) -> bytes:
     """Returns the bytes of an image, which a table may name only, or lack."""
     if value.get("bytes") is None and value.get("path"):
-        return pathlib.Path(value["path"]).read_bytes()
+        return files.content(pathlib.Path(value["path"]))
     return value.get("bytes") or b""

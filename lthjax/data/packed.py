@@ -6,6 +6,7 @@ lie as `in_memory.load` has them, train, validation and test, so that any first 
 have every class's share.
 """
 
+import glob
 import hashlib
 import io
 import json
@@ -104,7 +105,7 @@ def write(
     groups = _grouped(_sheets(splits), most)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob(f"{name}.packed-*.npz"):
+    for path in folder.glob(f"{glob.escape(name)}.packed-*.npz"):
         path.unlink(missing_ok=True)
     paths = []
     for i, group in enumerate(groups):
@@ -187,7 +188,7 @@ def _grouped(sheets, most) -> list[list[tuple[bytes, np.ndarray]]]:
 def _paths(name, data_dir) -> list[pathlib.Path]:
     """Returns the parts of a set in their order, all that there must be."""
     top = files.root(data_dir)
-    found = sorted(top.glob(f"{name}.packed-*-of-*.npz"))
+    found = sorted(top.glob(f"{glob.escape(name)}.packed-*-of-*.npz"))
     number = int(found[0].stem.rpartition("-of-")[2]) if found else 0
     wanted = [f"{name}.packed-{i:05d}-of-{number:05d}.npz" for i in range(number)]
     if not found or [path.name for path in found] != wanted:

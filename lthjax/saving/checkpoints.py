@@ -5,12 +5,10 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import pathlib
 import re
 import shutil
 import sys
-import uuid
 from typing import Any
 
 import jax
@@ -77,21 +75,13 @@ def _write(path, arguments):
         path.parent.mkdir(parents=True, exist_ok=True)
     name = path.name
     if not plain_paths.plain(name):
-        _sweep(path.parent)
-        name = f"{_STAND_IN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        whole_files.sweep(path.parent, _STAND_IN)
+        name = f"{_STAND_IN}{whole_files.own()}"
     with plain_paths.named(path.parent) as folder, _checkpointer() as writer:
         writer.save(folder / name, args=arguments, force=True)
         if name != path.name:
             shutil.rmtree(path, ignore_errors=True)
             (folder / name).rename(path)
-
-
-def _sweep(folder):
-    """Removes what writers of this machine left under another name who are no more."""
-    for left in folder.glob(f"{_STAND_IN}*"):
-        number = left.name.removeprefix(_STAND_IN).partition("-")[0]
-        if number.isdecimal() and not whole_files.lives(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _check_written(path, like, expected):
@@ -322,8 +312,7 @@ def noted(directory: str | pathlib.Path) -> dict | None:
 @processes.by_first
 def _set_aside(damaged):
     for path in damaged:
-        taken = len(list(path.parent.glob(f"{path.name}.damaged*")))
-        path.rename(path.with_suffix(f".damaged{taken or ''}"))
+        path.rename(whole_files.aside(path, "damaged"))
 
 
 def _numbers(directory):

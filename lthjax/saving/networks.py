@@ -5,11 +5,13 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
 from flax import traverse_util
 
+from lthjax.pruning.masks import path_name
 from lthjax.saving import safetensors as travel
 from lthjax.saving import tickets
 from lthjax.saving.checkpoints import DamagedError
@@ -33,11 +35,21 @@ def read(path: str | os.PathLike) -> tuple[Any, Any]:
     if path.is_dir() and not (path / "metadata").exists():
         raise DamagedError(f"{path} cannot be read: the folder holds no saved network")
     if path.is_dir():
-        found = tickets.load_trained(path)
-        return found.params, found.model_state
+        return _ours(path, tickets.load_trained(path))
     if not path.is_file():
         raise DamagedError(f"{path} cannot be read: there is no such file or folder")
     return _of_file(path)
+
+
+def _ours(path, found):
+    """Returns the (params, model_state) of a network as JAX holds them."""
+
+    def narrow(place, leaf):
+        kept = isinstance(leaf, jax.Array)
+        return leaf if kept else _narrow(path, path_name(place), leaf)
+
+    trees = found.params, found.model_state
+    return tuple(jax.tree_util.tree_map_with_path(narrow, tree) for tree in trees)
 
 
 def _narrow(path, name, tensor):
@@ -66,8 +78,7 @@ def _of_file(path):
     except safetensors.SafetensorError as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
     if ours:
-        found, _ = travel.read(path)
-        return found.params, found.model_state
+        return _ours(path, travel.read(path)[0])
     tensors = travel.arrays(path)
     rows = {
         name.replace(".", "/").removeprefix("params/"): _narrow(path, name, x)

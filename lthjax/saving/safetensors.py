@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from lthjax import packages, whole_files
 from lthjax.pruning.masks import path_name
+from lthjax.saving import savable
 from lthjax.saving.checkpoints import DamagedError, checksum
 from lthjax.tickets.ticket import Ticket, Trained
 
@@ -261,9 +262,7 @@ def _rebuilt(tree, name, arrays) -> Any:
         return None
     if isinstance(tree, dict | list):
         return {k: _rebuilt(v, f"{name}/{k}", arrays) for k, v in _items(tree)}
-    array = arrays[name]
-    kept = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
-    return jnp.asarray(array) if kept else array
+    return savable.in_jax(arrays[name])
 
 
 KINDS = {"ticket": Ticket, "trained": Trained}

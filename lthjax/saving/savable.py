@@ -3,7 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import tensorstore
 
 
 def check(tree: Any) -> None:
@@ -41,6 +43,12 @@ def native(tree: Any) -> Any:
     return jax.tree.map(ordered, tree)
 
 
+def in_jax(array: np.ndarray) -> jax.Array | np.ndarray:
+    """Returns an array of JAX; of 64 bits it stays numpy's where they are off there."""
+    kept = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
+    return jnp.asarray(array) if kept else array
+
+
 def _check_leaf(name, leaf):
     if not np.size(leaf):
         raise ValueError(
@@ -53,8 +61,18 @@ def _check_leaf(name, leaf):
             "a checkpoint must be of numbers, got keys in "
             f"{name}; save jax.random.key_data of them"
         )
-    if dtype is None and np.asarray(leaf).dtype.kind in "OSU":
+    if not _is_number(leaf, dtype):
+        what = type(leaf).__name__ if dtype is None else dtype
         raise ValueError(
-            f"a checkpoint must be of numbers, got {type(leaf).__name__} in {name}; "
-            "keep it in the metadata"
+            f"a checkpoint must be of numbers, got {what} in {name}; keep it in the "
+            "metadata, or cast it"
         )
+
+
+def _is_number(leaf, dtype):
+    """Says whether a leaf is of a type that the files of a checkpoint hold."""
+    try:
+        tensorstore.dtype((dtype or np.asarray(leaf).dtype).name)
+    except ValueError:
+        return False
+    return dtype is not None or not isinstance(leaf, complex)

@@ -5,7 +5,7 @@ import pathlib
 import jax
 
 from lthjax.pruning import masks as masks_lib
-from lthjax.saving import checkpoints
+from lthjax.saving import checkpoints, savable
 from lthjax.tickets.ticket import Ticket, Trained
 
 TREES = ("params", "model_state", "masks")
@@ -37,6 +37,8 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
 def load(path: str | pathlib.Path, like: Ticket | None = None) -> Ticket:
     """Returns the ticket that `save` wrote: `tickets.load("runs/.../level_03")`.
 
+    Arrays of 64 bits are numpy's where JAX has them switched off.
+
     Args:
       path: A folder such as `tickets/seed_0/level_03` in a run's workdir.
       like: A ticket with the structure of its trees. Without it tuples come back as
@@ -49,7 +51,7 @@ def load(path: str | pathlib.Path, like: Ticket | None = None) -> Ticket:
     _check_holds(path, tree, TREES, metadata, NUMBERS)
     numbers = {name: metadata[name] for name in NUMBERS}
     numbers["searching"] = metadata.get("searching", 0)
-    return Ticket(**numbers, **jax.tree.map(jax.numpy.asarray, tree))
+    return Ticket(**numbers, **jax.tree.map(savable.in_jax, tree))
 
 
 def save_trained(path: str | pathlib.Path, trained: Trained, **metadata) -> None:
@@ -79,7 +81,7 @@ def load_trained(path: str | pathlib.Path, like: Trained | None = None) -> Train
     """
     tree, _ = checkpoints.restore(path, _trees(like, TREES))
     _check_holds(path, tree, TREES)
-    return Trained(**jax.tree.map(jax.numpy.asarray, tree))
+    return Trained(**jax.tree.map(savable.in_jax, tree))
 
 
 def _trees(like, names):

@@ -1,5 +1,6 @@
 """A user's own folder of images by class: of any sizes, kinds and depths."""
 
+import os
 import pickle
 
 import numpy as np
@@ -214,6 +215,20 @@ def test_what_does_not_fit_into_memory_is_to_be_streamed(flat, monkeypatch):
     monkeypatch.setattr(in_memory.memory, "installed", lambda: 1e4)
     with pytest.raises(ValueError, match="half of the memory, .* give data.stream"):
         load(flat)
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path, monkeypatch):
+    images(tmp_path)
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError, match="must be readable, got .*/cat/more .Permiss"):
+        load(tmp_path)
 
 
 def test_a_split_beside_another_folder_is_no_class(tmp_path):

@@ -122,6 +122,19 @@ def test_what_cannot_be_learnt_from_is_refused_by_name(tmp_path, found, text):
         load(folder(tmp_path, found))
 
 
+def test_a_category_must_have_one_name_in_both_splits(tmp_path):
+    named = [{"id": 2, "name": "cat"}, {"id": 8, "name": "dog"}]
+    named[1]["keypoints"] = NAMES
+    root = folder(tmp_path, content(row(), categories=named))
+    path = root / "annotations" / "instances_test.json"
+    text = json.dumps(content(row(), categories=named))
+    path.write_text(text.replace("dog", "eel"))
+    with pytest.raises(ValueError, match="got 'dog' in 'train', 'eel' in 'test'"):
+        load(root)
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())  # a mark of its encoding
+    assert load(root).num_classes == 2
+
+
 def test_what_is_asked_for_must_be_there(tmp_path):
     root = folder(tmp_path, content(row(segmentation=None), categories=[{"id": 8}]))
     with pytest.raises(ValueError, match=r"has no annotations/people_train.json"):

@@ -120,6 +120,16 @@ def test_splits_that_are_not_read_are_said(saved, caplog):
         (table([*LABELS[:-1], -1]), {}, "some without one in the split train"),
         (table([0.5] * 20, object()), {}, "numbers of classes from 0, got 0.5"),
         (
+            {"train": table(LABELS), "test": table(LABELS, ClassLabel(NAMES[::-1]))},
+            {},
+            r"classes alike, got \['eel', 'dog', 'cat'\] in test, \['cat', 'dog'",
+        ),
+        (
+            {"train": table(LABELS), "test": Table({}, {"image": Image()})},
+            {},
+            "one of image, got 'label' for the split test of",
+        ),
+        (
             Table({"x": []}, {"x": object()}),
             {},
             "one column of images .* got none of x",
@@ -136,6 +146,13 @@ def test_a_damaged_image_is_named_by_its_row(saved, image):
     found = table(LABELS)
     found.columns["image"][3] = image
     with pytest.raises(ValueError, match="an empty one in .*, train, row 3; mend"):
+        in_memory.load("huggingface", data_dir=saved(found), size=8)
+
+
+def test_a_file_that_is_named_alone_must_be_there(saved, tmp_path):
+    found = table(LABELS)
+    found.columns["image"][3] = {"bytes": None, "path": str(tmp_path / "gone.png")}
+    with pytest.raises(ValueError, match=r"must be readable, got .*gone.png"):
         in_memory.load("huggingface", data_dir=saved(found), size=8)
 
 

@@ -42,9 +42,11 @@ def test_a_packed_set_is_the_one_that_was_prepared(name, tmp_path):
 def test_the_names_of_classes_are_packed_too(tmp_path):
     source = in_memory.load("digits")._replace(classes=tuple("abcdefghij"))
     facts = in_memory.facts("digits")
-    packed.write(tmp_path, "named", source, facts)
-    found = in_memory.load("packed", data_dir=tmp_path, set="named")
-    assert found.classes == source.classes
+    for name in ("named", "[n]amed"):  # no pattern, whose parts would go
+        packed.write(tmp_path, name, source, facts)
+    for name in ("named", "[n]amed"):
+        found = in_memory.load("packed", data_dir=tmp_path, set=name)
+        assert found.classes == source.classes
 
 
 def test_classes_that_come_in_turn_are_cut_as_before(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import shutil
+import socket
 import sys
 import tempfile
 import types
@@ -228,6 +229,10 @@ def test_the_checksum_of_a_tree_is_the_one_that_it_ever_had():
         ({"a": {"b": np.zeros((0, 3))}}, r"an element, got a/b of shape \[0, 3\]"),
         ({"a": jax.random.key(0)}, "got keys in a; save jax.random.key_data of them"),
         ({"a": "text"}, "be of numbers, got str in a; keep it in the metadata"),
+        ({"a": np.array(["text"])}, "be of numbers, got <U4 in a; keep it in the"),
+        ({"a": np.array([None])}, "be of numbers, got object in a"),
+        ({"a": np.ones(1, "M8[D]")}, r"got datetime64\[D\] in a; .*, or cast it"),
+        ({"a": 1j}, "be of numbers, got complex in a"),
         ({"a.b": np.ones(2), "a": {"b": np.ones(1)}}, "got a/b and a.b; rename one"),
     ],
 )
@@ -308,11 +313,13 @@ def test_two_writers_of_other_names_do_not_meet(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_writer_of_any_name_left_is_removed(tmp_path):
-    (tmp_path / "lthjax-checkpoint-4194999-0").mkdir()  # no such process
-    (tmp_path / f"lthjax-checkpoint-{os.getpid()}-0").mkdir()
+    host = socket.gethostname()
+    here, gone = f"{host}-{os.getpid()}", f"{host}-4194999"  # no such process
+    for own in (here, gone, "elsewhere-4194999"):
+        (tmp_path / f"lthjax-checkpoint-{own}-0123abcd").mkdir()
     checkpoints.save(tmp_path / "é", tree())
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"é", f"lthjax-checkpoint-{os.getpid()}-0"}
+    stay = {f"lthjax-checkpoint-{x}-0123abcd" for x in (here, "elsewhere-4194999")}
+    assert {path.name for path in tmp_path.iterdir()} == {"é", *stay}
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/run", "s3://b", "hdfs:/b/c"])

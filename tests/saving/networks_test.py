@@ -81,6 +81,16 @@ def test_numbers_that_32_bits_do_not_hold_are_refused(tensor, tmp_path):
     assert params["conv1"]["kernel"].dtype == jnp.float32
 
 
+@pytest.mark.parametrize("how", ["ticket", "ours"])
+def test_so_are_those_that_we_saved_ourselves(how, tmp_path):
+    state = {"counts": {"n": np.array([2**40])}}
+    network = Ticket(1, 0, 4, PARAMS, state, MASKS)
+    save_fn = {"ticket": tickets.save, "ours": safetensors.write}[how]
+    save_fn(tmp_path / "network", network)
+    with pytest.raises(DamagedError, match="counts/n of int64 with others"):
+        networks.read(tmp_path / "network")
+
+
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "bfloat16"])
 def test_narrow_floats_of_other_programs_are_read(dtype, tmp_path):
     path = tmp_path / "network"

@@ -163,3 +163,13 @@ def test_what_another_function_saved_is_refused_plainly(tmp_path):
     for read in (tickets.load, tickets.load_trained):
         with pytest.raises(DamagedError, match="must hold params, .*got state"):
             read(tmp_path / "z")
+
+
+def test_arrays_of_64_bits_come_back_as_they_were(tmp_path):
+    params = {"a": {"kernel": np.array([[1 / 3, 1e-300]])}}
+    masks = {"a": {"kernel": np.ones((1, 2), bool)}}
+    state = {"counts": {"n": np.array(2**40)}}
+    tickets.save(tmp_path / "x", Ticket(0, 0, 4, params, state, masks))
+    found = tickets.load(tmp_path / "x")
+    assert_same((found.params, found.model_state), (params, state))
+    assert isinstance(found.masks["a"]["kernel"], jax.Array)

@@ -36,7 +36,7 @@ def opened(text: str | bytes) -> tuple[dict, str | None]:
     """Returns (object, run) of what `sealed` made, the checksum taken off.
 
     Args:
-      text: JSON; bytes are UTF-8.
+      text: JSON; bytes are UTF-8, with or without a mark that says so.
 
     Returns:
       The object, and the digest of its run, "" if it is of none; `None` where there is
@@ -46,7 +46,7 @@ def opened(text: str | bytes) -> tuple[dict, str | None]:
       ValueError: It is no JSON object, or the checksum differs; why, in some words.
     """
     try:
-        given = text.decode("utf-8") if isinstance(text, bytes) else text
+        given = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         found = json.loads(given, parse_constant=_refuse)
     except UnicodeDecodeError as error:
         raise ValueError("is no UTF-8") from error

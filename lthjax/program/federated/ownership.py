@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
+from lthjax import whole_files
 from lthjax.program.config import checksums
 from lthjax.program.config.validate import flat
 from lthjax.program.federated import settings
@@ -152,7 +153,7 @@ def check_data(root: pathlib.Path, data: dict) -> None:
 
 
 def records(root: pathlib.Path, mark: str) -> list[dict]:
-    """Returns the whole records of a run; what is damaged is said.
+    """Returns the whole records of a run, by round; what is damaged is said.
 
     Args:
       root: Its workdir.
@@ -161,7 +162,7 @@ def records(root: pathlib.Path, mark: str) -> list[dict]:
     found = results.scan(root / ROUNDS, mark)
     if found.damaged:
         log.warning("%s", results.told(root / ROUNDS, found.damaged))
-    return list(found.records.values())
+    return sorted(found.records.values(), key=lambda row: row["round"])
 
 
 def keep(root: pathlib.Path, rows: Sequence[dict], mark: str = "") -> None:
@@ -189,8 +190,7 @@ def start_over(root: pathlib.Path, rows: Sequence[dict]) -> None:
     path = root / ROUNDS
     if not path.exists() or not path.stat().st_size:
         return
-    taken = len(list(root.glob(f"{ROUNDS}.outdated*")))
-    aside = path.rename(path.with_name(f"{ROUNDS}.outdated{taken or ''}"))
+    aside = path.rename(whole_files.aside(path, "outdated"))
     log.warning(
         "%s holds no checkpoint, and the %d rounds that there are records of are "
         "trained again; these are put aside in %s",

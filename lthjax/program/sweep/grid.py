@@ -14,7 +14,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files, ranges, shrink, typed, validate
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
-from lthjax.program.workdir import claim, text_files
+from lthjax.program.workdir import claim
 from lthjax.registry import suggestion
 
 (SWEEP,) = claim.MARKS[claim.SWEEP]
@@ -256,17 +256,9 @@ def write(root: str | pathlib.Path, columns: Iterable[str], found: list[Cell]) -
       columns: The keys of its grid.
       found: Its runs.
     """
-    path = pathlib.Path(root) / SWEEP
-    noted = marks.noted(path)
-    configs = noted["runs"]
-    for cell in found:
-        seeds = configs.get(cell.folder, {}).get(SEEDS, [])
-        config = json.loads(files.to_json(cell.config))
-        config[SEEDS] = sorted({*seeds, *config[SEEDS]})
-        configs[cell.folder] = config
-    columns = list(dict.fromkeys([*noted["columns"], *columns]))
+    runs = {cell.folder: json.loads(files.to_json(cell.config)) for cell in found}
     pathlib.Path(root).mkdir(parents=True, exist_ok=True)
-    text_files.write(path, marks.text({"columns": columns, "runs": configs}))
+    marks.add(pathlib.Path(root) / SWEEP, columns, runs)
 
 
 def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:

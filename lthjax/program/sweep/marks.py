@@ -4,8 +4,10 @@ import hashlib
 import json
 import logging
 import pathlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+import filelock
 
 from lthjax.program.config import checksums
 from lthjax.program.workdir import results, text_files
@@ -42,6 +44,29 @@ def noted(path: pathlib.Path) -> dict:
             "not trained again"
         ) from error
     return found
+
+
+def add(path: pathlib.Path, columns: Iterable[str], runs: Mapping[str, dict]) -> None:
+    """Notes runs beside those that are noted already, the seeds of one run together.
+
+    Of several commands at once each waits for the other.
+
+    Args:
+      path: The file; its folder is there.
+      columns: The keys of the grid.
+      runs: {name of the workdir: config as JSON holds it}.
+
+    Raises:
+      ValueError: As `noted`.
+    """
+    with filelock.FileLock(path.with_name(".lock")):
+        before = noted(path)
+        configs = before["runs"]
+        for folder, config in runs.items():
+            seeds = configs.get(folder, {}).get("seeds", [])
+            configs[folder] = config | {"seeds": sorted({*seeds, *config["seeds"]})}
+        keys = list(dict.fromkeys([*before["columns"], *columns]))
+        text_files.write(path, text({"columns": keys, "runs": configs}))
 
 
 def _is_note(found):

@@ -127,7 +127,7 @@ def plain(asked) -> dict:
 def _shown(root):
     """Returns what `config.json` holds, {} without one, `None` where it is damaged."""
     try:
-        found = json.loads((root / CONFIG).read_bytes().decode("utf-8"))
+        found = json.loads((root / CONFIG).read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError:

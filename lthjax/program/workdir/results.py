@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lthjax import moved
+from lthjax import moved, whole_files
 from lthjax.devices import processes
 from lthjax.program.config import checksums
 from lthjax.program.workdir import origin, text_files
@@ -21,7 +22,9 @@ CURVES = "curves.jsonl"
 STUDIES = "studies"  # the folder of what is measured of a run beside its records
 IDENTITY = ("level", "seed", "arm")
 KEYS = {RESULTS: IDENTITY, CURVES: (*IDENTITY, "start")}
-NEEDED = {**KEYS, "sittings.jsonl": ("began",)}  # of a line, to be one
+# What a line must have to be one.
+NEEDED = {**KEYS, "sittings.jsonl": ("began",), "rounds.jsonl": ("round",)}
+LARGEST = 3.4028234663852886e38  # of 32 bits, in the place of an infinite number
 VARIANT = "initial"  # in records of a run whose members differ in it too
 
 
@@ -89,10 +92,7 @@ def scan(path: str | os.PathLike, run: str | None = None) -> Lines:
 
 def _lines(path):
     """Returns (number, bytes) of the lines of a file that are not empty."""
-    if not path.exists():
-        return []
-    whole = path.read_bytes()[: _whole_bytes(path)]
-    return [(n, x) for n, x in enumerate(whole.split(b"\n"), 1) if x.strip()]
+    return [(n, x) for n, x in enumerate(_whole(path).split(b"\n"), 1) if x.strip()]
 
 
 def _opened(text, name):
@@ -101,8 +101,8 @@ def _opened(text, name):
         record, run = checksums.opened(text)
     except ValueError as error:
         return str(error)
-    kinds = {"level": int, "seed": int, "arm": str, "start": int, "began": str}
-    needed = NEEDED.get(name, ())
+    texts, needed = ("arm", "began"), NEEDED.get(name, ())
+    kinds = {key: str if key in texts else int for key in needed}
     lacking = [key for key in needed if not isinstance(record.get(key), kinds[key])]
     return f"has no {', '.join(lacking)}" if lacking else (record, run)
 
@@ -139,7 +139,8 @@ def append(
     """Appends the records that the file does not have yet, in the first process.
 
     The bytes are on the disk when it returns. A line that a kill tore is cut off first.
-    Each line gets a last key more, "checksum", which `read` compares and takes off.
+    Each line gets a last key more, "checksum", which `read` compares and takes off. An
+    infinite number, as of a perplexity, is written as the largest of 32 bits.
 
     Args:
       path: A JSON-lines file, which need not exist.
@@ -157,13 +158,25 @@ def _append(path, records, keys, run):
     new = [record for record in records if identity(record, keys) not in present]
     if not new:
         return
-    rows = [checksums.sealed(record, run) for record in new]
-    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    rows = [checksums.sealed(_finite(record), run) for record in new]
+    lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows]
+    whole = _whole(path)
+    lines = ["\n", *lines] if whole and not whole.endswith(b"\n") else lines
     with open(path, "ab") as file:
-        file.truncate(_whole_bytes(path))
-        file.write(lines.encode())
+        file.truncate(len(whole))
+        file.write("".join(lines).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _finite(value):
+    """Returns what a record holds without infinite numbers, which JSON has none of."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    infinite = isinstance(value, float) and math.isinf(value)
+    return math.copysign(LARGEST, value) if infinite else value
 
 
 def mend(path: str | os.PathLike, run: str | None = None) -> Lines:
@@ -186,9 +199,7 @@ def mend(path: str | os.PathLike, run: str | None = None) -> Lines:
 
 @processes.by_first
 def _mend(path, found):
-    taken = len(list(path.parent.glob(f"{path.name}.damaged*")))
-    aside = path.with_name(f"{path.name}.damaged{taken or ''}")
-    aside.write_bytes(path.read_bytes())
+    whole_files.aside(path, "damaged").write_bytes(path.read_bytes())
     kept = [text for number, text in _lines(path) if number in found.records]
     text_files.write(path, "".join(text.decode("utf-8") + "\n" for text in kept))
 
@@ -212,9 +223,12 @@ def to_csv(records: Sequence[dict]) -> str:
     return text.getvalue()
 
 
-def _whole_bytes(path):
-    """Returns the length of the file up to its last line end."""
-    return path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+def _whole(path):
+    """Returns what a file holds, less a last line that was torn."""
+    data = path.read_bytes() if path.exists() else b""
+    ended = data.rfind(b"\n") + 1
+    torn = isinstance(_opened(data[ended:], path.name), str)
+    return data[:ended] if torn else data
 
 
 def _cell(value):

@@ -49,7 +49,7 @@ def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
       name: `results.RESULTS` or `results.CURVES`.
     """
     root, seen, found = pathlib.Path(root), set(), []
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, files in os.walk(root, onerror=_say, followlinks=True):
         place = os.path.realpath(folder)
         if place in seen:  # a link to what was there already, or above
             below.clear()
@@ -58,6 +58,11 @@ def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
         below.sort()
         found += [pathlib.Path(folder, name)] if name in files else []
     return [path for path in sorted(found) if not _of_study(path, root)]
+
+
+def _say(error):
+    if not isinstance(error, FileNotFoundError):
+        log.warning("left out, as it cannot be read: %s", error)
 
 
 def _of_study(path, root):

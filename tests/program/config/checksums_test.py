@@ -38,6 +38,7 @@ def test_what_is_sealed_opens_again(record):
     for run in ("", RUN):
         text = json.dumps(checksums.sealed(record, run))
         assert checksums.opened(text) == (plain, run)
+        assert checksums.opened(text.encode("utf-8-sig")) == (plain, run)
     assert checksums.opened(json.dumps(record)) == (plain, None)
 
 

@@ -87,6 +87,14 @@ def test_records_that_no_checkpoint_goes_on_from_are_put_aside(tmp_path, caplog)
     assert len(list(tmp_path.glob("*outdated*"))) == 2
 
 
+def test_records_come_by_round_without_what_is_of_none(tmp_path, caplog):
+    path, mark = tmp_path / "rounds.jsonl", "0123456789abcdef"
+    results.append(path, [{"round": 2}, {"round": 1}], ("round",), mark)
+    path.write_text("\ufeff{}\n" + path.read_text(), encoding="utf-8")
+    assert ownership.records(tmp_path, mark) == [{"round": 1}, {"round": 2}]
+    assert "line 1 has no round" in caplog.text
+
+
 def test_records_say_who_was_asked_lost_and_what_was_sent(tmp_path, caplog):
     rows, final = experiment.run(tiny(drop=1.0, rounds=1), tmp_path)
     (row,) = rows

@@ -5,6 +5,7 @@ import io
 import json
 import math
 
+import numpy as np
 import pytest
 
 from lthjax.program.workdir import results
@@ -42,6 +43,23 @@ def test_a_torn_last_line_is_no_record_and_is_cut_off(tmp_path, left):
     assert results.read(path) == [row()]
     results.append(path, [row(1), row(2)])
     assert results.read(path) == [row(), row(1), row(2)]
+
+
+def test_a_last_line_that_lost_its_end_alone_is_a_record(tmp_path):
+    path = tmp_path / "r.jsonl"
+    results.append(path, [row(), row(1)])
+    path.write_bytes(path.read_bytes().rstrip())
+    assert results.read(path) == [row(), row(1)]
+    results.append(path, [row(1), row(2)])
+    assert results.read(path) == [row(), row(1), row(2)]
+
+
+def test_an_infinite_number_is_the_largest_of_32_bits(tmp_path):
+    path = tmp_path / "r.jsonl"
+    results.append(path, [row(test_perplexity=math.inf, curve=[1.0, {"x": -math.inf}])])
+    (found,) = results.read(path)
+    largest = float(np.finfo(np.float32).max)
+    assert found == row(test_perplexity=largest, curve=[1.0, {"x": -largest}])
 
 
 def test_what_is_not_a_number_is_never_written(tmp_path):

@@ -1,6 +1,7 @@
 """The runs below a folder, brought together."""
 
 import json
+import os
 
 import pytest
 
@@ -44,3 +45,19 @@ def test_runs_behind_links_are_read_once_each(tmp_path):
     (root / "again").symlink_to(root, target_is_directory=True)
     found = runs.below(root, results.RESULTS)
     assert [path.parent.name for path in found] == ["a", "b"]
+
+
+def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch, caplog):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / results.RESULTS).write_text("")
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (found,) = runs.below(tmp_path, results.RESULTS)
+    assert found.parent.name == "a" and f"denied: '{tmp_path / 'b'}'" in caplog.text
