@@ -10,6 +10,7 @@ from lthjax import values
 from lthjax.analysis.comparison import like
 from lthjax.callables import ApplyFn, ErrorFn, StatisticsFn
 from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import precision
 from lthjax.pruning.masks import Params
 
 
@@ -137,9 +138,8 @@ def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
 
     def recompute(params, model_state):
         _check_floating(model_state)
-        zeros, ones = (
-            jax.tree.map(fn, model_state) for fn in (jnp.zeros_like, jnp.ones_like)
-        )
+        wide = precision.widened(model_state)  # or sums stop growing, and m is rounded
+        zeros, ones = (jax.tree.map(fn, wide) for fn in (jnp.zeros_like, jnp.ones_like))
 
         def add(sums, batch):
             def passed(state):
@@ -149,12 +149,13 @@ def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
             return jax.tree.map(jnp.add, sums, pair[0]), pair[1]
 
         sums, kept = lax.scan(add, zeros, images)
-        return jax.tree.map(
+        found = jax.tree.map(
             lambda old, s, m: jnp.where(m[0] == 1, old, s / len(images) / (1 - m[0])),
-            model_state,
+            wide,
             sums,
             kept,
         )
+        return precision.as_of(found, model_state)
 
     return recompute
 

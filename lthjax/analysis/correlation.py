@@ -179,7 +179,7 @@ def _largest(tree, masks, part):
         if mask is None:
             return None
         sizes = jnp.where(jnp.isnan(w), 0, jnp.minimum(jnp.abs(w), _MOST))
-        kept = jnp.sum(mask)
+        kept = jnp.sum(mask, dtype=jnp.int32)
         wanted = jnp.round(jnp.asarray(part, jnp.float32) * kept.astype(jnp.float32))
         wanted = jnp.minimum(kept, jnp.maximum(1, wanted.astype(jnp.int32)))
         return choose.prune(mask, sizes, kept=wanted)

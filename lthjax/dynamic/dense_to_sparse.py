@@ -263,7 +263,7 @@ def _scheduled(state, at, initial, begin, end):
     by_layer = state.kept.ndim == 1
     totals = sizes if by_layer else sum(sizes)
     start = jax.tree.map(lambda n: kept_counts.kept_count(n, initial), totals)
-    kept = cubic(at, jnp.array(start), state.kept, begin=begin, end=end)
+    kept = cubic(at, jnp.array(start, jnp.int32), state.kept, begin=begin, end=end)
     return list(kept) if by_layer else kept
 
 

@@ -196,7 +196,9 @@ def _redistributing(inner, init, growth, *, every, until, fraction, replaces):
         )
         alive = [jnp.sum(m, dtype=jnp.int32) for m in jax.tree.leaves(state.masks)]
         share = drop_fraction(at, fraction, until)
-        moved = [jnp.floor(n * share).astype(jnp.int32) for n in alive]
+        moved = [
+            jnp.floor(n.astype(share.dtype) * share).astype(jnp.int32) for n in alive
+        ]
         stay = choose.prune(
             state.masks,
             scores.magnitude(weights, state.masks),

@@ -122,7 +122,7 @@ def averaged(state: Any, masks: Masks, decay: float, forward_fn: ForwardFn) -> A
         return state
 
     def mean(w, a, mask=None):
-        moved = decay * a + (1 - decay) * w
+        moved = decay * a + (1 - decay) * w.astype(a.dtype)
         return moved if mask is None else jnp.where(w == 0, 0, moved)
 
     def mean_of_floats(x, a):

@@ -169,7 +169,7 @@ def confusion(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.A
     classes = logits.shape[-1]
     said = jnp.argmax(logits, axis=-1)
     weights = jnp.broadcast_to(_beside(weights, labels), labels.shape)
-    pairs = (labels * classes + said).ravel()
+    pairs = (labels.astype(said.dtype) * classes + said).ravel()
     counts = jax.ops.segment_sum(weights.ravel(), pairs, classes**2)
     return counts.reshape(classes, classes)
 

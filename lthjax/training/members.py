@@ -32,13 +32,14 @@ def population(
         def one(member):
             return fn(member, *shared)
 
-        counts = sorted({len(leaf) for leaf in jax.tree.leaves(members)})
-        if len(counts) != 1:
+        counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(members)}
+        if len(counts) != 1 or () in counts:
+            found = sorted(str(*count) or "none" for count in counts)
             raise ValueError(
                 "members must be stacked on a leading axis of all leaves, got axes of "
-                f"{', '.join(map(str, counts)) or 'no leaf'}"
+                f"{', '.join(found) or 'no leaf'}"
             )
-        count = counts[0]
+        ((count,),) = counts
         if together is None and count == 1:
             only = one(jax.tree.map(lambda leaf: leaf[0], members))
             return jax.tree.map(lambda leaf: leaf[None], only)

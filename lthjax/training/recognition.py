@@ -184,7 +184,8 @@ def confusions(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     classes = logits.shape[-1]
     known = (labels >= 0) & (labels < classes)
-    pairs = labels * classes + jnp.argmax(logits, -1)
+    said = jnp.argmax(logits, -1)
+    pairs = labels.astype(said.dtype) * classes + said
     pairs = jnp.where(known, pairs, classes**2)  # beyond what is counted
     flat = pairs.reshape(len(pairs), -1)
     counts = jax.vmap(lambda x: jnp.bincount(x, length=classes**2))(flat)

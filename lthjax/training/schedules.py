@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # Fields of optax's states that a schedule alone counts by.
@@ -221,14 +222,16 @@ def _are_counts(node, field, leaf):
     """Says whether a leaf is the counts of a population, stacked in a known field."""
     if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.integer):
         return False
-    declared = getattr(type(node), "schedule_counts", None)
-    known = CLOCKS.get(type(node).__name__, ()) if _optax(node) else ()
+    declared, name = getattr(type(node), "schedule_counts", None), type(node).__name__
+    if declared is None and _optax(node) and name in MIXED:
+        return True
+    known = CLOCKS.get(name, ()) if _optax(node) else ()
     return field in (known if declared is None else declared)
 
 
 def _fresh(count, first):
     """Says whether a count is at its beginning, as far as is known."""
-    return not _concrete(count) or int(count) == first
+    return not _concrete(count) or bool(np.all(np.asarray(count) == first))
 
 
 def _concrete(x):

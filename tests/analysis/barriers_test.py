@@ -189,6 +189,16 @@ def test_what_is_no_running_statistic_stays_or_is_refused():
         recompute({}, {**state, "steps": jnp.int32(1)})
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_statistics_held_in_half_precision_are_recomputed_in_float32(dtype):
+    def apply_fn(params, model_state, images, train):
+        return images, {"mean": 0.99 * model_state["mean"] + 0.01 * jnp.mean(images)}
+
+    images = jnp.full((500, 2), 3.0)  # a sum of bfloat16 would end at 256 of them
+    found = barriers.recomputed(apply_fn, images)({}, {"mean": jnp.zeros((), dtype)})
+    assert found["mean"] == 3 and found["mean"].dtype == dtype
+
+
 def test_ends_are_exact_where_their_difference_is_too_large_for_their_type():
     a, b = ({"w": jnp.array([x], jnp.float16)} for x in (40000.0, -40000.0))
     found = [float(barriers.interpolate(t, a, b)["w"][0]) for t in (0.0, 0.5, 1.0)]

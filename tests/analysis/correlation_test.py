@@ -282,6 +282,13 @@ def test_weights_of_64_bits_are_told_apart_by_them():
         assert found.dtype == jnp.float32
 
 
+@pytest.mark.usefixtures("strict_dtypes", "double")
+def test_the_largest_are_counted_under_strict_promotion_with_64_bits_too():
+    weights = jnp.array([3.0, -2.0, 1.0, 0.0])
+    found = correlation.overlap_ratio(weights, -weights, jnp.ones(4, bool), 0.5)
+    assert found == 1
+
+
 def test_a_layer_without_weights_has_no_lowest_density():
     masks = {"none": jnp.ones((0, 3), bool), "half": jnp.arange(4) < 2}
     assert correlation.lowest_density(masks) == 0.5

@@ -232,3 +232,18 @@ def test_extra_arguments_reach_an_optimizer_of_several_steps(name):
     state = tx.init(params)
     updates, _ = tx.update(params, state, params, value=jnp.float32(1))
     assert jax.tree.structure(updates) == jax.tree.structure(params)
+
+
+@pytest.mark.usefixtures("strict_dtypes", "double")
+@pytest.mark.parametrize("method", ["gradual", "set", "rigl", "straight_through"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_masks_move_under_strict_promotion_with_64_bits_too(method, dtype):
+    params = {name: jnp.arange(4, dtype=dtype) for name in ("one", "two")}
+    more = {"include": "one|two", **OFTEN[method]}
+    more |= {"distribution": "uniform"} if method in ("set", "rigl") else {}
+    tx = dynamic.METHODS[method](optax.trace(0.9), [0.5, 0.25], **more)
+    state = tx.init(params)
+    for _ in range(6):
+        updates, state = tx.update(params, state, params)
+    assert jax.tree.leaves(jax.tree.map(jnp.sum, dynamic.masks(state))) == [2, 3]
+    assert updates["one"].dtype == dtype

@@ -224,6 +224,7 @@ def test_balanced_weights_have_the_mean_one_and_make_classes_alike():
         class_weights.balanced((6, 0, 1))
 
 
+@pytest.mark.usefixtures("strict_dtypes")
 def test_an_average_in_half_precision_moves():
     params = {"w": jnp.ones(2, jnp.bfloat16)}
     carried = extras.begin(Extras(decay=0.999), (), params, {})

@@ -96,6 +96,13 @@ def test_places_of_an_example_count_alike():
     np.testing.assert_allclose(share.mean(), by_hand()["top5"], rtol=1e-5)
 
 
+def test_classes_given_as_bytes_are_counted_as_those_of_int32():
+    labels = jnp.array([20, 3, 19])
+    given = jax.nn.one_hot(labels, 21), labels.astype(jnp.uint8), jnp.ones(3)
+    counts = measures.confusion(*given)
+    np.testing.assert_array_equal(counts, jnp.diag(jax.nn.one_hot(labels, 21).sum(0)))
+
+
 FAR = measures.Measure(objective_lib.absolute_error)
 WORST = measures.Measure(Counted(lambda o, y, w: jnp.sum(w), lambda x: x), higher=True)
 

@@ -98,3 +98,5 @@ def test_members_on_axes_that_differ_are_refused():
         mapped((jnp.zeros(1), jnp.arange(4.0)))
     with pytest.raises(ValueError, match="got axes of no leaf"):
         mapped({})
+    with pytest.raises(ValueError, match="got axes of 4, none"):
+        mapped((jnp.float32(1), jnp.arange(4.0)))

@@ -73,6 +73,15 @@ def test_pixels_are_counted_by_class_and_by_what_is_said():
     np.testing.assert_allclose(found["miou"], (1 / 2 + 2 / 3) / 2)
 
 
+def test_pixels_labelled_by_bytes_are_counted_as_those_of_int32():
+    labels = jnp.array([[[20, 3], [19, 255]]])
+    logits = jax.nn.one_hot(labels % 21, 21)
+    expected = recognition.confusions(logits, labels)
+    found = recognition.confusions(logits, labels.astype(jnp.uint8))
+    np.testing.assert_array_equal(found, expected)
+    assert expected[0, [20, 3, 19], [20, 3, 19]].tolist() == [1, 1, 1]
+
+
 def perfect(points):
     """A network's maps of one object, and its label with k points, all seen."""
     box, k = [0.25, 0.25, 0.75, 0.75], points

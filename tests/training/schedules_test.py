@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from optax import contrib
+from trees import assert_same
 
 from lthjax.training import schedules, zeros
 
@@ -69,3 +71,11 @@ def test_the_counts_of_a_population_are_moved_too():
     counts = [x for x in jax.tree.leaves(many) if x.dtype == jnp.int32]
     assert counts and all((x == 7).all() and x.shape == (3,) for x in counts)
     assert jax.tree.structure(same) == jax.tree.structure(many)
+
+
+@pytest.mark.parametrize("factory", [contrib.prodigy, contrib.schedule_free_sgd])
+def test_counts_of_moments_and_a_schedule_are_refused_of_a_population_too(factory):
+    stacked = jax.vmap(factory(0.1).init)(jnp.ones((3, 2)))
+    assert_same(schedules.at_step(stacked, 0), stacked)
+    with pytest.raises(ValueError, match="not of a schedule of learning_rate"):
+        schedules.at_step(stacked, 7)
