@@ -147,7 +147,7 @@ def _draws(found):
     yield "Epochs at which the detectors fire, and the published of 160:"
     yield ""
     yield f"| p | {' | '.join(stability.RULES)} | of | seeds | published, of 160 |"
-    yield "|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|"
     for share in sorted(found.shares):
         cells = []
         for rule in stability.RULES:
@@ -237,6 +237,11 @@ def figure(found: draws.Found, settings) -> Figure:
         label = f"drawn on the way, p = {p:g}"
         style = {"color": f"C{number}", "marker": "o", "capsize": 2}
         right.errorbar([e for e, _ in points], y, bars, label=label, **style)
+        early, when = (
+            spreads.spread(x) for x in (found.ends(p, draws.EARLY), found.at(p))
+        )
+        style |= {"marker": "*", "ms": 12, "xerr": when.std, "yerr": early.std}
+        right.errorbar(when.mean, early.mean, label=f"EB Train, p = {p:g}", **style)
         for way, stroke in ((draws.LOTTERY, "--"), (draws.REINIT, ":")):
             mean = spreads.spread(found.ends(p, way)).mean
             right.axhline(

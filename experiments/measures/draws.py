@@ -288,6 +288,10 @@ class Found:
         found = [fired(self.masks[seed, share], rule) for seed in self.seeds]
         return [epoch for epoch in found if epoch > 0]
 
+    def at(self, share: float) -> list[int]:
+        """Returns the epochs of the early-bird tickets, a seed each."""
+        return [early(self.masks[seed, share], self.epochs) for seed in self.seeds]
+
     def dense(self) -> list[float]:
         """Returns the accuracy of the dense network at the end, a seed each."""
         return list(self.drawn(self.asked.shares[0], self.epochs, SEEN).values())
