@@ -60,8 +60,8 @@ def prune(
     Raises:
       ValueError: Neither or both of `sparsity` and `kept` are given, a sparsity is
         outside [0, 1), a kept count is outside [0, total], the minima exceed it, a
-        score of a kept weight is NaN or infinite (where it is not traced: a traced NaN
-        may rank above all numbers), a shape or the scope is wrong.
+        score of a kept weight is NaN or infinite in float32 (where it is not traced: a
+        traced NaN may rank above all numbers), a shape or the scope is wrong.
 
     Example:
       >>> masks = {"kernel": jnp.ones(4, bool), "bias": None}

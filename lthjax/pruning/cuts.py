@@ -207,8 +207,12 @@ def finite(scores: Any, masks: Masks) -> jax.Array:
 
 
 def numbers(rows: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
-    """Returns the same of the (mask, scores) of each layer."""
-    return jnp.stack([jnp.all(jnp.isfinite(score) | ~mask) for mask, score in rows])
+    """Returns the same of the (mask, scores) of each layer, in the type of ranks."""
+
+    def number(score):
+        return jnp.isfinite(jnp.asarray(score).astype(jnp.float32))
+
+    return jnp.stack([jnp.all(number(score) | ~mask) for mask, score in rows])
 
 
 def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:

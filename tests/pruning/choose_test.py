@@ -231,6 +231,15 @@ def test_a_damaged_score_is_refused_with_its_layer_unless_it_is_pruned_already(d
     np.testing.assert_array_equal(flat(chosen), flat(without))
 
 
+@pytest.mark.usefixtures("double")
+def test_scores_that_float32_does_not_hold_are_refused():
+    ranked = {"a": jnp.array([1e300, 2.0, 1e200, 5e300])}  # all but one rank alike
+    with pytest.raises(ValueError, match="got NaN or infinity in a$"):
+        choose.prune({"a": jnp.ones(4, bool)}, ranked, kept=1)
+    chosen = choose.prune({"a": ranked["a"] < 1e100}, ranked, kept=1)
+    assert chosen["a"].tolist() == [False, True, False, False]
+
+
 def test_scores_of_another_tree_or_shape_are_refused():
     ranked = draw(0, "wide")
     with pytest.raises(ValueError, match="shapes of masks, got third/kernel"):
