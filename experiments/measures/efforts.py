@@ -117,7 +117,7 @@ def best(found, dense_mean):
 
 def _cells(point):
     if point is None:
-        return ["none", *[None] * 7]
+        return ["none", *[None] * 6]
     names = ("left", *ACCURACIES)
     shown = [spreads.shown(spreads.spread(point[name])) for name in names]
     seconds = spreads.spread(point["seconds"])
