@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import sizes, work
+from measures import sizes, tables, work
 
 from lthjax import models
 from lthjax.channels import low_rank
@@ -120,11 +120,8 @@ def _resnet(found):
 
 def expected():
     """Returns what is expected, as Markdown."""
-    lines = [
-        "| test accuracy less that of weights, mean of the last levels | expected |"
-    ]
-    lines += ["|---|---|", *(f"| {name} | {text} |" for name, text in EXPECTED)]
-    return "\n".join(lines)
+    title = "test accuracy less that of weights, mean of the last levels"
+    return tables.markdown([title, "expected"], EXPECTED)
 
 
 def gain(rows, basis, level):
@@ -156,37 +153,37 @@ def _last(rows, basis):
 
 def table(everything, settings):
     """Returns what was expected, what came out, and every level, as Markdown."""
-    lines = [settings, "", expected(), "", "| network | basis | came out, points | n |"]
-    lines += ["|---|---|---|---|"]
-    for network, basis, spread in findings(everything):
-        shown = spreads.shown(spread, "+.2f")
-        lines.append(f"| {network} | {basis} | {shown} | {spread.n} |")
+    titles = ["network", "basis", "came out, points", "n"]
+    found = [
+        (network, basis, spreads.shown(spread, "+.2f"), spread.n)
+        for network, basis, spread in findings(everything)
+    ]
+    parts = [settings, expected(), tables.markdown(titles, found)]
     for network, rows in everything.items():
-        lines += ["", f"## {network}", "", *_levels(rows)]
-    return "\n".join(lines) + "\n"
+        parts += [f"## {network}", _levels(rows), _costs(rows)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _levels(everything):
-    """Returns the lines of a network: a row a level, and what the bases cost."""
-    bases = list(everything)
-    names = " | ".join(f"{name}, test accuracy, %" for name in bases)
-    lines = [f"| level | kept, % | {names} | n |", "|---" * (len(bases) + 3) + "|"]
-    for level in sorted({row["level"] for row in everything[bases[0]]}):
+    """Returns the table of a network: a row a level."""
+    titles = [f"{name}, test accuracy, %" for name in everything]
+    found = []
+    for level in sorted({row["level"] for row in next(iter(everything.values()))}):
         cells, share, number = [], 0.0, 0
         for rows in everything.values():
             own = [row for row in rows if row["level"] == level]
             spread = spreads.spread(100 * row["test_accuracy"] for row in own)
             share, number = 100 * own[0]["kept"] / own[0]["prunable"], spread.n
             cells.append(spreads.shown(spread))
-        lines.append(f"| {level} | {share:.2f} | {' | '.join(cells)} | {number} |")
-    return [*lines, "", *_costs(everything)]
+        found.append([level, f"{share:.2f}", *cells, number])
+    return tables.markdown(["level", "kept, %", *titles, "n"], found)
 
 
 def _costs(everything):
-    """Returns the lines on what the last level of each basis keeps and costs."""
-    lines = ["| basis, last level | kept coefficients | numbers of the basis | kFLOPs "]
-    lines[0] += "of a pass, weights computed once | with the basis each pass | s |"
-    lines.append("|---|---|---|---|---|---|")
+    """Returns the table of what the last level of each basis keeps and costs."""
+    titles = ["basis, last level", "kept coefficients", "numbers of the basis"]
+    titles += ["kFLOPs of a pass, weights computed once", "with the basis each pass"]
+    found = []
     for name, rows in everything.items():
         row = max(rows, key=lambda row: row["level"])
         flops = [
@@ -194,11 +191,9 @@ def _costs(everything):
         ]
         cells = [f"{x / 1000:,.1f}" if x else "as sparse as the masks" for x in flops]
         seconds = sum(row["seconds"] for row in rows)
-        lines.append(
-            f"| {name} | {row['kept']:,} | {row.get('basis_numbers', 0):,} | "
-            f"{' | '.join(cells)} | {seconds:,.0f} |"
-        )
-    return lines
+        numbers = f"{row['kept']:,}", f"{row.get('basis_numbers', 0):,}"
+        found.append([name, *numbers, *cells, f"{seconds:,.0f}"])
+    return tables.markdown([*titles, "s"], found)
 
 
 def figure(everything):
@@ -224,7 +219,7 @@ def figure(everything):
 
 
 def thin(network, options):
-    """Returns lines on how much faster two thin layers are, by the rows that are left.
+    """Returns rows on how much faster two thin layers are, by the rows that are left.
 
     Of first weights: the time does not depend on what they are.
     """
@@ -237,7 +232,7 @@ def thin(network, options):
     rules, names = [(".", BASES_BY_NAME["svd_rows"])], masks_lib.names(masks)
     found = bases.choose(params, rules, prunable=names, image_shape=shape)
     arrays = bases.init(jax.random.key(1), params, found, params)
-    z, lines = bases.to_basis(params, found, arrays), []
+    z, rows = bases.to_basis(params, found, arrays), []
     rounds = 2 if options.smoke else 15
     for share in SHARES:
         ranks = scores.energy(z, masks)
@@ -250,17 +245,16 @@ def thin(network, options):
         ratios = low_rank.speed_up(*given, rounds=rounds, seconds=seconds)
         low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         shown = f"{median:.2f} ({low:.2f} to {high:.2f})"
-        lines.append(f"| {network} | {share:.0%} | {shown} | {rounds} |")
-    return lines
+        rows.append((network, f"{share:.0%}", shown, rounds))
+    return rows
 
 
 def measured(options):
     """Returns the table of `thin`, as Markdown."""
-    head = f"times faster, batch {BATCH}: median and quartiles"
-    lines = [f"Command: `{command_line.typed()}`.", ""]
-    lines += [f"| network | rows left | {head} | rounds |", "|---|---|---|---|"]
-    lines += [line for name in options.networks for line in thin(name, options)]
-    return "\n".join(lines) + "\n"
+    title = f"times faster, batch {BATCH}: median and quartiles"
+    rows = [row for name in options.networks for row in thin(name, options)]
+    text = tables.markdown(["network", "rows left", title, "rounds"], rows)
+    return f"Command: `{command_line.typed()}`.\n\n{text}\n"
 
 
 def runs(options):

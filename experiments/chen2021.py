@@ -28,7 +28,7 @@ between two trainings of one carried ticket that differ in the order of the data
 import itertools
 from typing import NamedTuple
 
-from measures import bills, claims, lines, sizes, work
+from measures import bills, claims, lines, sizes, tables, work
 from measures.carried import (
     CONTROLS,
     accuracies,
@@ -36,7 +36,6 @@ from measures.carried import (
     figure,
     left,
     nearest,
-    row_of,
     run_of,
     shown,
 )
@@ -176,9 +175,7 @@ def smoked(config, options):
 
 def cells(rows: list[dict], own: Part) -> str:
     """Returns ours beside the published table, source by target."""
-    share = (1 - own.rate) ** max(own.levels)
-    heads = ["source", "target", "published, %", "ours, %", "% left", "n"]
-    text = [row_of(heads), "|" + "---|" * len(heads)]
+    share, found = (1 - own.rate) ** max(own.levels), []
     for source, target in itertools.product(own.native, repeat=2):
         run = run_of(source, target)
         values = accuracies(rows, run, "ticket", share)
@@ -186,8 +183,9 @@ def cells(rows: list[dict], own: Part) -> str:
             published = PUBLISHED.get(source, {}).get(target, "")
             share_left = left(nearest(rows, run, "ticket", share))
             row = [source, target, published, shown(values), f"{100 * share_left:.2f}"]
-            text.append(row_of([*row, len(values)]))
-    return "\n".join(text)
+            found.append([*row, len(values)])
+    titles = ["source", "target", "published, %", "ours, %", "% left", "n"]
+    return tables.markdown(titles, found)
 
 
 def claimed(options, rows: list[dict], own: Part) -> list:
@@ -225,22 +223,16 @@ def bills_of(options, own: Part, source: int, target: int) -> dict:
 
 def costs(options, rows: list[dict], own: Part) -> str:
     """Returns what is paid for a ticket, carried, found natively and by RigL."""
-    heads = ["source", "target", "way", "search", "training", "test accuracy, %", "n"]
-    text = [row_of(heads), "|" + "---|" * len(heads)]
-    share = (1 - own.rate) ** max(own.levels)
+    share, found = (1 - own.rate) ** max(own.levels), []
     for source, target in own.pairs:
-        runs = (
-            run_of(source, target),
-            run_of(target, target),
-            f"rigl_{target}",
-        )
-        found = bills_of(options, own, source, target)
-        for run, (way, cost) in zip(runs, found.items(), strict=True):
+        runs = run_of(source, target), run_of(target, target), f"rigl_{target}"
+        paid = bills_of(options, own, source, target)
+        for run, (way, cost) in zip(runs, paid.items(), strict=True):
             values = accuracies(rows, run, "ticket", share)
             row = [source, target, way, f"{cost.search:.2f}", f"{cost.training:.2f}"]
-            row += [shown(values), len(values)]
-            text.append(row_of(row))
-    return "\n".join(text)
+            found.append([*row, shown(values), len(values)])
+    titles = ["source", "target", "way", "search", "training", "test accuracy, %", "n"]
+    return tables.markdown(titles, found)
 
 
 def main() -> None:

@@ -146,7 +146,7 @@ def main() -> None:
     command_line.leave_accelerators()
     with command_line.plain_errors():
         if options.page:
-            overview.write(RESULTS, overview.tables(RESULTS, ORDER))
+            overview.write(RESULTS, overview.read(RESULTS, ORDER))
             return
         if options.smoke:
             options.only, options.hours = ",".join(SMOKE), options.hours or 0.2

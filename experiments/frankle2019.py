@@ -16,7 +16,7 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from measures import claims, sizes, work
+from measures import claims, sizes, tables, work
 from measures.claims import ABOVE, Claim, told
 
 from lthjax.program import command_line
@@ -83,21 +83,18 @@ def claimed(rows):
 
 def table(rows, settings):
     """Returns the findings and the means by level, as Markdown."""
-    lines = ["| finding | published | ours (mean ± std) | n |", "|---|---|---|---|"]
+    found, means = [], []
     for claim, ours in claimed(rows):
         value = spreads.shown(spreads.spread(ours), ".2f") if len(ours) else "not run"
-        lines.append(f"| {claim.what} | {told(claim)} | {value} | {len(ours)} |")
-    names = " | ".join(name for name, _ in PANELS.values())
-    lines += ["", f"| level | % left | arm | {names} | n |", "|" + "---|" * 7]
+        found.append((claim.what, told(claim), value, len(ours)))
     for (level, arm), _ in spreads.aggregate(rows, "level", ("level", "arm")).items():
         group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
         cells = [_cell(group, name, scale) for name, (_, scale) in PANELS.items()]
         label = LABELS[arm] if level else "dense"
-        share = f"{_share(rows, level):.1f}"
-        lines.append(
-            f"| {level} | {share} | {label} | {' | '.join(cells)} | {len(group)} |"
-        )
-    return f"{settings}\n\n" + "\n".join(lines) + "\n"
+        means.append([level, f"{_share(rows, level):.1f}", label, *cells, len(group)])
+    titles = ["level", "% left", "arm", *(name for name, _ in PANELS.values()), "n"]
+    head = tables.markdown(["finding", "published", "ours (mean ± std)", "n"], found)
+    return f"{settings}\n\n{head}\n\n{tables.markdown(titles, means)}\n"
 
 
 def figure(rows):

@@ -28,7 +28,7 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from measures import claims, overlaps, paper_rows, scenes, sizes, work
+from measures import claims, overlaps, paper_rows, scenes, sizes, tables, work
 
 from lthjax.data import augment, splits
 from lthjax.program import command_line
@@ -62,6 +62,7 @@ SMOKE = {"steps": 4, "seeds": 1, "limit": 32, "validation": 20, "batch": 8}
 SMOKE |= {"side": 32, "features": 8, "width": 0.25}
 SMOKE |= {"backbone": "resnet8", "tasks": "detection"}
 RESETS = (0, 50)  # % of the training, beside 10
+SCOPES = ("in scope, %", "of the network, %")
 
 
 def base(options) -> Any:
@@ -136,19 +137,22 @@ def ways(options, task: str, *, first: bool) -> dict:
 
 def table(rows: list[dict], tasks: tuple[str, ...]) -> str:
     """Returns every way at every level, and the published numbers beneath."""
-    lines = _head("task", "way", "in scope, %", "of the network, %", "ours", "n")
-    for task in tasks:
-        for run, level, own in _groups(rows, task):
-            way = "dense" if not level else run.removeprefix(f"{task}_")
-            cells = [task, way, *_shares(own), _shown(own, TASKS[task][2])]
-            lines.append(_line(*cells, str(len(own))))
-    lines += ["", "Published, ResNet-18 on COCO, tickets of the backbone:", ""]
-    lines += _head("task", "in scope, %", "of the network, %", "mAP")
-    for task in tasks:
-        for share, (value, whole) in zip(SHARES, PUBLISHED[task], strict=True):
-            shown = "not printed" if whole is None else str(whole)
-            lines.append(_line(task, str(share), shown, str(value)))
-    return "\n".join(lines)
+    ours = [
+        (task, _way(run, level), *_shares(own), _shown(own, TASKS[task][2]), len(own))
+        for task in tasks
+        for run, level, own in _groups(rows, task)
+    ]
+    theirs = [
+        (task, share, "not printed" if whole is None else whole, value)
+        for task in tasks
+        for share, (value, whole) in zip(SHARES, PUBLISHED[task], strict=True)
+    ]
+    parts = [
+        tables.markdown(["task", "way", *SCOPES, "ours", "n"], ours),
+        "Published, ResNet-18 on COCO, tickets of the backbone:",
+        tables.markdown(["task", *SCOPES, "mAP"], theirs),
+    ]
+    return "\n\n".join(parts)
 
 
 def claimed(rows: list[dict]) -> list:
@@ -166,12 +170,12 @@ def by_size(rows: list[dict], task: str) -> str:
     if task == "segmentation":
         return ""
     names = ("small", "medium", "large")
-    lines = _head("way", "in scope, %", "of the network, %", *names, "n")
+    found = []
     for run, level, own in _groups(rows, task):
-        way = "dense" if not level else run.removeprefix(f"{task}_")
         cells = [_shown(own, f"test_ap_{name}") for name in names]
-        lines.append(_line(way, *_shares(own), *cells, str(len(own))))
-    return "\n".join([f"{task}, test AP by size, %:", "", *lines])
+        found.append([_way(run, level), *_shares(own), *cells, len(own)])
+    text = tables.markdown(["way", *SCOPES, *names, "n"], found)
+    return f"{task}, test AP by size, %:\n\n{text}"
 
 
 def early_masks(options, task: str) -> str:
@@ -184,23 +188,21 @@ def early_masks(options, task: str) -> str:
     later = {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
     runs = {first: f"{task}_direct"} | later
     shares = config.search.sparsities
-    lines = _head("% of the training", *(f"{100 * s:.0f} % sparse" for s in shares))
+    found = []
     for part, run in sorted(runs.items()):
         own = [
             overlaps.in_common(options.workdir / run, n, shares) for n in config.seeds
         ]
         cells = [spreads.shown(spreads.spread(c)) for c in zip(*own, strict=True)]
-        lines.append(_line(str(part), *cells))
+        found.append([part, *cells])
     head = f"{task}, intersection over union with the masks of the end, one-shot:"
-    return "\n".join([head, "", *lines])
+    titles = ["% of the training", *(f"{100 * s:.0f} % sparse" for s in shares)]
+    return f"{head}\n\n{tables.markdown(titles, found)}"
 
 
-def _line(*cells):
-    return f"| {' | '.join(cells)} |"
-
-
-def _head(*names):
-    return [_line(*names), "|" + "---|" * len(names)]
+def _way(run, level):
+    """Returns how a recogniser of a run became sparse."""
+    return run.partition("_")[2] if level else "dense"
 
 
 def _shares(own):

@@ -29,7 +29,7 @@ import json
 import pathlib
 
 import numpy as np
-from measures import claims, landscapes, sizes, work
+from measures import claims, landscapes, sizes, tables, work
 from rich import console, markdown
 
 from lthjax.data import batches, facts
@@ -150,9 +150,9 @@ def table(cells):
     Args:
       cells: {cell: its records}.
     """
-    names = "cell | level | sparsity, % | arm | vanilla, % | gain, points | n"
-    names += " | deployed parameters | deployed MFLOPs | ghost MFLOPs | published"
-    lines = [f"| {names} |", "|" + "---|" * 11]
+    titles = ["cell", "level", "sparsity, %", "arm", "vanilla, %", "gain, points", "n"]
+    titles += ["deployed parameters", "deployed MFLOPs", "ghost MFLOPs", "published"]
+    lines = []
     for cell, rows in cells.items():
         found = gains.gains(rows)
         for arm, level in sorted(found, key=lambda group: (group[1], group[0])):
@@ -160,9 +160,8 @@ def table(cells):
             gain = found[arm, level]
             published = PUBLISHED.get(cell, "") if arm == "tost_paper" else ""
             row = (cell, level, *cells_of[:1], arm, cells_of[1], gains.text(gain))
-            row += (gain.n, *cells_of[2:], published)
-            lines.append("| " + " | ".join(map(str, row)) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append((*row, gain.n, *cells_of[2:], published))
+    return tables.markdown(titles, lines) + "\n"
 
 
 def _cells(rows, arm, level):

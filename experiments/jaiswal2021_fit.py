@@ -28,7 +28,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import sizes, work
+from measures import sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -154,10 +154,10 @@ _COLUMNS = {"train_loss": 1, "test_accuracy": 100, "sparsity": 100}
 
 def table(found: list[dict]) -> str:
     """Returns the points as Markdown, those whose ticket fits best first."""
-    head = "| cell | sparsity, % | arm | training loss of the plain ticket | its test "
-    lines = [head + "accuracy, % | gain, points | n |", "|" + "---|" * 7]
-    for row in sorted(found, key=lambda row: row["loss"].mean):
-        cells = (
+    titles = ["cell", "sparsity, %", "arm", "training loss of the plain ticket"]
+    titles += ["its test accuracy, %", "gain, points", "n"]
+    lines = [
+        (
             row["run"],
             f"{row['sparsity']:.1f}",
             row["arm"],
@@ -166,8 +166,9 @@ def table(found: list[dict]) -> str:
             gains.text(row["gain"]),
             row["gain"].n,
         )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
+        for row in sorted(found, key=lambda row: row["loss"].mean)
+    ]
+    return tables.markdown(titles, lines) + "\n"
 
 
 def figure(found: list[dict]) -> Figure:

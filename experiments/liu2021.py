@@ -19,7 +19,7 @@ import json
 import pathlib
 
 from matplotlib.figure import Figure
-from measures import claims, paper_rows, sizes, work
+from measures import claims, paper_rows, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -106,40 +106,38 @@ def levels(rows: list[dict], run: str) -> dict[int, float]:
 
 def accuracies(rows: list[dict], found: dict) -> str:
     """Returns the accuracies of all starts, the published ones beside."""
-    lines = ["| masks | rate | sparsity, % | dense | " + " | ".join(ARMS.values())]
-    lines[0] += " | published dense, ResNet-20 | published ticket, ResNet-20 | n |"
-    lines += ["|" + "---|" * (len(ARMS) + 7)]
-    for run, config in found.items():
-        at = levels(rows, run)
-        lines += [_line(rows, run, config, level) for level in at if level]
-    return "\n".join(lines)
+    titles = ["masks", "rate", "sparsity, %", "dense", *ARMS.values()]
+    titles += ["published dense, ResNet-20", "published ticket, ResNet-20", "n"]
+    lines = [
+        _line(rows, run, config, level)
+        for run, config in found.items()
+        for level in levels(rows, run)
+        if level
+    ]
+    return tables.markdown(titles, lines)
 
 
 def _line(rows, run, config, level):
-    """Returns a line of `accuracies`."""
+    """Returns a row of `accuracies`."""
     rate, sparsity = f"{config.optimizer.learning_rate:g}", levels(rows, run)[level]
     cells = [spread(rows, run, 0, "ticket")]
     cells += [spread(rows, run, level, arm) for arm in ARMS]
     tickets = PUBLISHED["ticket"].get(rate, {})
     row = [config.search.method, rate, f"{100 * sparsity:.1f}"]
     row += [spreads.shown(cell) if cell else "" for cell in cells]
-    row += [
-        str(PUBLISHED["dense"].get(rate, "")),
-        str(tickets.get(f"{sparsity:.2f}", "")),
-    ]
-    return f"| {' | '.join([*row, str(cells[1].n)])} |"
+    row += [PUBLISHED["dense"].get(rate, ""), tickets.get(f"{sparsity:.2f}", "")]
+    return [*row, cells[1].n]
 
 
 def verdicts(rows: list[dict], found: dict) -> str:
     """Returns which starts have the winning property, the dense network beside."""
-    heads = "masks, rate | level | % kept | start | accuracy | below dense"
-    lines = [f"| {heads} | ahead of fresh | winning | n |", "|" + "---|" * 9]
+    titles = ["masks, rate", "level", "% kept", "start", "accuracy", "below dense"]
+    lines = []
     for run in found:
         mine = [row for row in rows if row["run"] == run]
         for start in start_points.start_point_study(mine):
-            cells = " | ".join(start_points.cells(start))
-            lines.append(f"| {run.replace('_', ', ')} | {cells} |")
-    return "\n".join(lines)
+            lines.append([run.replace("_", ", "), *start_points.cells(start)])
+    return tables.markdown([*titles, "ahead of fresh", "winning", "n"], lines)
 
 
 def overlaps(workdir: pathlib.Path, found: dict) -> dict:
@@ -157,11 +155,10 @@ def ratio(rows: list[dict], level: int, pair: str, among: str, part: float):
 
 def correlations(studied: dict) -> str:
     """Returns R_p among all weights, by level: with initial and with dense weights."""
-    heads = [
+    titles = [
         f"R_{p:g} with {w}" for p in correlation.PARTS for w in ("initial", "dense")
     ]
-    lines = [f"| masks, rate | sparsity, % | {' | '.join(heads)} | n |"]
-    lines += ["|" + "---|" * (len(heads) + 3)]
+    lines = []
     for run, rows in studied.items():
         for level in sorted({row["level"] for row in rows}):
             here = [row for row in rows if row["level"] == level]
@@ -171,9 +168,9 @@ def correlations(studied: dict) -> str:
                 for pair in ("initial_trained", "dense_trained")
             ]
             shown = [spreads.shown(c, ".1f") if c else "" for c in cells]
-            row = [run.replace("_", ", "), f"{100 * (1 - here[0]['kept']):.1f}", *shown]
-            lines.append(f"| {' | '.join(row)} | {len(here)} |")
-    return "\n".join(lines)
+            share = f"{100 * (1 - here[0]['kept']):.1f}"
+            lines.append([run.replace("_", ", "), share, *shown, len(here)])
+    return tables.markdown(["masks, rate", "sparsity, %", *titles, "n"], lines)
 
 
 def findings(rows: list[dict], found: dict, studied: dict) -> str:

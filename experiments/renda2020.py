@@ -15,7 +15,7 @@ Departures: means, not medians (a published gap is that of two medians, not pair
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, sizes, work
+from measures import claims, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -139,11 +139,9 @@ def table(rows: list[dict], settings: str, same: bool = True) -> str:
       settings: What stands above.
       same: Whether they are of the published network.
     """
-    columns = [f"{label}, published | ours" for label in ARMS.values()]
-    if not same:
-        columns = list(ARMS.values())
-    head = f"| level | % left | {' | '.join(columns)} | n |"
-    lines = [settings, "", head, "|" + "---|" * (3 + len(ARMS) * (1 + same))]
+    titles, lines = list(ARMS.values()), []
+    if same:
+        titles = [one for label in titles for one in (f"{label}, published", "ours")]
     for level in sorted({r["level"] for r in rows}):
         cells = []
         for restart in ARMS:
@@ -152,19 +150,19 @@ def table(rows: list[dict], settings: str, same: bool = True) -> str:
             told = [_published(restart, level)] if same else []
             cells += [*told, spreads.shown(spread)]
         share = f"{100 * (1 - group[0]['sparsity']):.1f}"
-        lines.append(f"| {level} | {share} | {' | '.join(cells)} | {len(group)} |")
-    return "\n".join([*lines, "", *_gaps(rows)]) + "\n"
+        lines.append([level, share, *cells, len(group)])
+    head = tables.markdown(["level", "% left", *titles, "n"], lines)
+    return f"{settings}\n\n{head}\n\n{_gaps(rows)}\n"
 
 
 def _gaps(rows):
-    """Returns the lines of the gaps to weight rewinding, paired by seed."""
-    labels = [
-        f"{ARMS[restart]}, published (ResNet-20, CIFAR-10) | ours" for restart in OTHERS
+    """Returns the gaps to weight rewinding, paired by seed."""
+    titles = [
+        one
+        for restart in OTHERS
+        for one in (f"{ARMS[restart]}, published (ResNet-20, CIFAR-10)", "ours")
     ]
-    yield "Points ahead of weight rewinding, paired by seed, with intervals of 95 %:"
-    yield ""
-    yield f"| level | {' | '.join(labels)} | n |"
-    yield "|" + "---|" * (2 + 2 * len(OTHERS))
+    lines = []
     for level in sorted({r["level"] for r in rows} - {0}):
         cells = []
         for restart in OTHERS:
@@ -172,7 +170,9 @@ def _gaps(rows):
             cells.append(f"{gap(restart, level):+.2f}" if told else "")
             own = gains.interval(ahead(rows, restart, level))
             cells.append(gains.text(own))
-        yield f"| {level} | {' | '.join(cells)} | {own.n} |"
+        lines.append([level, *cells, own.n])
+    head = "Points ahead of weight rewinding, paired by seed, with intervals of 95 %:"
+    return f"{head}\n\n{tables.markdown(['level', *titles, 'n'], lines)}"
 
 
 def _published(restart, level):

@@ -31,7 +31,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from measures import claims, federated, paper_rows, sizes, work
+from measures import claims, federated, paper_rows, sizes, tables, work
 from measures.federated import METHODS
 from ml_collections import ConfigDict
 
@@ -135,7 +135,7 @@ def asked(options) -> list[Cell]:
 
 def tuned(options) -> str:
     """Returns the standalone baseline by rate and momentum, on held-out examples."""
-    lines = ["| rate | momentum | accuracy on held-out examples, % |", "|---|---|---|"]
+    rows = []
     for rate, momentum in TUNED:
         changes = {
             "learning_rate": rate,
@@ -146,13 +146,13 @@ def tuned(options) -> str:
         own.workdir = options.workdir / f"tuned_{rate:g}_{momentum:g}"
         shown = []
         for seed in range(options.seeds):
-            rows, _ = run(own, Cell("standalone", 1.0, options.samples[0], seed))
-            shown.append(100 * rows[-1]["validation_accuracy"])
+            found, _ = run(own, Cell("standalone", 1.0, options.samples[0], seed))
+            shown.append(100 * found[-1]["validation_accuracy"])
         spread = spreads.spread(shown)
-        lines.append(
-            f"| {rate:g} | {momentum:g} | {spreads.shown(spread)}, n = {spread.n} |"
-        )
-    return "\n".join(lines) + "\n"
+        accuracy = f"{spreads.shown(spread)}, n = {spread.n}"
+        rows.append((f"{rate:g}", f"{momentum:g}", accuracy))
+    titles = ["rate", "momentum", "accuracy on held-out examples, %"]
+    return tables.markdown(titles, rows) + "\n"
 
 
 def _several(read, name, *known, **more):

@@ -30,8 +30,9 @@ from measures import (
     scoring,
     selection,
     steps,
+    tables,
 )
-from measures.rows import Row, met
+from measures.rows import NUMBERS, Row, cells, met
 from rich import console, markdown
 
 import lthjax
@@ -83,13 +84,8 @@ def text(facts: dict[str, str], rows: list[Row]) -> str:
     given = f"GLIBC_TUNABLES={pages} " * bool(pages)
     lines = ["# Speed", "", f"    {given}{command_line.typed()}", ""]
     lines += [f"* {name}: {value}" for name, value in facts.items()]
-    lines += ["", "| what | | median | quartiles | n | target |", "|---" * 6 + "|"]
-    for r in rows:
-        bound = "" if r.most is None else f"at most {r.most:g}"
-        bound = bound if r.least is None else f"at least {r.least:g}"
-        bound += "" if met(r) else ", **missed**"
-        numbers = f"{r.median:.4g} | {r.low:.4g} to {r.high:.4g} | {r.n}"
-        lines.append(f"| {r.what} | {r.unit} | {numbers} | {bound} |")
+    titles = ["what", *NUMBERS, "target"]
+    lines += ["", tables.markdown(titles, ([r.what, *cells(r)] for r in rows))]
     return "\n".join(lines) + "\n"
 
 

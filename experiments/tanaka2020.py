@@ -19,7 +19,7 @@ import math
 import pathlib
 
 from matplotlib.figure import Figure
-from measures import claims, sizes, work
+from measures import claims, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -191,23 +191,22 @@ def shown(rows: list[dict], found: dict, asked: list[float]) -> list[dict]:
 
 def table(rows: list[dict], settings: str, published: dict) -> str:
     """Returns the accuracies by method and density, as Markdown."""
-    head = "| method | % left | published | ticket | reinit | shuffle | n |"
-    lines = [settings, "", head, "|" + "---|" * 7]
     dense, known = _dense(rows), published.get("dense", "")
-    lines.append(f"| dense | 100 | {known} | {_cell(dense)} | | | {len(dense)} |")
+    lines = [("dense", 100, known, _cell(dense), None, None, len(dense))]
     for name, density in dict.fromkeys((r["run"], r["density"]) for r in rows):
         if density is None:
             continue
         group = [r for r in rows if (r["run"], r["density"]) == (name, density)]
-        cells = [str(published.get(name, {}).get(density, ""))]
+        cells = [published.get(name, {}).get(density, "")]
         for arm in ("ticket", *CONTROLS):
             cells.append(
                 _cell([100 * r["test_accuracy"] for r in group if r["arm"] == arm])
             )
         n = sum(r["arm"] == "ticket" for r in group)
         share = f"{100 * (1 - group[0]['sparsity']):.3g}"
-        lines.append(f"| {name} | {share} | {' | '.join(cells)} | {n} |")
-    return "\n".join(lines) + "\n"
+        lines.append((name, share, *cells, n))
+    titles = ["method", "% left", "published", "ticket", *CONTROLS, "n"]
+    return f"{settings}\n\n{tables.markdown(titles, lines)}\n"
 
 
 def claimed(rows: list[dict], same: bool = True) -> list:

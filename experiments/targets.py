@@ -16,6 +16,8 @@ import io
 import pathlib
 from typing import Any, NamedTuple
 
+from measures import tables
+
 from lthjax.devices import targets
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -118,14 +120,14 @@ def write(path: pathlib.Path, rows: list[Row]) -> None:
 
 def table(rows: list[Row], before: list[Row]) -> str:
     """Returns the rows as a table, "before -> now" where both are known and differ."""
-    heads = "program", "on", "cycles", "GB read and written", "MiB held"
-    heads += "serial loops", "collectives", "kernels"
+    titles = ["program", "on", "cycles", "GB read and written", "MiB held"]
+    titles += ["serial loops", "collectives", "kernels"]
     old = {found[:2]: found for found in before}
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for found in rows:
         pairs = zip(old.get(found[:2], found)[2:], found[2:], strict=True)
         lines.append([*found[:2], *(_cell(a, b) for a, b in pairs)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return tables.markdown(titles, lines, rule=" --- ") + "\n"
 
 
 def _cell(old, new):

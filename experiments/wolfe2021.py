@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, two_layers, work
+from measures import claims, tables, two_layers, work
 from measures import sizes as named
 
 from lthjax.data import in_memory
@@ -217,17 +217,15 @@ def table(rows, command):
         found = cells(rows, width)
         starts, steps = first(found), [step for step, _ in found[max(found)]]
         every = PUBLISHED["heat"].get(str(width), {})
+        heat = []
+        for size, row in found.items():
+            known = every.get(str(size))
+            values = [_cell(t, value, known) for t, value in row]
+            heat.append([f"{size:,}", *values, _first(width, size, starts)])
         lines += [
             f"N = {width:,}{'' if every else '; published: not supplied'}",
             "",
-            f"| m | {' | '.join(map(str, steps))} | first |",
-        ]
-        lines += ["|" + "---|" * (len(steps) + 2)]
-        for size, row in found.items():
-            known = every.get(str(size))
-            values = " | ".join(_cell(t, value, known) for t, value in row)
-            lines.append(f"| {size:,} | {values} | {_first(width, size, starts)} |")
-        lines += [
+            tables.markdown(["m", *steps, "first"], heat),
             "",
             *two_layers.gap(found, every, PUBLISHED["iterations"]),
             *_sizes(rows, width),
@@ -252,20 +250,17 @@ def _sizes(rows, width):
     """Returns the table of accuracy by pruned size, at the last step."""
     last = max(row["step"] for row in rows if row["width"] == width)
     own = [r for r in rows if (r["width"], r["step"]) == (width, last)]
-    head = " | ".join(f"{k} picks" for k in SHOWN)
-    lines = [f"Test accuracy by pruned size at step {last}, and n:", ""]
-    lines += [f"| m | {head} | dense | distinct of 200 | n |"]
-    lines += ["|" + "---|" * (len(SHOWN) + 4)]
+    found = []
     for size in sorted({row["size"] for row in own}):
         group = [row for row in own if row["size"] == size]
         means = np.mean([row["test"] for row in group], axis=0)
         dense = np.mean([row["dense_test"] for row in group])
         distinct = np.mean([row["distinct"] for row in group])
-        values = " | ".join(f"{value:.1f}" for value in means)
-        lines.append(
-            f"| {size:,} | {values} | {dense:.1f} | {distinct:.0f} | {len(group)} |"
-        )
-    return lines
+        values = [f"{value:.1f}" for value in (*means, dense)]
+        found.append([f"{size:,}", *values, f"{distinct:.0f}", len(group)])
+    titles = ["m", *(f"{k} picks" for k in SHOWN), "dense", "distinct of 200", "n"]
+    head = f"Test accuracy by pruned size at step {last}, and n:"
+    return [head, "", tables.markdown(titles, found)]
 
 
 def figure(rows):

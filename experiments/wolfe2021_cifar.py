@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, kept, work
+from measures import claims, kept, tables, work
 from measures import sizes as named
 
 from lthjax.channels import by_channel, layers_of
@@ -123,15 +123,14 @@ def _size(params):
 
 def table(rows, options):
     """Returns the cells as Markdown, the published ones beside them."""
-    lines = [
+    head = (
         f"Command: `{command_line.typed()}`; schedule of {options.steps:,} steps, then "
         f"{min(options.tune, options.steps)} of fine-tuning; dense: the network at the "
-        "step of pruning; seed 0, n = 1; quartiles of the speed-up of 64 images.",
-        "",
-        "| model | images | pruned at step | dense, % | test accuracy, % | published | "
-        "channels kept | parameters kept | times faster |",
-        "|" + "---|" * 9,
-    ]
+        "step of pruning; seed 0, n = 1; quartiles of the speed-up of 64 images."
+    )
+    titles = ["model", "images", "pruned at step", "dense, %", "test accuracy, %"]
+    titles += ["published", "channels kept", "parameters kept", "times faster"]
+    lines = []
     for row in rows:
         low, middle, high = row["faster"]
         kept, total = row["channels"]
@@ -146,8 +145,8 @@ def table(rows, options):
             f"{100 * row['params']:.1f} %",
             f"{middle} ({low} to {high})",
         ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return f"{head}\n\n{tables.markdown(titles, lines)}\n"
 
 
 def published(row, options):

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, sizes, two_layers, work
+from measures import claims, sizes, tables, two_layers, work
 
 from lthjax import bound
 from lthjax.data import in_memory
@@ -216,16 +216,14 @@ def table(found, masks, margins, options):
     best = min(found["greedy"])
     pairs = zip(found["steps"], found["greedy"], strict=True)
     first = next(step for step, loss in pairs if loss <= 1.05 * best)
+    near = "greedy loss within 5 % of its best checkpoint"
     lines = [
         f"Command: `{command_line.typed()}`",
         "",
         f"N = {options.width}, m = {options.examples}, k = {options.picks}, rate "
         f"{options.rate} N, seed {options.seed}, n = 1.",
         "",
-        "| what | step |",
-        "|---|---|",
-        f"| {THRESHOLD} | {fired} |",
-        f"| greedy loss within 5 % of its best checkpoint | {first} |",
+        tables.markdown(["what", "step"], [(THRESHOLD, fired), (near, first)]),
         "",
     ]
     if margins:
@@ -273,19 +271,21 @@ def memberships(margins, options):
     """Returns the lines on the labels in the hull, the published epoch beside ours."""
     setting, inside = (options.examples, options.width), _inside(margins)
     known = _PUBLISHED_EPOCHS.get(setting, "not supplied")
-    lines = [
+    titles = ["epoch", "margin, of the largest answer", "network, training accuracy, %"]
+    rows = [
+        (epoch, f"{margin:.2g}", f"{100 * accuracy:.1f}")
+        for epoch, (margin, accuracy) in enumerate(margins)
+    ]
+    return [
         f"Labels in the hull (margin > 0), one example a step, rate "
         f"{options.margin_rate} N, at epochs: {', '.join(map(str, inside)) or 'none'} "
         f"of 0 to {len(margins) - 1}; published, the first: {known}. The network is a "
         "point of the hull: where it is right on all examples the margin is positive; "
         "before that, training can lose it.",
         "",
-        "| epoch | margin, of the largest answer | network, training accuracy, % |",
-        "|---|---|---|",
+        tables.markdown(titles, rows),
+        "",
     ]
-    for epoch, (margin, accuracy) in enumerate(margins):
-        lines.append(f"| {epoch} | {margin:.2g} | {100 * accuracy:.1f} |")
-    return [*lines, ""]
 
 
 def parser() -> argparse.ArgumentParser:

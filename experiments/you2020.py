@@ -23,7 +23,7 @@ import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, draws, kept, sizes, work
+from measures import claims, draws, kept, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import assemble, methods
@@ -125,13 +125,12 @@ def table(found: draws.Found, settings) -> str:
         "",
         "Test accuracy, %, by the share p of the channels removed; in brackets the "
         "published, of VGG-16 on CIFAR-100:",
-        "",
-        f"| p | {' | '.join(draws.WAYS)} |",
-        "|" + "---|" * (1 + len(draws.WAYS)),
     ]
-    for share in found.asked.shares:
-        cells = [_cell(found, share, way) for way in draws.WAYS]
-        lines.append(f"| {share:g} | {' | '.join(cells)} |")
+    ends = [
+        [f"{share:g}", *(_cell(found, share, way) for way in draws.WAYS)]
+        for share in found.asked.shares
+    ]
+    lines += ["", tables.markdown(["p", *draws.WAYS], ends)]
     lines += ["", *_draws(found), "", *_by_epoch(found)]
     return "\n".join([*lines, ""])
 
@@ -146,30 +145,30 @@ def _cell(found, share, way):
 def _draws(found):
     yield "Epochs at which the detectors fire, and the published of 160:"
     yield ""
-    yield f"| p | {' | '.join(stability.RULES)} | of | seeds | published, of 160 |"
-    yield "|---|---|---|---|---|---|"
+    rows = []
     for share in sorted(found.shares):
         cells = []
         for rule in stability.RULES:
             fires = found.fires(share, rule)
             cells.append(", ".join(map(str, fires)) if fires else "never")
-        printed = DRAWN.get(f"{share:g}", "")
-        ours = f"{found.epochs} | {len(found.seeds)}"
-        yield f"| {share:g} | {' | '.join(cells)} | {ours} | {printed} |"
+        ours, printed = (found.epochs, len(found.seeds)), DRAWN.get(f"{share:g}", "")
+        rows.append([f"{share:g}", *cells, *ours, printed])
+    titles = ["p", *stability.RULES, "of", "seeds", "published, of 160"]
+    yield tables.markdown(titles, rows)
 
 
 def _by_epoch(found):
     yield "Test accuracy at the schedule's end, %, by the epoch of the draw:"
     yield ""
-    shares = " | ".join(f"p = {share:g}" for share in found.asked.shares)
-    yield f"| drawn after epoch | {shares} |"
-    yield "|" + "---|" * (1 + len(found.asked.shares))
+    rows = []
     for epoch in found.asked.epochs:
         cells = []
         for share in found.asked.shares:
             ours = found.drawn(share, epoch).values()
             cells.append(spreads.shown(spreads.spread(ours)) if ours else "")
-        yield f"| {epoch} | {' | '.join(cells)} |"
+        rows.append([epoch, *cells])
+    shares = [f"p = {share:g}" for share in found.asked.shares]
+    yield tables.markdown(["drawn after epoch", *shares], rows)
 
 
 def claimed(found: draws.Found | None, settings) -> list:

@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lthjax.program.workdir import spreads
+from measures import tables
 
 CONTROLS = {
     "reinit": "fresh weights",
@@ -42,16 +43,10 @@ def shown(values: list[float]) -> str:
     return spreads.shown(spreads.spread(values)) if values else ""
 
 
-def row_of(cells: list) -> str:
-    """Returns a row of a table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
 def beside(rows: list[dict], own: Any) -> str:
     """Returns every carried ticket beside its controls and what was found natively."""
-    heads = ["source", "target", "% left", "dense", "native", "carried"]
-    heads += [*CONTROLS.values(), "n"]
-    text = [row_of(heads), "|" + "---|" * len(heads)]
+    titles = ["source", "target", "% left", "dense", "native", "carried"]
+    found = []
     for source, target in own.pairs:
         run = run_of(source, target)
         mine = [r for r in rows if r["run"] == run]
@@ -65,8 +60,8 @@ def beside(rows: list[dict], own: Any) -> str:
                 shown([100 * r["test_accuracy"] for r in mine if _is(r, level, arm)])
                 for arm in ("ticket", *CONTROLS)
             ]
-            text.append(row_of([*row, len(at)]))
-    return "\n".join(text)
+            found.append([*row, len(at)])
+    return tables.markdown([*titles, *CONTROLS.values(), "n"], found)
 
 
 def _is(row, level, arm):

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lthjax.program.workdir import spreads
+from measures import tables
 
 BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
 TOLERANCES = (0.0, 0.002)
 ACCURACIES = {"validation": "validation_accuracy", "accuracy": "test_accuracy"}
-COLUMNS = "% left | validation | test accuracy | rounds | steps | seconds | n"
+COLUMNS = ("% left", "validation", "test accuracy", "rounds", "steps", "seconds", "n")
 
 
 def points(method, rows):
@@ -83,18 +84,17 @@ def table(name, methods):
     head = f"Dense: {spreads.shown(spread)} % (n = {spread.n}); "
     head += f"{spreads.shown(means['validation'])} % "
     head += "on the validation set, by which *matching* and *best* go."
-    lines = [f"## {name.capitalize()}", "", head, ""]
-    lines += [f"| method | what | {COLUMNS} |", "|" + "---|" * 9]
+    chosen, every = [], []
     for method, runs in methods.items():
         found = [point for rows in runs for point in points(method, rows)]
-        for what, point in best(found, least).items():
-            lines.append(f"| {method} | {what} | {_cells(point)} |")
-    lines += ["", f"| method | {COLUMNS} |", "|" + "---|" * 8]
-    for method, runs in methods.items():
-        found = [point for rows in runs for point in points(method, rows)]
-        for point in sorted(found, key=lambda point: -np.mean(point["left"])):
-            lines.append(f"| {method} | {_cells(point)} |")
-    return "\n".join(lines) + "\n"
+        found.sort(key=lambda point: -np.mean(point["left"]))
+        every += [[method, *_cells(point)] for point in found]
+        picked = best(found, least).items()
+        chosen += [[method, what, *_cells(point)] for what, point in picked]
+    parts = [f"## {name.capitalize()}", head]
+    parts += [tables.markdown(["method", "what", *COLUMNS], chosen)]
+    parts += [tables.markdown(["method", *COLUMNS], every)]
+    return "\n\n".join(parts) + "\n"
 
 
 def best(found, dense_mean):
@@ -117,18 +117,19 @@ def best(found, dense_mean):
 
 def _cells(point):
     if point is None:
-        return "none |" + " |" * 6
+        return ["none", *[None] * 6]
     names = ("left", *ACCURACIES)
     shown = [spreads.shown(spreads.spread(point[name])) for name in names]
     seconds = spreads.spread(point["seconds"])
-    effort = f"{point['rounds'][0]} | {point['steps'][0]:,} | {seconds.mean:.1f}"
-    return f"{' | '.join(shown)} | {effort} | {seconds.n}"
+    effort = point["rounds"][0], f"{point['steps'][0]:,}", f"{seconds.mean:.1f}"
+    return [*shown, *effort, seconds.n]
 
 
 def gates(methods):
     """Returns what became of the gates, as Markdown: the rounds' own records."""
-    head = "round | first logit | % left | soft accuracy | hard accuracy | undecided, %"
-    lines = [f"| method | {head} | n |", "|" + "---|" * 8]
+    titles = ["method", "round", "first logit", "% left", "soft accuracy"]
+    titles += ["hard accuracy", "undecided, %", "n"]
+    lines = []
     for method, runs in methods.items():
         groups = {}
         named = ((i, row) for i, rows in enumerate(runs) for row in rows)
@@ -137,9 +138,8 @@ def gates(methods):
             groups.setdefault(key, []).append(row)
         for (_, initial, level), group in sorted(groups.items(), key=str):
             cells = [_spread(group, *column) for column in _GATES]
-            row = f"| {method} | {level} | {initial} | {' | '.join(cells)}"
-            lines.append(f"{row} | {len(group)} |")
-    return "\n".join(lines) + "\n"
+            lines.append([method, level, initial, *cells, len(group)])
+    return tables.markdown(titles, lines) + "\n"
 
 
 _GATES = [

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lthjax.program.federated import report
 from lthjax.program.workdir import spreads
-from measures import paper_rows
+from measures import paper_rows, tables
 
 METHODS = ("fedavg", "lottery_fl", "cell")
 NAMES = {"fedavg": "FedAvg", "lottery_fl": "LotteryFL", "cell": "CELL"}
@@ -36,19 +36,17 @@ def table(found: dict, published: bool) -> str:
       found: {Cell: (records, end)}.
       published: Whether the protocol is the paper's, and its numbers can be compared.
     """
-    head = (
-        "| method | C | n | published, % | compared with | global | masked | last "
-        "local | published, MiB | by its rule | ours: up | down | masks | last "
-        "sparsity | seeds |"
-    )
-    lines = [head, "|" + "---|" * 15]
+    titles = ["method", "C", "n", "published, %", "compared with", "global", "masked"]
+    titles += ["last local", "published, MiB", "by its rule", "ours: up", "down"]
+    titles += ["masks", "last sparsity", "seeds"]
+    lines = []
     groups = dict.fromkeys(cell[:3] for cell in found)
     for method, share, samples in groups:
         own = [v for c, v in found.items() if c[:3] == (method, share, samples)]
         at = method, f"{share:g}", str(samples)
         beside = [_published(name, *at) if published else "" for name in TABLES]
         lines.append(_line((method, share, samples), beside, own))
-    return "\n".join(lines) + "\n"
+    return tables.markdown(titles, lines) + "\n"
 
 
 def _published(name, method, share, samples):
@@ -68,7 +66,7 @@ def _line(group, beside, own):
     name = NAMES[method]
     compared = {"local": "last local"}.get(COMPARED[method], COMPARED[method])
     cells = [name, f"{share:g}", samples, published, compared, *ends, printed, *sent]
-    return "| " + " | ".join(map(str, [*cells, sparsity, len(own)])) + " |"
+    return [*cells, sparsity, len(own)]
 
 
 def _cell(values, form=".1f"):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from measures import claims
+from measures import claims, tables
 
 FITS, PART, NO, UNKNOWN = "yes", "in part", "no", "failed"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
@@ -131,13 +131,11 @@ def end(process: subprocess.Popen) -> None:
 
 def table(costs: Sequence[Cost], words: Sequence[str], size: str) -> str:
     """Returns what each costs, what is done, and whether it fits, as Markdown."""
-    heads = "experiment | size | FLOPs | hours here | done, % | fits"
-    lines = [f"| {heads} |", "|" + "---|" * 6]
+    rows = []
     for cost, word in zip(costs, words, strict=True):
-        numbers = (
-            f"{cost.flops:.2e} | {cost.seconds / 3600:.2f} | {100 * cost.done:.0f}"
-        )
-        numbers = "? | ? | ?" if cost.error else numbers
+        hours, done = f"{cost.seconds / 3600:.2f}", f"{100 * cost.done:.0f}"
+        numbers = ("?",) * 3 if cost.error else (f"{cost.flops:.2e}", hours, done)
         word = f"failed: {cost.error}" if cost.error else word
-        lines.append(f"| {cost.name} | {size} | {numbers} | {word} |")
-    return "\n".join(lines) + "\n"
+        rows.append([cost.name, size, *numbers, word])
+    titles = ["experiment", "size", "FLOPs", "hours here", "done, %", "fits"]
+    return tables.markdown(titles, rows) + "\n"

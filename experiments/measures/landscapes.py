@@ -14,6 +14,7 @@ from lthjax.program.report import gains
 from lthjax.program.workdir import layout, results, spreads
 from lthjax.saving.tickets import load_trained
 from lthjax.training import losses
+from measures import tables
 
 MEASURES = ("gradient_norm", "top_eigenvalue", "trace", "quiet")
 
@@ -82,17 +83,16 @@ def _measurement(settings, data, examples):
 
 def table(rows):
     """Returns the means over seeds of what was measured, as Markdown."""
-    lines = ["| cell | level | arm | " + " | ".join(MEASURES) + " | n |"]
-    lines.append("|" + "---|" * 8)
+    found = []
     groups = sorted({(r["cell"], r["level"], r["arm"]) for r in rows})
     for cell, level, arm in groups:
         own = [
             r for r in rows if (r["cell"], r["level"], r["arm"]) == (cell, level, arm)
         ]
         means = [spreads.spread(row[name] for row in own) for name in MEASURES]
-        cells = " | ".join(spreads.shown(s, ".3g", ".2g") for s in means)
-        lines.append(f"| {cell} | {level} | {arm} | {cells} | {len(own)} |")
-    return "\n".join(lines) + "\n"
+        cells = [spreads.shown(s, ".3g", ".2g") for s in means]
+        found.append([cell, level, arm, *cells, len(own)])
+    return tables.markdown(["cell", "level", "arm", *MEASURES, "n"], found) + "\n"
 
 
 def surfaces(rows):

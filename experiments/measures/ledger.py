@@ -10,7 +10,8 @@ import pathlib
 import time
 
 from lthjax.program.workdir import text_files
-from measures.rows import Row, met
+from measures import tables
+from measures.rows import NUMBERS, Row, cells
 
 LINES, TABLE = "accelerator.jsonl", "accelerator.md"
 ENDS = ("done", "failed", "stopped")
@@ -77,17 +78,9 @@ def table(lines: list[dict]) -> str:
     for call in calls:
         setup = "; ".join(f"{k}: {v}" for k, v in call["setup"].items())
         text.append(f"* call of {call['at']}: {setup}")
-    text += ["", "| part | what | | median | quartiles | n | goal |", "|---" * 7 + "|"]
-    for part, r in rows(lines):
-        numbers = f"{r.median:.4g} | {r.low:.4g} to {r.high:.4g} | {r.n}"
-        text.append(f"| {part} | {r.what} | {r.unit} | {numbers} | {_goal(r)} |")
+    found = [(part, r.what, *cells(r)) for part, r in rows(lines)]
+    text += ["", tables.markdown(["part", "what", *NUMBERS, "goal"], found)]
     return "\n".join([*text, "", *_said(lines)]) + "\n"
-
-
-def _goal(r):
-    bound = "" if r.most is None else f"at most {r.most:g}"
-    bound = bound if r.least is None else f"at least {r.least:g}"
-    return bound + ("" if met(r) else ", **missed**")
 
 
 def _said(lines):

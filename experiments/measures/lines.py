@@ -8,7 +8,7 @@ import numpy as np
 
 from lthjax.program.report.studies import study
 from lthjax.program.workdir import results
-from measures import claims
+from measures import claims, tables
 
 STUDY = "measures.lines:PATH"
 PATH = study.STUDIES["barrier"]._replace(  # of 21 points, as in the released code
@@ -71,14 +71,10 @@ def table(
       pairs: (source, target) of each.
       published: {pair: what the paper says, in points}.
     """
-    rows = [COLUMNS, ["---"] * len(COLUMNS)]
+    rows = []
     for source, target in pairs:
         run = _run(root, source, target)
         line = along(run)
         row = [source, target, f"{line[0]:.2f}, {line[-1]:.2f}", f"{line.min():.2f}"]
-        rows.append([*row, f"{fall(run):.2f}", published.get((source, target))])
-    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
-
-
-def _cell(value):
-    return "" if value is None else str(value)
+        rows.append([*row, f"{fall(run):.2f}", published.get((source, target), "")])
+    return tables.markdown(COLUMNS, rows, rule=" --- ")

@@ -8,16 +8,14 @@ from matplotlib.figure import Figure
 
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import spreads, text_files
-from measures import claims, sizes
+from measures import claims, sizes, tables
 
 PAGE, FIGURE = "index.md", "index.png"
 MARKERS = {"toy": "x", sizes.SHORTENED: "^", "cpu": "o", "gpu": "s", "paper": "*"}
 VERDICTS = (claims.WITHIN, claims.OUTSIDE, claims.OTHER, claims.NOT_RUN)
 
 
-def tables(
-    root: pathlib.Path, order: Sequence[str] = ()
-) -> dict[str, list[claims.Row]]:
+def read(root: pathlib.Path, order: Sequence[str] = ()) -> dict[str, list[claims.Row]]:
     """Returns {name: rows} of all tables below a folder, in an order.
 
     Args:
@@ -45,13 +43,12 @@ def page(found: Mapping[str, Sequence[claims.Row]]) -> str:
     said = ", ".join(f"{count[name]} {name}" for name in VERDICTS)
     lines = ["# Every published number, and ours", "", f"{len(every)} rows: {said}."]
     lines += ["", claims.RULE, "", f"![ours against published]({FIGURE})", ""]
-    heads = ["table", "sizes run", "rows", *VERDICTS]
-    lines += [_line(heads), "|" + "---|" * len(heads)]
+    counts = []
     for name, rows in found.items():
         own = Counter(map(claims.verdict, rows))
         ran = ", ".join(dict.fromkeys(row.size for row in rows if row.size))
-        numbers = [own[verdict] for verdict in VERDICTS]
-        lines.append(_line([name, ran, len(rows), *numbers]))
+        counts.append([name, ran, len(rows), *(own[verdict] for verdict in VERDICTS)])
+    lines += [tables.markdown(["table", "sizes run", "rows", *VERDICTS], counts)]
     for name, rows in found.items():
         lines += ["", *section(name, rows)]
     return "\n".join(lines) + "\n"
@@ -60,13 +57,12 @@ def page(found: Mapping[str, Sequence[claims.Row]]) -> str:
 def section(name: str, rows: Sequence[claims.Row]) -> list[str]:
     """Returns the lines of one table."""
     toy = " (toy)" * any(row.size == "toy" for row in rows)
-    heads = ["what", "published", "ours", "n", "difference", "band", "size", "verdict"]
+    titles = ["what", "published", "ours", "n", "difference", "band", "size", "verdict"]
     lines = [f"## {name}{toy}", ""]
     commands = dict.fromkeys(row.command for row in rows if row.command)
     for command in commands:
         lines += [f"    {command}", ""]
-    lines += [_line(heads), "|" + "---|" * len(heads)]
-    return [*lines, *(_line(_cells(row)) for row in rows)]
+    return [*lines, tables.markdown(titles, map(_cells, rows))]
 
 
 def _cells(row):
@@ -81,10 +77,6 @@ def _cells(row):
 
 def _odd(row):
     return row.size != "paper"
-
-
-def _line(cells):
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def figure(found: Mapping[str, Sequence[claims.Row]]) -> Figure:

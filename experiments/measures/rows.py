@@ -24,6 +24,18 @@ def row(what: str, unit: str, values, **bound) -> Row:
     return Row(what, unit, median, low, high, len(values), **bound)
 
 
+NUMBERS = (None, "median", "quartiles", "n")  # the titles of a table
+
+
+def cells(row: Row) -> list:
+    """Returns unit, `NUMBERS` and bound, as cells of a table."""
+    bound = "" if row.most is None else f"at most {row.most:g}"
+    bound = bound if row.least is None else f"at least {row.least:g}"
+    bound += "" if met(row) else ", **missed**"
+    quartiles = f"{row.low:.4g} to {row.high:.4g}"
+    return [row.unit, f"{row.median:.4g}", quartiles, row.n, bound]
+
+
 def met(row: Row) -> bool:
     """Returns whether the median is within its bound."""
     above = row.most is not None and row.median > row.most

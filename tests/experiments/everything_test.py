@@ -135,7 +135,7 @@ def test_the_page_names_every_row_and_says_what_is_a_toy(ours):
 
 
 def test_the_page_in_the_tree_is_made_from_the_rows_that_lie_beside_it(ours):
-    found = ours.overview.tables(RESULTS, ours.everything.ORDER)
+    found = ours.overview.read(RESULTS, ours.everything.ORDER)
     assert (RESULTS / "index.md").read_text(encoding="utf-8") == ours.overview.page(
         found
     )
@@ -144,7 +144,7 @@ def test_the_page_in_the_tree_is_made_from_the_rows_that_lie_beside_it(ours):
 
 def test_the_readme_quotes_no_row_of_a_toy(ours):
     quoted = (ROOT / "README.md").read_text(encoding="utf-8")
-    for rows in ours.overview.tables(RESULTS).values():
+    for rows in ours.overview.read(RESULTS).values():
         toys = [r for r in rows if r.size == "toy" and r.n > 1]
         assert not [r for r in toys if f"{r.ours:.2f} ± {r.spread:.2f}" in quoted]
 
