@@ -1,1 +1,1 @@
-"""What is measured: for `speed.py`, a file for each kind of work, with its `PARTS`."""
+"""What the experiments share, and parts of one that would make its file too long."""

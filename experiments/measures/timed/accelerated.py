@@ -10,9 +10,10 @@ from lthjax.devices import measure
 from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.run import experiment
-from measures import gated, ledger, once, records, scaling, scoring, selection
-from measures.rows import Row, row
-from measures.steps import HERE, network, peers, trainer
+from measures import records
+from measures.timed import gated, ledger, once, scaling, scoring, selection
+from measures.timed.rows import Row, row
+from measures.timed.steps import HERE, network, peers, trainer
 
 DTYPES = ("bfloat16", "float32")
 RATE = "matrix products, {}"  # the rows that shares are taken of
