@@ -177,6 +177,14 @@ def test_pytorch_is_asked_line_by_line_where_it_is(
             assert ask({}) == {"failed": "it ended"}
 
 
+def test_photographs_are_read_from_folders_of_classes(script, tmp_path):
+    from measures.timed import feeding  # noqa: PLC0415
+
+    options = types.SimpleNamespace(smoke=True, rounds=1, seconds=0.001)
+    (found,) = feeding.reading(tmp_path, options)
+    assert found.unit == "images/s" and found.median > 0
+
+
 def test_an_error_is_one_line(script):
     accelerator, *_ = script
     assert accelerator.sentence(ValueError("a\n  b")) == "ValueError: a b"

@@ -75,7 +75,7 @@ def reading(top, options) -> list[Row]:
     """Measures the photographs a second that this machine reads, crops and flips."""
     rng, folder = np.random.default_rng(0), top / "photographs"
     for part, i in ((part, i) for part in ("train", "val") for i in range(BATCH)):
-        path = folder / part / "class" / f"{i}.JPEG"
+        path = folder / part / f"class_{i % 2}" / f"{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = rng.integers(0, 256, (24, 32, 3), np.uint8)
         Image.fromarray(noise).resize(PHOTOGRAPH).save(path)
