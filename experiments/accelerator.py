@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from measures import ledger
+from measures.timed import ledger
 from rich import console, markdown
 
 from lthjax.program import command_line
@@ -67,7 +67,7 @@ def setup(options) -> dict[str, str]:
 
 def measured(part: str, options) -> None:
     """Measures a part, and writes down each row, and what became of it."""
-    from measures import accelerated, headline
+    from measures.timed import accelerated, headline
 
     functions = accelerated.PARTS | headline.PARTS
     ledger.add(options.workdir, part=part, event="begun")

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import sizes, tables, work
+from measures import page, records, sizes, tables, work
 
 from lthjax import models
 from lthjax.channels import low_rank
@@ -131,7 +131,7 @@ def gain(rows, basis, level):
 
 
 def _values(rows, level):
-    own = [row for row in rows if (row["level"], row["arm"]) == (level, "ticket")]
+    own = records.of(rows, level=level, arm="ticket")
     return {row["seed"]: row["test_accuracy"] for row in own}
 
 
@@ -171,10 +171,9 @@ def _levels(everything):
     for level in sorted({row["level"] for row in next(iter(everything.values()))}):
         cells, share, number = [], 0.0, 0
         for rows in everything.values():
-            own = [row for row in rows if row["level"] == level]
-            spread = spreads.spread(100 * row["test_accuracy"] for row in own)
-            share, number = 100 * own[0]["kept"] / own[0]["prunable"], spread.n
-            cells.append(spreads.shown(spread))
+            own = records.of(rows, level=level)
+            share, number = 100 * own[0]["kept"] / own[0]["prunable"], len(own)
+            cells.append(records.shown(records.accuracies(own)))
         found.append([level, f"{share:.2f}", *cells, number])
     return tables.markdown(["level", "kept, %", *titles, "n"], found)
 
@@ -301,12 +300,7 @@ def main():
         print(expected(), flush=True)
         everything, used = run(options)
         text = table(everything, f"Command: `{command_line.typed()}`; {used}.")
-        text_files.write(
-            options.workdir / "alabdulmohsin2021.md", sizes.titled(options, text)
-        )
-        drawn = options.workdir / "alabdulmohsin2021.png"
-        axes_lib.save(figure(everything), drawn)
-        print(text, f"figure: {drawn}", sep="\n")
+        page.write(options, "alabdulmohsin2021", text, figure(everything))
 
 
 if __name__ == "__main__":

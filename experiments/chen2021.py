@@ -28,7 +28,7 @@ between two trainings of one carried ticket that differ in the order of the data
 import itertools
 from typing import NamedTuple
 
-from measures import bills, claims, lines, sizes, tables, work
+from measures import bills, claims, lines, page, sizes, tables, work
 from measures.carried import (
     CONTROLS,
     accuracies,
@@ -37,15 +37,13 @@ from measures.carried import (
     left,
     nearest,
     run_of,
-    shown,
 )
+from measures.records import shown
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import axes
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import text_files
 
 # {source: {target: test accuracy, %}}, Table 5.
 PUBLISHED = {
@@ -261,11 +259,8 @@ def main() -> None:
         parts = [head, cells(rows, own), beside(rows, own)]
         parts += [COSTS, costs(options, rows, own), lines.HEAD]
         parts.append(lines.table(options.workdir, own.pairs, PUBLISHED_FALLS))
-        text = "\n\n".join(parts) + "\n"
-        text_files.write(options.workdir / f"{stem}.md", sizes.titled(options, text))
-        claims.write(options, stem, claimed(options, rows, own))
-        axes.save(figure(rows, own), options.workdir / f"{stem}.png")
-        print(text, f"figure: {options.workdir / f'{stem}.png'}", sep="\n")
+        text, told = "\n\n".join(parts) + "\n", claimed(options, rows, own)
+        page.write(options, stem, text, figure(rows, own), told)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
-from measures import claims, sizes, tables, work
+from measures import page, records, sizes, tables, work
 from measures.claims import ABOVE, Claim, told
 
 from lthjax.program import command_line
@@ -24,7 +23,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import experiment
-from lthjax.program.workdir import spreads, text_files
+from lthjax.program.workdir import spreads
 
 MNIST = pathlib.Path(__file__).parent.parent / "configs" / "mnist.py"
 PANELS = {
@@ -85,10 +84,10 @@ def table(rows, settings):
     """Returns the findings and the means by level, as Markdown."""
     found, means = [], []
     for claim, ours in claimed(rows):
-        value = spreads.shown(spreads.spread(ours), ".2f") if len(ours) else "not run"
+        value = records.shown(ours, nothing="not run")
         found.append((claim.what, told(claim), value, len(ours)))
     for (level, arm), _ in spreads.aggregate(rows, "level", ("level", "arm")).items():
-        group = [r for r in rows if (r["level"], r["arm"]) == (level, arm)]
+        group = records.of(rows, level=level, arm=arm)
         cells = [_cell(group, name, scale) for name, (_, scale) in PANELS.items()]
         label = LABELS[arm] if level else "dense"
         means.append([level, f"{_share(rows, level):.1f}", label, *cells, len(group)])
@@ -107,9 +106,7 @@ def figure(rows):
             _line(axes, rows, arm, name, scale)
         axes.set_xscale("log")
         axes.invert_xaxis()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        axes_lib.plain_ticks(axes.xaxis)
         axes.set_xlabel("weights left, %")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
@@ -159,8 +156,8 @@ def _share(rows, level):
 
 def _paired(rows, level, arm, name):
     """Returns one value a seed, in the order of the seeds; NaN where there is none."""
-    at = level, arm if level else "ticket"
-    own = {r["seed"]: r[name] for r in rows if (r["level"], r["arm"]) == at}
+    at = records.of(rows, level=level, arm=arm if level else "ticket")
+    own = {row["seed"]: row[name] for row in at}
     return np.array([own.get(s, np.nan) for s in sorted({r["seed"] for r in rows})])
 
 
@@ -186,12 +183,7 @@ def main():
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )
         text = table(rows, f"Command: `{command_line.typed()}`; {used}.")
-        text_files.write(
-            options.workdir / "frankle2019.md", sizes.titled(options, text)
-        )
-        claims.write(options, "frankle2019", claimed(rows))
-        axes_lib.save(figure(rows), options.workdir / "frankle2019.png")
-        print(text, f"figure: {options.workdir / 'frankle2019.png'}", sep="\n")
+        page.write(options, "frankle2019", text, figure(rows), claimed(rows))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import json
 import pathlib
 
 import numpy as np
-from measures import claims, landscapes, sizes, tables, work
+from measures import claims, landscapes, records, sizes, tables, work
 from rich import console, markdown
 
 from lthjax.data import batches, facts
@@ -38,7 +38,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.report import axes, gains
 from lthjax.program.run import experiment
-from lthjax.program.workdir import spreads, text_files
+from lthjax.program.workdir import text_files
 
 CIFAR100 = pathlib.Path(__file__).parent.parent / "configs" / "cifar100.py"
 DATA = ("cifar10", "cifar100", "tiny_imagenet")
@@ -166,17 +166,12 @@ def table(cells):
 
 def _cells(rows, arm, level):
     def mean(name, arm, scale):
-        group = [r[name] for r in rows if (r["arm"], r["level"]) == (arm, level)]
-        return scale * np.mean(group)
+        group = records.of(rows, arm=arm, level=level)
+        return scale * np.mean([row[name] for row in group])
 
-    accuracy = spreads.spread(
-        100 * r["test_accuracy"]
-        for r in rows
-        if (r["arm"], r["level"]) == (gains.VANILLA, level)
-    )
     return (
         f"{mean('sparsity', arm, 100):.2f}",
-        spreads.shown(accuracy),
+        records.shown(records.accuracies(rows, arm=gains.VANILLA, level=level)),
         f"{mean('deployed_parameters', arm, 1):,.0f}",
         f"{mean('deployed_flops', arm, 1e-6):.2f}",
         f"{mean('ghost_flops', arm, 1e-6):.2f}",

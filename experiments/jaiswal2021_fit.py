@@ -28,7 +28,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import sizes, tables, work
+from measures import page, records, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
@@ -37,7 +37,7 @@ from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
 from lthjax.program.report.palette import MARKERS
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import spreads, text_files
+from lthjax.program.workdir import spreads
 
 ALL = "tost_paper"
 ALONE = ("neurons", "skips", "frozen_skips", "rescaling", "smoothing", "sign_in")
@@ -127,9 +127,9 @@ def points(rows: list[dict]) -> list[dict]:
     """
     found = []
     for run in dict.fromkeys(row["run"] for row in rows):
-        here = [row for row in rows if row["run"] == run]
+        here = records.of(rows, run=run)
         for (arm, level), gain in gains.gains(here).items():
-            plain = [r for r in here if (r["arm"], r["level"]) == ("ticket", level)]
+            plain = records.of(here, arm="ticket", level=level)
             plain = [row for row in plain if row["test_accuracy"] is not None]
             loss, right, sparsity = (
                 spreads.spread(scale * row[name] for row in plain)
@@ -176,7 +176,7 @@ def figure(found: list[dict]) -> Figure:
 
     A marker a sparsity, a colour a network with its masks.
     """
-    found = [row for row in found if row["arm"] == ALL]
+    found = records.of(found, arm=ALL)
     drawn = Figure(figsize=(7.5, 5), layout="constrained")
     axes = drawn.subplots()
     kinds = list(dict.fromkeys(row["run"].rsplit("-", 1)[0] for row in found))
@@ -190,7 +190,7 @@ def figure(found: list[dict]) -> Figure:
     for i, kind in enumerate(kinds):
         axes.plot([], [], "s", color=f"C{i}", label=kind)
     for i, level in enumerate(levels):
-        rows = [row["sparsity"] for row in found if row["level"] == level]
+        rows = [row["sparsity"] for row in records.of(found, level=level)]
         label = f"{np.mean(rows):.0f} % sparse" if level else "dense"
         axes.plot([], [], MARKERS[i], color="0.3", label=label)
     axes.axhline(0, color="0.5", ls="--", lw=1)
@@ -243,13 +243,7 @@ def main() -> None:
             return
         print(EXPECTED)
         found = points(grid.run(cells, options.workdir))
-        shown = text(options, found)
-        text_files.write(
-            options.workdir / "jaiswal2021_fit.md", sizes.titled(options, shown)
-        )
-        drawn = options.workdir / "jaiswal2021_fit.png"
-        axes_lib.save(figure(found), drawn)
-        print(shown, f"figure: {drawn}", sep="\n")
+        page.write(options, "jaiswal2021_fit", text(options, found), figure(found))
 
 
 if __name__ == "__main__":

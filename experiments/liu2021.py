@@ -15,26 +15,21 @@ tenfold at the same parts of them (80/150, 120/150); 5,000 training images are s
 aside; the last step counts; weight decay, which is not printed, is 1e-4.
 """
 
-import json
 import pathlib
 
 from matplotlib.figure import Figure
-from measures import claims, paper_rows, sizes, tables, work
+from measures import claims, page, records, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import learning_rates, start_points
 from lthjax.program.report.studies import correlation
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results, spreads, text_files
+from lthjax.program.workdir import results, spreads
 from lthjax.program.workdir.measures import ACCURACY
 
-HERE = pathlib.Path(__file__).parent
-PUBLISHED = json.loads(
-    (HERE / "published" / "liu2021.json").read_text(encoding="utf-8")
-)
+PUBLISHED = claims.published("liu2021")
 SPARSITIES = (0.5, 0.62, 0.7, 0.8)
 ARMS = {"ticket": "initial", "reinit": "fresh", "trained": "trained dense"}
 MASKS = ("iterative", "one_shot", "admm")
@@ -92,16 +87,14 @@ def own(options, mask: str, rate: float):
 
 def spread(rows: list[dict], run: str, level: int, arm: str, column: str = ""):
     """Returns mean and deviation of the test or another accuracy, in %, or `None`."""
-    place = (run, level, arm)
-    found = [r for r in rows if (r["run"], r["level"], r["arm"]) == place]
+    found = records.of(rows, run=run, level=level, arm=arm)
     return learning_rates.spread(found, ACCURACY, column) if found else None
 
 
 def levels(rows: list[dict], run: str) -> dict[int, float]:
     """Returns {level: sparsity} of a run, the dense network's first."""
-    return dict(
-        sorted({r["level"]: r["sparsity"] for r in rows if r["run"] == run}.items())
-    )
+    own = {row["level"]: row["sparsity"] for row in records.of(rows, run=run)}
+    return dict(sorted(own.items()))
 
 
 def accuracies(rows: list[dict], found: dict) -> str:
@@ -129,13 +122,32 @@ def _line(rows, run, config, level):
     return [*row, cells[1].n]
 
 
+def claimed(rows: list[dict], same: bool = True) -> list:
+    """Returns [(claim, ours by seed)] of all accuracies that are printed.
+
+    Args:
+      rows: Records, each with its run, "iterative_<rate>".
+      same: Whether they are of the published network, a whole ResNet-20.
+    """
+    wanted = [(rate, "0.00", value) for rate, value in PUBLISHED["dense"].items()]
+    for rate, by_share in PUBLISHED["ticket"].items():
+        wanted += [(rate, *pair) for pair in by_share.items()]
+    relation, found = claims.relation(same), []
+    for rate, share, value in wanted:
+        own = records.of(rows, run=f"iterative_{rate}", arm="ticket")
+        own = [row for row in own if f"{row['sparsity']:.2f}" == share]
+        what = f"rate {rate}, {100 * float(share):g} % sparse"
+        claim = claims.Claim(what, value, relation=relation)
+        found.append((claim, records.accuracies(own)))
+    return found
+
+
 def verdicts(rows: list[dict], found: dict) -> str:
     """Returns which starts have the winning property, the dense network beside."""
     titles = ["masks, rate", "level", "% kept", "start", "accuracy", "below dense"]
     lines = []
     for run in found:
-        mine = [row for row in rows if row["run"] == run]
-        for start in start_points.start_point_study(mine):
+        for start in start_points.start_point_study(records.of(rows, run=run)):
             lines.append([run.replace("_", ", "), *start_points.cells(start)])
     return tables.markdown([*titles, "ahead of fresh", "winning", "n"], lines)
 
@@ -148,7 +160,7 @@ def overlaps(workdir: pathlib.Path, found: dict) -> dict:
 
 def ratio(rows: list[dict], level: int, pair: str, among: str, part: float):
     """Returns mean and deviation of an R_p in %, `None` where there is none."""
-    own = [row[pair] for row in rows if row["level"] == level and pair in row]
+    own = [row[pair] for row in records.of(rows, level=level) if pair in row]
     values = [100 * r[among][f"{part:g}"] for r in own if f"{part:g}" in r[among]]
     return spreads.spread(values) if values else None
 
@@ -161,7 +173,7 @@ def correlations(studied: dict) -> str:
     lines = []
     for run, rows in studied.items():
         for level in sorted({row["level"] for row in rows}):
-            here = [row for row in rows if row["level"] == level]
+            here = records.of(rows, level=level)
             cells = [
                 ratio(rows, level, pair, "overlap_all", part)
                 for part in correlation.PARTS
@@ -195,7 +207,7 @@ def _judged(rows, found, studied):
         ratio(studied[r], 0, "initial_trained", "overlap", 0.1) for r in (low, high)
     ]
     starts = {
-        run: start_points.start_point_study([r for r in rows if r["run"] == run])
+        run: start_points.start_point_study(records.of(rows, run=run))
         for run in (low, high)
     }
     first = {
@@ -252,8 +264,8 @@ def figure(rows: list[dict], found: dict, studied: dict) -> Figure:
         for arm, label in ARMS.items():
             means = [spread(rows, run, level, arm) for level in at if level]
             x = [100 * sparsity for level, sparsity in at.items() if level]
-            mean, std = ([getattr(s, name) for s in means] for name in ("mean", "std"))
-            axes.errorbar(x, mean, std, label=label, marker="o", ms=3, capsize=2)
+            style = {"marker": "o", "ms": 3, "capsize": 2}
+            axes.errorbar(x, *records.bars(means), label=label, **style)
         axes.set_ylabel("test accuracy, %")
         axes.set_title(f"{run.replace('_', ', rate ')}, n = {n}", fontsize=10)
     for run, own_rows in studied.items():
@@ -263,9 +275,9 @@ def figure(rows: list[dict], found: dict, studied: dict) -> Figure:
         ]
         x = [100 * levels(rows, run)[level] for level in at]
         pairs = [(a, s) for a, s in zip(x, found_at, strict=True) if s]
-        mean, std = ([getattr(s, name) for _, s in pairs] for name in ("mean", "std"))
-        label = run.replace("_", ", rate ")
-        panels[-1].errorbar([a for a, _ in pairs], mean, std, label=label, marker="o")
+        bars = records.bars([s for _, s in pairs])
+        style = {"label": run.replace("_", ", rate "), "marker": "o"}
+        panels[-1].errorbar([a for a, _ in pairs], *bars, **style)
     panels[-1].axhline(10, color="0.4", ls="--", lw=1, label="independent")
     panels[-1].set_ylabel("R_0.1 of initial and trained weights, %")
     panels[-1].set_title(f"mean and standard deviation, n = {n}", fontsize=10)
@@ -310,20 +322,15 @@ def main() -> None:
     with command_line.plain_errors():
         found = configs(options)
         if options.cost:
-            work.show(
-                options, found, {"liu2021": paper_rows.correlation(PUBLISHED, [])}
-            )
+            work.show(options, found, {"liu2021": claimed([])})
             return
         print(EXPECTED)
         rows = grid.run(found, options.workdir)
         studied = overlaps(options.workdir, found)
         shown = text(rows, found, studied)
-        text_files.write(options.workdir / "liu2021.md", sizes.titled(options, shown))
         same = (options.model, options.width) == ("resnet20", 1)
-        claims.write(options, "liu2021", paper_rows.correlation(PUBLISHED, rows, same))
-        drawn = options.workdir / "liu2021.png"
-        axes_lib.save(figure(rows, found, studied), drawn)
-        print(shown, f"figure: {drawn}", sep="\n")
+        drawn = figure(rows, found, studied)
+        page.write(options, "liu2021", shown, drawn, claimed(rows, same))
 
 
 if __name__ == "__main__":

@@ -15,15 +15,14 @@ Departures: means, not medians (a published gap is that of two medians, not pair
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, sizes, tables, work
+from measures import claims, page, records, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import spreads, text_files
+from lthjax.program.workdir import spreads
 
 WHOLE, RETRAINED, DROPS = 182, 170, (91, 136)  # epochs
 ARMS = {
@@ -101,7 +100,7 @@ def claimed(rows: list[dict], same: bool = True) -> list:
     told = {"band": 0.5, "relation": claims.relation(same)}
 
     def ours(restart, level):
-        return [100 * r["test_accuracy"] for r in _of(rows, restart, level)]
+        return records.accuracies(rows, run=restart, level=level)
 
     found = [(claims.Claim("dense", DENSE, **told), ours("weights", 0))]
     for restart, values in PUBLISHED.items():
@@ -125,8 +124,8 @@ def gap(restart: str, level: int) -> float:
 def ahead(rows: list[dict], restart: str, level: int) -> list[float]:
     """Returns by how many points a way is ahead of weight rewinding, by seed."""
     rest, other = (
-        {r["seed"]: 100 * r["test_accuracy"] for r in _of(rows, name, level)}
-        for name in ("weights", restart)
+        {r["seed"]: 100 * r["test_accuracy"] for r in records.of(rows, **own)}
+        for own in ({"run": name, "level": level} for name in ("weights", restart))
     )
     return [other[seed] - rest[seed] for seed in sorted(rest.keys() & other.keys())]
 
@@ -145,10 +144,9 @@ def table(rows: list[dict], settings: str, same: bool = True) -> str:
     for level in sorted({r["level"] for r in rows}):
         cells = []
         for restart in ARMS:
-            group = _of(rows, restart, level)
-            spread = spreads.spread([100 * r["test_accuracy"] for r in group])
+            group = records.of(rows, run=restart, level=level)
             told = [_published(restart, level)] if same else []
-            cells += [*told, spreads.shown(spread)]
+            cells += [*told, records.shown(records.accuracies(group))]
         share = f"{100 * (1 - group[0]['sparsity']):.1f}"
         lines.append([level, share, *cells, len(group)])
     head = tables.markdown(["level", "% left", *titles, "n"], lines)
@@ -180,23 +178,17 @@ def _published(restart, level):
     return f"{values[level]:.2f}" if level < len(values) else ""
 
 
-def _of(rows, restart, level):
-    return [r for r in rows if (r["run"], r["level"]) == (restart, level)]
-
-
 def figure(rows: list[dict]) -> Figure:
     """Draws the accuracy of the three ways, and their gaps, by the weights left."""
     drawn = Figure(figsize=(12, 4.5), layout="constrained")
     axes, right = drawn.subplots(1, 2)
     levels = sorted({r["level"] for r in rows})
     for i, (restart, label) in enumerate(ARMS.items()):
-        groups = [_of(rows, restart, level) for level in levels]
-        means = [spreads.spread([100 * r["test_accuracy"] for r in g]) for g in groups]
+        groups = [records.of(rows, run=restart, level=level) for level in levels]
+        bars = records.bars(spreads.spread(records.accuracies(g)) for g in groups)
         x = [100 * (1 - group[0]["sparsity"]) for group in groups]
-        mean, std = ([getattr(s, f) for s in means] for f in ("mean", "std"))
-        axes.errorbar(
-            x, mean, std, marker="o", ms=3, capsize=2, color=f"C{i}", label=label
-        )
+        style = {"marker": "o", "ms": 3, "capsize": 2, "color": f"C{i}"}
+        axes.errorbar(x, *bars, label=label, **style)
     axes.set_ylabel("test accuracy, %")
     _distances(right, rows, levels[1:], x[1:])
     for panel in (axes, right):
@@ -249,10 +241,7 @@ def main() -> None:
         run = f"{network(options)} of width {options.width:g} on {options.data}"
         said = f"Command: `{command_line.typed()}` ({run}); "
         text = table(rows, f"{said}test accuracy in %, last step.\n\n{EXPECTED}", same)
-        text_files.write(options.workdir / "renda2020.md", sizes.titled(options, text))
-        claims.write(options, "renda2020", claimed(rows, same))
-        axes_lib.save(figure(rows), options.workdir / "renda2020.png")
-        print(text, f"figure: {options.workdir / 'renda2020.png'}", sep="\n")
+        page.write(options, "renda2020", text, figure(rows), claimed(rows, same))
 
 
 if __name__ == "__main__":

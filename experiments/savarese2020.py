@@ -31,15 +31,14 @@ import logging
 import pathlib
 import sys
 
-from measures import efforts, sizes, work
+from measures import efforts, page, sizes, work
 
 from lthjax.data import batches, facts
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files, shrink
-from lthjax.program.report import axes
 from lthjax.program.run import experiment, search_progress
-from lthjax.program.workdir import results, text_files
+from lthjax.program.workdir import results
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 NETWORKS = {
@@ -233,20 +232,18 @@ def _records(new, root):
 
 
 def write(options, found, everything):
-    """Writes `savarese2020.md` and `savarese2020.png`, and returns the text."""
+    """Writes `savarese2020.md` and `savarese2020.png`, and prints the text."""
     used = {"seeds": found.seeds, **found.train.to_dict(), "model": found.model.name}
     used["gates"] = found.search.gates.to_dict()
     parts = [f"Command: `{command_line.typed()}`; {json.dumps(used, default=list)}.\n"]
     parts += [efforts.table(name, methods) for name, methods in everything.items()]
     parts += [f"## Gates ({n})\n\n{efforts.gates(m)}" for n, m in everything.items()]
-    text = "\n".join(parts)
-    text_files.write(options.workdir / "savarese2020.md", sizes.titled(options, text))
     title = f"{found.model.name} on {found.data.name}, mean and standard deviation"
     length = f"{found.train.steps} steps" * bool(found.train.steps)
     length = length or f"{found.train.epochs} epochs"
     title = f"{title}, n = {len(found.seeds)}, {length} a training"
-    axes.save(efforts.figure(everything, title), options.workdir / "savarese2020.png")
-    return text
+    drawn = efforts.figure(everything, title)
+    page.write(options, "savarese2020", "\n".join(parts), drawn)
 
 
 def main():
@@ -265,9 +262,7 @@ def main():
         if options.cost:
             work.show(options, works(options, found), {})
             return
-        everything = run(options, found)
-        text = write(options, found, everything)
-        print(text, f"figure: {options.workdir / 'savarese2020.png'}", sep="\n")
+        write(options, found, run(options, found))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from measures import claims, federated, paper_rows, sizes, tables, work
+from measures import claims, federated, sizes, tables, work
 from measures.federated import METHODS
 from ml_collections import ConfigDict
 
@@ -228,7 +228,7 @@ def main() -> None:
     with command_line.plain_errors():
         if options.cost:
             runs = {
-                c.folder: paper_rows.visits(
+                c.folder: federated.visits(
                     config(options, c), options.workdir / c.folder
                 )
                 for c in cells(options)

@@ -18,7 +18,8 @@ import sys
 
 import jax
 from matplotlib.figure import Figure
-from measures import (
+from measures import tables
+from measures.timed import (
     bases,
     clients,
     feeding,
@@ -30,9 +31,8 @@ from measures import (
     scoring,
     selection,
     steps,
-    tables,
 )
-from measures.rows import NUMBERS, Row, cells, met
+from measures.timed.rows import NUMBERS, Row, cells, met
 from rich import console, markdown
 
 import lthjax

@@ -19,14 +19,13 @@ import math
 import pathlib
 
 from matplotlib.figure import Figure
-from measures import claims, sizes, tables, work
+from measures import claims, page, records, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
-from lthjax.program.report import axes as axes_lib
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results, spreads, text_files
+from lthjax.program.workdir import results, spreads
 from lthjax.pruning import cuts
 
 AT_INIT = {"search.method": "at_init"}
@@ -192,19 +191,17 @@ def shown(rows: list[dict], found: dict, asked: list[float]) -> list[dict]:
 def table(rows: list[dict], settings: str, published: dict) -> str:
     """Returns the accuracies by method and density, as Markdown."""
     dense, known = _dense(rows), published.get("dense", "")
-    lines = [("dense", 100, known, _cell(dense), None, None, len(dense))]
+    lines = [("dense", 100, known, records.shown(dense), None, None, len(dense))]
     for name, density in dict.fromkeys((r["run"], r["density"]) for r in rows):
         if density is None:
             continue
-        group = [r for r in rows if (r["run"], r["density"]) == (name, density)]
-        cells = [published.get(name, {}).get(density, "")]
-        for arm in ("ticket", *CONTROLS):
-            cells.append(
-                _cell([100 * r["test_accuracy"] for r in group if r["arm"] == arm])
-            )
-        n = sum(r["arm"] == "ticket" for r in group)
+        group = records.of(rows, run=name, density=density)
+        told = published.get(name, {}).get(density, "")
+        arms = ("ticket", *CONTROLS)
+        cells = [records.shown(records.accuracies(group, arm=arm)) for arm in arms]
         share = f"{100 * (1 - group[0]['sparsity']):.3g}"
-        lines.append((name, share, *cells, n))
+        n = len(records.of(group, arm="ticket"))
+        lines.append((name, share, told, *cells, n))
     titles = ["method", "% left", "published", "ticket", *CONTROLS, "n"]
     return f"{settings}\n\n{tables.markdown(titles, lines)}\n"
 
@@ -222,24 +219,16 @@ def claimed(rows: list[dict], same: bool = True) -> list:
     found = [(told, dense)]
     for name in list(PUBLISHED)[1:]:
         for density, value in PUBLISHED[name].items():
-            own = [
-                100 * r["test_accuracy"]
-                for r in rows
-                if (r["run"], r["density"], r["arm"]) == (name, density, "ticket")
-            ]
+            at = {"run": name, "density": density, "arm": "ticket"}
             what = f"{name}, {100 * density:g} % left"
-            found.append((claims.Claim(what, value, relation=relation), own))
+            claim = claims.Claim(what, value, relation=relation)
+            found.append((claim, records.accuracies(rows, **at)))
     return found
 
 
 def _dense(rows):
     """Returns the dense accuracies of the first run: those of all runs are the same."""
-    own = [r for r in rows if r["level"] == 0 and r["run"] == rows[0]["run"]]
-    return [100 * r["test_accuracy"] for r in own]
-
-
-def _cell(values):
-    return spreads.shown(spreads.spread(values)) if values else ""
+    return records.accuracies(rows, level=0, run=rows[0]["run"])
 
 
 def figure(rows: list[dict]) -> Figure:
@@ -250,7 +239,7 @@ def figure(rows: list[dict]) -> Figure:
     drawn = Figure(figsize=size, layout="constrained")
     panels = drawn.subplots(len(densities), 1, squeeze=False, sharex=True)[:, 0]
     for axes, density in zip(panels, densities, strict=True):
-        own = [r for r in rows if r["density"] == density]
+        own = records.of(rows, density=density)
         for arm in dict.fromkeys(r["arm"] for r in own):
             _marks(axes, own, arm, names)
             mark, colour = _look(arm)
@@ -271,9 +260,8 @@ def _marks(axes, rows, arm, names):
     """Draws mean and spread of an arm, a place on the x axis for each name."""
     shift = {"ticket": 0, "reinit": 0.15, "shuffle": 0.3}[arm]
     mark, colour = _look(arm)
-    own = [r for r in rows if r["arm"] == arm]
     for name in names:
-        values = [100 * r["test_accuracy"] for r in own if r["run"] == name]
+        values = records.accuracies(rows, arm=arm, run=name)
         if values:
             spread, x = spreads.spread(values), names.index(name) + shift
             look = {"fmt": mark, "ms": 5, "capsize": 2, "color": colour}
@@ -315,12 +303,8 @@ def main() -> None:
         text += "test accuracy in %, last step, mean ± standard deviation."
         text = table(rows, text, PUBLISHED if same else {})
         text += "".join(f"\n{name} ended: {why}.\n" for name, why in refused.items())
-        text_files.write(options.workdir / "tanaka2020.md", sizes.titled(options, text))
-        claims.write(options, "tanaka2020", claimed(rows, same))
-        print(text)
-        if any(row["density"] for row in rows):
-            axes_lib.save(figure(rows), options.workdir / "tanaka2020.png")
-            print(f"figure: {options.workdir / 'tanaka2020.png'}")
+        drawn = figure(rows) if any(row["density"] for row in rows) else None
+        page.write(options, "tanaka2020", text, drawn, claimed(rows, same))
 
 
 if __name__ == "__main__":

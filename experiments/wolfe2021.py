@@ -15,27 +15,23 @@ nested and class-balanced.
 """
 
 import functools
-import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, tables, two_layers, work
+from measures import claims, page, records, tables, two_layers, work
 from measures import sizes as named
 
 from lthjax.data import in_memory
 from lthjax.forward_selection import neurons, two_layer
 from lthjax.program import command_line
-from lthjax.program.report import axes as axes_lib
-from lthjax.program.workdir import results, spreads, text_files
+from lthjax.program.workdir import results, spreads
 from lthjax.saving import checkpoints
 from lthjax.training import losses
 from lthjax.training import members as members_lib
 
-FILE = pathlib.Path(__file__).parent / "published" / "wolfe2021.json"
-PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))
+PUBLISHED = claims.published("wolfe2021")
 SIZES = (1000, *range(5000, 50_001, 5000))
 SHOWN = (10, 25, 50, 100, 150, 200)
 PICKS, BATCH, EVERY, DISPATCH, CHUNK = 200, 128, 1000, 100, 1000
@@ -193,7 +189,7 @@ def _row(found, i, width, member, step):
 
 def cells(rows, width):
     """Returns {size: [(step, Spread of the accuracy at 200 picks)]} of one width."""
-    own = [{**r, "last": r["train"][-1]} for r in rows if r["width"] == width]
+    own = [{**r, "last": r["train"][-1]} for r in records.of(rows, width=width)]
     groups = spreads.aggregate(own, "last", ("size", "step"))
     sizes = sorted({size for size, _ in groups})
     return {
@@ -248,11 +244,11 @@ def _first(width, size, starts):
 
 def _sizes(rows, width):
     """Returns the table of accuracy by pruned size, at the last step."""
-    last = max(row["step"] for row in rows if row["width"] == width)
-    own = [r for r in rows if (r["width"], r["step"]) == (width, last)]
+    last = max(row["step"] for row in records.of(rows, width=width))
+    own = records.of(rows, width=width, step=last)
     found = []
     for size in sorted({row["size"] for row in own}):
-        group = [row for row in own if row["size"] == size]
+        group = records.of(own, size=size)
         means = np.mean([row["test"] for row in group], axis=0)
         dense = np.mean([row["dense_test"] for row in group])
         distinct = np.mean([row["distinct"] for row in group])
@@ -300,9 +296,9 @@ def _map(axes, values, steps, title):
 
 def _curves(axes, rows, width, size):
     """Draws the test accuracy by pruned size, a line for each checkpoint."""
-    own = [row for row in rows if (row["width"], row["size"]) == (width, size)]
+    own = records.of(rows, width=width, size=size)
     for step in sorted({row["step"] for row in own}):
-        values = np.mean([r["test"] for r in own if r["step"] == step], axis=0)
+        values = np.mean([row["test"] for row in records.of(own, step=step)], axis=0)
         axes.plot(SHOWN, values, marker="o", ms=3, label=f"{step:,} steps")
     axes.set(title=f"m = {size:,}", xlabel="picks", ylabel="pruned, test accuracy, %")
     axes.legend(fontsize=7)
@@ -335,10 +331,8 @@ def main():
             heat(options, width, data)
         rows = results.read(options.workdir / RECORDS)
         text = table(rows, command_line.typed())
-        text_files.write(options.workdir / "wolfe2021.md", named.titled(options, text))
-        claims.write(options, "wolfe2021", two_layers.heat(PUBLISHED, rows))
-        axes_lib.save(figure(rows), options.workdir / "wolfe2021.png")
-        print(text)
+        told = two_layers.heat(PUBLISHED, rows)
+        page.write(options, "wolfe2021", text, figure(rows), told)
 
 
 if __name__ == "__main__":

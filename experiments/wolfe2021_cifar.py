@@ -15,14 +15,13 @@ anew, to the same bits.
 
 import functools
 import itertools
-import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, kept, tables, work
+from measures import claims, kept, page, records, tables, work
 from measures import sizes as named
 
 from lthjax.channels import by_channel, layers_of
@@ -33,15 +32,12 @@ from lthjax.program import command_line
 from lthjax.program.build import methods, plan
 from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
-from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import experiment
-from lthjax.program.workdir import results, text_files
+from lthjax.program.workdir import results
 from lthjax.saving import tickets
 
 HERE = pathlib.Path(__file__).parent
-PUBLISHED = json.loads(
-    (HERE / "published" / "wolfe2021.json").read_text(encoding="utf-8")
-)["cifar10"]
+PUBLISHED = claims.published("wolfe2021")["cifar10"]
 WHOLE = facts.FACTS["cifar10"].train
 RECORDS, KEYS = "cifar.jsonl", ("model", "size", "draw_at")
 
@@ -214,8 +210,7 @@ def figure(rows, options):
     ):
         own = sorted(
             (row["draw_at"], row["accuracy"], row["before"], published(row, options))
-            for row in rows
-            if (row["model"], row["size"]) == (model, size)
+            for row in records.of(rows, model=model, size=size)
         )
         label, color = f"{model}, {size:,} images", f"C{number}"
         x, y, before, theirs = zip(*own, strict=True)
@@ -258,11 +253,8 @@ def main():
         for name in (name for name in cells(options) if name not in present):
             kept.append(path, cell(options, *name), KEYS, asked(*name))
         rows = kept.read(path, KEYS, asked)
-        text = table(rows, options)
-        text_files.write(options.workdir / "cifar.md", named.titled(options, text))
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))
-        axes_lib.save(figure(rows, options), options.workdir / "cifar.png")
-        print(text)
+        page.write(options, "cifar", table(rows, options), figure(rows, options))
 
 
 if __name__ == "__main__":

@@ -16,30 +16,24 @@ rate, where its Appendix B has the best of several.
 
 import argparse
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, sizes, tables, two_layers, work
+from measures import claims, page, sizes, tables, two_layers, work
 
 from lthjax import bound
 from lthjax.data import in_memory
 from lthjax.forward_selection import convex_hull, neurons, pretraining_bound, two_layer
 from lthjax.program import command_line
 from lthjax.program.config import validate
-from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import text_files
 from lthjax.pruning import choose
 from lthjax.tickets import stability
 from lthjax.training import losses
 
-PUBLISHED = json.loads(
-    (pathlib.Path(__file__).parent / "published" / "wolfe2021.json").read_text(
-        encoding="utf-8"
-    )
-)
+PUBLISHED = claims.published("wolfe2021")
 PANELS = {
     "mask distance (early-bird)": ("distance",),
     "loss, mean squared error / 2": ("dense", "greedy", "bound", "published"),
@@ -320,10 +314,8 @@ def main():
         found |= {"setting": setting(options, x)._asdict()}
         text_files.write(options.workdir / "run.json", json.dumps(found, indent=1))
         text = table(found, masks, margins, options)
-        text_files.write(options.workdir / "theory.md", sizes.titled(options, text))
         claims.write(options, "wolfe2021_theory", claimed(margins, options))
-        axes_lib.save(figure(found, options), options.workdir / "theory.png")
-        print(text)
+        page.write(options, "theory", text, figure(found, options))
 
 
 if __name__ == "__main__":

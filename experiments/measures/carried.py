@@ -5,7 +5,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lthjax.program.workdir import spreads
-from measures import tables
+from measures import records, tables
+from measures.records import shown
 
 CONTROLS = {
     "reinit": "fresh weights",
@@ -17,15 +18,15 @@ CONTROLS = {
 
 def nearest(rows: list[dict], run: str, arm: str, share: float) -> list[dict]:
     """Returns the records of an arm at the level whose density is nearest a share."""
-    own = [r for r in rows if r["run"] == run and r["arm"] == arm and r["level"]]
+    own = [row for row in records.of(rows, run=run, arm=arm) if row["level"]]
     levels = {r["level"]: r["sparsity"] for r in own}
     level = min(levels, key=lambda n: abs(1 - levels[n] - share), default=None)
-    return [r for r in own if r["level"] == level]
+    return records.of(own, level=level)
 
 
 def accuracies(rows: list[dict], run: str, arm: str, share: float) -> list[float]:
     """Returns the test accuracies, in %, of an arm at what is nearest to a share."""
-    return [100 * r["test_accuracy"] for r in nearest(rows, run, arm, share)]
+    return records.accuracies(nearest(rows, run, arm, share))
 
 
 def left(rows: list[dict]) -> float:
@@ -38,34 +39,25 @@ def run_of(source: int, target: int) -> str:
     return f"imp_{source}" if source == target else f"elastic_{source}_{target}"
 
 
-def shown(values: list[float]) -> str:
-    """Returns mean and deviation, "" of nothing."""
-    return spreads.shown(spreads.spread(values)) if values else ""
-
-
 def beside(rows: list[dict], own: Any) -> str:
     """Returns every carried ticket beside its controls and what was found natively."""
     titles = ["source", "target", "% left", "dense", "native", "carried"]
     found = []
     for source, target in own.pairs:
         run = run_of(source, target)
-        mine = [r for r in rows if r["run"] == run]
-        dense = [100 * r["test_accuracy"] for r in mine if r["level"] == 0]
+        mine = records.of(rows, run=run)
+        dense = records.accuracies(mine, level=0)
         for level in sorted({r["level"] for r in mine} - {0}):
-            at = [r for r in mine if r["level"] == level and r["arm"] == "ticket"]
+            at = records.of(mine, level=level, arm="ticket")
             share = left(at)
             row = [source, target, f"{100 * share:.2f}", shown(dense)]
             row.append(shown(accuracies(rows, f"imp_{target}", "ticket", share)))
             row += [
-                shown([100 * r["test_accuracy"] for r in mine if _is(r, level, arm)])
+                shown(records.accuracies(mine, level=level, arm=arm))
                 for arm in ("ticket", *CONTROLS)
             ]
             found.append([*row, len(at)])
     return tables.markdown([*titles, *CONTROLS.values(), "n"], found)
-
-
-def _is(row, level, arm):
-    return (row["level"], row["arm"]) == (level, arm)
 
 
 def figure(rows: list[dict], own: Any) -> Figure:
@@ -74,7 +66,7 @@ def figure(rows: list[dict], own: Any) -> Figure:
         (source, target, level)
         for source, target in own.pairs
         for level in range(1, len(own.levels) + 1)
-        if any(r["run"] == run_of(source, target) and r["level"] == level for r in rows)
+        if records.of(rows, run=run_of(source, target), level=level)
     ]
     drawn = Figure(figsize=(2 + 1.1 * len(groups), 4.5), layout="constrained")
     axes = drawn.subplots()
@@ -82,13 +74,11 @@ def figure(rows: list[dict], own: Any) -> Figure:
     for i, (arm, label) in enumerate(arms.items()):
         means = []
         for source, target, level in groups:
-            run = run_of(source, target)
-            mine = [r for r in rows if r["run"] == run and _is(r, level, arm)]
-            means.append(spreads.spread([100 * r["test_accuracy"] for r in mine]))
+            at = {"run": run_of(source, target), "level": level, "arm": arm}
+            means.append(spreads.spread(records.accuracies(rows, **at)))
         x = [j + 0.14 * (i - 2) for j in range(len(groups))]
-        mean, std = ([getattr(s, f) for s in means] for f in ("mean", "std"))
         style = {"marker": "osD^v"[i], "ls": "", "capsize": 2, "color": f"C{i}"}
-        axes.errorbar(x, mean, std, label=label, **style)
+        axes.errorbar(x, *records.bars(means), label=label, **style)
     told: set[int] = set()
     for j, (_, target, level) in enumerate(groups):
         share = (1 - own.rate) ** own.levels[level - 1]

@@ -4,7 +4,7 @@ import json
 import math
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lthjax.program import command_line
 from lthjax.program.report import gains
@@ -19,6 +19,7 @@ RULE = (
     "interval. *Order only*: ours is of another network or data set than the "
     "published, and only the order of rows can be compared."
 )
+PUBLISHED = pathlib.Path(__file__).parents[1] / "published"
 EQUAL, ABOVE, ORDER = "equal", "above", "order"
 WITHIN, OUTSIDE, NOT_RUN, OTHER = "within", "outside", "not run", "order only"
 
@@ -40,6 +41,11 @@ class Claim(NamedTuple):
     unit: str = "%"
     band: float = 1.0
     relation: str = EQUAL
+
+
+def published(name: str) -> dict[str, Any]:
+    """Returns the numbers of `published/<name>.json`."""
+    return json.loads((PUBLISHED / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def relation(same: bool) -> str:

@@ -6,10 +6,10 @@ on the test set, which chooses nothing.
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
+from lthjax.program.report import axes as axes_lib
 from lthjax.program.workdir import spreads
-from measures import tables
+from measures import records, tables
 
 BEFORE = {"one-shot magnitude": 1, "gradual magnitude": 0}  # levels trained before
 TOLERANCES = (0.0, 0.002)
@@ -69,8 +69,7 @@ def _effort(method, rows, ticket):
 def dense(methods):
     """Returns {"validation", "accuracy"} of the dense network, as `points` does."""
     rows = [row for runs in methods.values() for rows in runs for row in rows]
-    first = [row for row in reversed(rows) if row["level"] == 0]
-    by_seed = {row["seed"]: row for row in first}
+    by_seed = {row["seed"]: row for row in reversed(records.of(rows, level=0))}
     return {
         name: [100 * row[column] for _, row in sorted(by_seed.items())]
         for name, column in ACCURACIES.items()
@@ -119,7 +118,7 @@ def _cells(point):
     if point is None:
         return ["none", *[None] * 6]
     names = ("left", *ACCURACIES)
-    shown = [spreads.shown(spreads.spread(point[name])) for name in names]
+    shown = [records.shown(point[name]) for name in names]
     seconds = spreads.spread(point["seconds"])
     effort = point["rounds"][0], f"{point['steps'][0]:,}", f"{seconds.mean:.1f}"
     return [*shown, *effort, seconds.n]
@@ -151,8 +150,7 @@ _GATES = [
 
 
 def _spread(group, name, scale, complement):
-    values = [abs(complement - scale * row[name]) for row in group]
-    return spreads.shown(spreads.spread(values))
+    return records.shown(abs(complement - scale * row[name]) for row in group)
 
 
 def figure(everything, title):
@@ -178,9 +176,7 @@ def _panel(axes, name, methods):
         axes.errorbar(x, y, error, marker="o", ms=3, lw=1, capsize=2, label=method)
     axes.set_xscale("log")
     axes.invert_xaxis()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes_lib.plain_ticks(axes.xaxis)
     axes.set_xlabel("weights left, %")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(name)

@@ -1,17 +1,19 @@
-"""The tables and the figure of Seo et al., 2021, of the cells that have been run.
+"""The tables, the figure and the costs of Seo et al., 2021, of the cells that were run.
 
 A cell is (method, participation, samples, seed); its run, (records, end of the last).
 """
 
+import functools
 import itertools
-import json
 import pathlib
 
 from matplotlib.figure import Figure
 
-from lthjax.program.federated import report
-from lthjax.program.workdir import spreads
-from measures import paper_rows, tables
+from lthjax.program.config import files
+from lthjax.program.federated import ownership, report
+from lthjax.program.run import check
+from lthjax.program.workdir import results
+from measures import claims, records, tables, work
 
 METHODS = ("fedavg", "lottery_fl", "cell")
 NAMES = {"fedavg": "FedAvg", "lottery_fl": "LotteryFL", "cell": "CELL"}
@@ -21,12 +23,9 @@ COMPARED = {"fedavg": "global", "lottery_fl": "local", "cell": "local"}
 COMPARED |= {"standalone": "local"}
 ALONE = "standalone"
 OFFSET = 21.15  # MiB of FedAvg's printed traffic above the paper's own rule
-HERE = pathlib.Path(__file__).parents[1]
 TABLES = ("table_1", "table_2")
 # Table I, accuracy in %, and Table II, MiB: {method: {C: {samples: ...}}}, all texts.
-PUBLISHED = json.loads(
-    (HERE / "published" / "seo2021.json").read_text(encoding="utf-8")
-)
+PUBLISHED = claims.published("seo2021")
 
 
 def table(found: dict, published: bool) -> str:
@@ -57,26 +56,80 @@ def _published(name, method, share, samples):
 def _line(group, beside, own):
     """Returns the row of one cell, over its seeds."""
     (method, share, samples), (published, printed) = group, beside
-    ends = [_cell(100 * end[f"{kind}_accuracy"] for _, end in own) for kind in KINDS]
+    shown = functools.partial(records.shown, form=".1f")
+    ends = [shown(100 * end[f"{kind}_accuracy"] for _, end in own) for kind in KINDS]
     ways = ("printed", "up", "down", "masks")
     sent = [
-        _cell(report.megabytes(rows, (way,))[-1] for rows, _ in own) for way in ways
+        shown(report.megabytes(rows, (way,))[-1] for rows, _ in own) for way in ways
     ]
-    sparsity = _cell((rows[-1]["sparsity"] for rows, _ in own), ".3f")
+    sparsity = shown((rows[-1]["sparsity"] for rows, _ in own), form=".3f")
     name = NAMES[method]
     compared = {"local": "last local"}.get(COMPARED[method], COMPARED[method])
     cells = [name, f"{share:g}", samples, published, compared, *ends, printed, *sent]
     return [*cells, sparsity, len(own)]
 
 
-def _cell(values, form=".1f"):
-    return spreads.shown(spreads.spread(values), form)
-
-
 def claimed(found: dict) -> list:
     """Returns [(claim, ours by seed)] of both tables, of {Cell: (records, end)}."""
-    named = {method: (NAMES[method], COMPARED[method]) for method in METHODS}
-    return paper_rows.federated(PUBLISHED, named, OFFSET, found)
+    cells = [
+        (method, *pair)
+        for method, row in PUBLISHED["table_1"].items()
+        for pair in itertools.product(row, row["0"])
+    ]
+    return [
+        claim(cell, _own(found, cell))
+        for claim in (_accuracy, _traffic)
+        for cell in cells
+    ]
+
+
+def _own(found, cell):
+    """Returns what was found of a cell, a value a seed."""
+    return [
+        value
+        for c, value in found.items()
+        if (c.method, f"{c.participation:g}", str(c.samples)) == cell
+    ]
+
+
+def _what(method, share, samples):
+    return f"{NAMES[method]}, C = {share}, {samples} samples"
+
+
+def _accuracy(cell, own):
+    value, kind = _published("table_1", *cell), f"{COMPARED[cell[0]]}_accuracy"
+    claim = claims.Claim(f"{_what(*cell)}, accuracy", value, band=3.0)
+    return claim, [100 * end[kind] for _, end in own]
+
+
+def _traffic(cell, own):
+    less = OFFSET if cell[0] == "fedavg" else 0.0
+    what = f"{_what(*cell)}, traffic" + f" less {less:g}" * bool(less)
+    value = round(_published("table_2", *cell) - less, 2)
+    claim = claims.Claim(what, value, "MiB", round(0.05 * value, 2))
+    return claim, [report.megabytes(rows, ("printed",))[-1] for rows, _ in own]
+
+
+def visits(config, root: pathlib.Path) -> work.Work:
+    """Returns the work of a federated run: all visits of its clients, dense.
+
+    Args:
+      config: Its config.
+      root: Its workdir.
+    """
+    like = files.default()
+    like.data.update(name=config.data.name, validation=100)
+    like.model.update(name=config.model.name, width=config.model.width)
+    like.model.options = config.model.options.to_dict()
+    like.train.update(steps=100, batch_size=config.local.batch_size)
+    clients, local = config.clients, config.local
+    users = max(1, round(config.participation * clients.count))
+    images = config.rounds * users * clients.each * clients.samples * local.epochs
+    ground = check.check(like)[2]
+    rows = results.read(root / ownership.ROUNDS)
+    seconds = sum(row.get("seconds") or 0.0 for row in rows)
+    flops = work.BACKWARD * images * work.forward(ground)
+    return work.Work(images, flops, min(1.0, len(rows) / config.rounds), seconds, like)
 
 
 def figure(found: dict) -> Figure:

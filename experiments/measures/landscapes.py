@@ -14,7 +14,7 @@ from lthjax.program.report import gains
 from lthjax.program.workdir import layout, results, spreads
 from lthjax.saving.tickets import load_trained
 from lthjax.training import losses
-from measures import tables
+from measures import records, tables
 
 MEASURES = ("gradient_norm", "top_eigenvalue", "trace", "quiet")
 
@@ -86,9 +86,7 @@ def table(rows):
     found = []
     groups = sorted({(r["cell"], r["level"], r["arm"]) for r in rows})
     for cell, level, arm in groups:
-        own = [
-            r for r in rows if (r["cell"], r["level"], r["arm"]) == (cell, level, arm)
-        ]
+        own = records.of(rows, cell=cell, level=level, arm=arm)
         means = [spreads.spread(row[name] for row in own) for name in MEASURES]
         cells = [spreads.shown(s, ".3g", ".2g") for s in means]
         found.append([cell, level, arm, *cells, len(own)])
@@ -103,7 +101,7 @@ def surfaces(rows):
     for panel, arm in zip(
         np.atleast_1d(drawn.subplots(1, len(arms))), arms, strict=True
     ):
-        own = [r["surface"] for r in rows if (r["arm"], r["level"]) == (arm, level)]
+        own = [row["surface"] for row in records.of(rows, arm=arm, level=level)]
         image = panel.imshow(np.mean(own, 0), extent=(-1, 1, -1, 1), origin="lower")
         panel.set_title(f"{arm}, level {level}, n = {len(own)}", fontsize=10)
         panel.set_xlabel("steps along a random direction, filters' norms")

@@ -1,4 +1,4 @@
-"""The PyTorch side of `measures/clients.py`: clients that train one after the other.
+"""PyTorch's side of `measures/timed/clients.py`: clients, one after the other.
 
 Reads lines of JSON with the keys samples (of a client), clients, epochs and threads,
 and answers each with {"seconds", "processor"}: of all of them, of the wall and of the

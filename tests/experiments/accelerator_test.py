@@ -15,7 +15,7 @@ def script():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXPERIMENTS))
         import accelerator  # noqa: PLC0415
-        from measures import accelerated, headline  # noqa: PLC0415
+        from measures.timed import accelerated, headline  # noqa: PLC0415
 
         yield accelerator, accelerated, headline
     for name in [n for n in sys.modules if n.startswith(("accelerator", "measures"))]:
@@ -159,6 +159,30 @@ def test_the_kept_table_of_the_digits_is_read_by_arm_and_level(script):
     records = [{"arm": "ticket", "level": 8, "test_accuracy": 0.9111}]
     found = accelerated.differences(records, "ticket", kept["ticket"])
     assert found == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_pytorch_is_asked_line_by_line_where_it_is(
+    script, tmp_path, monkeypatch, there
+):
+    pytorch = sys.modules["measures.timed.pytorch"]
+    monkeypatch.setattr(pytorch, "PEERS", tmp_path)
+    spec = object() if there else None
+    monkeypatch.setattr(pytorch.importlib.util, "find_spec", lambda name: spec)
+    (tmp_path / "echo.py").write_text("print(input(), flush=True); input()")
+    with pytorch.asked("echo.py") as ask:
+        assert bool(ask) == there
+        if there:
+            assert ask({"steps": 2}) == {"steps": 2}
+            assert ask({}) == {"failed": "it ended"}
+
+
+def test_photographs_are_read_from_folders_of_classes(script, tmp_path):
+    from measures.timed import feeding  # noqa: PLC0415
+
+    options = types.SimpleNamespace(smoke=True, rounds=1, seconds=0.001)
+    (found,) = feeding.reading(tmp_path, options)
+    assert found.unit == "images/s" and found.median > 0
 
 
 def test_an_error_is_one_line(script):

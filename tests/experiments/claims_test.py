@@ -152,10 +152,8 @@ def test_gains_are_counted_of_pruned_networks_with_intervals_alone():
 
 
 def test_traffic_is_held_against_the_printed_less_what_is_above_the_rule():
-    rows = importlib.import_module("measures.paper_rows")
-    cell, table = ("fedavg", "0", "20"), {"fedavg": {"0": {"20": 58.9}}}
-    named = {"fedavg": ("FedAvg", "global")}
-    claim, _ = rows._traffic({"table_2": table}, named, cell, [], 21.15)
+    federated = importlib.import_module("measures.federated")
+    claim, _ = federated._traffic(("fedavg", "0", "20"), [])
     assert claim.what.endswith("traffic less 21.15")
     assert (claim.published, claim.band) == (37.75, 1.89)
 

@@ -13,8 +13,8 @@ from lthjax.data import files, on_disk, pixels, read_ahead, splits
 from lthjax.devices import measure
 from lthjax.program.build import assemble
 from lthjax.training import members
-from measures.rows import Row, row
-from measures.steps import END, network, setting
+from measures.timed.rows import Row, row
+from measures.timed.steps import END, going_on, network, setting
 
 IMAGES, SMOKE_IMAGES = 2_000, 32
 PHOTOGRAPH = (500, 375)  # width and height of most photographs in ImageNet
@@ -46,16 +46,8 @@ def trainer(top, count, options, *, stream: bool) -> Callable:
     params, model_state = parts.init_fn(jax.random.key(0))
     found = parts.masks_fn(params)
     _, ticket = parts.search.init(jax.random.key(0), params, model_state, found)
-    states, at = members.stack([parts.begin(ticket)]), 0
     fixed = members.stack([found]), jax.random.split(jax.random.key(0), 1)
-
-    def run(steps):
-        nonlocal states, at
-        shared, at = (fixed, (0, END), at, at + steps), at + steps
-        seconds, states = measure.stopwatch(parts.run, states, *shared)
-        return seconds
-
-    return run
+    return going_on(parts, members.stack([parts.begin(ticket)]), [fixed])
 
 
 def written(top, source) -> dict[str, splits.Stored]:
@@ -83,7 +75,7 @@ def reading(top, options) -> list[Row]:
     """Measures the photographs a second that this machine reads, crops and flips."""
     rng, folder = np.random.default_rng(0), top / "photographs"
     for part, i in ((part, i) for part in ("train", "val") for i in range(BATCH)):
-        path = folder / part / "class" / f"{i}.JPEG"
+        path = folder / part / f"class_{i % 2}" / f"{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = rng.integers(0, 256, (24, 32, 3), np.uint8)
         Image.fromarray(noise).resize(PHOTOGRAPH).save(path)

@@ -9,8 +9,8 @@ from lthjax.devices import measure
 from lthjax.program.build import assemble, gate_rounds
 from lthjax.tickets import Ticket
 from lthjax.training import members as members_lib
-from measures.rows import Row, row
-from measures.steps import END, network, setting
+from measures.timed.rows import Row, row
+from measures.timed.steps import END, going_on, network, setting
 
 MOST = {"resnet20": 1.15}  # a gated step in masked ones
 LOGITS = 8
@@ -41,15 +41,7 @@ def trainer(name: str, options, *, gated: bool, members: int = 1) -> Callable:
     states = members_lib.stack([parts.begin(each) for each in found])
     fixed = members_lib.stack([each.masks for each in found])
     fixed = fixed, jnp.stack([jax.random.key(0)] * members)
-    at = 0
-
-    def run(steps):
-        nonlocal states, at
-        shared, at = (fixed, (0, END), at, at + steps), at + steps
-        seconds, states = measure.stopwatch(parts.run, states, *shared)
-        return seconds
-
-    return run
+    return going_on(parts, states, [fixed])
 
 
 def step(options) -> list[Row]:

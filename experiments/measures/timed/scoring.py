@@ -5,17 +5,14 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import lthjax
-from lthjax.data import facts as facts_lib
-from lthjax.data import in_memory
 from lthjax.devices import measure
 from lthjax.program.build import criterion, plan
 from lthjax.program.config import files
 from lthjax.tickets import Trained
-from measures.rows import Row, row
-from measures.steps import moving, pruned, trainer
+from measures.timed.rows import Row, row
+from measures.timed.steps import moving, noise, pruned, trainer
 
 NETWORKS = {"resnet18": ("cifar10", {}), "resnet50_imagenet": ("imagenet", {})}
 SMALL = {"resnet20": ("cifar10", {"channels": (4,), "blocks": (1,)})}
@@ -109,11 +106,7 @@ def _setting(name, data, given, options):
     config.model.name, config.model.options = name, given
     batch = 4 if options.smoke else BATCH[jax.default_backend()]
     config.train.update(batch_size=batch, steps=1)
-    facts, rng = facts_lib.FACTS[data], np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, *facts.image_shape), np.uint8)
-    split = in_memory.Split(images, rng.integers(0, facts.num_classes, batch, np.int32))
-    described = facts.num_classes, facts.mean, facts.std
-    return config, in_memory.Source(split, split, split, *described)
+    return config, noise(data, batch)
 
 
 def _step(network, trained, examples):

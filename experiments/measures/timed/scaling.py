@@ -12,8 +12,8 @@ from lthjax.analysis import costs
 from lthjax.devices import measure
 from lthjax.program.build import plan
 from lthjax.training import steps as steps_lib
-from measures.rows import Row, row
-from measures.steps import network, peers, setting, trainer
+from measures.timed.rows import Row, row
+from measures.timed.steps import network, peers, setting, trainer
 
 DEVICES = (2, 4)
 OVERHEAD = 1.1  # of a step over a mesh of virtual devices, by the plain one

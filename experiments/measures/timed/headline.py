@@ -20,8 +20,8 @@ from lthjax.program.config import files as config_files
 from lthjax.program.report import gains
 from lthjax.program.run import experiment
 from lthjax.program.workdir import results, text_files
-from measures.rows import Row, row
-from measures.steps import HERE, trainer
+from measures.timed.rows import Row, row
+from measures.timed.steps import HERE, trainer
 
 SPARSITIES = (0.95, 0.97)
 EPOCHS, SEEDS = (20, 60), 3

@@ -12,8 +12,8 @@ from lthjax.devices import measure
 from lthjax.models import stages
 from lthjax.program.config import files
 from lthjax.tickets import block_maps, elastic
-from measures.rows import Row, row
-from measures.steps import END, running
+from measures.timed.rows import Row, row
+from measures.timed.steps import END, running
 
 PAIR = ("resnet26_imagenet", "resnet50_imagenet")
 SIDE, OBJECTS, CLASSES = 64, 3, 10

@@ -13,7 +13,7 @@ from lthjax.devices import cpu_convolutions, measure
 from lthjax.forward_selection import channels as channels_lib
 from lthjax.forward_selection import layer_growth, two_layer
 from lthjax.forward_selection import neurons as neurons_lib
-from measures.rows import Row, row
+from measures.timed.rows import Row, row
 
 PICKS = 200
 

@@ -11,7 +11,7 @@ import time
 
 from lthjax.program.workdir import text_files
 from measures import tables
-from measures.rows import NUMBERS, Row, cells
+from measures.timed.rows import NUMBERS, Row, cells
 
 LINES, TABLE = "accelerator.jsonl", "accelerator.md"
 ENDS = ("done", "failed", "stopped")

@@ -2,11 +2,6 @@
 
 import contextlib
 import functools
-import importlib.util
-import json
-import pathlib
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,9 +14,9 @@ from lthjax.devices import cpu_convolutions, meshes
 from lthjax.federated import local_training, policies, rounds, states, visits
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import members, optimizers
-from measures.rows import Row, row
+from measures.timed import pytorch
+from measures.timed.rows import Row, row
 
-PEER = pathlib.Path(__file__).parents[1] / "peers" / "clients.py"
 SAMPLES = (60, 150, 300)  # of a client: 3 shards of 20, 50, 100
 BATCH, CLIENTS = 32, 100
 STEP = 1.2  # at most: processor time of a step by PyTorch's, at one thread
@@ -101,18 +96,13 @@ def _timed(fn, *args):
 @contextlib.contextmanager
 def peer() -> Iterator[Callable[..., Run] | None]:
     """Yields (samples, clients, epochs, threads) -> what PyTorch takes, or None."""
-    if importlib.util.find_spec("torch") is None:
-        yield None
-        return
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, str(PEER)], **pipes) as process:
+    with pytorch.asked("clients.py") as ask:
 
-        def run(asked):
-            print(json.dumps(asked), file=process.stdin, flush=True)
-            found = json.loads(process.stdout.readline())
+        def run(question):
+            found = ask(question)
             return found["seconds"], found["processor"]
 
-        yield lambda **asked: functools.partial(run, asked)
+        yield (lambda **given: functools.partial(run, given)) if ask else None
 
 
 def turns(runs: dict[str, Run], number: int) -> dict[str, np.ndarray]:

@@ -13,10 +13,10 @@ import numpy as np
 
 import lthjax
 from lthjax.devices import measure
-from measures.rows import Row, row
-from measures.steps import pruned
+from measures.timed.rows import Row, row
+from measures.timed.steps import pruned
 
-HERE = pathlib.Path(__file__).parent.parent
+DIGITS = pathlib.Path(__file__).parents[3] / "configs" / "digits.py"
 
 
 def prune(options) -> list[Row]:
@@ -55,8 +55,8 @@ def start(options) -> list[Row]:
 
 def _digits(root, name, cache, awaited):
     """Returns the seconds from the command until it prints what is awaited."""
-    config = f"--config={HERE.parent / 'configs' / 'digits.py'}"
-    flags = [config, f"--workdir={root}/{name}", "--config.logging.line_seconds=0.0"]
+    flags = [f"--config={DIGITS}", f"--workdir={root}/{name}"]
+    flags.append("--config.logging.line_seconds=0.0")
     caching = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     caching["JAX_COMPILATION_CACHE_DIR"] = f"{root}/{cache}"
     pipes = {"stderr": subprocess.STDOUT, "stdout": subprocess.PIPE, "text": True}

@@ -1,23 +1,19 @@
 """Retraining tweaks: a step while ghosts live, one after, a teacher, re-scaling."""
 
-import functools
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
 import lthjax
-from lthjax.data import facts as facts_lib
-from lthjax.data import in_memory
 from lthjax.devices import measure
 from lthjax.program.build import assemble
 from lthjax.program.config import files
 from lthjax.program.run.population import Job
 from lthjax.program.workdir.member import Member
 from lthjax.training import members
-from measures.rows import Row, row
+from measures.timed.rows import Row, row
+from measures.timed.steps import END, going_on, noise
 
-END = 10**8  # a step that no measurement comes to
 EPOCHS, ITERATIONS, STEPS = 4, 180, 352  # the published search, within so many epochs
 TIMED = 3  # iterations of it: all cost the same, or less
 ARMS = ("vanilla", "tost_paper", "distillation")
@@ -78,14 +74,7 @@ def _training(options):
     if options.smoke:
         config.model.options = {"blocks": (1,), "channels": (4,)}
     config.retraining.rescaling.update(iterations=TIMED, bound=0.0)
-    facts, rng = facts_lib.FACTS["cifar100"], np.random.default_rng(0)
-
-    def draw(size):
-        images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
-        return in_memory.Split(images, rng.integers(0, 100, size, np.int32))
-
-    splits = draw(512), draw(1), draw(1)
-    return config, in_memory.Source(*splits, facts.num_classes, facts.mean, facts.std)
+    return config, noise("cifar100", 512)
 
 
 def _ticket(parts):
@@ -109,15 +98,7 @@ def _stepper(parts, ticket, arm, at) -> Callable:
     job = _job(parts, ticket, arm)
     states = members.stack([parts.begin(job.ticket)])
     fixed = members.stack([parts.handed(job)]), jax.random.split(jax.random.key(0), 1)
-
-    def run(steps):
-        nonlocal states, at
-        bounds, at = (at, at + steps), at + steps
-        run_all = functools.partial(parts.run, states, fixed, (0, 2 * END), *bounds)
-        seconds, states = measure.stopwatch(run_all)
-        return seconds
-
-    return run
+    return going_on(parts, states, [fixed], at, 2 * END)
 
 
 PARTS = {"tweaks": tweaks}

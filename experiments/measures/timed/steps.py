@@ -2,12 +2,8 @@
 
 import contextlib
 import functools
-import importlib.util
 import itertools
-import json
 import pathlib
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,9 +17,10 @@ from lthjax.devices import measure, meshes
 from lthjax.program.build import assemble
 from lthjax.program.config import files
 from lthjax.training import members as members_lib
-from measures.rows import Row, row
+from measures.timed import pytorch
+from measures.timed.rows import Row, row
 
-HERE = pathlib.Path(__file__).parent.parent
+HERE = pathlib.Path(__file__).parents[2]
 END = 10**8  # a step that no measurement comes to
 
 
@@ -95,12 +92,25 @@ def running(config, source, *, members=1, masked=True) -> Callable:
     states = meshes.spread(parts.data.mesh, members_lib.stack([state] * members))
     keys = jax.random.split(jax.random.key(0), members)
     fixed = [(members_lib.stack([masks] * members), keys) for masks in levels]
-    turns = itertools.cycle([meshes.spread(parts.data.mesh, trees) for trees in fixed])
-    at = 0
+    fixed = [meshes.spread(parts.data.mesh, trees) for trees in fixed]
+    return going_on(parts, states, fixed)
+
+
+def going_on(parts, states, fixed, at=0, until=END) -> Callable:
+    """Returns steps -> seconds of a population that trains on with every call.
+
+    Args:
+      parts: The functions of the run.
+      states: Of the members.
+      fixed: (masks, keys), of the calls in turn.
+      at: The step that it begins at.
+      until: The step that its schedule ends at, which it does not come to.
+    """
+    turns = itertools.cycle(fixed)
 
     def run(steps):
         nonlocal states, at
-        shared, at = (next(turns), (0, END), at, at + steps), at + steps
+        shared, at = (next(turns), (0, until), at, at + steps), at + steps
         seconds, states = measure.stopwatch(parts.run, states, *shared)
         return seconds
 
@@ -116,16 +126,8 @@ def moving(name: str, options) -> Callable:
     params, model_state = parts.init_fn(key)
     found = parts.search.init(key, params, model_state, parts.masks_fn(params))
     _, ticket = parts.search.step(key, *found, None)
-    states, at = members_lib.stack([parts.begin(ticket)]), 0
     fixed = members_lib.stack([ticket.masks]), jax.random.split(key, 1)
-
-    def run(steps):
-        nonlocal states, at
-        shared, at = (fixed, (0, END), at, at + steps), at + steps
-        seconds, states = measure.stopwatch(parts.run, states, *shared)
-        return seconds
-
-    return run
+    return going_on(parts, members_lib.stack([parts.begin(ticket)]), [fixed])
 
 
 def setting(network, options, augment):
@@ -138,14 +140,25 @@ def setting(network, options, augment):
     config.eval_batch = 512
     config.optimizer.update(network.optimizer)
     config.data.crop, config.data.flip = (4, True) if augment else (0, False)
-    facts, rng = facts_lib.FACTS[network.pixels], np.random.default_rng(0)
+    return config, noise(network.pixels, 512 if options.smoke else 0)
+
+
+def noise(name: str, train: int = 0) -> in_memory.Source:
+    """Returns random pixels and labels like those of a data set.
+
+    Args:
+      name: Of the data set.
+      train: Images to train on; 0: as many as that has.
+    """
+    facts, rng = facts_lib.FACTS[name], np.random.default_rng(0)
 
     def draw(size):
         images = rng.integers(0, 256, (size, *facts.image_shape), np.uint8)
-        return in_memory.Split(images, rng.integers(0, 10, size, np.int32))
+        labels = rng.integers(0, facts.num_classes, size, np.int32)
+        return in_memory.Split(images, labels)
 
-    splits = draw(512 if options.smoke else facts.train), draw(1), draw(1)
-    return config, in_memory.Source(*splits, facts.num_classes, facts.mean, facts.std)
+    splits = draw(train or facts.train), draw(1), draw(1)
+    return in_memory.Source(*splits, facts.num_classes, facts.mean, facts.std)
 
 
 def network(name: str, options) -> Network:
@@ -170,24 +183,18 @@ def peers(name: str, options, ways=PEERS) -> Iterator[dict[str, Callable]]:
 
     A trainer that fails raises a `RuntimeError` with PyTorch's sentence.
     """
-    if importlib.util.find_spec("torch") is None:
-        yield {}
-        return
-    asked = {"network": name, "cuda": jax.default_backend() == "gpu"}
-    asked |= network(name, options)._asdict()
-    command = [sys.executable, str(HERE / "peers" / "speed.py")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    given = {"network": name, "cuda": jax.default_backend() == "gpu"}
+    given |= network(name, options)._asdict()
+    with pytorch.asked("speed.py") as ask:
 
         def run(way, steps):
-            line = json.dumps({**asked, **way, "steps": steps})
-            print(line, file=process.stdin, flush=True)
-            found = json.loads(process.stdout.readline() or '{"failed": "it ended"}')
+            found = ask({**given, **way, "steps": steps})
             if "failed" in found:
                 raise RuntimeError(f"PyTorch must train {name}, got {found['failed']}")
             return found["seconds"]
 
-        yield {which: functools.partial(run, way) for which, way in ways.items()}
+        every = ways if ask else {}
+        yield {which: functools.partial(run, way) for which, way in every.items()}
 
 
 def step(name: str, options) -> list[Row]:

@@ -10,9 +10,10 @@ from lthjax.devices import measure
 from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.run import experiment
-from measures import gated, ledger, once, scaling, scoring, selection
-from measures.rows import Row, row
-from measures.steps import HERE, network, peers, trainer
+from measures import records
+from measures.timed import gated, ledger, once, scaling, scoring, selection
+from measures.timed.rows import Row, row
+from measures.timed.steps import HERE, network, peers, trainer
 
 DTYPES = ("bfloat16", "float32")
 RATE = "matrix products, {}"  # the rows that shares are taken of
@@ -41,12 +42,12 @@ def digits(options) -> Iterator[Row | str]:
         config.search.levels = 0
     root = options.workdir / "digits"
     known = (root / "results.jsonl").exists()
-    seconds, records = measure.stopwatch(experiment.run, config, root)
+    seconds, rows = measure.stopwatch(experiment.run, config, root)
     if not known:
         yield row("digits, the whole run", "s", [seconds])
     kept = kept_means((HERE / "results" / "digits.md").read_text(encoding="utf-8"))
     for arm in kept:
-        found = differences(records, arm, kept[arm])
+        found = differences(rows, arm, kept[arm])
         if found:
             what = f"digits, {arm}: mean accuracy of each level less the kept one"
             yield row(what, "points", found)
@@ -65,13 +66,13 @@ def kept_means(text: str) -> dict[str, dict[int, float]]:
     return found
 
 
-def differences(records: list[dict], arm: str, kept: dict[int, float]) -> list[float]:
+def differences(rows: list[dict], arm: str, kept: dict[int, float]) -> list[float]:
     """Returns the mean test accuracy in % less the kept one, level by level."""
     found = []
     for level, mean in kept.items():
-        own = [r for r in records if (r["arm"], r["level"]) == (arm, level)]
+        own = records.accuracies(rows, arm=arm, level=level)
         if own:
-            found.append(100 * np.mean([r["test_accuracy"] for r in own]) - mean)
+            found.append(np.mean(own) - mean)
     return found
 
 

@@ -1,8 +1,8 @@
 """What pruning in another basis costs: a step of coefficients by a step of weights."""
 
 from lthjax.devices import measure
-from measures.rows import Row, row
-from measures.steps import trainer
+from measures.timed.rows import Row, row
+from measures.timed.steps import trainer
 
 MOST = 1.1  # of a masked step of ResNet-20
 CONVOLUTIONS = "conv|stem"  # 1x1 shortcuts are left alone

@@ -1,0 +1,28 @@
+"""Records of runs: those that are asked for, their accuracies, how they are shown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lthjax.program.workdir import spreads
+
+
+def of(rows: Iterable[dict], **columns: Any) -> list[dict]:
+    """Returns the records that have these values in these columns."""
+    return [r for r in rows if all(r[name] == x for name, x in columns.items())]
+
+
+def accuracies(rows: Iterable[dict], **columns: Any) -> list[float]:
+    """Returns the test accuracies, in %, of the records that `of` returns."""
+    return [100 * row["test_accuracy"] for row in of(rows, **columns)]
+
+
+def shown(values: Iterable[float], form: str = ".2f", nothing: str = "") -> str:
+    """Returns mean and deviation of values as text, `nothing` where there are none."""
+    values = list(values)
+    return spreads.shown(spreads.spread(values), form) if values else nothing
+
+
+def bars(found: Iterable[spreads.Spread]) -> tuple[list[float], list[float]]:
+    """Returns means and deviations, as `errorbar` takes them."""
+    found = list(found)
+    return [one.mean for one in found], [one.std for one in found]
