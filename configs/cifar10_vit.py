@@ -5,7 +5,7 @@
 
 Patches of 4, 12 blocks of 192 features and 3 heads, 5,362,762 parameters, every kernel
 prunable. Adam with a warm-up and a cosine, for 200 epochs. Whole heads go with
-`--config.search.pattern=heads --config.search.include=attention/.*kernel
+`--config.search.pattern=heads --config.search.include='attention/.*kernel'
 --config.search.levels=12`, the last of which keeps two of the 36. Not run at full
 length: it takes a GPU.
 """

@@ -92,6 +92,7 @@ def place(options, name: str = "") -> pathlib.Path:
 
 def cost(options, name: str) -> hours.Cost:
     """Returns what an experiment costs; a network is timed once for all of them."""
+    print(f"{name}: asked what it costs", flush=True)  # which takes up to minutes
     kept = place(options) / "paces.json"
     return hours.asked(name, command(options, name, f"--cost={kept}"))
 

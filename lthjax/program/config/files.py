@@ -48,7 +48,15 @@ def load(path: str | os.PathLike, variant: str | None = None) -> ConfigDict:
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ValueError(f"a config must be read from a file, got {path!r}, no file")
+        file = f"{path}.py"
+        remedy = (
+            f", did you mean {file!r}?"
+            if os.path.isfile(file)
+            else "; `lthjax run NAME` takes those of the package by their names"
+        )
+        raise ValueError(
+            f"a config must be read from a file, got {path!r}, no file{remedy}"
+        )
     make = _run(path, lambda: runpy.run_path(path).get("get_config"))
     if not callable(make):
         raise ValueError(
@@ -96,9 +104,11 @@ def _run(path, code):
         return code()
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, ValueError) and frames[-1].filename == __file__:
+            raise  # by `variant`, of what was typed
         lines = [frame.lineno for frame in frames if frame.filename == path]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        own = isinstance(error, ValueError) and frames[-1].filename in (path, __file__)
+        own = isinstance(error, ValueError) and frames[-1].filename == path
         text = str(error) if own else f"{type(error).__name__}: {error}"
         raise ValueError(
             f"{text}; the config file {path!r} stopped at line {line}"
