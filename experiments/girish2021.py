@@ -28,12 +28,22 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from measures import claims, overlaps, page, records, scenes, sizes, tables, work
+from measures import (
+    claims,
+    overlaps,
+    page,
+    recognisers,
+    records,
+    scenes,
+    sizes,
+    tables,
+    work,
+)
+from measures.recognisers import RESETS, TASKS
 
 from lthjax.data import augment, splits
 from lthjax.program import command_line
 from lthjax.program.build import plan, source
-from lthjax.program.config import files
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import pictures
 from lthjax.program.sweep import grid
@@ -47,92 +57,13 @@ PUBLISHED = {
     "keypoints": ((58.59, 0), (56.96, 11.94), (56.70, 19.09), (55.30, 21.47)),
     "segmentation": ((27.64, 0), (26.60, None), (25.90, None), (24.03, None)),
 }
-SPARSITIES = (0.5, 0.8, 0.9)
-# {task: (model, labels, what it is judged by, the task whose ticket is taken over)}
-TASKS = {
-    "detection": ("detector", "boxes", "test_ap", "keypoints"),
-    "keypoints": ("keypoints", "keypoints", "test_ap", "detection"),
-    "segmentation": ("segmenter", "classes", "test_miou", "detection"),
-}
-OUTSIDE = ("^neck/", "^heads/")
 POINTS = ("topmost", "bottommost", "leftmost", "rightmost", "centroid")
 NUMBERS = {"steps": 2000, "seeds": 3, "limit": 0, "validation": 500, "batch": 64}
 NUMBERS |= {"side": 64, "features": 64, "width": 0.5}
 SMOKE = {"steps": 4, "seeds": 1, "limit": 32, "validation": 20, "batch": 8}
 SMOKE |= {"side": 32, "features": 8, "width": 0.25}
 SMOKE |= {"backbone": "resnet8", "tasks": "detection"}
-RESETS = (0, 50)  # % of the training, beside 10
 SCOPES = ("in scope, %", "of the network, %")
-
-
-def base(options) -> Any:
-    """Returns what all runs have in common."""
-    config = files.default()
-    config.seeds = tuple(range(options.seeds))
-    config.optimizer.update(name="adam", learning_rate=2e-3)
-    config.data.update(mean=(0.1307,), std=(0.3081,))
-    config.studies = ("signs",)  # keeps the trained networks
-    config.search.sparsities = SPARSITIES[:1] if options.smoke else SPARSITIES
-    config.train.update(steps=options.steps, batch_size=options.batch)
-    config.eval_every = max(1, options.steps // 5)
-    config.search.rewind_to = max(1, options.steps // 10)
-    return config
-
-
-def classifier(options) -> Any:
-    """Returns the config of the backbone's classification run."""
-    config = base(options)
-    config.data_dir = options.data_dir
-    config.data.update(name="mnist", validation=5000, limit=options.limit)
-    if options.smoke:
-        config.data.update(name="digits", validation=100)
-    config.model.update(name=options.backbone, width=options.width)
-    config.search.exclude = ("^head/",)
-    return config
-
-
-def recogniser(options, task: str) -> Any:
-    """Returns the config of a task's recogniser, pruned itself."""
-    model, labels, _, _ = TASKS[task]
-    config = base(options)
-    config.objective = task
-    config.data_dir = options.scenes
-    given = {"labels": labels, "train": "train", "test": "test", "grey": True}
-    given["size"] = options.side
-    config.data.update(name="coco", validation=options.validation, cut="first")
-    config.data.options.update(given)
-    config.data.update(limit=options.limit, crop=4)
-    config.eval_batch = 100
-    config.model.update(name=model, width=options.width)
-    own = {"backbone": options.backbone, "features": options.features}
-    config.model.options.update(own)
-    config.search.exclude = OUTSIDE if options.smoke else ()
-    return config
-
-
-def ways(options, task: str, *, first: bool) -> dict:
-    """Returns {name: config} of a task, its own pruning first."""
-    found = {f"{task}_direct": recogniser(options, task)}
-    for share in RESETS if first and not options.smoke else ():
-        config = recogniser(options, task)
-        config.search.rewind_to = options.steps * share // 100
-        found[f"{task}_reset_{share}"] = config
-    for share in SPARSITIES[1:] if first and not options.smoke else ():
-        config = recogniser(options, task)
-        config.search.sparsities = (share,)
-        found[f"{task}_once_{round(100 * share)}"] = config
-    other = task if options.smoke else TASKS[task][3]
-    sources = {"ticket": "backbone", "mask": "backbone", "task": f"{other}_direct"}
-    levels = (1,) if options.smoke else tuple(range(1, len(SPARSITIES) + 1))
-    for way, run in sources.items():
-        config, plain = recogniser(options, task), files.default().search
-        config.search.update(method="transplant", sparsities=(), rewind_to=0)
-        config.search.levels = plain.levels
-        config.search.exclude = OUTSIDE[way == "task" and not options.smoke :]
-        own = {"source": str(options.workdir / run), "way": way}
-        config.transplant.update(own, levels=levels)
-        found[f"{task}_{way}"] = config
-    return found
 
 
 def table(rows: list[dict], tasks: tuple[str, ...]) -> str:
@@ -190,7 +121,7 @@ def early_masks(options, task: str) -> str:
 
     A ticket that is rewound to a step holds the dense network of that step.
     """
-    config = recogniser(options, task)
+    config = recognisers.recogniser(options, task)
     first = round(100 * config.search.rewind_to / options.steps)
     later = {n: f"{task}_reset_{n}" for n in RESETS if n and not options.smoke}
     runs = {first: f"{task}_direct"} | later
@@ -265,7 +196,7 @@ def _draw(axes, rows, task, name):
 
 def drawn(options, task: str, number: int = 4) -> Figure:
     """Draws what is in test images, and what the dense and the sparsest network say."""
-    config = recogniser(options, task)
+    config = recognisers.recogniser(options, task)
     found = source.load(config)
     ground = plan.of(config, found)
     apply_fn = jax.jit(ground.apply_fn, static_argnums=3)
@@ -310,22 +241,8 @@ def asked(text: str) -> tuple[str, ...]:
 
 def trained(options, tasks: tuple[str, ...]) -> list[dict]:
     """Runs what is missing, and returns the records of all."""
-    grid.run({"backbone": classifier(options)}, options.workdir)
-    return grid.run(runs(options, tasks), options.workdir)
-
-
-def runs(options, tasks: tuple[str, ...]) -> dict:
-    """Returns {folder: config} of all recognisers, those pruned themselves first."""
-    configs = {
-        name: config
-        for i, task in enumerate(tasks)
-        for name, config in ways(options, task, first=not i).items()
-    }
-    direct = {n: c for n, c in configs.items() if n.endswith("_direct")}
-    for task in tasks if not options.smoke else ():
-        other = TASKS[task][3]
-        direct.setdefault(f"{other}_direct", recogniser(options, other))
-    return direct | configs
+    grid.run({"backbone": recognisers.classifier(options)}, options.workdir)
+    return grid.run(recognisers.runs(options, tasks), options.workdir)
 
 
 def main() -> None:
@@ -336,7 +253,10 @@ def main() -> None:
         tasks = asked(options.tasks)
         scenes.written(options)
         if options.cost:
-            every = {"backbone": classifier(options), **runs(options, tasks)}
+            every = {
+                "backbone": recognisers.classifier(options),
+                **recognisers.runs(options, tasks),
+            }
             work.show(options, every, {"girish2021": claimed([])})
             return
         rows, first = trained(options, tasks), tasks[0]

@@ -244,15 +244,15 @@ def test_a_recognisers_runs_are_sound_configs_and_come_after_their_sources():
     experiment = loaded("girish2021")
     options = SimpleNamespace(smoke=False, workdir=EXPERIMENTS, data_dir="", scenes="")
     vars(options).update(experiment.NUMBERS, backbone="resnet8", width=0.5)
-    found = experiment.ways(options, "detection", first=True)
+    found = experiment.recognisers.ways(options, "detection", first=True)
     names = ("direct", "reset_0", "reset_50", "once_80", "once_90")
     assert list(found) == [f"detection_{n}" for n in (*names, "ticket", "mask", "task")]
     assert found["detection_reset_50"].search.rewind_to == options.steps // 2
-    assert found["detection_mask"].search.exclude == experiment.OUTSIDE
+    assert found["detection_mask"].search.exclude == experiment.recognisers.OUTSIDE
     task = found["detection_task"]
-    assert task.search.exclude == experiment.OUTSIDE[1:]
+    assert task.search.exclude == experiment.recognisers.OUTSIDE[1:]
     assert task.transplant.source == str(EXPERIMENTS / "keypoints_direct")
-    for config in (experiment.classifier(options), *found.values()):
+    for config in (experiment.recognisers.classifier(options), *found.values()):
         validate.validate(config)
 
 
@@ -293,7 +293,7 @@ def test_networks_of_other_sizes_have_a_folder_of_their_own(tmp_path, monkeypatc
 
 def test_a_recogniser_s_tasks_are_known(monkeypatch):
     experiment = loaded("girish2021")
-    every = tuple(experiment.TASKS)
+    every = tuple(experiment.recognisers.TASKS)
     assert experiment.asked(",".join(reversed(every))) == every
     with pytest.raises(ValueError, match="must be .*, got tasks = '.*keypoint'"):
         experiment.asked(f"{every[0]},keypoint")
