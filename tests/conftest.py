@@ -65,6 +65,22 @@ def _no_network(monkeypatch):
 
 
 @pytest.fixture
+def unreadable(monkeypatch):
+    """(name) -> None: from then on no folder of that name can be listed."""
+    listed = os.scandir
+
+    def forbid(name):
+        def scandir(path):
+            if pathlib.Path(path).name == name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return forbid
+
+
+@pytest.fixture
 def strict_dtypes():
     """Strict dtype promotion, for our own tree algebra (it breaks some of optax)."""
     with jax.numpy_dtype_promotion("strict"):

@@ -1,6 +1,5 @@
 """A user's own folder of images by class: of any sizes, kinds and depths."""
 
-import os
 import pickle
 
 import numpy as np
@@ -217,16 +216,9 @@ def test_what_does_not_fit_into_memory_is_to_be_streamed(flat, monkeypatch):
         load(flat)
 
 
-def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path, unreadable):
     images(tmp_path)
-    listed = os.scandir
-
-    def scandir(path):
-        if str(path).endswith("more"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    unreadable("more")
     with pytest.raises(ValueError, match="must be readable, got .*/cat/more .Permiss"):
         load(tmp_path)
 

@@ -1,7 +1,6 @@
 """The runs below a folder, brought together."""
 
 import json
-import os
 
 import pytest
 
@@ -47,17 +46,10 @@ def test_runs_behind_links_are_read_once_each(tmp_path):
     assert [path.parent.name for path in found] == ["a", "b"]
 
 
-def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch, caplog):
+def test_folders_that_cannot_be_read_are_said(tmp_path, unreadable, caplog):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / results.RESULTS).write_text("")
-    listed = os.scandir
-
-    def scandir(path):
-        if str(path).endswith("b"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    unreadable("b")
     (found,) = runs.below(tmp_path, results.RESULTS)
     assert found.parent.name == "a" and f"denied: '{tmp_path / 'b'}'" in caplog.text
