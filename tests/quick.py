@@ -14,6 +14,7 @@ FILES = (
     "program/run/experiment_test.py",
     "pruning/choose_test.py",
     "pruning/masks_test.py",
+    "pruning/minimum_test.py",
     "pruning/overflow_free_test.py",
     "pruning/scores_test.py",
     "pruning/views_test.py",

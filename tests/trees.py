@@ -22,6 +22,24 @@ def tree(leaves):
 FULL = tree([jnp.ones(shape, bool) for shape in SHAPES.values()])
 
 
+def drawn_scores(seed, kind):
+    """Returns random scores, with heavy ties, wide ones or the float's extremes."""
+    generator = np.random.default_rng(seed)
+    extremes = np.array([-np.inf, -1.0, -1e-40, -0.0, 0.0, 1e-40, 2e-40, np.inf])
+    kinds = {
+        "tied": lambda shape: generator.integers(-2, 3, shape),
+        "constant": lambda shape: np.ones(shape),
+        "wide": lambda shape: generator.normal(size=shape) ** 9,
+        "extreme": lambda shape: generator.choice(extremes, shape),
+    }
+    return tree([jnp.array(kinds[kind](s), jnp.float32) for s in SHAPES.values()])
+
+
+def by_layer(kept):
+    """Returns how many weights each layer keeps."""
+    return [left for left, _ in masks.layers(kept).values()]
+
+
 def flat(leaves):
     """Returns all leaves in one row."""
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(leaves)])

@@ -6,25 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from trees import FULL, SHAPES, SIZES, TOTAL, flat, inside, tree
+from trees import FULL, SHAPES, SIZES, TOTAL, by_layer, drawn_scores, flat, inside, tree
 
 from lthjax.pruning import choose, kept_counts, scores, sparsities
 from lthjax.pruning import masks as masks_lib
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
-
-
-def draw(seed, kind):
-    """Returns random scores, with heavy ties, wide ones or the float's extremes."""
-    generator = np.random.default_rng(seed)
-    extremes = np.array([-np.inf, -1.0, -1e-40, -0.0, 0.0, 1e-40, 2e-40, np.inf])
-    kinds = {
-        "tied": lambda shape: generator.integers(-2, 3, shape),
-        "constant": lambda shape: np.ones(shape),
-        "wide": lambda shape: generator.normal(size=shape) ** 9,
-        "extreme": lambda shape: generator.choice(extremes, shape),
-    }
-    return tree([jnp.array(kinds[kind](s), jnp.float32) for s in SHAPES.values()])
 
 
 def reference(masks, scores, k):
@@ -46,8 +33,8 @@ def for_every_k():
 @pytest.mark.parametrize("kind", ["tied", "constant", "wide", "extreme"])
 @pytest.mark.parametrize("alive", [TOTAL, TOTAL // 3])
 def test_for_every_k_the_set_is_that_of_a_stable_sort(kind, alive):
-    start = choose.prune(FULL, draw(5, "wide"), kept=alive)
-    ranked = draw(6, kind)
+    start = choose.prune(FULL, drawn_scores(5, "wide"), kept=alive)
+    ranked = drawn_scores(6, kind)
     found = for_every_k()(start, ranked, jnp.arange(TOTAL + 1))
     for k in range(TOTAL + 1):
         chosen = flat(jax.tree.map(lambda leaf, k=k: leaf[k], found))
@@ -56,8 +43,10 @@ def test_for_every_k_the_set_is_that_of_a_stable_sort(kind, alive):
 
 
 def test_scores_and_masks_may_be_batched_too():
-    starts = [choose.prune(FULL, draw(seed, "wide"), kept=20) for seed in (1, 2)]
-    ranked = [draw(seed, "tied") for seed in (3, 4)]
+    starts = [
+        choose.prune(FULL, drawn_scores(seed, "wide"), kept=20) for seed in (1, 2)
+    ]
+    ranked = [drawn_scores(seed, "tied") for seed in (3, 4)]
     stack = functools.partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
     kept = jnp.array([7, 9])
     select = jax.vmap(lambda m, s, k: choose.prune(m, s, kept=k))
@@ -76,7 +65,7 @@ def test_zero_and_negative_zero_tie():
 
 
 def test_bfloat16_scores_tie_as_their_float32_values_do():
-    ranked = jax.tree.map(lambda s: s.astype(jnp.bfloat16), draw(0, "wide"))
+    ranked = jax.tree.map(lambda s: s.astype(jnp.bfloat16), drawn_scores(0, "wide"))
     ranked = jax.tree.map(lambda s: jnp.round(s), ranked)
     wide = jax.tree.map(lambda s: s.astype(jnp.float32), ranked)
     chosen = flat(choose.prune(FULL, ranked, kept=13))
@@ -89,7 +78,7 @@ def test_many_counts_are_one_compilation():
     @jax.jit
     def select(kept):
         traces.append(kept)
-        return choose.prune(FULL, draw(0, "tied"), kept=kept)
+        return choose.prune(FULL, drawn_scores(0, "tied"), kept=kept)
 
     for k in (0, 3, TOTAL):
         assert masks_lib.count(select(k)) == (k, TOTAL)
@@ -98,7 +87,7 @@ def test_many_counts_are_one_compilation():
 
 def test_the_count_of_a_sparsity_is_rounded_from_the_prunable_total():
     for sparsity in (0.0, 0.2, 0.5, 0.9, 0.99):
-        chosen = choose.prune(FULL, draw(0, "tied"), sparsity)
+        chosen = choose.prune(FULL, drawn_scores(0, "tied"), sparsity)
         expected = kept_counts.kept_count(TOTAL, sparsity)
         assert masks_lib.count(chosen) == (expected, TOTAL)
     assert expected == 0  # round(0.29)
@@ -108,24 +97,23 @@ def test_later_masks_lie_inside_earlier_ones_and_meet_their_targets():
     targets = sparsities.by_rate({"all": TOTAL}, 0.2, 8)
     masks = FULL
     for level, kept in enumerate(targets):
-        before, masks = masks, choose.prune(masks, draw(level, "tied"), kept=kept)
+        before, masks = (
+            masks,
+            choose.prune(masks, drawn_scores(level, "tied"), kept=kept),
+        )
         assert inside(masks, before)
         assert masks_lib.count(masks) == (kept, TOTAL)
 
 
 @pytest.mark.parametrize("asked", [{"kept": TOTAL}, {"sparsity": 0.0}])
 def test_asking_for_more_than_is_left_brings_nothing_back(asked):
-    few = choose.prune(FULL, draw(0, "wide"), kept=4)
-    same = choose.prune(few, draw(1, "wide"), **asked)
+    few = choose.prune(FULL, drawn_scores(0, "wide"), kept=4)
+    same = choose.prune(few, drawn_scores(1, "wide"), **asked)
     np.testing.assert_array_equal(flat(same), flat(few))
 
 
-def by_layer(masks):
-    return [kept for kept, _ in masks_lib.layers(masks).values()]
-
-
 def test_the_scope_layer_prunes_each_layer_of_its_own_total():
-    ranked = draw(0, "tied")
+    ranked = drawn_scores(0, "tied")
     ranked["third"]["kernel"] += 100.0
     chosen = choose.prune(FULL, ranked, 0.5, "layer")
     assert by_layer(chosen) == [6, 6, round(2.5)]
@@ -151,7 +139,7 @@ FRACTIONS, COUNTS = [0.75, 0.5, 0.0], [3, 6, 5]
     ids=["list", "tuple", "tree", "names"],
 )
 def test_each_layer_may_have_its_own_target_in_any_form(form, scope):
-    ranked = draw(0, "wide")
+    ranked = drawn_scores(0, "wide")
     assert by_layer(choose.prune(FULL, ranked, form(FRACTIONS), scope)) == COUNTS
     assert by_layer(choose.prune(FULL, ranked, scope=scope, kept=form(COUNTS))) == (
         COUNTS
@@ -159,7 +147,9 @@ def test_each_layer_may_have_its_own_target_in_any_form(form, scope):
 
 
 def test_counts_by_layer_may_be_traced():
-    select = jax.jit(lambda kept: choose.prune(FULL, draw(0, "tied"), kept=kept))
+    select = jax.jit(
+        lambda kept: choose.prune(FULL, drawn_scores(0, "tied"), kept=kept)
+    )
     assert by_layer(select(COUNTS)) == COUNTS
     assert by_layer(select([0, 12, 1])) == [0, 12, 1]
 
@@ -170,7 +160,7 @@ def test_counts_by_layer_may_be_traced():
 def test_targets_that_are_not_the_layers_are_refused_with_their_names(targets):
     expected = "one target for each prunable layer.*first/kernel, second/kernel"
     with pytest.raises(ValueError, match=expected):
-        choose.prune(FULL, draw(0, "wide"), targets)
+        choose.prune(FULL, drawn_scores(0, "wide"), targets)
 
 
 def test_the_derivative_passes_through_what_is_kept_only():
@@ -190,38 +180,38 @@ def test_the_derivative_passes_through_what_is_kept_only():
 def test_a_sparsity_outside_its_range_is_refused(sparsity):
     expected = rf"in \[0, 1\), got sparsity = {sparsity}"
     with pytest.raises(ValueError, match=expected):
-        choose.prune(FULL, draw(0, "wide"), sparsity)
+        choose.prune(FULL, drawn_scores(0, "wide"), sparsity)
     with pytest.raises(ValueError, match=expected):
-        choose.prune(FULL, draw(0, "wide"), [0.5, sparsity, 0.5])
+        choose.prune(FULL, drawn_scores(0, "wide"), [0.5, sparsity, 0.5])
 
 
 @pytest.mark.parametrize("kept", [-1, TOTAL + 1])
 def test_a_count_outside_its_range_is_refused(kept):
     with pytest.raises(ValueError, match=rf"in \[0, {TOTAL}\], got kept = {kept}"):
-        choose.prune(FULL, draw(0, "wide"), kept=kept)
+        choose.prune(FULL, drawn_scores(0, "wide"), kept=kept)
 
 
 def test_a_traced_sparsity_is_refused_with_the_remedy():
     with pytest.raises(ValueError, match="hand in the integer kept"):
-        jax.jit(lambda s: choose.prune(FULL, draw(0, "wide"), s))(0.5)
+        jax.jit(lambda s: choose.prune(FULL, drawn_scores(0, "wide"), s))(0.5)
 
 
 @pytest.mark.parametrize("asked", [{}, {"sparsity": 0.5, "kept": 3}])
 def test_exactly_one_amount_must_be_given(asked):
     with pytest.raises(ValueError, match="exactly one of sparsity and kept"):
-        choose.prune(FULL, draw(0, "wide"), **asked)
+        choose.prune(FULL, drawn_scores(0, "wide"), **asked)
 
 
 def test_an_unknown_scope_and_one_count_for_all_layers_are_refused():
     with pytest.raises(ValueError, match="'global' or 'layer', got scope = 'local'"):
-        choose.prune(FULL, draw(0, "wide"), 0.5, "local")
+        choose.prune(FULL, drawn_scores(0, "wide"), 0.5, "local")
     with pytest.raises(ValueError, match="a tree of counts by layer.*got kept = 3"):
-        choose.prune(FULL, draw(0, "wide"), scope="layer", kept=3)
+        choose.prune(FULL, drawn_scores(0, "wide"), scope="layer", kept=3)
 
 
 @pytest.mark.parametrize("damage", [jnp.nan, jnp.inf, -jnp.inf])
 def test_a_damaged_score_is_refused_with_its_layer_unless_it_is_pruned_already(damage):
-    ranked = draw(0, "wide")
+    ranked = drawn_scores(0, "wide")
     ranked["second"]["kernel"] = ranked["second"]["kernel"].at[0, 0, 0].set(damage)
     with pytest.raises(ValueError, match="got NaN or infinity in second/kernel$"):
         choose.prune(FULL, ranked, kept=3)
@@ -241,7 +231,7 @@ def test_scores_that_float32_does_not_hold_are_refused():
 
 
 def test_scores_of_another_tree_or_shape_are_refused():
-    ranked = draw(0, "wide")
+    ranked = drawn_scores(0, "wide")
     with pytest.raises(ValueError, match="shapes of masks, got third/kernel"):
         spoilt = ranked | {"third": {"kernel": jnp.ones(6), "bias": None}}
         choose.prune(FULL, spoilt, kept=3)
@@ -254,63 +244,6 @@ def test_closed_over_masks_and_scores_are_pruned_under_jit():
     scores = {"a": jnp.arange(6.0)}
     found = jax.jit(lambda kept: choose.prune(masks, scores, kept=kept))(2)
     assert found["a"].tolist() == [False] * 4 + [True] * 2
-
-
-@pytest.mark.parametrize("kind", ["tied", "wide"])
-def test_a_minimum_keeps_the_best_of_each_layer_and_ranks_the_rest(kind):
-    ranked = draw(0, kind)
-    ranked["first"]["kernel"] -= 100.0
-    ranked["third"]["kernel"] -= 200.0
-    select = jax.jit(lambda kept: choose.prune(FULL, ranked, kept=kept, minimum=2))
-    best = choose.prune(FULL, ranked, scope="layer", kept=[2, 2, 2])
-    for kept in (6, 9, TOTAL):
-        chosen = select(kept)
-        assert masks_lib.count(chosen) == (kept, TOTAL)
-        assert inside(best, chosen)
-    assert by_layer(select(9)) == [2, 5, 2]
-    assert by_layer(choose.prune(FULL, ranked, kept=9)) == [0, 9, 0]
-
-
-def test_a_layer_smaller_than_the_minimum_keeps_what_it_has():
-    few = choose.prune(FULL, draw(0, "wide"), scope="layer", kept=[12, 12, 1])
-    chosen = choose.prune(few, draw(1, "wide"), kept=15, minimum=5)
-    assert by_layer(chosen)[2] == 1 and masks_lib.count(chosen) == (15, TOTAL)
-    # The third layer has five weights in all, and counts as such.
-    chosen = choose.prune(FULL, draw(1, "wide"), kept=6 + 6 + 5, minimum=6)
-    assert by_layer(chosen) == [6, 6, 5]
-
-
-def test_an_emptied_layer_has_no_minimum():
-    few = choose.prune(FULL, draw(0, "wide"), scope="layer", kept=[0, 7, 1])
-    assert by_layer(choose.prune(few, draw(1, "wide"), kept=3, minimum=2)) == [0, 2, 1]
-    layers = {"scope": "layer", "kept": [0, 3, 1]}
-    assert by_layer(choose.prune(few, draw(1, "wide"), **layers, minimum=3)) == [
-        0,
-        3,
-        1,
-    ]
-    with pytest.raises(ValueError, match="is 3 for all 3 layers, with kept = 2"):
-        choose.prune(few, draw(1, "wide"), kept=2, minimum=2)
-
-
-def test_traced_counts_of_layers_are_the_minimum_at_the_least():
-    few = choose.prune(FULL, draw(0, "wide"), scope="layer", kept=[12, 12, 1])
-    ranked = draw(1, "wide")
-    select = jax.jit(lambda k: choose.prune(few, ranked, kept=[k, 3, k], minimum=2))
-    assert by_layer(select(1)) == [2, 3, 1]
-    assert by_layer(select(5)) == [5, 3, 1]
-
-
-def test_a_minimum_above_the_target_is_refused_with_the_numbers():
-    ranked = draw(0, "wide")
-    with pytest.raises(ValueError, match="is 17 for all 3 layers, with kept = 16"):
-        choose.prune(FULL, ranked, kept=16, minimum=6)
-    with pytest.raises(ValueError, match="is 3 for second/kernel, with kept = 2"):
-        choose.prune(FULL, ranked, scope="layer", kept=[3, 2, 5], minimum=3)
-    with pytest.raises(ValueError, match="at least 0, got minimum = -1"):
-        choose.prune(FULL, ranked, kept=16, minimum=-1)
-    with pytest.raises(ValueError, match="is 17 for all 3 layers, with kept = 9"):
-        choose.in_rounds(lambda masks: ranked, FULL, [20, 9], minimum=6)
 
 
 @pytest.mark.parametrize("kept", [0.5, [0.9], jnp.float32(2.0)])
@@ -342,12 +275,8 @@ def test_what_has_nothing_to_prune_is_refused():
         choose.prune({"b": None}, {"b": None}, kept=0)
 
 
-def test_a_minimum_may_be_any_whole_number_and_a_sparsity_one_number_alone():
+def test_a_sparsity_is_one_number():
     masks, rows = {"w": jnp.ones(4, bool)}, {"w": jnp.arange(4.0)}
-    for one in (1, np.int64(1), jnp.int32(1)):
-        assert choose.prune(masks, rows, 0.5, minimum=one)["w"].tolist()[2:] == [1, 1]
-    with pytest.raises(ValueError, match="minimum must be a whole number, got .* 2.5"):
-        choose.prune(masks, rows, 0.5, minimum=2.5)
     for wrong, message in [
         (np.array([0.5]), r"one number, got sparsity of shape \(1,\); .* give a list"),
         ("half", r"sparsity must be in \[0, 1\), got sparsity = 'half'"),
