@@ -192,7 +192,7 @@ def _turn(weights_fn, params, model_state, arrays):
 
 
 def _fresh(state, optimizer):
-    """Returns what a search remembers, the optimizer of a first round begun anew.
+    """Returns what a search remembers, the optimizer of its round begun anew.
 
     It may hold a copy of the weights, which is of the basis before.
     """
