@@ -18,27 +18,23 @@ Departures: how long the published table's second trainings took is unverified; 
 stands in the config.
 """
 
-import json
 import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import claims, draws, kept, sizes, tables, work
+from measures import claims, draws, kept, page, sizes, tables, work
 
 from lthjax.program import command_line
 from lthjax.program.build import assemble, methods
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.build import source as source_lib
 from lthjax.program.config import files, validate
-from lthjax.program.report import axes as axes_lib
 from lthjax.program.run import check
-from lthjax.program.workdir import results, spreads, text_files
+from lthjax.program.workdir import results, spreads
 from lthjax.tickets import stability
 
 HERE = pathlib.Path(__file__).parent
-PUBLISHED = json.loads(
-    (HERE / "published" / "you2020.json").read_text(encoding="utf-8")
-)
+PUBLISHED = claims.published("you2020")
 TABLE = PUBLISHED["vgg16, cifar100"]
 DRAWN = PUBLISHED["drawn at epoch, of 160, vgg16, cifar100"]
 NETWORK = "vgg16", 1.0, "cifar100"  # of the published numbers
@@ -282,10 +278,8 @@ def main():
         epochs = max(row["epoch"] for row in rows)
         found = draws.Found(rows, wanted, epochs)
         text = table(found, settings) + "\n" + EXPECTED + "\n"
-        text_files.write(options.workdir / "you2020.md", sizes.titled(options, text))
-        claims.write(options, "you2020", claimed(found, settings))
-        axes_lib.save(figure(found, settings), options.workdir / "you2020.png")
-        print(text)
+        told = claimed(found, settings)
+        page.write(options, "you2020", text, figure(found, settings), told)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ EARLY, REINIT = "EB Train", "EB re-init"
 LOTTERY, SLIMMED = "LT one-shot", "Network Slimming"
 WHOLE = (REINIT, LOTTERY, SLIMMED)  # ways that train for the whole schedule
 WAYS = (*WHOLE, EARLY)
-QUEUE, THRESHOLD = 5, 0.1  # of the detector
 
 
 class Asked(NamedTuple):
@@ -78,10 +77,9 @@ def fired(seen: np.ndarray, rule: str = "consecutive", **detector: Any) -> int:
     Args:
       seen: The masks after each epoch, bool [epochs, channels].
       rule: Of `stability.RULES`.
-      **detector: `queue` and `threshold`, for `stability.watch`.
+      **detector: `queue` and `threshold`, as for `stability.watch`.
     """
-    given = {"queue": QUEUE, "threshold": THRESHOLD, **detector}
-    state = stability.watch(seen.shape[1], rule, **given)
+    state = stability.watch(seen.shape[1], rule, **detector)
     update = jax.jit(stability.update)
     for epoch, mask in enumerate(seen, start=1):
         state = update(state, mask, epoch)
@@ -170,10 +168,8 @@ def _complete(study, seed, rows, done):
     masks = {p: seen(rows, seed, p) for p in (*asked.shares, *asked.watched)}
     if any(len(found) < epochs for found in masks.values()):
         return False
-    ways = (
-        (p, trainings(asked, early(masks[p], epochs), epochs)) for p in asked.shares
-    )
-    return all((seed, p, *one) in done for p, found in ways for one in found)
+    ends = {share: early(masks[share], epochs) for share in asked.shares}
+    return done.issuperset(_asked(study, seed, ends))
 
 
 def _followed(study, begun, seed, held, ends):
