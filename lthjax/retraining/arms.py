@@ -16,6 +16,7 @@ PRESETS = {
     **{tweak: (tweak,) for tweak in TWEAKS},
 }
 POOLS = "pools"  # trains nothing, and goes with no tweak
+SHARED = ("law", "convention")  # settings of several tweaks, or of a part of one
 
 
 def tweaks(arm: str) -> frozenset[str]:
@@ -26,11 +27,12 @@ def tweaks(arm: str) -> frozenset[str]:
 
     Args:
       arm: A name in `PRESETS`, or several joined by "+", as "neurons+smoothing"; one of
-        several may be a control, "random+sign_in".
+        several may be a control, "random+sign_in". A part with "=" is a setting of the
+        arm alone, and names its tweak: "skips.end=0.25", "smoothing=0.2".
 
     Raises:
       ValueError: A part of the name is unknown, with the choices; or it is a control
-        by itself, or has two.
+        by itself, or has two; or sets what no tweak has, or one thing twice.
 
     References:
       Jaiswal et al., 2022, arXiv:2206.12755: "tost_paper", also "all_tweaks", are its
@@ -39,9 +41,10 @@ def tweaks(arm: str) -> frozenset[str]:
       combines most has no re-scaled initialisation. Distillation (Ma et al., 2021,
       arXiv:2101.03255v2) is an arm of its own.
     """
-    named = arm.split("+")
+    own = {key.split(".")[0] for key in settings(arm)}
+    named = _named(arm)
     parts = [part for part in named if part not in CONTROLS]
-    if len(named) > len(parts) + 1 or not parts:
+    if len(named) > len(parts) + 1 or not (parts or own - {*SHARED}):
         raise ValueError(
             "an arm must have at most one control, and a tweak (or 'vanilla') beside "
             f"it, got {arm!r}; a control by itself goes into controls"
@@ -53,7 +56,46 @@ def tweaks(arm: str) -> frozenset[str]:
                 f" a control of {', '.join(CONTROLS)} among them, or {POOLS} by itself,"
                 f" got {arm!r}{registry.suggestion(part, (*PRESETS, POOLS))}"
             )
-    return frozenset().union(*(PRESETS[part] for part in parts))
+    return frozenset(own - {*SHARED}).union(*(PRESETS[part] for part in parts))
+
+
+def settings(arm: str) -> dict[str, str]:
+    """Returns {key below "retraining": what is typed} of what an arm sets for itself.
+
+    Args:
+      arm: As for `tweaks`.
+
+    Raises:
+      ValueError: A setting is of no tweak, or comes twice.
+
+    Example:
+      >>> lth.retraining.arms.settings("frozen_skips+skips.end=0.25+law=cosine")
+      {'skips.end': '0.25', 'law': 'cosine'}
+    """
+    found: dict[str, str] = {}
+    for part in filter(_is_setting, arm.split("+")):
+        key, _, value = part.partition("=")
+        known = (*TWEAKS, *SHARED)
+        if key.split(".")[0] not in known:
+            raise ValueError(
+                f"what an arm sets for itself must be of {', '.join(known)}, got "
+                f"{part!r} in {arm!r}{registry.suggestion(key.split('.')[0], known)}"
+            )
+        if key in found:
+            raise ValueError(
+                f"an arm must set a thing once, got {arm!r}, which sets {key} twice"
+            )
+        found[key] = value
+    return found
+
+
+def _named(arm):
+    """Returns the parts of an arm's name that set nothing."""
+    return [part for part in arm.split("+") if not _is_setting(part)]
+
+
+def _is_setting(part):
+    return "=" in part
 
 
 def have(asked: Sequence[str], *wanted: str) -> bool:
@@ -88,10 +130,10 @@ def check_arms(arms: Sequence[str]) -> None:
     Raises:
       ValueError: One is unknown, names a tweak twice, or is another one by its order.
     """
-    seen: dict[frozenset[str], str] = {}
+    seen: dict[frozenset, str] = {}
     for arm in trained(arms):
-        found = tweaks(arm) | {control(arm)}
-        rows = [PRESETS.get(part) or (part,) for part in arm.split("+")]
+        found = tweaks(arm) | {control(arm), *settings(arm).items()}
+        rows = [PRESETS.get(part) or (part,) for part in _named(arm)]
         named = [tweak for row in rows for tweak in row]
         twice = next((tweak for tweak in named if named.count(tweak) > 1), None)
         if twice:

@@ -2,7 +2,7 @@
 
 import math
 
-from lthjax.program.build import optimizer, spans
+from lthjax.program.build import arm_settings, optimizer, spans
 from lthjax.program.build.parts import Ground
 from lthjax.retraining import arms, steps
 from lthjax.retraining.factors import SignIn
@@ -98,7 +98,7 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     Raises:
       ValueError: As `arms.tweaks` and `steps.check`.
     """
-    given, (start, until) = config.retraining, span
+    given, (start, until) = arm_settings.of_arm(config, arm).retraining, span
     chosen = arms.tweaks(arm)
 
     def step(part):

@@ -4,6 +4,7 @@ An arm has its ticket's masks, weights, seed and data order. Arms whose networks
 same share a program and are one population.
 """
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -182,25 +183,29 @@ def _preparer(ground, parts, form, chosen):
     """Returns job -> ticket, with its weights re-scaled if its arm asks for that."""
     batch_fn, data = _batches(ground, parts.data.fetch), parts.data.lying
     goal = own_training.goal(ground)
-    options = next((r.rescaling for r in chosen.values() if r.rescaling), None)
-    asked = form._replace(rescaling=options)
-    rescale = jax.jit(
-        lambda key, ticket, data, times: retraining_steps.rescaled(
+
+    @functools.partial(
+        jax.jit,
+        static_argnums=0,
+        compiler_options=cpu_convolutions.compiler_options(ground.shapes) or None,
+    )
+    def rescale(options, key, ticket, data, times):
+        asked = form._replace(rescaling=options)
+        return retraining_steps.rescaled(
             ground.module,
             retraining_steps.timed(asked, times),
             ticket,
             lambda i: batch_fn(key, data, i),
             goal=goal,
-        ),
-        compiler_options=cpu_convolutions.compiler_options(ground.shapes) or None,
-    )
+        )
 
     def prepare(job):
-        if chosen[job.arm, job.ticket.level].rescaling is None:
+        options = chosen[job.arm, job.ticket.level].rescaling
+        if options is None:
             return job.ticket
         key = key_of(job.seed, "rescaling")
         ticket, times = job.ticket._replace(opt_state=None), _times(ground, job)
-        params, _ = rescale(key, ticket, data, times)
+        params, _ = rescale(options, key, ticket, data, times)
         return job.ticket._replace(params=params)
 
     return prepare

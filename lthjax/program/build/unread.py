@@ -238,6 +238,19 @@ def _plain(config):
     return {k: v.to_dict() if isinstance(v, ConfigDict) else v for k, v in rows}
 
 
+def _replaced(config):
+    """Returns {key: why it is not read} where each arm sets its own in place of it."""
+    own = {arm: arms.settings(arm) for arm in arms.trained(config.retraining.arms)}
+    asked = {key for values in own.values() for key in values}
+    known, found = _plain(defaults.default()), _plain(config)
+    return {
+        f"retraining.{key}": "each arm that has it sets its own"
+        for key in sorted(asked)
+        if known.get(f"retraining.{key}") != found.get(f"retraining.{key}")
+        and all(key in own[arm] for arm in own if key.split(".")[0] in arms.tweaks(arm))
+    }
+
+
 def warn(config) -> None:
     """Warns of each key that is set in vain, with the remedy.
 
@@ -247,7 +260,7 @@ def warn(config) -> None:
       config: A validated config.
     """
     found = _plain(config)
-    for key, why in unread(config).items():
+    for key, why in (_replaced(config) | unread(config)).items():
         log.warning("%s = %s is not read: %s", key, found[key], why)
     if config.search.layer_rates and config.search.scope == "global":
         log.info(

@@ -171,7 +171,8 @@ def default() -> ConfigDict:
                 "seed": -1,  # of the source's networks; -1: each seed its own
             },
             "retraining": {  # of tickets, in other ways than the search's: see docs
-                "arms": (),  # tost_paper, neurons+smoothing, sign_in, pools, ...
+                # tost_paper, skips+smoothing, skips.end=0.25, sign_in, pools, ...
+                "arms": (),
                 "levels": (),  # whose tickets; (): all but 0, the dense network
                 "law": "linear",  # cosine, switch: how ghosts go from hold to end
                 "neurons": {

@@ -38,3 +38,17 @@ def words(text: str) -> list[str]:
     except (SyntaxError, TypeError, ValueError):
         return re.findall(WORD, text) if WORDS.fullmatch(text) else []
     return []
+
+
+def like(example: Any, value: Any) -> Any:
+    """Returns a value as the type of a key asks for it, where that is plain.
+
+    Args:
+      example: A value of the key.
+      value: What is typed for it.
+    """
+    if isinstance(example, tuple | list) and not isinstance(value, tuple | list):
+        return (value,)
+    if isinstance(example, float) and type(value) is int:
+        return float(value)
+    return str(value) if isinstance(example, str) else value

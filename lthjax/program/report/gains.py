@@ -96,6 +96,7 @@ def table(rows: list[dict], measures: Measures = ACCURACY) -> rich.table.Table:
         "ghost MFLOPs, steps",
         title="gain over the ticket (or control)",
     )
+    shown.columns[names.index("arm")].overflow = "fold"
     found, form = gains(rows, measures), f"+{measures.form}"
     for arm, level in sorted(found, key=lambda group: (group[1], group[0])):
         group = [r for r in rows if (member.label(r), r["level"]) == (arm, level)]

@@ -122,7 +122,12 @@ def table(
         measures.title,
         "at best validation",
     ):
-        shown.add_column(name, justify="left" if name == "arm" else "right")
+        left = name == "arm"  # which may be long, and is told whole
+        shown.add_column(
+            name,
+            justify="left" if left else "right",
+            overflow="fold" if left else "ellipsis",
+        )
     shown.add_column("of step", justify="right")
     shown.add_column("n", justify="right")
     for (level, label), group in by_arm(rows):

@@ -13,6 +13,7 @@ from lthjax.forward_selection import channels
 from lthjax.gates import sigmoid
 from lthjax.program.build import (
     arm_checks,
+    arm_settings,
     assemble,
     by_channels,
     by_transplant,
@@ -88,6 +89,7 @@ def check(
     _check_size(config.data)
     study.check(config.studies)
     arms.check_arms(config.retraining.arms)
+    arm_settings.check(config, (validate.validate, _check_choices))
     facts, train, held_out = _facts(config) if source is None else _measured(source)
     ground = plan_lib.ground(config, facts, train)
     plan = ground.plan

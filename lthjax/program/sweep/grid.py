@@ -132,7 +132,7 @@ def axis(config, text: str) -> tuple[str, list]:
     found = typed.literals(given)
     if not found:
         raise ValueError(f"a grid must be key=value,value,..., got {text!r}")
-    return key, [_like(example, value) for value in found]
+    return key, [typed.like(example, value) for value in found]
 
 
 def _parted(config, text):
@@ -279,15 +279,6 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
     return noted["columns"], runs
 
 
-def _like(example, value):
-    """Returns a value as the type of a key asks for it, where that is plain."""
-    if isinstance(example, tuple | list) and not isinstance(value, tuple | list):
-        return (value,)
-    if isinstance(example, float) and type(value) is int:
-        return float(value)
-    return str(value) if isinstance(example, str) else value
-
-
 def _members(config):
     """Returns the keys whose values a run holds as a population."""
     return (SEEDS, LOGITS) if _gated(config) else (SEEDS,)
@@ -323,7 +314,7 @@ def _identity(config, without=()):
     defaults = validate.flat(files.default())
     known = json.loads(json.dumps(defaults, default=list))
     found = validate.flat(json.loads(files.to_json(config)))
-    found = {k: _like(defaults.get(k), v) for k, v in found.items()}
+    found = {k: typed.like(defaults.get(k), v) for k, v in found.items()}
     return {
         key: value
         for key, value in found.items()

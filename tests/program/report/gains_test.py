@@ -1,9 +1,11 @@
 """The gain of retraining: paired, with the interval that its spread gives."""
 
+import io
 import math
 
 import numpy as np
 import pytest
+import rich.console
 
 from lthjax.program.report import gains
 from lthjax.program.report.gains import Gain
@@ -89,3 +91,14 @@ def test_what_is_kept_is_the_mean_of_the_seeds():
     assert list(shown.columns[1].cells) == ["30.00"]
     (label,) = gains.figure(rows).axes[0].get_xticklabels()
     assert label.get_text() == "30"
+
+
+def test_a_narrow_table_tells_the_whole_name_of_an_arm():
+    rows = [row("ticket", 0, 0.8, retrained=False)]
+    rows += [row(f"skips.end={end}+smoothing=0.25", 0, 0.9) for end in (0.5, 0.75)]
+    console = rich.console.Console(width=80, record=True, file=io.StringIO())
+    console.print(gains.table(rows))
+    lines = [line for line in console.export_text().splitlines() if "│" in line]
+    folded = "".join(line.split("│")[3].strip() for line in lines)
+    assert "skips.end=0.5+smoothing=0.25" in folded
+    assert "skips.end=0.75+smoothing=0.25" in folded

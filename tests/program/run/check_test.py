@@ -121,6 +121,19 @@ ARMS = [
     (("vanilla+vanilla",), "has 'vanilla' twice"),
     (("nurons",), "did you mean 'neurons'"),
     (("",), "an arm must be one of"),
+    (("smoothing=0.10", "smoothing"), "'smoothing' is the same as 'smoothing=0.10'"),
+    (("smoothing=0.2+smoothing=0.3",), "which sets smoothing twice"),
+    (("neurons.end=2",), "of the arm 'neurons.end=2': retraining.neurons.end must be"),
+    (("neurons.kind=mesh",), "one of swish, .* did you mean 'mish'"),
+    (("rescaling.iterations=1.5",), "of type int, got .* = 1.5"),
+    (("smoothing=",), "of type float, got .* = ''"),
+    (("neurons.ned=0.5",), "a key of retraining, got neurons.ned .* 'neurons.end'"),
+    (("nurons.end=0.5",), "must be of neurons, .* did you mean 'neurons'"),
+    (("distillation.teacher=a",), "a key of retraining, got distillation.teacher"),
+    (("pools.examples=9",), "must be of neurons, .* got 'pools.examples=9'"),
+    (("law=cosine",), "must have at most one control, and a tweak"),
+    (("smoothing+law=cosine",), "must set what it reads, got law"),
+    (("tost_code+neurons.end=0.2",), "must set what it reads, got neurons.end"),
 ]
 
 
