@@ -28,6 +28,7 @@ ORDER = (
     "frankle2019",
     "jaiswal2021",
     "jaiswal2021_fit",
+    "jaiswal2021_settings",
     "renda2020",
     "tanaka2020",
     "wolfe2021",

@@ -24,15 +24,12 @@ augmented images.
 """
 
 import itertools
-import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from measures import page, records, sizes, tables, work
+from measures import fits, page, records, sizes, tables, work
 
 from lthjax.program import command_line
-from lthjax.program.build import methods
-from lthjax.program.config import files
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import gains
 from lthjax.program.report.palette import MARKERS
@@ -41,11 +38,6 @@ from lthjax.program.workdir import spreads
 
 ALL = "tost_paper"
 ALONE = ("neurons", "skips", "frozen_skips", "rescaling", "smoothing", "sign_in")
-SPARSITIES, AT = (0.9, 0.95, 0.98), 0.95  # the second of each tweak alone
-NETWORKS = {"resnet8": 1.0, "vgg11": 0.25}  # the width at --width=1
-MASKS = ("one_shot", "iterative")
-DROPS = (0.5, 0.75)
-REWOUND = 0.05  # of the steps, where iterative tickets go back to
 EXPECTED = """Expected, written before any result:
 1. The gain rises as the loss of the plain ticket falls: below 0 where it underfits.
 2. It is above 0 where the plain ticket's training loss ends below 0.05.
@@ -62,8 +54,8 @@ def configs(options) -> dict:
       ValueError: A network, a mask or a number of images is none of those that go.
     """
     cells = itertools.product(
-        command_line.words("networks", options.networks, NETWORKS),
-        command_line.words("masks", options.masks, MASKS),
+        command_line.words("networks", options.networks, fits.NETWORKS),
+        command_line.words("masks", options.masks, fits.MASKS),
         sorted(command_line.counts("images", options.images), reverse=True),
     )
     found = {
@@ -76,47 +68,24 @@ def configs(options) -> dict:
 
 def own(options, network: str, masks: str, images: int):
     """Returns the config of a cell."""
-    config = files.default()
-    config.seeds, config.data_dir = tuple(range(options.seeds)), options.data_dir
-    config.data.update(name=options.data, limit=images, validation=2000)
-    config.data.update(crop=4, flip=True)
-    config.model.update(name=network, width=options.width * NETWORKS[network])
-    config.train.update(steps=options.steps, batch_size=64)
-    config.optimizer.weight_decay = 2e-4
-    epoch = math.ceil(images / 64)
-    drops = tuple(part * options.steps / epoch for part in DROPS)
-    config.schedule.update(name="piecewise", drops=drops)
-    start = round(REWOUND * options.steps) if masks == "iterative" else 0
-    config.search.update(method=masks, sparsities=SPARSITIES, rewind_to=start)
-    config.search.exclude = ("^head/",)
-    retraining = config.retraining
-    retraining.arms = (ALL,)
-    retraining.levels = (0, 1, 2, 3)
+    found = fits.config(options, network, masks, images)
+    retraining, start = found.retraining, found.search.rewind_to
+    retraining.update(arms=(ALL,), levels=(0, 1, 2, 3))
     retraining.rescaling.update(iterations=20, rate=0.03)
     for ghost in (retraining.neurons, retraining.skips):
-        ghost.end = (DROPS[0] * options.steps - start) / (options.steps - start)
-    config.eval_every = -(-options.steps // 10)
-    config.eval_batch = 1000
-    config.logging.tensorboard = False
-    return shrunk(config) if options.smoke else config
+        ghost.end = (fits.DROPS[0] * options.steps - start) / (options.steps - start)
+    if options.smoke:
+        found = fits.shrunk(found)
+        found.retraining.levels = (0, 1)
+    return found
 
 
 def alone(config):
     """Returns the config of a cell's tweaks, each alone."""
     found = config.copy_and_resolve_references()
-    found.search.sparsities = (AT,)
+    found.search.sparsities = (fits.AT,)
     found.retraining.update(arms=ALONE, levels=(1,))
     return found
-
-
-def shrunk(config):
-    """Returns a config that takes the same path in seconds."""
-    small = methods.shrunk(config)
-    small.model.update(name="resnet20", width=1.0)
-    small.model.options = {"blocks": (1,), "channels": (8,)}
-    small.search.update(sparsities=SPARSITIES[:1], rewind_to=0)
-    small.retraining.levels = (0, 1)
-    return small
 
 
 def points(rows: list[dict]) -> list[dict]:

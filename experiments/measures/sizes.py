@@ -96,6 +96,12 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "gpu": {"networks": "resnet8,vgg11", "steps": 20_000, "ablation": True},
         "paper": {"networks": "resnet8,vgg11", "steps": 64_000, "ablation": True},
     },
+    "jaiswal2021_settings": {
+        "toy": {"width": 0.25, "questions": "end", "steps": 300, "seeds": 1},
+        "cpu": {"width": 1.0, "steps": 1500},
+        "gpu": {"steps": 20_000, "seeds": 5},
+        "paper": {"steps": 64_000, "seeds": 5},
+    },
     "chen2021": {
         "toy": {"part": "mnist", "steps": 500, "seeds": 1},
         "cpu": {"part": "mnist", "steps": 2000, "seeds": 3},

@@ -1,7 +1,6 @@
 """What the experiments compute from numbers alone, beside the published ones."""
 
 import importlib
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import tiny
 from commands import EXPERIMENTS, loaded
 
-from lthjax.program.build import unread
 from lthjax.program.config import files, validate
 from lthjax.program.workdir import results
 
@@ -137,49 +135,6 @@ def test_a_density_is_a_part(densities):
     options = SimpleNamespace(densities=densities, smoke=False)
     with pytest.raises(ValueError, match="densities must be .*at most 1"):
         loaded("tanaka2020").densities(options)
-
-
-@pytest.mark.parametrize(
-    "cell, epoch, rewound, gone",
-    [
-        # ceil(45,000 / 128) and ceil(95,000 / 128) steps an epoch.
-        ("cifar100-resnet18-magnitude", 352, 3, 90),
-        ("cifar10-resnet18-snip", 352, 0, 90),
-        ("tiny_imagenet-resnet18-magnitude", 743, 3, 100),
-        ("tiny_imagenet-vgg16-grasp", 743, 0, 100),
-        ("cifar10-resnet8-one_shot", 79, 0, 3),  # of 5,000 images, 64 a batch
-    ],
-)
-def test_what_a_cell_says_in_epochs_are_those_of_its_own_data(
-    cell, epoch, rewound, gone
-):
-    options = SimpleNamespace(data_dir="", seeds=3, ablation=False, smoke=False)
-    found = loaded("jaiswal2021").config(cell, options)
-    assert unread.unread(found) == {}
-    assert found.search.rewind_to == rewound * epoch
-    whole = found.train.epochs * epoch - found.search.rewind_to
-    for ghost in (found.retraining.neurons, found.retraining.skips):
-        end = found.search.rewind_to + math.ceil(ghost.end * whole)
-        assert end == gone * epoch == found.schedule.drops[0] * epoch
-
-
-def test_each_tweak_alone_is_retrained_in_a_cell_of_its_own():
-    experiment = loaded("jaiswal2021_fit")
-    options = SimpleNamespace(networks="resnet8", masks="one_shot", images="250")
-    vars(options).update(data="cifar10", data_dir="", seeds=3, steps=1500, width=1.0)
-    vars(options).update(ablation=True, smoke=False)
-    found = experiment.configs(options)
-    name = "cifar10-resnet8-one_shot-250"
-    assert list(found) == [name, f"{name}-alone"]
-    both, alone = found.values()
-    for config in (both, alone):
-        validate.validate(config)
-    assert both.retraining.arms == (experiment.ALL,)
-    assert both.search.sparsities[1:2] == alone.search.sparsities == (0.95,)
-    assert alone.retraining.arms == experiment.ALONE
-    alone.search.sparsities = both.search.sparsities
-    alone.retraining.update(arms=both.retraining.arms, levels=both.retraining.levels)
-    assert files.digest(alone) == files.digest(both)  # all else is the same
 
 
 def test_every_published_column_of_cifar_stands_beside_one_of_ours():
