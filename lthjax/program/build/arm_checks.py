@@ -37,6 +37,12 @@ def check(ground: Ground) -> None:
             f"retraining do, got {masks_lib.path_name(named[0])}; call it otherwise"
         )
     chosen = recipes.chosen(ground)
+    if asked.arms and not ground.plan.targets and not chosen:
+        log.warning(
+            "retraining.arms = %s has no ticket to retrain, there being no levels; "
+            "retraining.levels = (0,) is the dense network",
+            tuple(asked.arms),
+        )
     for form in dict.fromkeys(recipes.form(ground, found) for found in chosen.values()):
         _check_network(ground, form)
     rows = chosen.items()

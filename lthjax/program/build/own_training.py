@@ -107,7 +107,8 @@ def _check_stop(ground):
             f"{asked.by!r} with search.method = {config.search.method!r}; give ''"
         )
     trained = arms.trained(config.retraining.arms)
-    haunted = [a for a in trained if GHOSTS & arms.tweaks(a)]
+    own = {arm: arms.tweaks(arm) for arm in trained}
+    haunted = [arm for arm in own if GHOSTS & own[arm] and "kept" not in own[arm]]
     if haunted:
         raise ValueError(
             "an early stop must not end a training before its ghosts are gone, got "

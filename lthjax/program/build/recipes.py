@@ -101,8 +101,8 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     given, (start, until) = arm_settings.of_arm(config, arm).retraining, span
     chosen = arms.tweaks(arm)
 
-    def step(part):
-        return start + math.ceil(part * (until - start))
+    def step(part):  # the first that is not before; 0.55 of 100 is 55, not 56
+        return start + math.ceil(round(part * (until - start), 6))
 
     def faded(ghost):
         if "kept" in chosen:

@@ -12,14 +12,20 @@ from lthjax import whole_files
 from lthjax.program.config import checksums
 from lthjax.program.config.validate import flat
 from lthjax.program.federated import settings
-from lthjax.program.workdir import claim, origin, results, text_files
+from lthjax.program.workdir import (
+    claim,
+    jax_settings,
+    origin,
+    results,
+    text_files,
+)
 from lthjax.saving import checkpoints
 
 log = logging.getLogger(__name__)
 
 CONFIG, ROUNDS = claim.MARKS[claim.FEDERATED]
 STATE = "state"
-DATA = "data.json"  # what the data set is: its fingerprint
+DATA = "data.json"  # what the data set is: its fingerprint; and JAX's settings
 
 
 @contextlib.contextmanager
@@ -123,12 +129,15 @@ def _check_same(root, now):
 def check_data(root: pathlib.Path, data: dict) -> None:
     """Notes what the data are, or checks that they are those of the rounds before.
 
+    The settings of JAX that numbers depend on are noted beside them.
+
     Args:
       root: The workdir.
       data: Their fingerprint.
 
     Raises:
-      ValueError: They are others, or nothing says which they were.
+      ValueError: They are others, or nothing says which they were; or the settings are
+        others.
     """
     path, data = root / DATA, json.loads(json.dumps(data))
     try:
@@ -142,13 +151,16 @@ def check_data(root: pathlib.Path, data: dict) -> None:
         log.warning("%s %s; it is written again", path, error)
         known = None
     known = known or {}
+    held, begun = known.pop(jax_settings.KEY, None), (root / ROUNDS).exists()
+    own = jax_settings.noted(root, held, begun=begun)
     if names := origin.apart(known, data):
         raise ValueError(
             "the data of an existing workdir must stay what they were, got workdir = "
             f"{root} with other data than {DATA} says, {', '.join(names)}; take "
             "another workdir, or bring the old data back"
         )
-    sealed = checksums.sealed(origin.joined(known, data))
+    noted = origin.joined(known, data) | {jax_settings.KEY: own}
+    sealed = checksums.sealed(noted)
     text_files.write(path, json.dumps(sealed, indent=1) + "\n")
 
 

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Collection
 
 from lthjax.program.config import checksums, files
+from lthjax.program.workdir import jax_settings
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ def copy(root: str | os.PathLike) -> dict:
     """Returns the checked copy of a workdir's config, {} where there is no whole one.
 
     Its keys are `run`, the digest that the records are marked with, the `config`, the
-    fingerprint of the `data`, and what the records are of, `measures.Measures`.
+    fingerprint of the `data`, what the records are of, `measures.Measures`, and the
+    settings of `jax` that their numbers depend on.
     """
     found = document(pathlib.Path(root) / COPY) or {}
     whole = isinstance(found.get("config"), dict)
@@ -83,8 +85,8 @@ def check(
 
     Raises:
       ValueError: It is of another config (the differing keys are listed where a whole
-        config is left), of other data, or no whole config is left; or what lies there
-        is no run's, and would be lost.
+        config is left), of other data, or no whole config is left; or it was begun with
+        other settings of JAX; or what lies there is no run's, and would be lost.
     """
     held, own = copy(root), files.digest(asked)
     checked, shown = held.get("config"), _shown(root)
@@ -103,6 +105,8 @@ def check(
     found = {"run": held.get("run") or own, "config": plain(asked)}
     found["data"] = joined(held.get("data") or {}, data or {}) or None
     found["measures"] = measures or held.get("measures")
+    before = held.get(jax_settings.KEY)
+    found[jax_settings.KEY] = jax_settings.noted(root, before, begun=begun)
     return json.dumps(checksums.sealed(found), indent=2) + "\n"
 
 

@@ -6,7 +6,7 @@ import pytest
 import tiny
 from trees import assert_same
 
-from lthjax.program.build import arm_settings, unread
+from lthjax.program.build import arm_settings, recipes, unread
 from lthjax.program.config import validate
 from lthjax.program.report import gains
 from lthjax.program.run import check, experiment
@@ -86,3 +86,21 @@ def test_arms_of_one_tweak_and_several_settings_are_allowed():
     check.check(
         tiny.config({"retraining.arms": (*OWN, "smoothing+convention=uniform")})
     )
+
+
+@pytest.mark.parametrize(
+    "part, steps, end",
+    [(0.55, 100, 55), (0.07, 100, 7), (0.1, 25, 3), (1 - 1 / 3, 1500, 1000)],
+)
+def test_ghosts_end_at_the_first_step_that_is_not_before_their_part(part, steps, end):
+    config = tiny.config({"retraining.neurons.end": part})
+    found = recipes.recipe(config, (5, 5 + steps), 10, "neurons")
+    assert found.neurons_fade.end == 5 + end
+
+
+@pytest.mark.parametrize("levels, told", [((), 1), ((0,), 0)])
+def test_arms_without_a_ticket_to_retrain_are_said_to_be_idle(caplog, levels, told):
+    changes = {"retraining.arms": ("smoothing",), "retraining.levels": levels}
+    with caplog.at_level(logging.WARNING):
+        check.check(tiny.config({"search.levels": 0, **changes}))
+    assert caplog.text.count("has no ticket to retrain") == told

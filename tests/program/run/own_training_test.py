@@ -174,6 +174,12 @@ def test_what_does_not_go_together_is_refused(changes, message):
         check.check(tiny.config(changes))
 
 
+def test_an_early_stop_goes_with_ghosts_that_stay():
+    network = {"model.name": "resnet8", "model.width": 0.25, "model.options": {}}
+    arms = {"retraining.arms": ("tost_code",), "train.stop.by": "loss"}
+    check.check(tiny.config(network | arms))
+
+
 @pytest.mark.slow
 def test_a_streamed_run_stops_and_averages_alike(whole, tmp_path_factory):
     _, root = whole
