@@ -175,7 +175,7 @@ def forward(params: Params, opt_state: Any) -> Params:
       True
     """
     found = [s for s in _states(opt_state) if isinstance(s, StraightThroughState)]
-    return _masked(params, found[0].masks) if found else params
+    return _masked(params, _joined(found)) if found else params
 
 
 @jax.custom_jvp
@@ -191,12 +191,18 @@ def _masked_jvp(primals, tangents):
 def masks(opt_state: Any) -> Masks | None:
     """Returns the masks in an optimizer state, `None` if it carries none.
 
+    Where several optimizers carry masks, each of layers of its own (as in
+    `optax.multi_transform`), those of all; `None` for a layer that none of them has.
+
+    Raises:
+      ValueError: They are masks of different networks.
+
     Example:
       >>> print(lth.dynamic.masks(optax.sgd(0.1).init(jnp.ones(2))))
       None
     """
     found = _states(opt_state)
-    return found[0].masks if found else None
+    return _joined(found) if found else None
 
 
 def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> Any:
@@ -207,7 +213,8 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
 
     Args:
       opt_state: The state of any optimizer, as `init` made it.
-      masks: The masks to start with.
+      masks: The masks to start with; of several optimizers in one, each takes those of
+        its own layers.
       kept: The count, or a list of counts by layer, that `gradual` or
         `straight_through` ends with; `None` leaves what it is. SET and RigL keep as
         many as the masks hold.
@@ -215,7 +222,8 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
 
     Raises:
       ValueError: The masks or the counts are not of the layers that are there, or the
-        key is of another kind than the one that the optimizer was made with.
+        key is of another kind than the one that the optimizer was made with; or there
+        are counts, and several optimizers that carry masks.
 
     Example:
       >>> params = {"kernel": jnp.ones(2)}
@@ -226,13 +234,20 @@ def start(opt_state: Any, masks: Masks, kept: Any = None, key: Any = None) -> An
       {'kernel': Array([ True, False], dtype=bool)}
     """
 
+    if kept is not None and len(_states(opt_state)) > 1:
+        raise ValueError(
+            "kept must be of one optimizer that carries masks, got kept = "
+            f"{kept} for {len(_states(opt_state))} of them; make each with its own"
+        )
+
     def put(node):
         if not _carries(node):
             return node
-        _check_masks(node.masks, masks)
+        own = _own(node.masks, masks)
+        _check_masks(node.masks, own)
         return node._replace(
-            masks=masks,
-            kept=_other(node.kept, kept, masks),
+            masks=own,
+            kept=_other(node.kept, kept, own),
             key=node.key if key is None else _same_kind(node.key, key),
         )
 
@@ -245,6 +260,46 @@ def _carries(node):
 
 def _states(opt_state):
     return [n for n in jax.tree.leaves(opt_state, is_leaf=_carries) if _carries(n)]
+
+
+def _absent(mask):
+    """Says whether a leaf is of another optimizer, or of no layer that is pruned."""
+    return mask is None or isinstance(mask, optax.MaskedNode)
+
+
+def _joined(states):
+    """Returns the masks of all layers, each by the optimizer that has it."""
+    trees = [state.masks for state in states]
+    kinds = {jax.tree.structure(tree, is_leaf=_absent) for tree in trees}
+    if len(kinds) > 1:
+        raise ValueError(
+            "the masks of an optimizer state must be of one network, got those of "
+            f"{len(kinds)}; ask each network's own state"
+        )
+    return jax.tree.map(
+        lambda *own: next((mask for mask in own if not _absent(mask)), None),
+        *trees,
+        is_leaf=_absent,
+    )
+
+
+def _own(before, masks):
+    """Returns masks without those that are of another optimizer's layers."""
+    if not any(isinstance(m, optax.MaskedNode) for m in _leaves(before)):
+        return masks
+    given = jax.tree.structure(masks, is_leaf=_absent)
+    if given != jax.tree.structure(before, is_leaf=_absent):
+        return masks  # refused as of other layers
+    return jax.tree.map(
+        lambda own, mask: own if isinstance(own, optax.MaskedNode) else mask,
+        before,
+        masks,
+        is_leaf=_absent,
+    )
+
+
+def _leaves(tree):
+    return jax.tree.leaves(tree, is_leaf=_absent)
 
 
 def _raw(key):
