@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lthjax import values
 from lthjax.pruning.masks import Masks, Params
 
 Gates = Any
@@ -84,17 +85,20 @@ def soft(
 
 
 def multiply(params: Params, multipliers: Gates) -> Params:
-    """Returns the effective weights `theta = m w`, computed in float32.
+    """Returns the effective weights `theta = m w`, computed in float32 at least.
 
     Args:
       params: A tree of arrays.
       multipliers: A tree of its shape; a leaf that is `None` changes nothing.
     """
-    return jax.tree.map(
-        lambda w, m: w if m is None else (m * w.astype(m.dtype)).astype(w.dtype),
-        params,
-        multipliers,
-    )
+
+    def effective(w, m):
+        if m is None:
+            return w
+        wide = np.promote_types(values.wide(w.dtype), m.dtype)
+        return (m.astype(wide) * w.astype(wide)).astype(w.dtype)
+
+    return jax.tree.map(effective, params, multipliers)
 
 
 def apply(

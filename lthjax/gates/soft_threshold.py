@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lthjax import moved
+from lthjax import moved, values
 from lthjax.gates import sigmoid
 from lthjax.pruning.masks import Masks, Params
 
@@ -50,7 +51,7 @@ def thresholds(logits: Logits) -> Logits:
 
 
 def shrink(params: Params, thresholds: Logits) -> Params:
-    """Returns `sign(w) max(|w| - t, 0)`, computed in float32.
+    """Returns `sign(w) max(|w| - t, 0)`, computed in float32 at least.
 
     The derivative by w is 1 where `|w| > t`, else 0; that by t is -sign(w) there.
 
@@ -70,8 +71,10 @@ def shrink(params: Params, thresholds: Logits) -> Params:
     def shrunk(w, t):
         if t is None:
             return w
-        wide = w.astype(t.dtype)
-        return (jnp.sign(wide) * jax.nn.relu(jnp.abs(wide) - t)).astype(w.dtype)
+        wide = w.astype(np.promote_types(values.wide(w.dtype), t.dtype))
+        size = jnp.abs(wide)
+        left = jax.nn.relu(size - t.astype(size.dtype))
+        return (jnp.sign(wide) * left.astype(wide.dtype)).astype(w.dtype)
 
     return jax.tree.map(shrunk, params, thresholds)
 

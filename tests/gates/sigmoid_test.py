@@ -230,6 +230,15 @@ def test_a_gate_that_is_no_number_is_no_answer():
         assert again["kernel"].dtype == jnp.float32
 
 
+def test_weights_keep_their_bits_and_their_imaginary_parts_under_open_gates():
+    open_ = {"kernel": jnp.ones(2, jnp.float32)}
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        for weights in (np.array([1 / 3, 1e300]), np.array([1 + 2j, -1j], "complex64")):
+            found = sigmoid.multiply({"kernel": jnp.asarray(weights)}, open_)["kernel"]
+            assert found.dtype == weights.dtype
+            np.testing.assert_array_equal(found, weights)
+
+
 @pytest.mark.parametrize("initial", [20.0, -200.0, float("nan")])
 def test_gates_that_nothing_would_move_are_refused(initial):
     masks = {"kernel": jnp.ones(2, bool)}

@@ -31,6 +31,17 @@ def test_the_network_begins_dense_and_what_has_no_threshold_stays():
     assert found["bias"] is params["bias"]
 
 
+def test_weights_of_64_bits_and_complex_ones_shrink_as_they_are():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        small = jnp.asarray([1e-60, 1 / 3])
+        found = soft_threshold.shrink(small, jnp.float32(0))
+        np.testing.assert_array_equal(found, small)
+        turned = jnp.asarray([3 + 4j, 0.6j], jnp.complex64)
+        found = soft_threshold.shrink(turned, jnp.float32(1))
+    assert found.dtype == jnp.complex64
+    np.testing.assert_allclose(found, [2.4 + 3.2j, 0], rtol=1e-6)
+
+
 def test_only_weights_beyond_the_threshold_have_a_gradient_and_push_it():
     logit, direction = jnp.float32(-2.0), jnp.array([1.0, 2.0, 3.0, 4.0])
     by_weight, by_logit = jax.grad(lambda w, s: shrunk(w, s) @ direction, (0, 1))(
