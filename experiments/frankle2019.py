@@ -7,7 +7,8 @@ seeds as one population. Figures 3 and 4 (left) of the paper: the early-stopping
 (that of least validation loss, validated every 100 steps), and the test accuracy
 there and at the end, against the weights left; what the paper found is drawn over
 ours and printed beside it. `--steps`, `--levels` and `--seeds` shorten it.
-Departures: one re-initialisation a ticket where the paper draws three.
+Departures: those of the config, of which one is that a ticket is re-initialised once
+where the paper draws three.
 """
 
 import json

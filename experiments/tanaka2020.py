@@ -12,7 +12,8 @@ By default the published protocol: 160 epochs, batch 128, rate 0.1 times 0.1 at 
 60 and 120, Nesterov, weight decay 1e-4; `--model`, `--epochs`, `--limit`, `--methods`
 and so on shorten it; `--adam` is for networks without norms, `--data=mnist` takes it
 and LeNet-300-100. Departures: the last step in place of the best on the test set; 5,000
-training images are set aside.
+training images are set aside; SNIP and GraSP score one batch by its own statistics
+(`search.batches`, `search.norms`), the released code several by the running ones.
 """
 
 import math

@@ -66,8 +66,9 @@ def over_steps(
       (P_e, P_{e+1})[(t - e S) batch_size :][: batch_size],  P_e = permutation(key, e)
 
     so that the last batch of an epoch is filled from the beginning of the next order,
-    which the next epoch starts from all the same. What a step sees depends on nothing
-    but `key` and t: a run cut anywhere and continued is the same run.
+    which the next epoch starts from all the same. (Released codes end an epoch with a
+    smaller batch, or leave the rest out.) What a step sees depends on nothing but `key`
+    and t: a run cut anywhere and continued is the same run.
 
     An epoch costs one sort, and a call one more. So call it once a dispatch; what is
     due now and then (a validation, say) belongs in `pause`, not into the inner loop.

@@ -12,6 +12,8 @@ import types
 import pytest
 from paths import ROOT
 
+from lthjax.program.workdir import spreads
+
 EXPERIMENTS = ROOT / "experiments"
 RESULTS = EXPERIMENTS / "results"
 
@@ -123,6 +125,11 @@ def test_rows_are_read_as_they_were_written_and_a_smoke_run_writes_no_number(
     (tmp_path / "name.json").write_text('[{"what": 1}]')
     with pytest.raises(ValueError, match=r"name\.json must hold rows"):
         ours.claims.read(tmp_path / "name.json")
+
+
+def test_a_spread_is_rounded_once(ours):
+    found = row(ours, 92.26, [97.21, 97.50, 97.63])  # of 0.215019
+    assert spreads.shown(spreads.Spread(*found[2:5])) == "97.45 ± 0.22"
 
 
 def test_the_page_names_every_row_and_says_what_is_a_toy(ours):
