@@ -157,6 +157,16 @@ def test_every_paper_in_a_docstring_is_listed():
         assert (ROOT / cell).exists() or (ROOT / "lthjax" / cell).exists(), cell
 
 
+def test_a_paper_is_cited_in_a_file_that_its_row_names():
+    for row in (ROOT / "PAPERS.md").read_text().splitlines():
+        cells = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", row)
+        found = [ROOT / f for cell in cells for f in (f"lthjax/{cell}", cell)]
+        found = [p for path in found for p in (path, *path.glob("*.py"))]
+        text = "".join(path.read_text() for path in found if path.is_file())
+        for number in re.findall(r"\d{4}\.\d{4,5}", row) if cells else ():
+            assert number in text, row
+
+
 def test_the_changelog_lists_what_moved():
     text = (ROOT / "CHANGELOG.md").read_text()
     assert text == reference.moved(), "run `python docs/reference.py`"

@@ -1,4 +1,4 @@
-"""What tickets have in common: their masks, their signs, the line between two of them.
+"""What tickets have in common: their masks, how dense these are, and their signs.
 
 Pure functions of trees, which jit and map over populations. A "layer" is a leaf of a
 mask tree. Figures of them are drawn by `studies`.
