@@ -13,6 +13,7 @@ FROM_OTHERS = ("elastic", "transplant")
 METHODS = {n: {"search.method": n} for n in methods.METHODS if n not in FROM_OTHERS}
 METHODS["forward"] |= CONV | {"search.levels": 1}
 METHODS["wirings"] |= {"search.scope": "layer"}
+METHODS["soft_threshold"] |= {"search.gates.initial": (-5.0,)}
 METHODS["slimming"] |= SMALL | {"optimizer.norm_l1": 1e-4}
 METHODS["early_bird"] |= SMALL | {"early_bird.queue": 2, "train.steps": 12}
 for moving in ("gradual", "rigl", "set", "straight_through"):

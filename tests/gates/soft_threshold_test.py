@@ -65,10 +65,23 @@ def test_decay_on_the_logits_is_what_prunes(tmp_path):
     assert 0 < kept[1] < kept[0]
 
 
-def test_a_sparsity_cannot_be_asked_for(tmp_path):
-    changes = {"search.method": "soft_threshold", "search.sparsities": (0.5,)}
-    with np.testing.assert_raises_regex(ValueError, "set search.gates.penalty"):
-        experiment.run(tiny.config(changes), tmp_path)
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (
+            {"search.gates.initial": (-5.0,), "search.sparsities": (0.5,)},
+            "set search.gates.penalty",
+        ),
+        ({}, r"below a half, .* got search.gates.initial = \(0.0,\).* give \(-5.0,\)"),
+        ({"search.gates.initial": (-5.0, 0.1)}, r"got .* = \(-5.0, 0.1\)"),
+    ],
+)
+def test_what_a_sparsity_or_a_high_threshold_would_do_is_refused(
+    changes, said, tmp_path
+):
+    config = tiny.config({"search.method": "soft_threshold", **changes})
+    with pytest.raises(ValueError, match=said):
+        experiment.run(config, tmp_path)
 
 
 def test_thresholds_are_made_from_masks_alone():

@@ -89,9 +89,9 @@ def check(name: str, ground: Ground) -> None:
       ground: What it is built on.
 
     Raises:
-      ValueError: A first logit cannot be learnt from, a round has no two periods, the
-        minima of the layers exceed a target, or a key has a value that the method has
-        no use for.
+      ValueError: A first logit cannot be learnt from, or begins without the network; a
+        round has no two periods, the minima of the layers exceed a target, or a key has
+        a value that the method has no use for.
     """
     search = ground.options.search
     _check_trimming(search)
@@ -152,6 +152,13 @@ def _check_logits(name, search):
     if name != "soft_threshold":
         for initial in search.gates.initial:
             sigmoid.check_initial(initial)
+    elif max(search.gates.initial) >= 0:
+        raise ValueError(
+            "soft thresholds must begin below a half, which few weights exceed, got "
+            f"search.gates.initial = {tuple(search.gates.initial)} with search.method "
+            "= 'soft_threshold'; give (-5.0,), or (-3200.0,), where they are zero and "
+            "the network begins dense"
+        )
     elif search.sparsities:
         raise ValueError(
             "soft thresholds are learnt and hit no sparsity, got search.sparsities = "

@@ -33,6 +33,7 @@ def step(changes, platform="tpu", **kind):
 
 RESNET = {"model.name": "resnet8", "model.options": {}, "model.width": 0.25}
 OTHER = {"forward": RESNET, "wirings": {"search.scope": "layer"}}
+OTHER["soft_threshold"] = {"search.gates.initial": (-5.0,)}
 # Not shrunk to what runs as it is; elastic needs the folder of another run.
 LEFT_OUT = ("slimming", "early_bird", "elastic", "transplant")
 METHODS = [name for name in methods.METHODS if name not in LEFT_OUT]
@@ -53,7 +54,7 @@ ROUNDS = ("continuous", "continued", "l0", "soft_threshold", "stochastic")
 
 @pytest.mark.parametrize("method", cases.rest_slow(ROUNDS, "continuous"))
 def test_a_round_of_a_search_has_all_that_it_trains(method):
-    changes = {"search.method": method, "controls": ()}
+    changes = {"search.method": method, "controls": (), **OTHER.get(method, {})}
     (program, round_), (_, ticket) = (
         step(changes, searching=searching) for searching in (True, False)
     )

@@ -55,7 +55,7 @@ ROUNDS = ("continuous", "l0", "soft_threshold", "stochastic")
 
 @pytest.mark.parametrize("method", ROUNDS)
 def test_no_serial_loop_is_inside_a_step_of_a_round(method):
-    loops = reading({"search.method": method}, searching=True).loops
+    loops = reading(METHODS[method], searching=True).loops
     assert [loop for loop in loops if not of_members(loop)] == []
 
 
