@@ -18,7 +18,8 @@ first seed. A smaller `--batch` wants a smaller `--learning_rate`. Departures: l
 56,320 of a training split of 45,000; it rewinds to step 1,000, ours to a twelfth of a
 shorter training; norms' scales begin at one where the released code draws them
 uniformly (`model.options.norm_scale`); the rate falls at a half and at three quarters,
-as by that code's default, where the paper prints epochs 80 and 160 of 160.
+as by that code's default, where the paper prints epochs 80 and 160 of 160. Not built:
+the control whose added copies have masks by SNIP.
 
 Both parts end with two more tables: what search and training cost, in dense trainings
 of the target, carried, native and by RigL; and how far the accuracy falls on the line

@@ -12,7 +12,8 @@ References:
   Ye et al., 2020, arXiv:2003.01794 and its released code (random candidates,
   cross-entropy, a relative stop, no channel twice, the factor C / n kept); Ye, Wu and
   Liu, 2020, arXiv:2010.15969 (local and global imitation); Wolfe et al., 2021,
-  arXiv:2108.00259, Algorithm 2. Departures: inner widths of blocks only (the code also
+  arXiv:2108.00259, Algorithm 2 (printed with squared error, run with the code of the
+  first). Departures: inner widths of blocks only (that code also
   prunes what MobileNet-V2 projects to, before the residual sum; where Wolfe et al.
   prune ResNet-34 is not stated); the factor leaves the search folded into the reader's
   weights; the gradient shortlist is ours. Not built: the better of local and global
