@@ -65,7 +65,8 @@ def examiner(
             network = whole_sets.of_network(ground.shapes, found.masks)
             own[whole_sets.NETWORK] = network
         own |= more(ground, trained, {**own, "level": level})
-        return own, warnings({**row, **own}, decides=decides)
+        learnt = ground.plan.targets[level - 1].kept is None
+        return own, warnings({**row, **own}, decides=decides, learnt=learnt)
 
     return examine
 
@@ -93,12 +94,13 @@ def of_gates(name: str, ground: Ground, trained: Trained, row: dict) -> dict:
     return found
 
 
-def warnings(row: dict, *, decides: bool = True) -> list[str]:
+def warnings(row: dict, *, decides: bool = True, learnt: bool = False) -> list[str]:
     """Returns sentences on what makes the masks of a round doubtful.
 
     Args:
       row: The record of a round.
       decides: Whether gates should have decided.
+      learnt: Whether the round learns how many weights it keeps.
     """
     found, undecided = [], row.get("undecided", 0.0)
     if decides and undecided > MANY:
@@ -114,6 +116,11 @@ def warnings(row: dict, *, decides: bool = True) -> list[str]:
         found.append(
             f"trimming keeps {row['kept']} weights where {row['open']} gates are open: "
             "the others have closed ones; raise the first logit or the sparsity"
+        )
+    if learnt and row["kept"] == row["prunable"]:
+        found.append(
+            f"none of the {row['prunable']} weights is pruned: raise "
+            "search.gates.penalty, or change search.gates.initial"
         )
     if row["kept"] and row["sparsity"] > 0.998:
         found.append(f"only {row['kept']} of {row['prunable']} weights are left")

@@ -312,6 +312,18 @@ def test_doubtful_rounds_are_said_to_be(caplog, tmp_path):
     row |= {"sparsity": 0.9991, "kept": 1, "prunable": 1200}
     texts = round_columns.warnings(row)
     assert len(texts) == 2 and "40.0 points" in texts[0] and "1 of 1200" in texts[1]
+    whole = {"sparsity": 0.0, "kept": 1200, "prunable": 1200}
+    assert round_columns.warnings(whole) == []  # that many were asked for
+    (text,) = round_columns.warnings(whole, learnt=True)
+    assert "none of the 1200 weights is pruned: raise search.gates.penalty" in text
+
+
+def test_a_round_that_learns_to_prune_nothing_says_so(caplog, tmp_path):
+    changes = {"search.method": "soft_threshold", "search.gates.initial": (-3200.0,)}
+    settings = tiny.config({**changes, "search.levels": 1, "seeds": (0,)})
+    with caplog.at_level(logging.WARNING):
+        experiment.run(settings, tmp_path)
+    assert f"none of the {TOTAL} weights is pruned" in caplog.text
 
 
 def test_the_released_network_has_its_published_numbers_of_gates():
