@@ -4,15 +4,21 @@ A word is "in" (a product sums over the axis), "out", "space" (of a convolution'
 window) or "copies" (of kernels that have nothing to do with one another).
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import meta
 from jax.experimental import xla_metadata
+
+UNKNOWN = "unknown"  # the kind of a leaf of a layer whose axes may be any
+ADDED = "added"  # the word of an axis that flax put in: copies
+_calls = itertools.count()  # of what is traced: no call finds another one's in a cache
 
 
 class Leaf(NamedTuple):
@@ -21,7 +27,7 @@ class Leaf(NamedTuple):
     Attributes:
       shape: Its shape and dtype.
       words: Of its axes, `None` where no layer of flax made it.
-      kind: The layer that did.
+      kind: The layer that did, `UNKNOWN` if the leaf's axes have been changed since.
       groups: How many groups of outputs have inputs of their own.
     """
 
@@ -40,16 +46,23 @@ def traced(init_fn: Callable[..., Any], *args) -> Any:
     """
     # The metadata sets what is traced here apart in JAX's caches: `init_fn`, or a layer
     # in it, may be compiled, and must not give boxed leaves ever after.
+    turned: set[tuple[str, ...]] = set()
+    metadata = xla_metadata.set_xla_metadata(lthjax=f"axes {next(_calls)}")
     try:
-        with nn.intercept_methods(_boxed), xla_metadata.set_xla_metadata(lthjax="axes"):
+        with nn.intercept_methods(_boxed(turned)), metadata:
             found = jax.eval_shape(init_fn, *args)
     except Exception:  # what maps over variables may take no box for an array
         return _recorded(init_fn, *args)
 
-    def leaf(x):
-        return Leaf(x.value, x.words, x.kind, x.groups) if _is_box(x) else Leaf(x)
+    def leaf(path, x):
+        if not _is_box(x):
+            return Leaf(x)
+        if _keys(path) in turned or not _straight(x.words, x.probe):
+            return Leaf(x.value, (), UNKNOWN)
+        words = tuple("copies" if word == ADDED else word for word in x.words)
+        return Leaf(x.value, words, x.kind, x.groups)
 
-    return jax.tree.map(leaf, _params(found), is_leaf=_is_box)
+    return jax.tree_util.tree_map_with_path(leaf, _params(found), is_leaf=_is_box)
 
 
 def _recorded(init_fn, *args):
@@ -63,24 +76,39 @@ def _recorded(init_fn, *args):
         result = call(*args, **options)
         layer, rule = context.module, _rule(context)
         for name, what in (rule(layer, *args, **options) if rule else {}).items():
-            known[*layer.path, name.removesuffix("_init")] = what
+            seen = _seen(layer, name)
+            known[*layer.path, _leaf_name(name)] = jnp.shape(seen), *what
         if type(layer) in WRAPPERS and context.method_name == "__call__":
             inner, kind = layer.layer_instance.path, type(layer).__name__
             within = [path for path in known if path[: len(inner)] == inner]
-            known.update({path: (known[path][0], kind) for path in within})
+            known.update({path: (*known[path][:2], kind) for path in within})
         return result
 
-    metadata = xla_metadata.set_xla_metadata(lthjax=f"recorded {id(known)}")
+    metadata = xla_metadata.set_xla_metadata(lthjax=f"axes {next(_calls)}")
     with nn.intercept_methods(watch), metadata:
         found = meta.unbox(jax.eval_shape(init_fn, *args))
 
     def leaf(path, x):
-        keys = tuple(str(getattr(key, "key", key)) for key in path)
-        words, *what = known.get(keys, (None,))
-        whole = words is not None and len(words) == len(x.shape)
-        return Leaf(x, tuple(words), *what) if whole else Leaf(x)
+        shape, words, *what = known.get(_keys(path), (x.shape, None))
+        if words is None:
+            return Leaf(x)
+        whole = shape == x.shape and len(words) == len(shape)
+        return Leaf(x, tuple(words), *what) if whole else Leaf(x, (), UNKNOWN)
 
     return jax.tree_util.tree_map_with_path(leaf, _params(found))
+
+
+def _keys(path):
+    return tuple(str(getattr(key, "key", key)) for key in path)
+
+
+def _leaf_name(init_name):
+    return init_name.removesuffix("_init")
+
+
+def _seen(layer, init_name):
+    """Returns a leaf as its layer has it, boxed or not, `None` where there is none."""
+    return layer.scope.get_variable("params", _leaf_name(init_name))
 
 
 def _params(found):
@@ -94,6 +122,7 @@ class _Box(flax.struct.PyTreeNode, meta.AxisMetadata):
     """A leaf with what its axes are; flax tells it of every axis that it puts in."""
 
     value: Any
+    probe: Any  # of as many axes, no two of them alike: turned as the leaf is
     words: tuple[str, ...] = flax.struct.field(pytree_node=False)
     kind: str = flax.struct.field(pytree_node=False)
     groups: int = flax.struct.field(pytree_node=False, default=1)
@@ -107,7 +136,7 @@ class _Box(flax.struct.PyTreeNode, meta.AxisMetadata):
     def add_axis(self, index, params):
         del params
         words = list(self.words)
-        words.insert(index % (len(words) + 1), "copies")
+        words.insert(index % (len(words) + 1), ADDED)
         return self.replace(words=tuple(words))
 
     def remove_axis(self, index, params):
@@ -121,25 +150,51 @@ def _is_box(x):
     return isinstance(x, _Box)
 
 
-def _boxed(call, args, options, context):
-    """Calls a flax layer so that it makes its leaves with their axes around them.
+def _straight(words, probe):
+    """Returns whether nothing but axes that flax put in has changed a leaf's axes."""
+    if len(words) != len(probe.shape):
+        return False
+    pairs = zip(probe.shape, words, strict=True)
+    own = [side for side, word in pairs if word != ADDED]
+    return own == [*_sides(len(own))]
+
+
+def _sides(axes):
+    return range(2, 2 + axes)
+
+
+def _boxed(turned):
+    """Returns what calls a flax layer so that its leaves have their axes around them.
 
     A flax module is frozen against assignment; it is as before after the call.
+
+    Args:
+      turned: Where the names of leaves are put that a layer reads otherwise than they
+        are held, as `nn.map_variables` hands them to it.
     """
-    layer, rule = context.module, _rule(context)
-    if type(layer) in WRAPPERS and context.method_name == "__call__":
-        raise TypeError(f"{type(layer).__name__} takes no boxes")
-    if rule is None:
-        return call(*args, **options)
-    leaves = rule(layer, *args, **options)
-    before = {name: getattr(layer, name) for name in leaves}
-    for name, what in leaves.items():
-        object.__setattr__(layer, name, _boxing(before[name], *what))
-    try:
-        return call(*args, **options)
-    finally:
-        for name, init in before.items():
+
+    def boxed(call, args, options, context):
+        layer, rule = context.module, _rule(context)
+        if type(layer) in WRAPPERS and context.method_name == "__call__":
+            raise TypeError(f"{type(layer).__name__} takes no boxes")
+        if rule is None:
+            return call(*args, **options)
+        leaves = rule(layer, *args, **options)
+        before = {name: getattr(layer, name) for name in leaves}
+        for name, (words, *what) in leaves.items():
+            seen, sides = _seen(layer, name), tuple(_sides(len(words)))
+            if _is_box(seen) and not _straight(seen.words, seen.probe):
+                turned.add((*layer.path, _leaf_name(name)))
+                sides = seen.probe.shape
+            init = _boxing(before[name], sides, words, *what)
             object.__setattr__(layer, name, init)
+        try:
+            return call(*args, **options)
+        finally:
+            for name, init in before.items():
+                object.__setattr__(layer, name, init)
+
+    return boxed
 
 
 def _rule(context):
@@ -149,11 +204,12 @@ def _rule(context):
     return LAYERS.get(method.__qualname__) if of_flax else None
 
 
-def _boxing(init_fn, *what):
-    """Returns an initialiser whose results come in a box."""
+def _boxing(init_fn, sides, *what):
+    """Returns an initialiser whose results come in a box, with a probe of sides."""
 
     def init(*args, **options):
-        return _Box(meta.unbox(init_fn(*args, **options)), *what)
+        value = meta.unbox(init_fn(*args, **options))
+        return _Box(value, jnp.zeros(sides, bool), *what)
 
     return init
 

@@ -48,6 +48,7 @@ WORDS = {"in": "inputs", "out": "outputs", "space": "space", "copies": "copies"}
 TRANSPOSED = "ConvTranspose"  # how the kinds of transposed convolutions begin
 GROUPED = "grouped "  # how the kinds of convolutions with groups of channels begin
 LOCAL = "ConvLocal"  # how the kinds of those with a kernel at each place end
+UNKNOWN = layer_axes.UNKNOWN  # the kind of a leaf whose axes may be any
 PLAIN = "plain"  # a leaf whose axes are nothing of these, such as a position's vector
 
 
@@ -76,7 +77,10 @@ def traced(
     The axes are those of the flax layer that makes the leaf (dense ones, convolutions,
     transposed ones, attention, recurrent cells, embeddings, norms), with the axes that
     `nn.scan` and `nn.vmap` put in as copies. A layer of one's own has no view unless a
-    rule of `rules` says it, which goes before all else.
+    rule of `rules` says it, which goes before all else. Where nothing tells what became
+    of a layer's axes its leaf is of the kind `UNKNOWN`, and wants a rule where they
+    matter: `nn.map_variables` turned it, or it is stacked in a network that reads its
+    own variables, whose boxes are no arrays (`layer.variables["params"]`).
 
     Args:
       init_fn: From `args` to the parameters, or to variables with "params".
@@ -160,8 +164,8 @@ def words(view: View) -> list[str]:
       >>> lth.pruning.views.words(lth.pruning.views.View((1,), (2,), copies=(0,)))
       ['copies', 'in', 'out']
     """
-    if view.kind == PLAIN:
-        return [PLAIN]
+    if view.kind in (PLAIN, UNKNOWN):
+        return [view.kind]
     said = {axis: w for w, field in WORDS.items() for axis in getattr(view, field)}
     return [said[axis] for axis in sorted(said)]
 
@@ -209,12 +213,13 @@ def one(name: str, shape: Sequence[int], views: Views | None = None) -> View:
     shape, known = tuple(shape), dict(views or {}).get(name)
     if known is None and len(shape) in USUAL:
         known = USUAL[len(shape)]
-    if known is None or known.kind == PLAIN:
+    if known is None or known.kind in (PLAIN, UNKNOWN):
+        traced = ", or as views = views.of(model.init, key, images) of a flax network"
         raise ValueError(
             "it must be known which axes of a leaf are inputs and outputs, got "
             f"{name} of shape {shape}; say it, a word an axis, by a rule such as "
-            f"model.views = (('{name}', '{_example(shape)}'),), or as views = "
-            "views.of(model.init, key, images) of a flax network, or exclude the leaf"
+            f"model.views = (('{name}', '{_example(shape)}'),)"
+            f"{traced * (known is None)}, or exclude the leaf"
         )
     _check(name, shape, known)
     return known

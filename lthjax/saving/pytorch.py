@@ -188,7 +188,8 @@ def _view(form, name, shape):
         found = views_lib.USUAL[2]._replace(kind=kind) if kind else None
     summed = found is not None and found.kind == "Einsum" and found.space
     if found is None or found.kind not in KINDS or summed:
-        layer = found.kind if found else "a layer of which no view is known"
+        known = found is not None and found.kind != views_lib.UNKNOWN
+        layer = found.kind if known else "a layer of which no view is known"
         raise ValueError(
             "PyTorch's layout must know a layer's kind and have the like of it, got "
             f"{name} of shape {shape}, of {layer}; give the layout's views = "

@@ -152,6 +152,67 @@ def test_layers_whose_variables_are_mapped_over_are_looked_at_too(spectral):
     assert found["inner/kernel"] == views.view(["in", "out"], kind)
 
 
+def transposed(tree):
+    return jax.tree.map(jnp.transpose, tree)
+
+
+class Turned(nn.Module):
+    """A layer that holds its kernel turned about, [out, in]."""
+
+    features: int
+    back: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns the product."""
+        how = {"trans_out_fn": transposed, "mutable": True} if self.back else {}
+        how |= {"init": self.is_initializing()} if not self.back else {}
+        layer = nn.map_variables(nn.Dense, "params", transposed, **how)
+        return layer(self.features, use_bias=False, name="turned")(x)
+
+
+@pytest.mark.parametrize("inputs, back", [(7, True), (5, True), (5, False)])
+def test_a_kernel_that_was_turned_is_refused_until_a_rule_says_its_axes(inputs, back):
+    model, x = Turned(5, back), jnp.zeros((1, inputs))
+    shapes, found = views.traced(model.init, KEY, x)
+    assert shapes["turned"]["kernel"].shape == (5, inputs)
+    with pytest.raises(ValueError, match="must be known .*'in out'.*, or exclude"):
+        views.one("turned/kernel", (5, inputs), found)
+    said = views.of(model.init, KEY, x, rules=[("turned", "out in")])
+    assert views.one("turned/kernel", (5, inputs), said).outputs == (0,)
+
+
+class Tied(nn.Module):
+    """Stacked attention whose last layer is the embedding, read off its variables."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        """Returns the logits."""
+        table = nn.Embed(7, 4, name="table")
+        x, _ = scanned(0)(table(tokens), None)
+        return x @ table.variables["params"]["embedding"].T
+
+
+def test_stacked_layers_whose_axes_are_not_seen_are_no_convolutions():
+    tokens = jnp.zeros((1, 5), int)
+    shapes, found = views.traced(Tied().init, KEY, tokens)
+    assert found["table/embedding"].kind == "Embed"
+    name, shape = "ScanBlock_0/MultiHeadDotProductAttention_0/out/kernel", (3, 2, 2, 4)
+    leaves = {"/".join(str(k.key) for k in path): x for path, x in _rows(shapes)}
+    assert leaves[name].shape == shape
+    with pytest.raises(ValueError, match="must be known which axes .*out/kernel"):
+        views.one(name, shape, found)
+    rules = [("Dense_0/kernel", "copies in out"), ("out/kernel", "copies in in out")]
+    said = views.of(Tied().init, KEY, tokens, rules=rules)
+    assert views.one(name, shape, said).inputs == (1, 2)
+
+
+def test_a_network_that_is_looked_at_twice_is_seen_as_at_first():
+    init, x = jax.jit(Mapped(True).init), jnp.zeros((1, 4))
+    once, again = (views.of(init, KEY, x) for _ in range(2))
+    assert once == again and once["inner/kernel"].kind == "SpectralNorm"
+
+
 def test_a_layer_of_ones_own_has_no_view_but_that_of_a_rule():
     own, x = Own(5), jnp.zeros((1, 3))
     assert views.of(own.init, KEY, x) == {}
