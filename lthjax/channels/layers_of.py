@@ -214,6 +214,24 @@ def check_axes(name: str, views: Views | None) -> None:
         )
 
 
+def plain(layer: nn.Module) -> bool:
+    """Returns whether a layer computes as flax's own Dense or Conv.
+
+    A class of one's own that changes what they do may read all channels for each, as
+    one that standardises its kernel does.
+
+    Args:
+      layer: Any module.
+    """
+    kinds = type(layer).__mro__
+    base = next((kinds.index(k) for k in (nn.Dense, nn.Conv) if k in kinds), None)
+    methods = (
+        vars(kind).get(name) for kind in kinds[:base] for name in ("__call__", "param")
+    )
+    modules = (getattr(method, "__module__", "flax.") for method in methods)
+    return base is not None and all(name.startswith("flax.") for name in modules)
+
+
 def repeats(params: Params, group: Group) -> int:
     """Returns how often the reading kernel has each channel."""
     return named(params)[f"{group.consumer}/kernel"].shape[-2] // group.size

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from lthjax import models
+from lthjax.channels import layers_of
 from lthjax.devices import measure
 from lthjax.pruning import bases as bases_lib
 from lthjax.pruning import views as views_lib
@@ -81,7 +82,8 @@ def apply(
       **mode: `train`, as for `models.apply`.
 
     Raises:
-      ValueError: A layer of two kernels is of another kind, or has groups of channels.
+      ValueError: A layer of two kernels is of another kind, computes with another
+        kernel than its own, or has groups of channels.
     """
 
     def thin(next_fn, args, kwargs, context):
@@ -89,6 +91,7 @@ def apply(
         own = _at(params, module.path) if context.method_name == "__call__" else {}
         if not all(hasattr(own.get(name), "shape") for name in (FIRST, SECOND)):
             return next_fn(*args, **kwargs)
+        _check_plain(module)
         return _two(module, own, *args)
 
     with nn.intercept_methods(thin):
@@ -136,11 +139,6 @@ def _at(params, path):
 
 def _two(module, own, x):
     """Returns the result of a layer whose kernel is two."""
-    if not isinstance(module, nn.Dense | nn.Conv) or _grouped(module):
-        raise ValueError(
-            "two thin layers are made of a flax Dense or Conv without groups of "
-            f"channels, got {'/'.join(module.path)} = {type(module).__name__}"
-        )
     rank = own[FIRST].shape[-1]
     if not rank:  # nothing is read: zeros, of the shape of the layer's result
         thin = {FIRST: _one_zero(own[FIRST], -1), SECOND: _one_zero(own[SECOND], 0)}
@@ -161,5 +159,14 @@ def _one_zero(kernel, axis):
     return jnp.zeros(shape, kernel.dtype)
 
 
-def _grouped(module):
-    return getattr(module, "feature_group_count", 1) > 1
+def _check_plain(module):
+    """Refuses a layer that is not flax's own product of its input and its kernel."""
+    grouped = getattr(module, "feature_group_count", 1) > 1
+    masked = getattr(module, "mask", None) is not None
+    if grouped or masked or not layers_of.plain(module):
+        raise ValueError(
+            "two thin layers are made of a flax Dense or Conv without groups of "
+            "channels, a mask or methods of one's own, got "
+            f"{'/'.join(module.path)} = {type(module).__name__}; give its kernel "
+            "another basis"
+        )

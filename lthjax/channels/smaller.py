@@ -28,10 +28,12 @@ class Slim(nn.Module):
     Attributes:
       model: The network, from `models.build` or of the same kind.
       widths: (name of a layer, channels) of those that differ.
+      readers: Names of the layers that read fewer channels.
     """
 
     model: nn.Module
     widths: tuple[tuple[str, int], ...] = ()
+    readers: tuple[str, ...] = ()
 
     @property
     def remat(self) -> bool:
@@ -54,6 +56,8 @@ class Slim(nn.Module):
         def narrow(call, args, options, context):
             layer = context.module
             name = "/".join(layer.path)
+            if context.method_name == "__call__" and name in self.readers:
+                _check_reader(layer)
             if context.method_name == "__call__" and name in widths:
                 _resize(layer, widths[name])
             return call(*args, **options)
@@ -67,10 +71,11 @@ def _resize(layer, size):
 
     A flax module is frozen against assignment; this one lives for one call.
     """
-    if not isinstance(layer, nn.Dense | nn.Conv):
+    if not layers_of.plain(layer):
         raise ValueError(
-            "only dense layers and convolutions can lose channels, got "
-            f"{'/'.join(layer.path)}, of {type(layer).__name__}"
+            "only dense layers and convolutions can lose channels, those of flax "
+            f"without methods of one's own, got {'/'.join(layer.path)}, of "
+            f"{type(layer).__name__}; leave its group out"
         )
     if getattr(layer, "feature_group_count", 1) not in (1, layer.features):
         raise ValueError(
@@ -81,6 +86,17 @@ def _resize(layer, size):
     object.__setattr__(layer, "features", size)
     if getattr(layer, "feature_group_count", 1) > 1:
         object.__setattr__(layer, "feature_group_count", size)
+
+
+def _check_reader(layer):
+    """Refuses a reader that may take a channel of zeros for more than nothing."""
+    if isinstance(layer, nn.Dense | nn.Conv) and not layers_of.plain(layer):
+        raise ValueError(
+            "a channel can go where what reads it adds up its products with a kernel, "
+            "as flax's own dense layers and convolutions do, got "
+            f"{'/'.join(layer.path)}, of {type(layer).__name__}, which has methods of "
+            "its own; leave its group out"
+        )
 
 
 class Compact(NamedTuple):
@@ -141,6 +157,8 @@ def compact(
     found = layers_of.groups(model, params) if groups is None else groups
     applied = masks_lib.apply(params, masks)
     widths = dict(model.widths) if isinstance(model, Slim) else {}
+    readers = {group.consumer for group in found}
+    readers |= {*model.readers} if isinstance(model, Slim) else set()
     model = model.model if isinstance(model, Slim) else model
     silent = _silent(model)
     known = layers_of.named(dict(model_state or {}).get("batch_stats", {}))
@@ -160,7 +178,8 @@ def compact(
     small, state = _cut(applied, cuts), dict(model_state or {})
     if "batch_stats" in state:
         state["batch_stats"] = _cut(state["batch_stats"], cuts)
-    return Compact(Slim(model, tuple(sorted(widths.items()))), small, state)
+    slim = Slim(model, tuple(sorted(widths.items())), tuple(sorted(readers)))
+    return Compact(slim, small, state)
 
 
 def _silent(model):

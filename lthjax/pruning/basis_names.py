@@ -141,10 +141,10 @@ def _svd_rows(leaf):
         return outputs * int(jnp.sum(rows))
 
     rows = [Rotation(sizes, OUTPUTS, None, "outputs")]
-    # What `channels.low_rank` knows how to apply: the outputs last, and no groups.
+    # What `channels.low_rank` knows how to apply: the outputs last, of a layer that
+    # computes with its kernel as it is.
     lone = leaf.view.outputs == (len(leaf.shape) - 1,) and not leaf.view.copies
-    others = views_lib.GROUPED, views_lib.TRANSPOSED
-    thin = lone and not leaf.view.kind.startswith(others)
+    thin = lone and leaf.view.kind in ("", "Dense", "Conv", "Einsum", "Embed")
     return _turned(leaf, rows, learn, stored)._replace(thin=thin)
 
 
