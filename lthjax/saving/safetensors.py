@@ -13,7 +13,6 @@ import safetensors
 import safetensors.numpy
 
 from lthjax import packages, whole_files
-from lthjax.pruning.masks import path_name
 from lthjax.saving import savable
 from lthjax.saving.checkpoints import DamagedError, checksum
 from lthjax.tickets.ticket import Ticket, Trained
@@ -195,8 +194,7 @@ def _key(entry):
 def _filled(like, network, name, path):
     """Returns one of the trees with the nodes of another one."""
     trees = [getattr(one, name) for one in (like, network)]
-    rows = [jax.tree_util.tree_leaves_with_path(tree) for tree in trees]
-    wanted, found = ({path_name(p): x for p, x in row} for row in rows)
+    wanted, found = (_by_name(tree, name) for tree in trees)
     shapes = [{n: np.shape(x) for n, x in leaves.items()} for leaves in (wanted, found)]
     if shapes[0] != shapes[1]:
         odd = sorted(n for n, _ in shapes[0].items() ^ shapes[1].items())
@@ -206,6 +204,18 @@ def _filled(like, network, name, path):
         )
     structure = jax.tree.structure(trees[0])
     return jax.tree.unflatten(structure, [found[n] for n in wanted])
+
+
+def _by_name(tree, name):
+    """Returns {name in a file: leaf} of a tree, in the order of `jax.tree.leaves`."""
+    leaves, structure = jax.tree.flatten(tree)
+    places: dict[str, np.ndarray] = {}
+    numbered = jax.tree.unflatten(
+        structure, [np.asarray(i) for i in range(len(leaves))]
+    )
+    _described(numbered, name, places)
+    rows = sorted((int(i), n) for n, i in places.items())
+    return {n.removeprefix(f"{name}/"): leaves[i] for i, n in rows}
 
 
 def _contents(path) -> tuple[dict, dict]:

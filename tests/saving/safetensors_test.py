@@ -95,6 +95,35 @@ def test_whole_keys_places_and_names_come_back_and_so_do_other_nodes(tmp_path):
             safetensors_lib.read(tmp_path / "x", other)
 
 
+class Valued(NamedTuple):
+    """A field that is called as what a box holds, beside another one."""
+
+    value: Any
+    other: Any
+
+
+class Box(NamedTuple):
+    """A box of one array, or of several."""
+
+    value: Any
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"a": Valued(jnp.ones(2), jnp.zeros(3))},
+        {"a": Box(jnp.ones(2)), "b": [Box({"kernel": jnp.ones(2)})]},
+        Valued(Box(jnp.ones(2)), Box(Valued(jnp.ones(2), jnp.zeros(3)))),
+    ],
+)
+def test_fields_called_value_come_back_as_the_nodes_that_they_were(tmp_path, node):
+    ticket = Ticket(0, 0, 1, node, {}, jax.tree.map(lambda x: None, node))
+    safetensors_lib.write(tmp_path / "a", ticket)
+    found, _ = safetensors_lib.read(tmp_path / "a", ticket)
+    assert jax.tree.structure(found) == jax.tree.structure(ticket)
+    assert bits(found.params) == bits(node)
+
+
 def test_arrays_of_64_bits_and_in_any_order_of_memory_survive(tmp_path):
     params = {"x": np.arange(6).reshape(2, 3).T, "y": np.float64(1 / 3)}
     safetensors_lib.write(tmp_path / "x", Trained(params, {}, {"x": None, "y": None}))
