@@ -67,7 +67,8 @@ def uses(
       weights and gates say, its uses are those of the largest (of each of equals).
 
     Raises:
-      ValueError: A leaf is used in a loop whose length the program does not tell.
+      ValueError: A leaf is used in a loop whose length the program does not tell, or
+        is no array.
     """
     sizes = dict(_sizes(params))
     images = jax.ShapeDtypeStruct((1, *image_shape), dtype)
@@ -96,7 +97,8 @@ def flops(params: Params, masks: Masks | None, uses: Mapping[str, float]) -> flo
       uses: Of the same parameters, `uses(...)`.
 
     Raises:
-      ValueError: The masks do not fit the parameters, or the uses are of others.
+      ValueError: The masks do not fit the parameters, a leaf is no array, or the uses
+        are of others.
     """
     kept = _kept(params, masks)
     if kept.keys() != uses.keys():
@@ -115,15 +117,21 @@ def parameters(params: Params, masks: Masks | None = None) -> int:
       masks: Their masks; `None` for the dense network.
 
     Raises:
-      ValueError: The masks do not fit the parameters.
+      ValueError: The masks do not fit the parameters, or a leaf is no array.
     """
     return sum(_kept(params, masks).values())
 
 
 def _sizes(params):
     """Returns the (name, size) of every leaf."""
-    sizes = [math.prod(jnp.shape(w)) for w in jax.tree.leaves(params)]
-    return list(zip(masks_lib.names(params), sizes, strict=True))
+    leaves = dict(zip(masks_lib.names(params), jax.tree.leaves(params), strict=True))
+    for name, w in leaves.items():
+        if not hasattr(w, "shape"):
+            raise ValueError(
+                f"parameters must be arrays, or their shapes, got {name} = {w!r}; "
+                "leave out what is none (equinox.partition)"
+            )
+    return [(name, math.prod(jnp.shape(w))) for name, w in leaves.items()]
 
 
 def _kept(params, masks):

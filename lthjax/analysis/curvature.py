@@ -18,7 +18,7 @@ from lthjax.callables import LossFn
 from lthjax.pruning import gradients, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
-from lthjax.pruning.views import View, Views
+from lthjax.pruning.views import UNKNOWN, View, Views
 
 
 class Surface(NamedTuple):
@@ -240,7 +240,9 @@ def _filters(key, params, masks, views):
     drawn = masks_lib.apply(_draw(jax.random.normal, key, params), masks)
 
     def scaled(path, w, d):
-        known = views.get(masks_lib.path_name(path), View(outputs=(w.ndim - 1,)))
+        known = views.get(masks_lib.path_name(path), View(kind=UNKNOWN))
+        if known.kind == UNKNOWN:
+            known = View(outputs=(w.ndim - 1,))
         filters = {*known.outputs, *known.copies}
         axes = tuple(axis for axis in range(w.ndim) if axis not in filters)
         if not axes:

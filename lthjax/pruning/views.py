@@ -181,7 +181,8 @@ def ruled(params: Params, rules: Sequence[tuple[str, str]]) -> dict[str, View]:
       ValueError: As `traced`.
     """
     rows = jax.tree_util.tree_leaves_with_path(params)
-    shapes = {masks_lib.path_name(path): tuple(leaf.shape) for path, leaf in rows}
+    arrays = ((path, leaf) for path, leaf in rows if hasattr(leaf, "shape"))
+    shapes = {masks_lib.path_name(path): tuple(leaf.shape) for path, leaf in arrays}
     found: dict[str, View] = {}
     for pattern, text in map(_rule, rules):
         matched = {n: s for n, s in shapes.items() if re.search(pattern, n)}

@@ -1,5 +1,6 @@
 """What a network costs whose weights a loop carries, or the images pick, by hand."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
@@ -158,3 +159,12 @@ def test_rows_that_are_summed_over_in_groups_meet_only_their_own():
         return lax.ragged_dot_general(x[0], params["w"], sizes, numbers)
 
     assert costs.uses(forward, {"w": jnp.zeros((6, 5))}, (6, 4)) == {"w": 4}
+
+
+@pytest.mark.parametrize("other", [jax.nn.relu, 0.5, True])
+def test_what_is_no_array_is_refused_by_name_and_not_counted(other):
+    params = {"layer": jnp.ones((2, 3)), "other": other}
+    for count in (costs.parameters, lambda tree: costs.flops(tree, None, {})):
+        with pytest.raises(ValueError, match="must be arrays, .* got other = "):
+            count(params)
+    assert costs.parameters({"layer": params["layer"], "other": None}) == 6

@@ -242,3 +242,10 @@ def test_a_network_makes_plain_leaves_after_it_was_looked_at():
 def test_a_rule_that_cannot_be_meant_is_refused(rules, message):
     with pytest.raises(ValueError, match=message):
         views.of(nn.Dense(5).init, KEY, jnp.zeros((1, 3)), rules=rules)
+
+
+def test_a_rule_goes_by_what_is_no_array():
+    tree = {"weight": jnp.ones((2, 3)), "activation": jax.nn.relu}
+    assert views.ruled(tree, [("weight", "out in")]).keys() == {"weight"}
+    with pytest.raises(ValueError, match="must find a leaf.*the leaves are weight$"):
+        views.ruled(tree, [("activation", "out in")])

@@ -272,3 +272,12 @@ def test_the_filters_of_a_surface_are_those_of_a_view():
     found = draw(params)
     norms = [np.linalg.norm(tree["w"], axis=0) for tree in (found, params)]
     np.testing.assert_allclose(*norms, rtol=1e-5)
+
+
+def test_the_filters_of_a_leaf_of_unknown_axes_are_those_of_one_without_a_view():
+    params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(5, 2, 3)))}
+    masks = {"w": jnp.ones((5, 2, 3), bool)}
+    unknown = {"w": views.View(kind=views.UNKNOWN)}
+    given = KEY, params, masks
+    found, plain = (curvature._filters(*given, known) for known in (unknown, {}))
+    np.testing.assert_array_equal(found["w"], plain["w"])
