@@ -270,9 +270,7 @@ def run(options):
     for network, basis in itertools.product(options.networks, options.bases):
         found = config(network, basis, options)
         rows = experiment.run(found, options.workdir / f"{network}-{basis}")
-        last = found.search.levels
-        own = [r for r in rows if r["seed"] in found.seeds and r["level"] <= last]
-        everything.setdefault(network, {})[basis] = own
+        everything.setdefault(network, {})[basis] = records.asked(rows, found)
         used[network] = {"seeds": found.seeds, **found.train.to_dict()}
     return everything, json.dumps(used, default=list)
 

@@ -178,8 +178,7 @@ def main():
         if options.cost:
             work.show(options, {"": settings}, {"frankle2019": claimed([])})
             return
-        records = experiment.run(settings, options.workdir)
-        rows = [row for row in records if row["seed"] in settings.seeds]
+        rows = records.asked(experiment.run(settings, options.workdir), settings)
         used = json.dumps(
             {"seeds": settings.seeds, **settings.train.to_dict()}, default=list
         )

@@ -233,14 +233,13 @@ def _run(asked, options):
     examples = 8 if options.smoke else options.analyses
     for cell in asked:
         settings, root = config(cell, options), options.workdir / cell
-        found[cell] = experiment.run(settings, root)
+        found[cell] = records.asked(experiment.run(settings, root), settings)
         axes.save(gains.figure(found[cell]), options.workdir / f"{cell}.png")
         text = f"{_setting(settings)}\n\n{table(found)}"
         if examples:
-            measured += landscapes.analyses(cell, settings, root, examples)
-            axes.save(
-                landscapes.surfaces(measured), options.workdir / f"{cell}-surface.png"
-            )
+            own = landscapes.analyses(cell, settings, root, examples)
+            axes.save(landscapes.surfaces(own), options.workdir / f"{cell}-surface.png")
+            measured += own
             text += f"\nOn {examples} training images:\n\n{landscapes.table(measured)}"
         page = sizes.titled(options, text)
         text_files.write(options.workdir / "jaiswal2021.md", page)

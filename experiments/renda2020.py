@@ -237,6 +237,7 @@ def main() -> None:
             work.show(options, configs(options), {"renda2020": claimed([])})
             return
         rows = grid.run(configs(options), options.workdir)
+        rows = [row for row in rows if row["level"] <= options.levels]
         same = published(options)
         run = f"{network(options)} of width {options.width:g} on {options.data}"
         said = f"Command: `{command_line.typed()}` ({run}); "

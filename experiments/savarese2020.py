@@ -31,7 +31,7 @@ import logging
 import pathlib
 import sys
 
-from measures import efforts, page, sizes, work
+from measures import efforts, page, records, sizes, work
 
 from lthjax.data import batches, facts
 from lthjax.program import command_line
@@ -209,17 +209,16 @@ def _folder(method):
     return method.lower().replace(" ", "_").replace(",", "")
 
 
-def _run(options, found, root, variants):
+def _run(options, base, root, variants):
     """Returns the records of a method's runs, a list for each variant of it.
 
     A smoke run takes the first of them.
     """
-    records = []
+    found = []
     for number, changes in enumerate(variants[:1] if options.smoke else variants):
-        new = changed(found, changes, smoke=options.smoke)
-        rows = _records(new, root / str(number))
-        records.append([row for row in rows if row["seed"] in new.seeds])
-    return records
+        new = changed(base, changes, smoke=options.smoke)
+        found.append(records.asked(_records(new, root / str(number)), new))
+    return found
 
 
 def _records(new, root):

@@ -20,31 +20,31 @@ MEASURES = ("gradient_norm", "top_eigenvalue", "trace", "quiet")
 
 
 def analyses(cell, settings, root, examples):
-    """Returns {(arm, level, seed): what its deployed network is like}, kept on disk.
+    """Returns rows of what the deployed networks asked for are like, kept on disk.
 
     Of `examples` training images that are not augmented, the plain loss, norms by their
     running statistics, on the coordinates that the masks keep.
     """
     path, keys = root / f"analyses_{examples}.jsonl", ("arm", "level", "seed")
     done = {results.identity(row, keys) for row in results.read(path)}
-    rows = [r for r in results.read(root / results.RESULTS) if r["level"]]
-    levels = {row["level"] for row in rows if row.get("retrained")}
-    wanted = [
-        r
-        for r in rows
-        if r["level"] in levels and r["arm"] in (gains.VANILLA, "tost_paper")
+    rows = records.asked(results.read(root / results.RESULTS), settings)
+    levels = {row["level"] for row in rows if row["level"] and row.get("retrained")}
+    asked = [
+        results.identity(row, keys)
+        for row in rows
+        if row["level"] in levels and row["arm"] in (gains.VANILLA, "tost_paper")
     ]
-    wanted = [r for r in wanted if results.identity(r, keys) not in done]
+    wanted = [identity for identity in asked if identity not in done]
     if wanted:
         measure = _measurement(settings, source.load(settings), examples)
-        for row in wanted:
-            arm, level, seed = results.identity(row, keys)
+        for arm, level, seed in wanted:
             found = load_trained(layout.trained_path(root, arm, seed, level))
             numbers = jax.device_get(measure(found))
             head = {"cell": cell, "arm": arm, "level": level, "seed": seed}
             values = {k: np.asarray(v).tolist() for k, v in numbers.items()}
             results.append(path, [head | values], keys)
-    return results.read(path)
+    rows = results.read(path)
+    return [row for row in rows if results.identity(row, keys) in asked]
 
 
 def _measurement(settings, data, examples):
@@ -94,7 +94,7 @@ def table(rows):
 
 
 def surfaces(rows):
-    """Draws the loss around the networks of the sparsest level, seed by seed's mean."""
+    """Draws the loss around a cell's networks of the sparsest level, seeds' mean."""
     level = max(row["level"] for row in rows)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     drawn = Figure(figsize=(4.5 * len(arms), 4), layout="constrained")

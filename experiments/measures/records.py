@@ -11,6 +11,20 @@ def of(rows: Iterable[dict], **columns: Any) -> list[dict]:
     return [r for r in rows if all(r[name] == x for name, x in columns.items())]
 
 
+def asked(rows: Iterable[dict], config: Any) -> list[dict]:
+    """Returns the records of the seeds, levels and arms that a config asks for.
+
+    A workdir that was asked for more before keeps those records too.
+    """
+    last = len(config.search.sparsities) or config.search.levels
+    arms = {"ticket", "search", *config.controls, *config.retraining.arms}
+    return [
+        row
+        for row in rows
+        if row["seed"] in config.seeds and row["level"] <= last and row["arm"] in arms
+    ]
+
+
 def accuracies(rows: Iterable[dict], **columns: Any) -> list[float]:
     """Returns the test accuracies, in %, of the records that `of` returns."""
     return [100 * row["test_accuracy"] for row in of(rows, **columns)]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from matplotlib.figure import Figure
 
+from lthjax.program.config import files
 from lthjax.program.workdir import spreads
 
 pytestmark = pytest.mark.usefixtures("beside")
@@ -26,6 +27,26 @@ def test_records_are_chosen_by_their_columns_and_shown_in_per_cent():
     assert records.shown([], nothing="not run") == "not run"
     found = records.bars(spreads.spread(x) for x in ((1.0, 3.0), (2.0,)))
     assert found == ([2.0, 2.0], [pytest.approx(2**0.5), 0.0])
+
+
+def test_of_a_workdir_s_records_those_are_told_that_are_asked_for():
+    asked = importlib.import_module("measures.records").asked
+    config = files.default()
+    config.seeds, config.search.levels = (0, 1), 2
+    config.retraining.arms = ("skips",)
+    rows = [
+        {"seed": seed, "level": level, "arm": arm}
+        for seed in (0, 1, 2)
+        for level in (0, 1, 2, 3)
+        for arm in ("ticket", "reinit", "skips", "smoothing", "search")
+    ]
+    found = asked(rows, config)
+    assert {row["seed"] for row in found} == {0, 1}
+    assert {row["level"] for row in found} == {0, 1, 2}
+    assert {row["arm"] for row in found} == {"ticket", "skips", "search"}
+    assert len(found) == 2 * 3 * 3
+    config.search.sparsities = (0.5,)
+    assert {row["level"] for row in asked(rows, config)} == {0, 1}
 
 
 @pytest.mark.parametrize("published", [True, False])

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from commands import loaded
+from matplotlib.figure import Figure
 
 from lthjax.program.build import recipes, unread
 from lthjax.program.config import files, validate
@@ -53,6 +54,33 @@ def test_each_tweak_alone_is_retrained_in_a_cell_of_its_own():
     alone.search.sparsities = both.search.sparsities
     alone.retraining.update(arms=both.retraining.arms, levels=both.retraining.levels)
     assert files.digest(alone) == files.digest(both)  # all else is the same
+
+
+def test_a_surface_is_of_the_networks_of_its_cell(tmp_path, monkeypatch):
+    experiment, drawn = loaded("jaiswal2021"), []
+    landscapes = experiment.landscapes
+    numbers = {"gradient_norm": 1.0, "top_eigenvalue": 1.0, "trace": 1.0, "quiet": 0.5}
+
+    def analyses(cell, settings, root, examples):
+        value = float(cell.startswith("cifar100"))
+        own = {"cell": cell, "arm": "ticket", "level": 1, "surface": [[value]]}
+        return [{**own, "seed": seed, **numbers} for seed in settings.seeds]
+
+    monkeypatch.setattr(experiment.experiment, "run", lambda *_: [])
+    monkeypatch.setattr(experiment.gains, "figure", lambda rows: Figure())
+    monkeypatch.setattr(landscapes, "analyses", analyses)
+    surfaces = landscapes.surfaces
+    note = lambda rows: drawn.append(surfaces(rows)) or drawn[-1]  # noqa: E731
+    monkeypatch.setattr(landscapes, "surfaces", note)
+    options = SimpleNamespace(data_dir="", seeds=3, ablation=False, smoke=False)
+    vars(options).update(workdir=tmp_path, analyses=8, size="shortened")
+    cells = ["cifar10-resnet18-snip", "cifar100-resnet18-snip"]
+    text = experiment._run(cells, options)
+    for value, figure in enumerate(drawn):
+        panel, _ = figure.axes
+        assert panel.get_title() == "ticket, level 1, n = 3"
+        assert panel.images[0].get_array() == [[value]]
+    assert all(f"| {cell} | 1 | ticket |" in text for cell in cells)
 
 
 SETTINGS = {"steps": 1500, "seeds": 3, "width": 1.0, "smoke": False, "data_dir": ""}
