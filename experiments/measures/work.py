@@ -53,10 +53,17 @@ def of(config, root: pathlib.Path) -> Work:
     again = times - 1  # controls beside each ticket, and none beside the dense network
     images = sum(lengths) * times - lengths[0] * again
     images *= chains * config.train.batch_size
+    asked = {(one.level, one.arm) for one in ground.plan.trainings}
+    if again:
+        asked |= {
+            (level, arm) for level, _ in asked if level for arm in config.controls
+        }
     rows = [
-        r for r in results.read(root / results.RESULTS) if r["seed"] in config.seeds
+        row
+        for row in results.read(root / results.RESULTS)
+        if row["seed"] in config.seeds and (row["level"], row["arm"]) in asked
     ]
-    done = min(1.0, len(rows) / (chains * (len(lengths) * times - again)))
+    done = len(rows) / (chains * len(asked))
     seconds = sum(row.get("seconds") or 0.0 for row in rows)
     like = ground.options
     return Work(images, BACKWARD * images * forward(ground), done, seconds, like)

@@ -288,3 +288,20 @@ def test_a_carried_run_is_done_when_every_record_is_there(tmp_path):
     assert 0.8 < work.of(config, tmp_path).done < 1
     results.append(tmp_path / results.RESULTS, rows[-1:])
     assert work.of(config, tmp_path).done == 1
+
+
+def test_what_is_no_longer_asked_for_is_no_part_of_what_is_done(tmp_path):
+    loaded("chen2021")
+    work = importlib.import_module("measures.work")
+    rows = [
+        {"level": level, "seed": seed, "arm": arm}
+        for seed in (0, 1)
+        for level in range(5)
+        for arm in ("ticket", "reinit", "shuffle")
+        if level or arm == "ticket"
+    ]
+    results.append(tmp_path / results.RESULTS, rows)
+    config = tiny.config({"seeds": (0, 1, 2, 3), "controls": ("reinit",)})
+    assert work.of(config, tmp_path).done == 0.5
+    results.append(tmp_path / results.RESULTS, [{**rows[0], "seed": 2}])
+    assert work.of(config, tmp_path).done == 0.5 + 1 / (4 * (1 + 2 * 2))
