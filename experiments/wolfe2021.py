@@ -155,23 +155,26 @@ def heat(options, width, data):
         raise ValueError(f"sizes must be at most {most:,}, got --sizes = {least:,}")
     members = [(m, seed) for seed in range(options.seeds) for m in options.sizes]
     sizes = "_".join(map(str, options.sizes))
-    folder = options.workdir / f"width_{width}_of_{sizes}_seeds_{options.seeds}"
+    every = "" if options.every == EVERY else f"_every_{options.every}"
+    name = f"width_{width}_of_{sizes}_seeds_{options.seeds}{every}"
+    folder = options.workdir / name
     states, at = start(width, members, data["train"][0].shape[1]), 0
     if (saved := checkpoints.newest(folder, states)) is not None:
         states, at = jax.tree.map(jnp.asarray, saved[0]), saved[1]["step"]
+    made = {"smoke": True} if options.smoke else {}
     train, prune = programs(width, jax.default_backend() == "cpu")
     sizes = jnp.asarray([m for m, _ in members])
     keys = jnp.stack([jax.random.fold_in(jax.random.key(s), 1) for _, s in members])
     while True:
         draws = jax.vmap(jax.random.fold_in, (0, None))(keys, at + 10**6)
         found = jax.device_get(prune((states.params, draws, sizes), data))
-        rows = [_row(found, i, width, m, at) for i, m in enumerate(members)]
+        rows = [_row(found, i, width, m, at) | made for i, m in enumerate(members)]
         results.append(options.workdir / RECORDS, rows, KEYS)
         checkpoints.roll(folder, states, {"step": at})
         print(f"width {width}, step {at}: {[row['train'][-1] for row in rows]}")
         if at >= options.steps:
             return
-        until = min(at + options.every, options.steps)
+        until = min((at // options.every + 1) * options.every, options.steps)
         for first in range(at, until, DISPATCH):
             span = jnp.asarray([first, min(first + DISPATCH, until)])
             states = train((states, keys, sizes), data, tuple(span))
@@ -211,12 +214,12 @@ def table(rows, command):
     lines += ["values (digitised, about 0.2 points; means of 3) in brackets.", ""]
     for width in sorted({row["width"] for row in rows}):
         found = cells(rows, width)
-        starts, steps = first(found), [step for step, _ in found[max(found)]]
+        starts, (steps, rows_at) = first(found), two_layers.aligned(found)
         every = PUBLISHED["heat"].get(str(width), {})
         heat = []
-        for size, row in found.items():
-            known = every.get(str(size))
-            values = [_cell(t, value, known) for t, value in row]
+        for size, row in rows_at.items():
+            pairs, known = zip(steps, row, strict=True), every.get(str(size))
+            values = [_cell(t, value, known) if value else "" for t, value in pairs]
             heat.append([f"{size:,}", *values, _first(width, size, starts)])
         lines += [
             f"N = {width:,}{'' if every else '; published: not supplied'}",
@@ -238,7 +241,9 @@ def _cell(step, value, known):
 
 
 def _first(width, size, starts):
+    """Returns the first step; the published is by the best of the largest size."""
     known = dict(zip(SIZES, PUBLISHED["first"].get(str(width), ()), strict=False))
+    known = known if max(starts) == SIZES[-1] else {}
     return f"{starts[size]}" + (f" ({1000 * known[size]})" if size in known else "")
 
 
@@ -268,8 +273,8 @@ def figure(rows):
         drawn.subplots(len(widths), 3, squeeze=False), widths, strict=True
     ):
         found = cells(rows, width)
-        ours = {m: [value.mean for _, value in row] for m, row in found.items()}
-        steps = [step for step, _ in found[max(found)]]
+        steps, ours = two_layers.aligned(found)
+        ours = {m: [v.mean if v else np.nan for v in row] for m, row in ours.items()}
         _map(axes[0], ours, steps, f"ours, N = {width:,}")
         known = PUBLISHED["heat"].get(str(width))
         if known:
@@ -326,10 +331,11 @@ def main():
             works = two_layers.heat_works(options, options.workdir / RECORDS)
             work.show(options, works, {"wolfe2021": two_layers.heat(PUBLISHED, [])})
             return
+        two_layers.asked(results.read(options.workdir / RECORDS), options)
         data = load(options)
         for width in options.widths:
             heat(options, width, data)
-        rows = results.read(options.workdir / RECORDS)
+        rows = two_layers.asked(results.read(options.workdir / RECORDS), options)
         text = table(rows, command_line.typed())
         told = two_layers.heat(PUBLISHED, rows)
         page.write(options, "wolfe2021", text, figure(rows), told)

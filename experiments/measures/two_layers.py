@@ -30,6 +30,30 @@ def work_of(images: float, width: int, done: float, more: float = 0.0) -> work.W
     return work.Work(passes, work.BACKWARD * passes * flops, done, 0.0, like)
 
 
+def steps(options) -> list[int]:
+    """Returns the steps at which networks are pruned: every so many, and the last."""
+    return [*range(0, options.steps, options.every), options.steps]
+
+
+def asked(rows: list[dict], options) -> list[dict]:
+    """Returns the rows of the seeds and steps asked for, of whatever widths and sizes.
+
+    Args:
+      rows: Of a workdir.
+      options: Of the experiment: seeds, steps, every, smoke.
+
+    Raises:
+      ValueError: Some are of made-up data, and others, or what is asked for, are not.
+    """
+    if any(row.get("smoke", False) != options.smoke for row in rows):
+        raise ValueError(
+            "the rows of a workdir must all be of --smoke, or none of them, got a "
+            f"workdir with others and smoke = {options.smoke}; take another --workdir"
+        )
+    found = [row for row in rows if row["seed"] in range(options.seeds)]
+    return [row for row in found if row["step"] in steps(options)]
+
+
 def heat_works(options, records: pathlib.Path) -> dict[str, work.Work]:
     """Returns {population: its work}: trainings, and 200 picks at each checkpoint.
 
@@ -37,12 +61,12 @@ def heat_works(options, records: pathlib.Path) -> dict[str, work.Work]:
       options: Of the experiment: widths, sizes, seeds, steps, every.
       records: The file of what is done.
     """
-    rows, found = results.read(records), {}
-    points = options.steps // options.every + 1
+    rows, found = asked(results.read(records), options), {}
+    points = len(steps(options))
     for width in options.widths:
         members = len(options.sizes) * options.seeds
         own = [r for r in rows if r["width"] == width and r["size"] in options.sizes]
-        done = min(1.0, len(own) / (members * points))
+        done = len(own) / (members * points)
         images = members * options.steps * BATCH
         picked = members * points * PICKS * BATCH
         found[f"width_{width}"] = work_of(images, width, done, picked)
@@ -71,6 +95,17 @@ def heat(published: Mapping, rows: list[dict]) -> list:
         (claims.Claim(what.format(*at), value, band=DIGITISED), ours.get(at, ()))
         for at, value in cells
     ]
+
+
+def aligned(found: Mapping) -> tuple[list[int], dict]:
+    """Returns the steps of all sizes, and {size: its Spread at each, or `None`}.
+
+    Args:
+      found: {size: [(step, Spread)]}.
+    """
+    every = sorted({step for row in found.values() for step, _ in row})
+    rows = {size: dict(row) for size, row in found.items()}
+    return every, {size: [row.get(t) for t in every] for size, row in rows.items()}
 
 
 def gap(found: Mapping, every: Mapping, steps: list[int], since: int = 2000):

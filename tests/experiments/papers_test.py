@@ -14,22 +14,6 @@ from lthjax.program.workdir import results
 pytestmark = pytest.mark.usefixtures("beside")
 
 
-@pytest.mark.parametrize("width", ["5000", "20000"])
-def test_the_published_heat_maps_give_the_published_first_steps(width):
-    experiment = loaded("wolfe2021")
-    published = experiment.PUBLISHED
-    cells = {
-        int(size): [
-            (step, SimpleNamespace(mean=value))
-            for step, value in zip(published["iterations"], row, strict=True)
-        ]
-        for size, row in published["heat"][width].items()
-    }
-    found = experiment.first(cells)
-    wanted = [1000 * first for first in published["first"][width]]
-    assert [found[size] for size in experiment.SIZES] == wanted
-
-
 def test_a_draw_fires_by_its_threshold():
     loaded("you2020")
     draws = importlib.import_module("measures.draws")
@@ -225,25 +209,6 @@ def test_rows_that_are_kept_are_of_the_config_asked_for(tmp_path):
     results.append(path, [{"epoch": 2, "ticket": 60.0}], keys)  # an earlier version's
     with pytest.raises(ValueError, match="an earlier version in .*; move it away"):
         kept.read(path, keys, lambda epoch: mine)
-
-
-def test_networks_of_other_sizes_have_a_folder_of_their_own(tmp_path, monkeypatch):
-    experiment, seen = loaded("wolfe2021"), []
-    data = {"train": (np.zeros((3000, 4)), np.zeros(3000))}
-
-    def newest(folder, states):
-        seen.append(folder.name)
-        raise KeyError
-
-    monkeypatch.setattr(experiment.checkpoints, "newest", newest)
-    for sizes, seeds in (([1000, 3000], 1), ([2000, 3000], 1), ([1000], 2)):
-        own = SimpleNamespace(sizes=sizes, seeds=seeds, workdir=tmp_path, smoke=False)
-        with pytest.raises(KeyError):
-            experiment.heat(own, 8, data)
-    assert len(set(seen)) == 3
-    own.sizes = [3001]
-    with pytest.raises(ValueError, match="at most 3,000, got --sizes = 3,001"):
-        experiment.heat(own, 8, data)
 
 
 def test_a_recogniser_s_tasks_are_known(monkeypatch):
