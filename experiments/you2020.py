@@ -47,7 +47,11 @@ EXPECTED = """Expected, written before any result:
 
 
 def config(options):
-    """Returns the config, as far as the options change it."""
+    """Returns the config, as far as the options change it.
+
+    Raises:
+      ValueError: The epochs are too few for the rate to fall twice.
+    """
     found = files.load(HERE.parent / "configs" / "cifar10_vgg16_early_bird.py")
     found.data_dir = options.data_dir
     found.data.name = options.data or found.data.name
@@ -56,6 +60,11 @@ def config(options):
     found.data.limit = options.limit
     found.data.validation = options.validation or found.data.validation
     if options.epochs:
+        if options.epochs < 3:
+            raise ValueError(
+                "the rate must fall after a half and after three quarters of the "
+                f"epochs, got epochs = {options.epochs}; give 3 or more"
+            )
         drops = [options.epochs // 2, options.epochs * 3 // 4]
         found.train.epochs, found.schedule.drops = options.epochs, tuple(drops)
     if options.batch_size:
@@ -88,11 +97,12 @@ def asked(options, settings) -> draws.Asked:
 
 
 def run(settings, options, wanted: draws.Asked) -> list[dict]:
-    """Trains what is missing; returns all rows."""
+    """Trains what is missing; returns the rows of all seeds that are asked for."""
     path = options.workdir / RECORDS
 
     def read():
-        return kept.read(path, draws.KEYS, lambda *identity: settings)
+        rows = kept.read(path, draws.KEYS, lambda *identity: settings)
+        return [row for row in rows if row["seed"] in range(options.seeds)]
 
     source = source_lib.load(settings)
     ground = plan_lib.of(settings, source)
@@ -198,8 +208,12 @@ def works(options, settings, wanted: draws.Asked):
     lengths = [epochs if way in draws.WHOLE else epochs - at for way, at in drawn]
     a_seed = epochs + len(wanted.shares) * sum(lengths)
     images = options.seeds * a_seed * plan.steps_per_epoch * settings.train.batch_size
-    rows = results.read(options.workdir / RECORDS)
-    there = sum(row["way"] != draws.SEEN for row in rows)
+    there = sum(
+        row["way"] != draws.SEEN
+        and row["seed"] in range(options.seeds)
+        and row["share"] in wanted.shares
+        for row in results.read(options.workdir / RECORDS)
+    )
     done = min(1.0, there / (options.seeds * len(wanted.shares) * len(drawn)))
     flops = work.BACKWARD * images * work.forward(ground)
     return {"": work.Work(images, flops, done, 0.0, settings)}

@@ -133,6 +133,31 @@ def test_tickets_stand_beside_their_way_and_draws_as_parts_of_the_schedule():
     assert ours == [30.0] and drawn.relation == "order"
 
 
+def test_of_early_birds_the_rows_of_the_seeds_asked_for_are_told(tmp_path, monkeypatch):
+    experiment = loaded("you2020")
+    draws, config = importlib.import_module("measures.draws"), files.default()
+    for seed in range(3):
+        row = {"seed": seed, "share": 0.5, "way": draws.SEEN, "epoch": 1}
+        path = tmp_path / experiment.RECORDS
+        experiment.kept.append(path, row, draws.KEYS, config)
+    nothing = SimpleNamespace(**dict.fromkeys(("load", "of", "build"), lambda *_: None))
+    for name in ("source_lib", "plan_lib", "assemble"):
+        monkeypatch.setattr(experiment, name, nothing)
+    monkeypatch.setattr(draws, "check", lambda study: None)
+    monkeypatch.setattr(draws, "run", lambda *_: ())
+    options = SimpleNamespace(seeds=2, workdir=tmp_path)
+    found = experiment.run(config, options, draws.Asked((0.5,), (), ()))
+    assert [row["seed"] for row in found] == [0, 1]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_epochs_in_which_the_rate_cannot_fall_twice_are_refused(epochs):
+    given = {"data_dir": "", "data": "", "model": "", "width": 1.0, "limit": 0}
+    options = SimpleNamespace(**given, validation=0, epochs=epochs)
+    with pytest.raises(ValueError, match=f"got epochs = {epochs}; give 3 or more"):
+        loaded("you2020").config(options)
+
+
 def test_gains_are_counted_of_pruned_networks_with_intervals_alone():
     experiment = loaded("jaiswal2021_fit")
     options = SimpleNamespace(steps=10, seeds=3)
