@@ -61,7 +61,7 @@ def setup(options) -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "versions": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in found),
         "turns": f"{options.rounds} of {options.seconds} s",
-        "networks": "small (--smoke: no result)" if options.smoke else "whole",
+        "networks": networks(options),
     }
 
 
@@ -193,11 +193,33 @@ def _settled(parts, before, reason, workdir):
     return later
 
 
+def check(lines: list[dict], options) -> None:
+    """Checks that the calls before were of `--smoke` too, or none of them.
+
+    Raises:
+      ValueError: Their parts are of other networks, and would not be measured again.
+    """
+    known = {line["setup"]["networks"] for line in lines if line.get("event") == "call"}
+    if known - {networks(options)}:
+        raise ValueError(
+            "the calls of a workdir must all be of --smoke, or none of them, got "
+            f"{options.workdir} with networks that are {', '.join(sorted(known))}; "
+            "take another --workdir"
+        )
+
+
+def networks(options) -> str:
+    """Returns of what size the networks are that are measured."""
+    return "small (--smoke: no result)" if options.smoke else "whole"
+
+
 def call(options) -> None:
     """Measures what is missing, until all is tried or the minutes are over."""
     began = time.monotonic()
     options.deadline = began + 60 * options.minutes
-    parts = pending(ledger.read(options.workdir), SMOKED if options.smoke else PARTS)
+    lines = ledger.read(options.workdir)
+    check(lines, options)
+    parts = pending(lines, SMOKED if options.smoke else PARTS)
     if not parts:
         print(f"finished: {options.workdir} has every part; nothing to do")
     while parts and time.monotonic() < options.deadline:
@@ -229,7 +251,8 @@ def main() -> None:
         work(options)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(command_line.STOPPED))
-    call(options)
+    with command_line.plain_errors():
+        call(options)
     text = (options.workdir / ledger.TABLE).read_text(encoding="utf-8")
     console.Console(width=160).print(markdown.Markdown(text))
     states = ledger.states(ledger.read(options.workdir))

@@ -8,7 +8,8 @@ whose compiler is not installed are left for a call in an environment that has i
 `jax[tpu]` and `jax[cuda13]` do not go together. Rows are in W/targets.csv as soon as
 they are known, and the table in W/targets.md; with `--before=FILE`, a targets.csv of
 another version of the code, the table has both. Two cores take from a minute
-(ResNet-20) to a quarter of an hour (ResNet-50).
+(ResNet-20) to a quarter of an hour (ResNet-50). What `--smoke` compiles is smaller,
+and lies in W/targets_smoke.csv and .md.
 """
 
 import csv
@@ -142,12 +143,14 @@ def main() -> None:
     options = parser.parse_args()
     command_line.prepare()
     options.workdir.mkdir(parents=True, exist_ok=True)
-    path = options.workdir / "targets.csv"
+    path = options.workdir / f"targets{'_smoke' * options.smoke}.csv"
     programs = sorted({line[0] for line in (SMOKED if options.smoke else ROWS)})
     if options.only not in ("", *programs):
         parser.error(
             f"--only must be one of {', '.join(programs)}, got {options.only!r}"
         )
+    if options.before and not options.before.is_file():
+        parser.error(f"--before must be a targets.csv, got {options.before}, no file")
     rows, missing = {found[:2]: found for found in read(path)}, {}
     for program, name, changes, target in SMOKED if options.smoke else ROWS:
         if options.only not in ("", program):
@@ -165,7 +168,7 @@ def main() -> None:
         found = [rows[key] for key in order if key in rows]
         write(path, found)
         text = table(found, read(options.before) if options.before else [])
-        text_files.write(options.workdir / "targets.md", text)
+        text_files.write(path.with_suffix(".md"), text)
         print(rows[program, target], flush=True)
     for sentence in missing.values():
         print(sentence)

@@ -46,6 +46,21 @@ def test_what_is_done_is_left_and_what_failed_comes_last(script):
     assert accelerator.pending([line(part, "done") for part in accelerator.PARTS]) == []
 
 
+def test_calls_of_small_networks_and_of_whole_ones_do_not_meet(script, tmp_path):
+    accelerator, *_ = script
+    smoke, whole = (
+        types.SimpleNamespace(smoke=small, workdir=tmp_path) for small in (True, False)
+    )
+    accelerator.check([], whole)
+    lines = [
+        {"event": "call", "setup": {"networks": accelerator.networks(smoke)}},
+        line("digits", "done"),
+    ]
+    accelerator.check(lines, smoke)
+    with pytest.raises(ValueError, match="all be of --smoke, or none.*are small"):
+        accelerator.check(lines, whole)
+
+
 def test_a_row_is_on_the_disk_at_once_and_a_torn_line_is_none(script, tmp_path):
     ledger = script[0].ledger
     ledger.add(tmp_path, part="prune", row=row("pruning", 2.0, most=1.0))
