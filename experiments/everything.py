@@ -112,12 +112,14 @@ def launched(options):
 
 
 def rows(options, costs) -> dict[str, list[claims.Row]]:
-    """Returns {table: rows} of all experiments, those that were not run too."""
-    found = {}
-    for cost in costs:
-        for name, nothing in cost.rows.items():
-            path = place(options, cost.name) / f"{name}.json"
-            found[name] = claims.read(path) if path.exists() else nothing
+    """Returns {table: rows}: all tables that lie there, and those asked for without.
+
+    What was asked for before, or fails to say what it costs, has its tables too.
+    """
+    nothing, found = {cost.name: cost.rows for cost in costs}, {}
+    for name in ORDER:
+        paths = sorted(place(options, name).glob(f"{name}*.json"))
+        found |= nothing.get(name, {}) | {p.stem: claims.read(p) for p in paths}
     return found
 
 
@@ -141,17 +143,34 @@ def run(options) -> int:
     return int(bool(failed))
 
 
+def check_alone(parser, options) -> None:
+    """Checks that `--page`, which reads the results of the tree, stands alone.
+
+    Raises:
+      ValueError: Something is given beside it.
+    """
+    given = [k for k, v in vars(options).items() if v != parser.get_default(k)]
+    if beside := [f"--{name}" for name in given if name != "page"]:
+        raise ValueError(
+            f"--page must be given alone: it reads {RESULTS}, got {', '.join(beside)} "
+            "beside it; a run ends with a page of its own"
+        )
+
+
 def main() -> None:
     """Runs what fits into the hours, or writes the page of the results."""
-    options = arguments().parse_args()
+    parser = arguments()
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(command_line.STOPPED))
     command_line.leave_accelerators()
     with command_line.plain_errors():
         if options.page:
+            check_alone(parser, options)
             overview.write(RESULTS, overview.read(RESULTS, ORDER))
             return
         if options.smoke:
-            options.only, options.hours = ",".join(SMOKE), options.hours or 0.2
+            options.only = options.only or ",".join(SMOKE)
+            options.hours = options.hours or 0.2
         sys.exit(run(options))
 
 

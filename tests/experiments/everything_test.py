@@ -221,3 +221,33 @@ def test_an_experiment_that_does_not_exist_and_no_hours_are_refused(ours):
     ):
         with pytest.raises(ValueError, match=text):
             chosen(options(**changes))
+
+
+def test_the_page_has_what_earlier_calls_left_and_what_is_missing(ours, tmp_path):
+    options = types.SimpleNamespace(workdir=tmp_path, smoke=False, size="cpu")
+    place, claims = ours.everything.place, ours.claims
+    for name, table in (("renda2020", "renda2020"), ("chen2021", "chen2021_mnist")):
+        place(options, name).mkdir(parents=True)
+        rows = [row(ours, 90.0, [90.5])]
+        (place(options, name) / f"{table}.json").write_text(claims.text(rows))
+    missing = {"chen2021_mnist": [row(ours, 90.0, [])]}
+    missing |= {"chen2021_cifar10": [row(ours, 50.0, [])]}
+    costs = [
+        ours.hours.Cost("frankle2019", error="it failed"),
+        ours.hours.Cost("chen2021", rows=missing),
+    ]
+    found = ours.everything.rows(options, costs)
+    assert list(found) == ["renda2020", "chen2021_mnist", "chen2021_cifar10"]
+    ours_of = {name: [one.ours for one in rows] for name, rows in found.items()}
+    assert ours_of == {
+        **{"renda2020": [90.5], "chen2021_mnist": [90.5]},
+        "chen2021_cifar10": [None],
+    }
+
+
+def test_the_page_of_the_tree_is_asked_for_alone(ours):
+    parser = ours.everything.arguments()
+    ours.everything.check_alone(parser, parser.parse_args(["--page"]))
+    words = ["--page", "--workdir=W", "--only=renda2020"]
+    with pytest.raises(ValueError, match="got --workdir, --only beside it"):
+        ours.everything.check_alone(parser, parser.parse_args(words))
