@@ -9,9 +9,10 @@ the dense loss, the loss of 200 greedy picks with its bound, and the distance of
 labels to the hull. `run.json` is for `python -m lthjax.bound --run`. `--margins` solves
 the linear program of Appendix B at that many epochs, beside the published epoch of
 first membership; they are of another training than the rest, one example a step at the
-rate `--margin_rate`. Departure: batches of 128 with momentum, where the theorem has one
-example a step; the largest margin, where the paper asks for strict inequalities; one
-rate, where its Appendix B has the best of several.
+rate `--margin_rate`. It does not go on where it stopped; what the workdir holds to its
+end, of the same options, is not run again. Departure: batches of 128 with momentum,
+where the theorem has one example a step; the largest margin, where the paper asks for
+strict inequalities; one rate, where its Appendix B has the best of several.
 """
 
 import argparse
@@ -257,8 +258,20 @@ def works(options):
     """Returns {"": work}: the training by batches, and that of single examples."""
     steps = options.steps * min(128, options.examples)
     images = steps + max(0, options.margins - 1) * options.examples
-    done = float((options.workdir / "run.json").exists())
+    done = float(finished(options))
     return {"": two_layers.work_of(images, options.width, done)}
+
+
+def asked(options):
+    """Returns what a run depends on."""
+    return {name: getattr(options, name) for name in (*NUMBERS, *RATES, "smoke")}
+
+
+def finished(options):
+    """Returns whether the workdir holds a whole run of these options."""
+    path = options.workdir / "run.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found.get("asked") == asked(options)
 
 
 def memberships(margins, options):
@@ -282,14 +295,16 @@ def memberships(margins, options):
     ]
 
 
+NUMBERS = {"examples": 1000, "width": 1300, "picks": 200, "steps": 2000}
+NUMBERS |= {"every": 100, "seed": 0, "margins": 0}
+RATES = {"rate": 1.0, "margin_rate": 0.01}
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the options."""
     found = command_line.arguments(__doc__)
-    numbers = {"examples": 1000, "width": 1300, "picks": 200, "steps": 2000}
-    numbers |= {"every": 100, "seed": 0, "margins": 0}
-    command_line.numbers(found, numbers)
-    rates = {"rate": 1.0, "margin_rate": 0.01}
-    command_line.numbers(found, rates, help="times the width")
+    command_line.numbers(found, NUMBERS)
+    command_line.numbers(found, RATES, help="times the width")
     return found
 
 
@@ -307,15 +322,24 @@ def main():
             known = {"wolfe2021_theory": claimed([], options)}
             work.show(options, works(options), known)
             return
+        if finished(options):
+            print(f"finished: {options.workdir} has all that was asked for")
+            return
+        if options.steps < 2 * options.every:
+            raise ValueError(
+                "a rate is fitted to three checkpoints at least, got steps = "
+                f"{options.steps} and every = {options.every}; give more steps, or a "
+                "smaller every"
+            )
         x, y = load(options)
         margins = membership(options, x, y) if options.margins else []
         found, masks = run(options, x, y)
         found |= {"zero": float(jnp.mean(losses.squared(0.0, y)))}
-        found |= {"setting": setting(options, x)._asdict()}
-        text_files.write(options.workdir / "run.json", json.dumps(found, indent=1))
+        found |= {"setting": setting(options, x)._asdict(), "asked": asked(options)}
         text = table(found, masks, margins, options)
         claims.write(options, "wolfe2021_theory", claimed(margins, options))
         page.write(options, "theory", text, figure(found, options))
+        text_files.write(options.workdir / "run.json", json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The heat map of pre-training: its rows, columns and published first steps."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,3 +97,17 @@ def test_networks_of_other_sizes_have_a_folder_of_their_own(tmp_path, monkeypatc
     own.sizes = [3001]
     with pytest.raises(ValueError, match="at most 3,000, got --sizes = 3,001"):
         experiment.heat(own, 8, data)
+
+
+def test_a_run_of_the_bound_is_done_where_it_is_whole_and_of_the_same_options(tmp_path):
+    experiment = loaded("wolfe2021_theory")
+    words = [f"--workdir={tmp_path}", "--margins=2"]
+    options = experiment.parser().parse_args(words)
+    assert not experiment.finished(options)
+    run = {"asked": experiment.asked(options)}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert experiment.finished(options)
+    options.margins = 3
+    assert not experiment.finished(options)
+    (tmp_path / "run.json").write_text("{}")  # an earlier version's
+    assert not experiment.finished(options)
