@@ -148,14 +148,23 @@ def verdicts(rows: list[dict], found: dict) -> str:
     lines = []
     for run in found:
         for start in start_points.start_point_study(records.of(rows, run=run)):
-            lines.append([run.replace("_", ", "), *start_points.cells(start)])
+            lines.append([named(run, ", "), *start_points.cells(start)])
     return tables.markdown([*titles, "ahead of fresh", "winning", "n"], lines)
 
 
+def named(run: str, between: str = ", rate ") -> str:
+    """Returns the masks and the rate of a run, as text: "one_shot, rate 0.1"."""
+    return between.join(run.rsplit("_", 1))
+
+
 def overlaps(workdir: pathlib.Path, found: dict) -> dict:
-    """Returns {run: the rows of its study of correlation}."""
-    file = pathlib.Path("studies") / "correlation.jsonl"
-    return {run: results.read(workdir / run / file) for run in found}
+    """Returns {run: the rows of its study of correlation, of the seeds asked for}."""
+    file = pathlib.Path(results.STUDIES) / "correlation.jsonl"
+    rows = {run: results.read(workdir / run / file) for run in found}
+    return {
+        run: [row for row in rows[run] if row["seed"] in config.seeds]
+        for run, config in found.items()
+    }
 
 
 def ratio(rows: list[dict], level: int, pair: str, among: str, part: float):
@@ -181,7 +190,7 @@ def correlations(studied: dict) -> str:
             ]
             shown = [spreads.shown(c, ".1f") if c else "" for c in cells]
             share = f"{100 * (1 - here[0]['kept']):.1f}"
-            lines.append([run.replace("_", ", "), share, *shown, len(here)])
+            lines.append([named(run, ", "), share, *shown, len(here)])
     return tables.markdown(["masks, rate", "sparsity, %", *titles, "n"], lines)
 
 
@@ -267,7 +276,7 @@ def figure(rows: list[dict], found: dict, studied: dict) -> Figure:
             style = {"marker": "o", "ms": 3, "capsize": 2}
             axes.errorbar(x, *records.bars(means), label=label, **style)
         axes.set_ylabel("test accuracy, %")
-        axes.set_title(f"{run.replace('_', ', rate ')}, n = {n}", fontsize=10)
+        axes.set_title(f"{named(run)}, n = {n}", fontsize=10)
     for run, own_rows in studied.items():
         at = sorted({row["level"] for row in own_rows})
         found_at = [
@@ -276,7 +285,7 @@ def figure(rows: list[dict], found: dict, studied: dict) -> Figure:
         x = [100 * levels(rows, run)[level] for level in at]
         pairs = [(a, s) for a, s in zip(x, found_at, strict=True) if s]
         bars = records.bars([s for _, s in pairs])
-        style = {"label": run.replace("_", ", rate "), "marker": "o"}
+        style = {"label": named(run), "marker": "o"}
         panels[-1].errorbar([a for a, _ in pairs], *bars, **style)
     panels[-1].axhline(10, color="0.4", ls="--", lw=1, label="independent")
     panels[-1].set_ylabel("R_0.1 of initial and trained weights, %")

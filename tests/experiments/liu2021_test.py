@@ -148,3 +148,18 @@ def test_each_generator_of_masks_is_judged_by_itself():
     assert shown == ["iterative:", alone, "admm:", alone]
     one = liu2021.configs(options(rates="0.1"))
     assert liu2021.findings(records(), one, studied()).startswith("Not judged")
+
+
+def test_a_run_is_named_by_its_masks_whatever_they_are_called():
+    assert liu2021.named("one_shot_0.1") == "one_shot, rate 0.1"
+    assert liu2021.named("iterative_0.01", ", ") == "iterative, 0.01"
+
+
+def test_overlaps_are_of_the_seeds_that_are_asked_for(tmp_path):
+    found = liu2021.configs(options(rates="0.1", seeds=2))
+    folder = tmp_path / "iterative_0.1" / "studies"
+    folder.mkdir(parents=True)
+    rows = [{"level": 0, "seed": seed, "arm": "ticket"} for seed in range(3)]
+    liu2021.results.append(folder / "correlation.jsonl", rows)
+    (studied,) = liu2021.overlaps(tmp_path, found).values()
+    assert [row["seed"] for row in studied] == [0, 1]
