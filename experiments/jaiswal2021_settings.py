@@ -85,13 +85,17 @@ def choices(options) -> list[Choice]:
     """Returns what is chosen, of the questions that are asked.
 
     Raises:
-      ValueError: A question is none of those that there are.
+      ValueError: A question is none of those that there are, or the steps are too few.
     """
     steps = options.steps
+    if steps < 4:
+        raise ValueError(
+            f"steps must be at least 4, a quarter of them one, got steps = {steps}"
+        )
     few, many = Cell(FEW, steps), Cell(MANY, steps)
     held = steps * BRANCHES // 1500
-    after = [(round(held * length), length) for length in LENGTHS]
-    after = [(Cell(FEW, n), f"skips.end={held / n:.4g}", n - held) for n, _ in after]
+    lengths = [round(held * length) for length in LENGTHS]
+    after = [(Cell(FEW, n), f"skips.end={_part(held, n):g}", n - held) for n in lengths]
     found = [
         Choice("end", [(few, f"skips.end={end:g}", end) for end in ENDS]),
         Choice("after", after),
@@ -105,6 +109,11 @@ def choices(options) -> list[Choice]:
     names = dict.fromkeys(one.question for one in found)
     asked = command_line.words("questions", options.questions, names)
     return [one for one in found if one.question in asked]
+
+
+def _part(held, steps):
+    """Returns a part of the steps, of six digits, which ends at those held."""
+    return held * 10**6 // steps / 10**6
 
 
 def config(options, cell: Cell, arms, seeds):
@@ -163,6 +172,12 @@ def gained(rows: list[dict], cell: Cell, arm: str, *, tested: bool = False):
 def best(rows: list[dict], choice: Choice) -> tuple[Cell, str, float]:
     """Returns the setting whose mean gain on validation is the highest."""
     return max(choice.settings, key=lambda one: gained(rows, *one[:2]).mean)
+
+
+def likely(rows: list[dict], choice: Choice) -> tuple[Cell, str, float]:
+    """Returns the best setting, the first while there is one that has not been run."""
+    tried = all(gained(rows, *one[:2]) for one in choice.settings)
+    return best(rows, choice) if tried else choice.settings[0]
 
 
 def loss(rows: list[dict], cell: Cell) -> spreads.Spread:
@@ -237,8 +252,8 @@ def text(options, rows: list[dict], asked: list[Choice]) -> str:
         f"{options.steps:,} steps of 64 a training, {options.seeds} seeds to choose"
     )
     command = f"Command: `{command_line.typed()}` ({setting}, as many fresh to test)."
-    taken = [best(rows, choice) for choice in asked]
-    tested = [gained(rows, *one[:2], tested=True) for one in taken]
+    taken = dict.fromkeys(best(rows, choice)[:2] for choice in asked)
+    tested = [gained(rows, *one, tested=True) for one in taken]
     better = sum(one.mean - one.half > 0 for one in tested)
     said = (
         f"{better} of {len(taken)} settings that were chosen gain on the test set by "
@@ -263,7 +278,8 @@ def main() -> None:
         asked = choices(options)
         if options.cost:
             found = trials(options, asked)
-            found |= tests(options, [one.settings[0][:2] for one in asked])
+            rows = records.there(found, options.workdir)
+            found |= tests(options, [likely(rows, one)[:2] for one in asked])
             work.show(options, found, {})
             return
         print(EXPECTED)

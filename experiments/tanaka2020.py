@@ -26,7 +26,7 @@ from lthjax.program import command_line
 from lthjax.program.build import methods
 from lthjax.program.config import files
 from lthjax.program.sweep import grid
-from lthjax.program.workdir import results, spreads
+from lthjax.program.workdir import spreads
 from lthjax.pruning import cuts
 
 AT_INIT = {"search.method": "at_init"}
@@ -160,9 +160,7 @@ def trained(found: dict, root: pathlib.Path) -> tuple[list[dict], dict[str, str]
         try:
             rows += grid.run({name: config}, root)
         except cuts.UndecidedError as error:
-            left = results.read(root / name / results.RESULTS)
-            own = [row for row in left if row["seed"] in config.seeds]
-            rows += [{"run": name, **row} for row in own]
+            rows += records.there({name: config}, root)
             refused[name] = str(error)
     if not rows:
         raise ValueError(next(iter(refused.values())))

@@ -1,9 +1,10 @@
 """Records of runs: those that are asked for, their accuracies, how they are shown."""
 
-from collections.abc import Iterable
+import pathlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lthjax.program.workdir import spreads
+from lthjax.program.workdir import results, spreads
 
 
 def of(rows: Iterable[dict], **columns: Any) -> list[dict]:
@@ -22,6 +23,20 @@ def asked(rows: Iterable[dict], config: Any) -> list[dict]:
         row
         for row in rows
         if row["seed"] in config.seeds and row["level"] <= last and row["arm"] in arms
+    ]
+
+
+def there(configs: Mapping[str, Any], root: pathlib.Path) -> list[dict]:
+    """Returns the records that runs have left, as `grid.run` does, which ends them.
+
+    Args:
+      configs: {name: config}.
+      root: The folder of the workdirs, which there need not be.
+    """
+    return [
+        {"run": name, **row}
+        for name, config in configs.items()
+        for row in asked(results.read(root / name / results.RESULTS), config)
     ]
 
 

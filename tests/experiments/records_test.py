@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lthjax.program.config import files
-from lthjax.program.workdir import spreads
+from lthjax.program.workdir import results, spreads
 
 pytestmark = pytest.mark.usefixtures("beside")
 ROWS = [
@@ -47,6 +47,14 @@ def test_of_a_workdir_s_records_those_are_told_that_are_asked_for():
     assert len(found) == 2 * 3 * 3
     config.search.sparsities = (0.5,)
     assert {row["level"] for row in asked(rows, config)} == {0, 1}
+
+
+def test_records_are_read_of_runs_that_are_not_ended_and_of_none(tmp_path):
+    there, config = importlib.import_module("measures.records").there, files.default()
+    (tmp_path / "a").mkdir()
+    row = {"level": 0, "seed": config.seeds[0], "arm": "ticket"}
+    results.append(tmp_path / "a" / results.RESULTS, [row, {**row, "seed": 99}])
+    assert there({"a": config, "b": config}, tmp_path) == [{"run": "a", **row}]
 
 
 @pytest.mark.parametrize("published", [True, False])

@@ -101,7 +101,9 @@ def test_settings_are_chosen_on_validation_and_tested_on_fresh_seeds():
         for seed in range(3)
         for gain, arm in zip((0, 0.1, 0.3, 0.2), ("ticket", *arms[:3]), strict=True)
     ]
+    assert experiment.likely(rows, asked[0]) == asked[0].settings[0]  # one is missing
     end = asked[0]._replace(settings=asked[0].settings[:3])
+    assert experiment.likely(rows, end) == experiment.best(rows, end)
     taken = experiment.best(rows, end)
     assert taken == (cell, "skips.end=0.5", 0.5)
     chose = experiment.gained(rows, cell, "skips.end=0.5")
@@ -110,6 +112,48 @@ def test_settings_are_chosen_on_validation_and_tested_on_fresh_seeds():
     (tested,) = experiment.tests(options, [taken[:2]]).values()
     assert tested.seeds == (3, 4, 5) and tested.retraining.arms == ("skips.end=0.5",)
     assert not set(tested.seeds) & set(trials[cell.name].seeds)
+
+
+def test_a_setting_that_two_questions_choose_is_one_and_counted_once():
+    experiment = loaded("jaiswal2021_settings")
+    options = SimpleNamespace(**SETTINGS | {"questions": "end,after"})
+    asked = experiment.choices(options)
+    configs = experiment.trials(options, asked)
+    chosen = "skips.end=0.5"
+    rows = [
+        {"run": f"{run}{end}", "arm": arm, "level": 1, "seed": seed, "train_loss": 0.1}
+        | {"retrained": arm != "ticket", "validation_accuracy": (arm == chosen) / 10}
+        | {"test_accuracy": (arm == chosen) / 10}
+        for run, config in configs.items()
+        for end in ("", "-tested")
+        for arm in ("ticket", *config.retraining.arms)
+        for seed in range(3)
+    ]
+    taken = [experiment.best(rows, choice)[:2] for choice in asked]
+    assert taken == [(experiment.Cell(250, 1500), chosen)] * 2
+    (tested,) = experiment.tests(options, taken).values()
+    assert tested.retraining.arms == (chosen,)
+    assert "1 of 1 settings that were chosen gain" in experiment.text(
+        options, rows, asked
+    )
+
+
+@pytest.mark.parametrize("steps", [1500, 20_000, 64_000])
+def test_branches_are_held_as_long_whatever_the_length(steps):
+    experiment = loaded("jaiswal2021_settings")
+    options = SimpleNamespace(**SETTINGS | {"questions": "after", "steps": steps})
+    (choice,) = experiment.choices(options)
+    configs = experiment.trials(options, [choice])
+    for cell, arm, after in choice.settings:
+        found = recipes.recipe(configs[cell.name], (0, cell.steps), 10, arm)
+        assert found.skips_fade.end == steps // 2 == cell.steps - after
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_steps_without_a_quarter_are_refused(steps):
+    options = SimpleNamespace(**SETTINGS | {"steps": steps})
+    with pytest.raises(ValueError, match=f"at least 4.*got steps = {steps}"):
+        loaded("jaiswal2021_settings").choices(options)
 
 
 def test_branches_of_equally_many_steps_are_followed_by_more_and_more():
