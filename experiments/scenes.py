@@ -35,7 +35,16 @@ def write(folder: pathlib.Path, data_dir: str, options: Any) -> None:
       folder: Where they go.
       data_dir: Where MNIST lies.
       options: train, test: the images of each; side, most, smallest, largest, seed.
+
+    Raises:
+      ValueError: The sizes of digits are none, or the folder holds other scenes.
     """
+    if not options.smallest <= options.largest <= options.side:
+        raise ValueError(
+            "digits must be from --smallest to --largest pixels, and at most --side, "
+            f"got smallest = {options.smallest}, largest = {options.largest}, "
+            f"side = {options.side}"
+        )
     wanted = {name: int(getattr(options, name)) for name in NUMBERS}
     mark = folder / "scenes.json"
     if mark.exists():

@@ -226,6 +226,8 @@ def main() -> None:
     if options.smoke:
         options.participation, options.samples, options.seeds = (0.5,), (20,), 1
     with command_line.plain_errors():
+        for cell in cells(options):
+            settings.check(config(options, cell))
         if options.cost:
             runs = {
                 c.folder: federated.visits(

@@ -32,7 +32,7 @@ from lthjax.program import command_line
 from lthjax.program.build import methods, plan
 from lthjax.program.build import source as source_lib
 from lthjax.program.config import files
-from lthjax.program.run import experiment
+from lthjax.program.run import check, experiment
 from lthjax.program.workdir import results
 from lthjax.saving import tickets
 
@@ -72,10 +72,8 @@ def sizes(options):
 
 def cells(options):
     """Yields (model, size, draw_at) of every cell."""
-    models, draws = (
-        options.models.split(","),
-        command_line.counts("draws", options.draws),
-    )
+    models = [model.strip() for model in options.models.split(",")]
+    draws = command_line.counts("draws", options.draws)
     yield from itertools.product(models, sizes(options), draws)
 
 
@@ -250,7 +248,10 @@ def main():
             known = {"wolfe2021_cifar": claimed([], options)}
             work.show(options, works(options, present), known)
             return
-        for name in (name for name in cells(options) if name not in present):
+        missing = [name for name in cells(options) if name not in present]
+        for name in missing:  # of all, before the first is trained
+            check.check(config(options, *name))
+        for name in missing:
             kept.append(path, cell(options, *name), KEYS, asked(*name))
         rows = kept.read(path, KEYS, asked)
         claims.write(options, "wolfe2021_cifar", claimed(rows, options))

@@ -108,6 +108,11 @@ def main() -> None:
                 "there must be --set with --out, or --installed, got "
                 f"{' '.join(sys.argv[1:]) or 'nothing'}"
             )
+        if options.wheels and not options.installed:
+            raise ValueError(
+                "--wheels takes those that a list lacks: it must stand with "
+                f"--installed, got --wheels={options.wheels}"
+            )
         _pack(options)
     if options.installed:
         listed = names(options.installed.read_text(encoding="utf-8"))

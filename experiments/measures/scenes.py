@@ -26,7 +26,9 @@ def written(options: Any) -> None:
     if not mark.exists():
         script = str(pathlib.Path(__file__).parents[1].joinpath("scenes.py"))
         given = [f"--workdir={options.scenes}", f"--data_dir={options.data_dir}"]
-        given += [f"--side={options.side}", f"--largest={options.side * 7 // 16}"]
+        largest = max(1, options.side * 7 // 16)
+        given += [f"--side={options.side}", f"--largest={largest}"]
+        given += [f"--smallest={min(12, largest)}"]
         given += ["--smoke"] * options.smoke
         called = [sys.executable, script, *given]
         done = subprocess.run(called, check=False, stderr=subprocess.PIPE, text=True)

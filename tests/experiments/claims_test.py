@@ -1,6 +1,7 @@
 """What an experiment says of its numbers: beside which published ones, and how sure."""
 
 import importlib
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -189,3 +190,36 @@ def test_scenes_that_cannot_be_written_are_one_sentence(tmp_path):
     options.data_dir = tmp_path / "nowhere"
     with pytest.raises(ValueError, match="scenes could not be written: .*nowhere"):
         scenes.written(options)
+
+
+@pytest.mark.parametrize("sizes", [(30, 20, 64), (12, 28, 20)])
+def test_digits_must_be_of_sizes_that_scenes_have_room_for(tmp_path, sizes):
+    scenes = loaded("scenes")
+    options = SimpleNamespace(**scenes.NUMBERS, smoke=True)
+    options.smallest, options.largest, options.side = sizes
+    with pytest.raises(ValueError, match=f"largest = {sizes[1]}, side = {sizes[2]}"):
+        scenes.write(tmp_path, "", options)
+    assert not any(tmp_path.iterdir())
+
+
+CELLS = ["--models=vgg11, foo", "--sizes=640", "--draws=2", "--steps=4"]
+
+
+@pytest.mark.parametrize(
+    "name, words, said",
+    [
+        ("seo2021", ["--samples=20", "--left=3"], "policy.limit must be in"),
+        ("wolfe2021_cifar", [*CELLS, "--width=0.1"], "model .*got .*'foo'"),
+    ],
+)
+def test_what_a_later_cell_refuses_is_said_before_the_first_is_run(
+    tmp_path, monkeypatch, name, words, said
+):
+    experiment, run = loaded(name), []
+    for function in {"run", "cell"} & vars(experiment).keys():
+        monkeypatch.setattr(experiment, function, lambda *_: run.append(_))
+    monkeypatch.setattr(experiment.command_line, "prepare", lambda: None)
+    monkeypatch.setattr(sys, "argv", [name, f"--workdir={tmp_path}", *words])
+    with pytest.raises((SystemExit, ValueError), match=said):
+        experiment.main()
+    assert not run

@@ -45,3 +45,13 @@ def test_a_run_on_packed_data_is_spared_what_reads_prepared_ones(pack):
     assert "grain" in every and "tensorflow-datasets" in every
     assert "grain" not in short and "tensorflow-datasets" not in short
     assert "jax" in short and "optax" in short
+
+
+def test_wheels_without_a_list_of_what_is_there_are_refused(
+    pack, monkeypatch, tmp_path
+):
+    words = ["--set=digits", f"--out={tmp_path}", "--wheels=W"]
+    monkeypatch.setattr(sys, "argv", ["pack.py", *words])
+    with pytest.raises((SystemExit, ValueError), match="must stand with --installed"):
+        pack.main()
+    assert not any(tmp_path.iterdir())
