@@ -28,8 +28,10 @@ _ORIGIN = contextvars.ContextVar("origin", default=None)  # None: what the user 
 OURS = pathlib.Path(__file__).parent
 WORKS = "run on the arrays of this experiment, under jax.jit"
 STANDARD = pathlib.Path(contextlib.__file__).parent
-# What a user's function calls and is called by: no place to look for its fault.
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+# What a user's function and this package call: no place to look for a user's fault.
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "absl", "PIL")
+LIBRARIES += ("ml_collections", "orbax", "safetensors", "grain", "array_record")
+LIBRARIES += ("datasets", "pyarrow", "submitit")
 
 
 def suggestion(name: str, choices) -> str:

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from lthjax import registry
+from lthjax.data import pixels
 
 CHOICES = {"magnitude": abs, "random": min}
 
@@ -50,6 +51,12 @@ def test_what_a_users_function_raises_becomes_a_sentence_with_their_lines():
     assert "in faulty" in text and text.endswith("KeyError: 'nothing'")
     assert registry.is_ours(e.value) and not registry.is_ours(e.value.__cause__)
     assert registry.own_traceback(None) == ""
+
+
+def test_what_a_library_that_we_call_raises_is_no_user_s_function():
+    with pytest.raises(ValueError, match="a damaged one in x.png") as e:
+        pixels.image(b"no image", "x.png", grey=False)
+    assert e.value.__cause__ and registry.own_traceback(e.value.__cause__) == ""
 
 
 def test_a_sentence_of_ours_stays_as_it_is():
