@@ -70,9 +70,14 @@ _tuple = tuple_parser.TupleParser.parse
 
 
 def _words(parser, argument):
-    """Returns the tuple of a flag's value; "a,b" are two words, as "1,2" numbers."""
-    if isinstance(argument, str) and (found := typed.words(argument)):
-        return tuple(found)
+    """Returns the tuple of a flag's value; "a,b" are two words, as "1,2" numbers.
+
+    Of an empty text there are none, as in a sweep.
+    """
+    if isinstance(argument, str):
+        found = typed.words(argument)
+        if found or not argument.strip():
+            return tuple(found)
     return _tuple(parser, argument)
 
 

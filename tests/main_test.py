@@ -20,6 +20,7 @@ from lthjax.program.report import run_report
 from lthjax.program.run import experiment
 
 DIGITS = f"--config={ROOT}/configs/digits.py"
+SKIPS = "skips.end=0.25+law=cosine"
 
 
 @pytest.fixture
@@ -95,11 +96,11 @@ ALONE = [
 
 @pytest.mark.parametrize("argument, message", BAD)
 def test_a_mistake_ends_the_command_with_a_sentence_and_makes_no_workdir(
-    command, tmp_path, argument, message
+    command, capsys, tmp_path, argument, message
 ):
     found = command(DIGITS, argument, f"--workdir={tmp_path / 'workdir'}")
     assert re.match(f"error: (.|\n)*{message}", found)
-    assert "Traceback" not in found
+    assert "Traceback" not in found + capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -116,6 +117,9 @@ def test_a_mistake_ends_the_command_with_a_sentence_and_makes_no_workdir(
         ("(0,1),(2,3)", ((0, 1), (2, 3))),
         ("('a','b')", ("a", "b")),
         ("a", ("a",)),
+        (" reinit , shuffle,random ", ("reinit", "shuffle", "random")),
+        ("smoothing=0.1, skips.end=0.25+law=cosine", ("smoothing=0.1", SKIPS)),
+        ("", ()),
     ],
 )
 def test_words_with_commas_between_them_are_several(words, expected):

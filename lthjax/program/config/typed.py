@@ -6,7 +6,7 @@ from typing import Any
 
 # A name or a regular expression; the commas of its brackets are its own.
 WORD = r"(?:[^\s,'\"()\[\]{}\\]|\\\S|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\})+"
-WORDS = re.compile(f"{WORD}(,{WORD})*")
+WORDS = re.compile(rf"\s*{WORD}(\s*,\s*{WORD})*\s*")
 
 
 def literals(text: str) -> list[Any]:
@@ -20,7 +20,7 @@ def literals(text: str) -> list[Any]:
     except (SyntaxError, TypeError, ValueError):
         whole = WORDS.fullmatch(text)
         found = re.findall(WORD, text) if whole else text.split(",")
-        return [literal(word) for word in found if word]
+        return [literal(word) for word in found if word.strip()]
 
 
 def literal(word: str) -> Any:
