@@ -1,5 +1,6 @@
 """The names of the ways to retrain a ticket: which tweaks each of them has."""
 
+import re
 from collections.abc import Sequence
 
 from lthjax import registry
@@ -16,7 +17,9 @@ PRESETS = {
     **{tweak: (tweak,) for tweak in TWEAKS},
 }
 POOLS = "pools"  # trains nothing, and goes with no tweak
-SHARED = ("law", "convention")  # settings of several tweaks, or of a part of one
+# Settings of several tweaks, or of a part of one, and one that reads each.
+_READERS = {"law": "neurons", "convention": "smoothing"}
+SHARED = tuple(_READERS)
 
 
 def tweaks(arm: str) -> frozenset[str]:
@@ -43,6 +46,11 @@ def tweaks(arm: str) -> frozenset[str]:
     """
     own = {key.split(".")[0] for key in settings(arm)}
     named = _named(arm)
+    if own and not named and own <= {*SHARED}:
+        raise ValueError(
+            f"an arm that sets {' or '.join(SHARED)} must name the tweak that reads "
+            f"it, got {arm!r}; write {arm}+{_READERS[min(own)]}"
+        )
     parts = [part for part in named if part not in CONTROLS]
     if len(named) > len(parts) + 1 or not (parts or own - {*SHARED}):
         raise ValueError(
@@ -73,7 +81,7 @@ def settings(arm: str) -> dict[str, str]:
       {'skips.end': '0.25', 'law': 'cosine'}
     """
     found: dict[str, str] = {}
-    for part in filter(_is_setting, arm.split("+")):
+    for part in filter(_is_setting, _parts(arm)):
         key, _, value = part.partition("=")
         known = (*TWEAKS, *SHARED)
         if key.split(".")[0] not in known:
@@ -91,7 +99,12 @@ def settings(arm: str) -> dict[str, str]:
 
 def _named(arm):
     """Returns the parts of an arm's name that set nothing."""
-    return [part for part in arm.split("+") if not _is_setting(part)]
+    return [part for part in _parts(arm) if not _is_setting(part)]
+
+
+def _parts(arm):
+    """Returns the parts of an arm's name; the "+" of 1e+1 parts nothing."""
+    return re.split(r"\+(?!\d)", arm)
 
 
 def _is_setting(part):
@@ -118,7 +131,7 @@ def control(arm: str) -> str:
       >>> lth.retraining.arms.control("random+sign_in")
       'random'
     """
-    return next((part for part in arm.split("+") if part in CONTROLS), "")
+    return next((part for part in _parts(arm) if part in CONTROLS), "")
 
 
 def check_arms(arms: Sequence[str]) -> None:

@@ -32,9 +32,11 @@ def of_arm(config, arm: str) -> ConfigDict:
     known = [key.removeprefix(SECTION) for key in found if _is_own(key)]
     for key in own:
         if key not in known:
+            inside = ", ".join(name for name in known if name.startswith(f"{key}."))
+            more = f", a section; it has {inside}" if inside else suggestion(key, known)
             raise ValueError(
                 f"what an arm sets for itself must be a key of retraining, got {key} "
-                f"in {arm!r}{suggestion(key, known)}"
+                f"in {arm!r}{more}"
             )
     typing = {f"{SECTION}{key}": text for key, text in own.items()}
     values = {key: typed.literal(text) for key, text in typing.items()}
@@ -82,9 +84,9 @@ def _check_values(own, arm, checks):
             one(alone)
     except ValueError as error:
         raise ValueError(f"of the arm {arm!r}: {error}") from error
-    in_vain = unread.unread(alone)
-    for key in arms.settings(arm):
-        if why := in_vain.get(f"{SECTION}{key}"):
-            raise ValueError(
-                f"an arm must set what it reads, got {key} in {arm!r}: {why}"
-            )
+    own = [f"{SECTION}{key}" for key in arms.settings(arm)]
+    for key, why in unread.in_vain(alone, own).items():
+        raise ValueError(
+            f"an arm must set what it reads, got {key.removeprefix(SECTION)} in "
+            f"{arm!r}: {why}"
+        )

@@ -128,7 +128,10 @@ def recipe(config, span: tuple[int, int], num_classes: int, arm: str) -> Recipe:
     if "sign_in" in chosen:
         own = given.sign_in
         found = found._replace(sign_in=SignIn(own.beta, own.period))
-    steps.check(found, start, until, classes=num_classes)
+    try:
+        steps.check(found, start, until, classes=num_classes)
+    except ValueError as error:
+        raise ValueError(f"of the arm {arm!r}: {error}") from error
     return found
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -223,10 +223,23 @@ def unread(config) -> dict[str, str]:
     """
     known, found = _plain(defaults.default()), _plain(config)
     changed = [key for key, value in found.items() if known.get(key) != value]
+    return in_vain(config, changed)
+
+
+def in_vain(config, keys: Iterable[str]) -> dict[str, str]:
+    """Returns {key: why it is not read} of some keys, whatever they are set to.
+
+    Args:
+      config: A validated config.
+      keys: The keys.
+
+    Raises:
+      ValueError: As `unread`.
+    """
     return {
         key: reader.why
         for reader in READERS
-        for key in changed
+        for key in keys
         if any(key == own or key.startswith(f"{own}.") for own in reader.keys)
         and not reader.reads(config)
     }

@@ -73,6 +73,14 @@ def test_only_the_arm_s_own_config_changes_and_only_in_its_setting():
     assert arm_settings.of_arm(config, "skips+smoothing") is config
 
 
+def test_the_plus_of_a_number_parts_no_arm():
+    name = "rescaling.rate=1e+1+rescaling.floor=1e+0+smoothing"
+    assert arms.settings(name) == {"rescaling.rate": "1e+1", "rescaling.floor": "1e+0"}
+    assert arms.tweaks(name) == {"rescaling", "smoothing"}
+    own = arm_settings.of_arm(tiny.config({}), name).retraining.rescaling
+    assert (own.rate, own.floor) == (10.0, 1.0)
+
+
 @pytest.mark.parametrize("asked, told", [(("smoothing=0.2",), 1), (("smoothing",), 0)])
 def test_a_key_that_every_arm_sets_for_itself_is_said_to_be_unread(caplog, asked, told):
     config = tiny.config({"retraining.smoothing": 0.3, "retraining.arms": asked})

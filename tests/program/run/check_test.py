@@ -131,9 +131,17 @@ ARMS = [
     (("nurons.end=0.5",), "must be of neurons, .* did you mean 'neurons'"),
     (("distillation.teacher=a",), "a key of retraining, got distillation.teacher"),
     (("pools.examples=9",), "must be of neurons, .* got 'pools.examples=9'"),
-    (("law=cosine",), "must have at most one control, and a tweak"),
+    (("neurons=mish",), "section; it has neurons.end, neurons.hold, neurons.kind$"),
+    (("law=cosine",), r"the tweak that reads it, .*; write law=cosine\+neurons"),
+    (("convention=uniform",), r"; write convention=uniform\+smoothing"),
+    (("random+law=cosine",), "must have at most one control, and a tweak"),
+    (("rescaling.rate=1e+1+smothing",), "did you mean 'smoothing'"),
+    (("neurons.hold=0.6",), "^of the arm 'neurons.hold=0.6': the neurons's fade must"),
     (("smoothing+law=cosine",), "must set what it reads, got law"),
+    (("smoothing+law=linear",), "must set what it reads, got law"),
     (("tost_code+neurons.end=0.2",), "must set what it reads, got neurons.end"),
+    (("tost_code+neurons.end=0.5",), "must set what it reads, got neurons.end"),
+    (("frozen_skips+skips.start=constant",), "what it reads, got skips.start"),
 ]
 
 
