@@ -268,7 +268,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=form, allow_abbrev=False
     )
-    parser.add_argument("workdir", type=pathlib.Path)
+    parser.add_argument("workdir", type=command_line.folder)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--level", type=int, required=True)
     parser.add_argument("--to", type=pathlib.Path, required=True)

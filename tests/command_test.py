@@ -142,3 +142,10 @@ def test_a_report_of_no_run_names_those_near_by(tmp_path):
     (tmp_path / "runs" / "digits" / "results.jsonl").write_text("")
     with pytest.raises(SystemExit, match="near it there are records in .*digits"):
         report.main([str(tmp_path / "runs")])
+
+
+@pytest.mark.parametrize("word", ["report", "compare", "export"])
+def test_an_empty_workdir_is_not_taken_for_the_folder_that_one_is_in(word, capsys):
+    with pytest.raises(SystemExit):
+        command.main([word, ""])
+    assert "it must name a folder, got ''" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     form = argparse.RawDescriptionHelpFormatter
     about = "The table and the figures of runs, again, from what is recorded of them."
     parser = argparse.ArgumentParser(description=about, formatter_class=form)
-    parser.add_argument("workdir", nargs="+", type=pathlib.Path)
+    parser.add_argument("workdir", nargs="+", type=command_line.folder)
     processes.print_utf8()
     command_line.leave_accelerators()
     found = [_again(root) for root in parser.parse_args(arguments).workdir]
@@ -31,7 +31,7 @@ def compare(arguments: Sequence[str] | None = None) -> None:
     form = argparse.RawDescriptionHelpFormatter
     about = "One page of several runs, for a browser: their tickets in one figure."
     parser = argparse.ArgumentParser(description=about, formatter_class=form)
-    parser.add_argument("workdir", nargs="+", type=pathlib.Path)
+    parser.add_argument("workdir", nargs="+", type=command_line.folder)
     parser.add_argument("--page", type=pathlib.Path, default=pathlib.Path(COMPARED))
     processes.print_utf8()
     command_line.leave_accelerators()
