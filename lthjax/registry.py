@@ -81,7 +81,7 @@ def resolve(name: str, choices: Mapping[str, Any], kind: str) -> Any:
     module, attribute = name.split(":", 1)
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"'package.module:Name' must be importable from here, got {kind} = "
             f"{name!r} ({error})"
@@ -119,7 +119,7 @@ def calling(kind: str, name: str, must: str = WORKS) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ValueError) and is_ours(error):
             raise
         raise ValueError(

@@ -53,6 +53,17 @@ def test_what_a_users_function_raises_becomes_a_sentence_with_their_lines():
     assert registry.own_traceback(None) == ""
 
 
+def test_a_module_or_a_function_that_ends_the_process_is_named(tmp_path, monkeypatch):
+    (tmp_path / "ending.py").write_text("import sys\nsys.exit('no arguments')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = r"got score = 'ending:f' \(no arguments\)"
+    with pytest.raises(ValueError, match=expected):
+        registry.resolve("ending:f", CHOICES, "score")
+    expected = pytest.raises(ValueError, match="which raised SystemExit: no arguments")
+    with expected, registry.calling("score", "my:f"):
+        raise SystemExit("no arguments")
+
+
 def test_what_a_library_that_we_call_raises_is_no_user_s_function():
     with pytest.raises(ValueError, match="a damaged one in x.png") as e:
         pixels.image(b"no image", "x.png", grey=False)

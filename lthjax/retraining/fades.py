@@ -38,13 +38,17 @@ def fade(step: jax.Array, times: Fade) -> jax.Array:
         return jnp.zeros(())
     length = largest(times.end - times.hold, 1)
     part = jnp.clip((jnp.asarray(step) - times.hold) / length, 0, 1)
-    return jnp.where(jnp.asarray(step) >= times.end, 1.0, law(part))
+    with registry.calling("law of fading", times.law, _LAW):
+        return jnp.where(jnp.asarray(step) >= times.end, 1.0, law(part))
 
 
 def largest(one: Any, other: Any) -> Any:
     """Returns the larger of two steps, which may be traced."""
     traced = any(isinstance(x, jax.Array) for x in (one, other))
     return jnp.maximum(one, other) if traced else max(one, other)
+
+
+_LAW = "take how far the fade is, from 0 to 1, and return how much is gone"
 
 
 def _cosine(part):

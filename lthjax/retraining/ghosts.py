@@ -130,13 +130,39 @@ def attach(
                 f"{type(model).__name__} with another activation, to which they would "
                 "jump; give 'swish', which fades into any"
             )
-        changes["activation"] = lambda x: soften(x, knobs.lam, hard=hard)
+        changes["activation"] = functools.partial(
+            _softened, neurons, soften, knobs.lam, hard
+        )
     if skips:
         if not hasattr(model, "beside"):
             raise no_place(model)
         start = registry.resolve(skips, STARTS, "start of ghost skips")
+        _check_start(start, skips)
         changes["beside"] = functools.partial(_beside, knobs.alpha, start)
     return model.clone(**changes)
+
+
+def _softened(name, soften, lam, hard, x):
+    """Returns the ghost neurons of an array, by a function that may be a user's own."""
+    must = "take (x, lam, hard=the activation) and return an array like x"
+    with registry.calling("ghost neuron", name, must):
+        found = soften(x, lam, hard=hard)
+        if jnp.shape(found) != x.shape:
+            raise ValueError(
+                f"ghost neurons must keep the shape {x.shape} that they are given, got "
+                f"{jnp.shape(found)} from {name!r}"
+            )
+        return found
+
+
+def _check_start(start, skips):
+    """Refuses what branches cannot be drawn by."""
+    pair = isinstance(start, tuple) and len(start) == 2
+    if not pair or not all(map(callable, start)):
+        raise ValueError(
+            "a start of ghost skips must be a pair of initialisers, of the kernel and "
+            f"of the norm's scale, got {skips!r}, which is {start!r}"
+        )
 
 
 def no_place(model: nn.Module) -> ValueError:

@@ -1,5 +1,6 @@
 """What an objective must be, before anything is trained for it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -58,6 +59,7 @@ def check_fields(objective: Any, *, name: str = "") -> None:
             "an objective must be a training.objective.Objective(loss, measures, ...), "
             f"got objective = {name!r}, which is {type(objective).__name__}"
         )
+    _check_kinds(objective, name)
     own = (*objective.measures, *objective.counted)
     odd = [m for m in own if not _is_plain(m) or own.count(m) > 1]
     if odd:
@@ -70,6 +72,22 @@ def check_fields(objective: Any, *, name: str = "") -> None:
     for field in ("higher", "percent"):
         _check_known(field, getattr(objective, field), known, name)
     _check_known("best_by", [objective.best_by], known, name)
+
+
+def _check_kinds(objective, name):
+    """Refuses functions that have no names, and names that are one text."""
+    for field in ("measures", "finish", "counted"):
+        if not isinstance(found := getattr(objective, field), Mapping):
+            raise ValueError(
+                f"{field} of an objective must be a dict of functions by name, got "
+                f"{field} = {found!r} in objective = {name!r}"
+            )
+    for field in ("higher", "percent"):
+        if isinstance(found := getattr(objective, field), str):
+            raise ValueError(
+                f"{field} of an objective must be a set of names, got {field} = "
+                f"{found!r} in objective = {name!r}; write {{{found!r}}}"
+            )
 
 
 def _is_plain(measure):

@@ -254,6 +254,29 @@ def test_a_network_without_a_place_for_ghosts_is_refused(ghost, message):
         ghosts.attach(Bare(), Knobs(), **ghost)
 
 
+def lost(x, lam, hard):
+    return x[0]
+
+
+def test_a_start_of_ones_own_is_a_pair_of_initialisers():
+    model = models.build("resnet20", 3)
+    with pytest.raises(ValueError, match="pair of initialisers, .* got .*:lost'"):
+        ghosts.attach(model, Knobs(), skips=f"{__name__}:lost")
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (f"{__name__}:test_unknown_ghosts_are_refused_with_the_choices", "TypeError"),
+        (f"{__name__}:lost", r"keep the shape \(2, 300\) .*, got \(300,\) from"),
+    ],
+)
+def test_neurons_of_ones_own_are_refused_by_name(name, message):
+    model = ghosts.attach(models.build("lenet_300_100", 3), Knobs(0.0), neurons=name)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.ones((2, 4, 4, 1)))
+
+
 def test_unknown_ghosts_are_refused_with_the_choices():
     model = models.build("resnet20", 3)
     with pytest.raises(ValueError, match="mish, .* got ghost neuron = 'mesh'"):

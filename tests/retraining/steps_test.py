@@ -146,6 +146,16 @@ def test_a_fade_is_whole_gone_and_monotone_at_its_steps(law):
     assert all(pair == (1.0, 0.0) for pair in found)
 
 
+def wide(part, width):
+    return part
+
+
+def test_a_law_of_ones_own_is_refused_by_name_where_it_cannot_be_called():
+    times = Fade(0, 4, f"{__name__}:wide")
+    with pytest.raises(ValueError, match="law of fading must take how far .*TypeError"):
+        fades.fade(2, times)
+
+
 def test_ghosts_that_are_kept_never_fade():
     recipe = Recipe("swish", "constant", Fade(), Fade())
     assert retraining_steps.knobs(recipe, 10**6) == (0.0, 1.0)

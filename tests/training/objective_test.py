@@ -137,6 +137,11 @@ def test_ours_are_sound(name, outputs, labels):
             Objective(each, best_by="accuracy"),
             "best_by .* among loss, got .*'accuracy'",
         ),
+        (
+            Objective(each, ["top"]),
+            r"a dict of functions by name, got measures = \['top",
+        ),
+        (Objective(each, {"a": each}, higher="a"), "set of names, got .* write {'a'}"),
         (Objective(each, higher=frozenset({"a"})), "higher .* among loss"),
         (Objective(each, finish={"a": jnp.exp}), "finish .* among loss"),
         (Objective(each, finish={"loss": lambda x: x[None]}), "a single float"),

@@ -8,6 +8,11 @@ from lthjax.program.build import rates
 from lthjax.program.build.parts import Ground
 from lthjax.training import optax_names, optimizers
 
+CALLED = (
+    "take (learning_rate, steps=, drops=, factor=), all in steps, and what "
+    "schedule.options hold, and return a function of the step"
+)
+
 
 def schedule(ground: Ground) -> Schedule:
     """Returns the learning rate as a function of the step, epochs turned into steps.
@@ -20,7 +25,8 @@ def schedule(ground: Ground) -> Schedule:
     """
     config, plan = ground.options, ground.plan
     epoch, name = plan.steps_per_epoch, config.schedule.name
-    with registry.calling("schedule", name):
+    must = CALLED if ":" in name else registry.WORKS
+    with registry.calling("schedule", name, must):
         rate = _rate(config, plan)
         rates.check_schedule(rate, name)
     warm = optimizers.warmed(rate, round(config.schedule.warmup * epoch))

@@ -20,6 +20,10 @@ def own(rate, *, steps, drops, factor, lowest):
     return lambda step: rate * factor + lowest + 0.0 * step
 
 
+def bare(rate):
+    return lambda step: rate
+
+
 def test_a_run_by_names_prunes_and_keeps_zeros(tmp_path):
     config = tiny.config({**LION, "seeds": (0,), "search.rewind_to": 1})
     _, _, ground = check.check(config)
@@ -43,6 +47,10 @@ def test_a_schedule_of_ones_own_is_given_the_options():
         ({"optimizer.name": "loin"}, "must be one of .*did you mean 'lion'"),
         ({"optimizer.options": {"b1": 0.5}}, "optimizer.options of 'sgd' must be am"),
         ({"schedule.name": "cosin"}, "must be one of .*did you mean 'cosine'"),
+        (
+            {"schedule.name": f"{__name__}:bare"},
+            r"take \(learning_rate, steps=, drops=",
+        ),
         ({"schedule.options": {"alpha": 0.5}}, "of a schedule of optax, or your own"),
         (
             {**LION, "schedule.options": {"rate": 0.5}},
