@@ -12,7 +12,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A room imports from rows above its own, and from itself.
 ROWS = (
-    ("callables", "draws", "moved", "packages", "values", "whole_files"),
+    (
+        "callables",
+        "draws",
+        "interceptors",
+        "moved",
+        "packages",
+        "values",
+        "whole_files",
+    ),
     ("registry", "devices", "pruning"),
     ("data", "models", "analysis", "tickets", "program", "program.config"),
     ("training", "channels", "saving"),

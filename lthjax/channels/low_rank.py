@@ -12,6 +12,7 @@ from flax import linen as nn
 from lthjax import models
 from lthjax.channels import layers_of
 from lthjax.devices import measure
+from lthjax.interceptors import intercepted
 from lthjax.pruning import bases as bases_lib
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.bases import Bases
@@ -94,7 +95,7 @@ def apply(
         _check_plain(module)
         return _two(module, own, *args)
 
-    with nn.intercept_methods(thin):
+    with intercepted(thin):
         return models.apply(model, params, model_state, images, **mode)
 
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from lthjax import models
 from lthjax.channels import layers_of
 from lthjax.devices import measure
+from lthjax.interceptors import intercepted
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params, path_name
 from lthjax.pruning.views import Views
@@ -62,7 +63,7 @@ class Slim(nn.Module):
                 _resize(layer, widths[name])
             return call(*args, **options)
 
-        with nn.intercept_methods(narrow):
+        with intercepted(narrow):
             return self.model(images, train)
 
 

@@ -15,6 +15,7 @@ from jax import lax
 
 from lthjax import models
 from lthjax.channels import layers_of
+from lthjax.interceptors import intercepted
 from lthjax.pruning.masks import Params
 
 # Products in fewer bits, as accelerators take them, would rank channels otherwise.
@@ -73,7 +74,7 @@ def before(model: nn.Module, layer: str) -> Callable[[Any, Any, Any], Entry]:
                 seen[context.module.path] = args[0] if args else None
             return call(*args, **options)
 
-        with nn.intercept_methods(watch):
+        with intercepted(watch):
             models.apply(model, params, model_state, images, train=False)
         if path not in seen:
             raise ValueError(f"the network must have the layer, got layer = {layer!r}")
@@ -103,7 +104,7 @@ def after(model: nn.Module, layer: str) -> Callable[..., jax.Array]:
                 args = (entry.block, *args[1:])
             return call(*args, **options)
 
-        with nn.intercept_methods(graft):
+        with intercepted(graft):
             return models.apply(model, params, model_state, images, train=False)[0]
 
     return run
@@ -137,7 +138,7 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
         return call(*args, **options)
 
     def run(params, model_state):
-        with nn.intercept_methods(watch):
+        with intercepted(watch):
             images = jnp.zeros((1, *shape))
             return models.apply(model, params, model_state, images, train=False)[0]
 

@@ -11,6 +11,7 @@ from flax.errors import InvalidRngError, ModifyScopeVariableError
 
 from lthjax import registry
 from lthjax.callables import InitFn
+from lthjax.interceptors import intercepted
 from lthjax.models.functions import apply, initialise, is_ours
 from lthjax.pruning import masks as masks_lib
 
@@ -156,7 +157,7 @@ def _called(model, name, train, given):
         return next_fn(*args, **kwargs)
 
     forward = functools.partial(apply, model, train=train)
-    with registry.calling("model", name), nn.intercept_methods(watch):
+    with registry.calling("model", name), intercepted(watch):
         found = jax.eval_shape(forward if train else _at_rest(forward, name), *given)
     if train and dropouts and all(dropouts.values()):
         raise ValueError(

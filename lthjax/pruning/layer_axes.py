@@ -16,6 +16,8 @@ from flax import linen as nn
 from flax.core import meta
 from jax.experimental import xla_metadata
 
+from lthjax.interceptors import intercepted
+
 UNKNOWN = "unknown"  # the kind of a leaf of a layer whose axes may be any
 ADDED = "added"  # the word of an axis that flax put in: copies
 _calls = itertools.count()  # of what is traced: no call finds another one's in a cache
@@ -49,7 +51,7 @@ def traced(init_fn: Callable[..., Any], *args) -> Any:
     turned: set[tuple[str, ...]] = set()
     metadata = xla_metadata.set_xla_metadata(lthjax=f"axes {next(_calls)}")
     try:
-        with nn.intercept_methods(_boxed(turned)), metadata:
+        with intercepted(_boxed(turned)), metadata:
             found = jax.eval_shape(init_fn, *args)
     except Exception:  # what maps over variables may take no box for an array
         return _recorded(init_fn, *args)
@@ -85,7 +87,7 @@ def _recorded(init_fn, *args):
         return result
 
     metadata = xla_metadata.set_xla_metadata(lthjax=f"axes {next(_calls)}")
-    with nn.intercept_methods(watch), metadata:
+    with intercepted(watch), metadata:
         found = meta.unbox(jax.eval_shape(init_fn, *args))
 
     def leaf(path, x):
