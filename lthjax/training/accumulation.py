@@ -11,9 +11,11 @@ from lthjax.pruning import precision
 def accumulated(value_and_grad: GradientFn, parts: int) -> GradientFn:
     """Returns the value and the gradient of a batch, as the means of those of parts.
 
-    They are added up in float32 at least. What counts steps in the model state, a part
-    of it with a method `held(before)`, is the same for all parts of a batch, and moves
-    on once; batch norm moves with each.
+    Of three parts one has every third example. So what the devices of a mesh axis have
+    of it, each of its own rows, is together the part of the whole batch: batch norm is
+    the same on any mesh. Parts are added up in float32 at least. What counts steps in
+    the model state, a part of it with a method `held(before)`, is the same for all
+    parts of a batch, and moves on once; batch norm moves with each.
 
     Args:
       value_and_grad: What `jax.value_and_grad` makes of an objective.
@@ -31,7 +33,8 @@ def accumulated(value_and_grad: GradientFn, parts: int) -> GradientFn:
             found = precision.widened((loss, grads))
             return (jax.tree.map(jnp.add, sums, found), model_state), None
 
-        cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+        rows = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]), batch)
+        cut = jax.tree.map(lambda x: x.swapaxes(0, 1), rows)
         zeros = jax.tree.map(jnp.zeros_like, params)
         none = jnp.zeros(()), precision.widened(zeros)
         (sums, model_state), _ = lax.scan(add, (none, model_state), cut)

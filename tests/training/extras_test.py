@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 from small_training import (
     EVALUATE,
     EVERY,
@@ -21,6 +22,7 @@ from small_training import (
 )
 from trees import assert_same
 
+from lthjax.devices import meshes
 from lthjax.pruning import masks as masks_lib
 from lthjax.training import accumulation, class_weights, extras
 from lthjax.training import members as members_lib
@@ -196,11 +198,36 @@ def test_batch_statistics_move_with_every_part():
     state = steps_lib.begin(TX, start)
     found = jax.jit(step)(state, start.masks, IMAGES[:16], LABELS[:16])
     expected = start.model_state
-    for part in (IMAGES[:8], IMAGES[8:16]):
+    for part in (IMAGES[:16:2], IMAGES[1:16:2]):
         _, expected = apply(state.params, expected, part, True)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5),
         found.model_state,
+        expected,
+    )
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_batch_norm_of_a_part_is_the_same_on_any_mesh(devices):
+    start = ticket(model=network("one"))
+    state = steps_lib.begin(TX, start)
+
+    def after(axis_name):
+        apply = functools.partial(apply_fn, model=network(axis_name or "one"))
+        given = {"parts": 2, "axis_name": axis_name}
+        return steps_lib.step(steps_lib.supervised(apply), TX, **given)
+
+    def of_a_device(*batch):
+        rows = meshes.share(batch, meshes.DATA)
+        return after(meshes.DATA)(state, start.masks, *rows)
+
+    spread = {"in_specs": P(), "out_specs": P(), "check_vma": False}
+    split = jax.shard_map(of_a_device, mesh=meshes.mesh(1, devices), **spread)
+    batch = IMAGES[:16], LABELS[:16]
+    found, expected = jax.jit(split)(*batch), after(None)(state, start.masks, *batch)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        found,
         expected,
     )
 

@@ -101,7 +101,8 @@ def _given(ground, data, weights):
     """Returns what a workdir goes on with that no config says, but for the data.
 
     The weights that it begins with, the networks of other runs that are taken over or
-    taught by, and over how many devices a batch is, where its norms are by device.
+    taught by, and over how many devices a batch is, where norms are, or what a network
+    draws is, by device.
     """
     config, found = ground.options, given_weights.fingerprint(weights)
     if taken := ground.method.taken(ground):
@@ -109,8 +110,11 @@ def _given(ground, data, weights):
     taught = arms.have(config.retraining.arms, "distillation")
     if taught and (path := config.retraining.distillation.teacher):
         found["teacher"] = {"network": checkpoints.seal(path)}
-    if config.model.norms == "device":
-        found["norms"] = {"of a batch over devices": data.mesh.shape[meshes.DATA]}
+    devices = {"of a batch over devices": data.mesh.shape[meshes.DATA]}
+    if network_lib.local(config):
+        found["norms"] = devices
+    if network_lib.drawing(ground.init_fn):
+        found["draws"] = devices
     return found
 
 

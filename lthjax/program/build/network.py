@@ -35,15 +35,22 @@ def check_local(config, init_fn: InitFn) -> None:
     Raises:
       ValueError: It has dropout or the like: every device would draw the same.
     """
-    if not local(config):
-        return
-    _, state = jax.eval_shape(init_fn, jax.random.key(0))
-    if draws.DRAWS in state:
+    if local(config) and drawing(init_fn):
         raise ValueError(
             "model.norms = 'device' must be of a network that draws nothing, got "
             f"model.name = {config.model.name!r}, which asks for random numbers, the "
             "same on every device then; give model.norms = 'batch'"
         )
+
+
+def drawing(init_fn: InitFn) -> bool:
+    """Says whether a network draws in training (dropout): each device its own, then.
+
+    Args:
+      init_fn: Of the network.
+    """
+    _, state = jax.eval_shape(init_fn, jax.random.key(0))
+    return draws.DRAWS in state
 
 
 def model(config, facts, *, axis_name: str | None = None) -> Any:

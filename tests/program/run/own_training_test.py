@@ -19,12 +19,14 @@ class Dropping(nn.Module):
     """A user's own network, with dropout and batch norm."""
 
     num_classes: int
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images, train=False):
         """Returns the logits."""
         x = nn.Dense(8)(images.reshape(len(images), -1))
-        x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+        norm = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)
+        x = nn.relu(norm(x))
         x = nn.Dropout(0.25, deterministic=not train)(x)
         return nn.Dense(self.num_classes)(x)
 
@@ -59,6 +61,15 @@ def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(
     monkeypatch.setattr(experiment.assemble, "build", tiny.build)
     tiny.interrupted(config, tmp_path)
     assert tiny.outcome(tmp_path) == tiny.outcome(root)
+
+
+def test_what_draws_goes_on_over_as_many_devices_a_batch_as_it_began_with(whole):
+    config, root = whole
+    before = tiny.contents(root)
+    config = tiny.changed(config, {"mesh.data": 2, "search.levels": 2})
+    with pytest.raises(ValueError, match=r"draws of a batch over .* \(1, now 2\)"):
+        experiment.run(config, root)
+    assert tiny.contents(root) == before
 
 
 def test_curves_end_where_members_stop_and_records_say_so(whole):
