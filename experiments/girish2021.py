@@ -48,7 +48,6 @@ from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import pictures
 from lthjax.program.sweep import grid
 from lthjax.program.workdir import layout, spreads
-from lthjax.saving.tickets import load_trained
 
 SHARES = (0, 50, 80, 90)  # % of the backbone that is removed
 # {task: (precision, sparsity of the whole network)} at each of SHARES, %: tables 1, 2.
@@ -205,7 +204,7 @@ def drawn(options, task: str, number: int = 4) -> Figure:
     columns = {"what is there": pictures.of_labels(labels)}
     for level in (0, len(shares) - 1):
         root, seed = options.workdir / f"{task}_direct", config.seeds[0]
-        own = load_trained(layout.trained_path(root, "ticket", seed, level))
+        own = layout.load_trained(root, "ticket", seed, level)
         mean, std = config.data.mean, config.data.std
         given = own.params, own.model_state, augment.normalise(images, mean, std)
         outputs, _ = apply_fn(*given, False)

@@ -33,8 +33,7 @@ from lthjax.program.workdir.member import Member
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
-from lthjax.saving import pytorch, safetensors, tickets, torch_source
-from lthjax.saving.tickets import load_trained
+from lthjax.saving import pytorch, safetensors, torch_source
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +169,9 @@ def load(root: pathlib.Path, one: Member, level: int, arm: str | None):
             f"the run must have kept what is exported, got none at {path}; "
             f"there is {', '.join(_kept(root)) or 'nothing'}{KEEPING * bool(arm)}"
         )
-    return tickets.load(path) if arm is None else load_trained(path)
+    if arm is None:
+        return layout.load_ticket(root, one, level, again=False)
+    return layout.load_trained(root, arm, one, level, again=False)
 
 
 def _of_weights(root, network, trust):

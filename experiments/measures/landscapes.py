@@ -12,7 +12,6 @@ from lthjax.analysis import curvature
 from lthjax.program.build import moved_images, plan, source
 from lthjax.program.report import gains
 from lthjax.program.workdir import layout, results, spreads
-from lthjax.saving.tickets import load_trained
 from lthjax.training import losses
 from measures import records, tables
 
@@ -38,7 +37,7 @@ def analyses(cell, settings, root, examples):
     if wanted:
         measure = _measurement(settings, source.load(settings), examples)
         for arm, level, seed in wanted:
-            found = load_trained(layout.trained_path(root, arm, seed, level))
+            found = layout.load_trained(root, arm, seed, level)
             numbers = jax.device_get(measure(found))
             head = {"cell": cell, "arm": arm, "level": level, "seed": seed}
             values = {k: np.asarray(v).tolist() for k, v in numbers.items()}

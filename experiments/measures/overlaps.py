@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from lthjax.analysis import comparison
 from lthjax.program.workdir import layout
 from lthjax.pruning import choose, scores
-from lthjax.saving.tickets import load_trained
 
 
 def in_common(root: pathlib.Path, seed: int, shares: Sequence[float]) -> list[float]:
@@ -21,7 +20,7 @@ def in_common(root: pathlib.Path, seed: int, shares: Sequence[float]) -> list[fl
       shares: Sparsities, at each of which both are pruned at one go.
     """
     early = layout.load_ticket(root, seed, 1)
-    end = load_trained(layout.trained_path(root, "ticket", seed, 0)).params
+    end = layout.load_trained(root, "ticket", seed, 0).params
     full = jax.tree.map(jnp.ones_like, early.masks)
     trees = [(full, scores.magnitude(w, full)) for w in (early.params, end)]
     pairs = ([choose.prune(*tree, share) for tree in trees] for share in shares)

@@ -34,7 +34,7 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
     checkpoints.save(path, tree, {**metadata, **numbers, **counts})
 
 
-def load(path: str | pathlib.Path, like: Ticket | None = None) -> Ticket:
+def load(path: str | pathlib.Path, like: Ticket | None = None, **metadata) -> Ticket:
     """Returns the ticket that `save` wrote: `tickets.load("runs/.../level_03")`.
 
     Arrays of 64 bits are numpy's where JAX has them switched off.
@@ -43,14 +43,16 @@ def load(path: str | pathlib.Path, like: Ticket | None = None) -> Ticket:
       path: A folder such as `tickets/seed_0/level_03` in a run's workdir.
       like: A ticket with the structure of its trees. Without it tuples come back as
         lists, nodes of other types as dicts, and whole numbers for keys as texts.
+      **metadata: Of what is kept beside it, what it must be, where it is there.
 
     Raises:
-      DamagedError: It is not there, or not what was saved.
+      DamagedError: It is not there, not what was saved, or another one.
     """
-    tree, metadata = checkpoints.restore(path, _trees(like, TREES))
-    _check_holds(path, tree, TREES, metadata, NUMBERS)
-    numbers = {name: metadata[name] for name in NUMBERS}
-    numbers["searching"] = metadata.get("searching", 0)
+    tree, found = checkpoints.restore(path, _trees(like, TREES))
+    _check_holds(path, tree, TREES, found, NUMBERS)
+    _check_own(path, found, metadata)
+    numbers = {name: found[name] for name in NUMBERS}
+    numbers["searching"] = found.get("searching", 0)
     return Ticket(**numbers, **jax.tree.map(savable.in_jax, tree))
 
 
@@ -69,23 +71,38 @@ def save_trained(path: str | pathlib.Path, trained: Trained, **metadata) -> None
     checkpoints.save(path, tree, metadata)
 
 
-def load_trained(path: str | pathlib.Path, like: Trained | None = None) -> Trained:
+def load_trained(
+    path: str | pathlib.Path, like: Trained | None = None, **metadata
+) -> Trained:
     """Returns what `save_trained` wrote, or the trees of a ticket.
 
     Args:
       path: A folder such as `trained/seed_0/level_03` in a run's workdir.
       like: As for `load`.
+      **metadata: Likewise.
 
     Raises:
-      DamagedError: It is not there, or not what was saved.
+      DamagedError: As `load`.
     """
-    tree, _ = checkpoints.restore(path, _trees(like, TREES))
+    tree, found = checkpoints.restore(path, _trees(like, TREES))
     _check_holds(path, tree, TREES)
+    _check_own(path, found, metadata)
     return Trained(**jax.tree.map(savable.in_jax, tree))
 
 
 def _trees(like, names):
     return None if like is None else {name: getattr(like, name) for name in names}
+
+
+def _check_own(path, found, expected):
+    """Refuses what lies in the place of another one."""
+    other = {name: found[name] for name in expected if name in found}
+    own = {name: expected[name] for name in other}
+    if other != own:
+        shown = (", ".join(f"{k} {v}" for k, v in x.items()) for x in (own, other))
+        raise checkpoints.DamagedError(
+            "{} must be of {}, got one of {}".format(path, *shown)
+        )
 
 
 def _check_holds(path, tree, names, metadata=(), numbers=()):

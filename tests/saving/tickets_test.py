@@ -52,6 +52,12 @@ def test_a_ticket_comes_back_as_it_was(folder):
     assert_same(tickets.load(folder), TICKET)
 
 
+def test_what_is_kept_beside_it_must_be_what_is_asked_for_where_it_is_there(folder):
+    assert_same(tickets.load(folder, seed=7, level=3, arm="ticket"), TICKET)
+    with pytest.raises(DamagedError, match="must be of seed 8, got one of seed 7$"):
+        tickets.load(folder, seed=8)
+
+
 def test_a_ticket_without_statistics_comes_back_too(tmp_path):
     plain = TICKET._replace(model_state={})
     tickets.save(tmp_path / "plain", plain)

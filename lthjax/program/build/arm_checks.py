@@ -1,6 +1,7 @@
 """What arms of retraining ask of a network and a teacher, before it is trained."""
 
 import logging
+import pathlib
 from typing import Any
 
 import jax
@@ -53,17 +54,20 @@ def check(ground: Ground) -> None:
         teacher(asked.distillation.teacher, ground)
 
 
-def teacher(path: str, students: Ground | Parts) -> tuple[Any, Any]:
+def teacher(
+    path: str | pathlib.Path, students: Ground | Parts, **metadata
+) -> tuple[Any, Any]:
     """Returns the (params, model_state) that a training left, as a teacher.
 
     Args:
       path: What `tickets.save_trained` wrote.
       students: Whose it is to be.
+      **metadata: As for `tickets.load_trained`.
 
     Raises:
       ValueError: It is of another network, or of other classes.
     """
-    found = load_trained(path)
+    found = load_trained(path, **metadata)
     if bases.COLLECTION in found.model_state:
         raise ValueError(
             "a teacher must be a network of weights, got one of coefficients, by "

@@ -15,7 +15,6 @@ from lthjax.program.workdir import layout
 from lthjax.pruning import choose, scores
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.targets import LEARNT
-from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Search, Ticket, Trained, transplant
 from lthjax.tickets.transplant import Rule
 
@@ -153,7 +152,7 @@ def _trained(ground, seed, level) -> Trained:
             f"{level} of seed {own} in {str(root)!r}; run it with --config.studies="
             "signs"
         )
-    return load_trained(path)
+    return layout.load_trained(root, "ticket", own, level, again=False)
 
 
 def _check(ground, report):

@@ -17,7 +17,6 @@ from lthjax.program.report.studies import overlap, ticket_rows
 from lthjax.program.workdir import layout, notes
 from lthjax.pruning import bases
 from lthjax.pruning import masks as masks_lib
-from lthjax.saving import tickets
 
 SEEDS = 2  # that are drawn beside each other
 UNITS = 16  # of the first layer
@@ -171,13 +170,13 @@ def weights(root: pathlib.Path, seed: int, ticket: Any, what: str = "weight") ->
       ticket: The ticket.
       what: What its parameters are called.
     """
-    path = layout.trained_path(root, ticket_rows.TICKET, seed, ticket.level)
+    place = ticket_rows.TICKET, seed, ticket.level
     parts = {
         "before, kept": (ticket.params, True),
         "before, pruned": (ticket.params, False),
     }
-    if path.exists():
-        parts["after, kept"] = (tickets.load_trained(path).params, True)
+    if layout.trained_path(root, *place).exists():
+        parts["after, kept"] = (layout.load_trained(root, *place).params, True)
     values = {name: _chosen(*part, ticket.masks) for name, part in parts.items()}
     values = {name: own for name, own in values.items() if own.size}
     top = max(float(np.quantile(np.abs(own), 0.999)) for own in values.values())

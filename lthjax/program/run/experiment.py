@@ -282,9 +282,10 @@ def _teacher(this, arm, one):
     """Returns the trained dense network, if an arm learns from one."""
     if "distillation" not in arms.tweaks(arm):
         return None
-    given = this.parts.options.teacher
-    path = given or layout.trained_path(this.root, "ticket", one, 0)
-    return arm_checks.teacher(path, this.parts)
+    if given := this.parts.options.teacher:
+        return arm_checks.teacher(given, this.parts)
+    path = layout.trained_path(this.root, "ticket", one, 0)
+    return arm_checks.teacher(path, this.parts, level=0, **one.identity)
 
 
 def _train(this: Run, jobs: list[Job], asked) -> None:

@@ -15,7 +15,7 @@ from lthjax.program.run import search_progress
 from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.measures import Measures
 from lthjax.program.workdir.member import Member
-from lthjax.saving import checkpoints, tickets
+from lthjax.saving import checkpoints
 from lthjax.tickets import Ticket
 from lthjax.training import members
 
@@ -133,7 +133,7 @@ def from_its_ticket(
     if parts.moving or row.searching or row.until < parts.plan.steps:
         return False
     try:
-        ticket = tickets.load(layout.ticket_path(root, one, row.level))
+        ticket = layout.load_ticket(root, one, row.level)
     except checkpoints.DamagedError:
         return False
     return ticket.until >= parts.plan.steps

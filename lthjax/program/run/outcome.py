@@ -44,7 +44,8 @@ def keep(this: Any, population: Population) -> None:
             path = layout.trained_path(this.root, job.arm, job.member, level)
             state = members.member(population.states, i)
             found = arms.stripped(state, job)
-            save_trained(path, found, level=level, seed=job.seed, arm=job.arm)
+            own = {"level": level, "arm": job.arm, **job.member.identity}
+            save_trained(path, found, **own)
 
 
 def record(this: Any, parts: Parts, population: Population) -> None:

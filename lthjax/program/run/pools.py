@@ -14,7 +14,7 @@ from lthjax.program.workdir import layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.retraining.arms import POOLS
 from lthjax.retraining.pools import Pool
-from lthjax.saving.tickets import load_trained, save_trained
+from lthjax.saving.tickets import save_trained
 from lthjax.tickets import Trained
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _identity(level, one):
 
 
 def _network(this, one, level):
-    return load_trained(layout.trained_path(this.root, "ticket", one, level))
+    return layout.load_trained(this.root, "ticket", one, level)
 
 
 def _validation(this, asked):
@@ -123,7 +123,7 @@ def _record(this, row, made, seconds):
     end = spans.span(parts.plan, level)[1]  # of a dense ticket its beginning is saved
     job = Job(POOLS, one, ticket._replace(step=end, until=end))
     path = layout.trained_path(root, POOLS, one, level)
-    save_trained(path, found.trained, level=level, seed=one.seed, arm=POOLS)
+    save_trained(path, found.trained, level=level, arm=POOLS, **one.identity)
     curve = _point(parts, job, found, seconds)
     results.append(
         root / results.CURVES, [curve], (*results.IDENTITY, "start"), this.run

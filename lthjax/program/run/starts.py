@@ -6,7 +6,6 @@ from typing import Any
 from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
 from lthjax.retraining.arms import tweaks
-from lthjax.saving.tickets import load_trained
 from lthjax.tickets import Ticket, Trained
 
 TAUGHT = "distillation"  # the tweak that learns from a network
@@ -25,7 +24,7 @@ def of(root: pathlib.Path, arm: str, one: Member) -> Ticket | Trained:
     """
     if arm == "init":
         return layout.load_ticket(root, one, 0)
-    return load_trained(layout.trained_path(root, "ticket", one, 0))
+    return layout.load_trained(root, "ticket", one, 0)
 
 
 def check(this: Any) -> None:

@@ -69,11 +69,18 @@ def save_ticket(root: pathlib.Path, seed: int | Member, ticket: Ticket) -> Ticke
         processes.check_same(f"ticket of level {ticket.level}", own)
     if path.exists():
         try:
-            return tickets.load(path)._replace(opt_state=ticket.opt_state)
+            there = _own_ticket(root, seed, ticket.level)
+            return there._replace(opt_state=ticket.opt_state)
         except checkpoints.DamagedError as error:
             log.warning("%s; it is written again", error)
-    tickets.save(path, ticket, seed=member(seed).seed)
+    tickets.save(path, ticket, **member(seed).identity)
     return ticket
+
+
+def _own_ticket(root, seed, level):
+    """Returns the ticket that lies in a place, if it is that of the place."""
+    path = ticket_path(root, seed, level)
+    return tickets.load(path, level=level, **member(seed).identity)
 
 
 def load_ticket(
@@ -88,10 +95,17 @@ def load_ticket(
       again: Whether the workdir is that of the run itself, which can make it again.
 
     Raises:
-      DamagedError: It is damaged, with what makes it again.
+      DamagedError: It is damaged, or another one, with what makes it again.
     """
+    with _cured(root, seed, again=again):
+        return _own_ticket(root, seed, level)
+
+
+@contextlib.contextmanager
+def _cured(root, seed, *, again):
+    """Names what makes a ticket or a network of a run again where it is damaged."""
     try:
-        return tickets.load(ticket_path(root, seed, level))
+        yield
     except checkpoints.DamagedError as error:
         if not again:
             raise
@@ -100,6 +114,32 @@ def load_ticket(
             "give the same command: the levels of "
             f"{member(seed).text} are trained again"
         ) from error
+
+
+def load_trained(
+    root: pathlib.Path,
+    arm: str,
+    seed: int | Member,
+    level: int,
+    *,
+    again: bool = True,
+) -> Trained:
+    """Returns the network at `trained_path`.
+
+    Args:
+      root: The workdir.
+      arm: What it was trained as.
+      seed: Whose.
+      level: Its level.
+      again: As for `load_ticket`.
+
+    Raises:
+      DamagedError: As `load_ticket`.
+    """
+    path = trained_path(root, arm, seed, level)
+    own = {"level": level, "arm": arm, **member(seed).identity}
+    with _cured(root, seed, again=again):
+        return tickets.load_trained(path, **own)
 
 
 def check_tickets(root: pathlib.Path, members: Iterable[Member], levels: int) -> None:
@@ -139,6 +179,7 @@ def save_search(
     earlier = [list(row) for row in trainings(root, seed)]
     rows = earlier if numbers in earlier else [*earlier, numbers]
     metadata = {"searching": int(ticket.searching), "trainings": rows}
+    metadata |= {"member": member(seed).identity}
     checkpoints.roll(_search_path(root, seed), {**tree, "trained": trained}, metadata)
 
 
@@ -191,7 +232,17 @@ def load_search(root: pathlib.Path, seed: int | Member, like: Any) -> tuple | No
       seed: The seed.
       like: metadata -> {"state", "ticket", "trained"}, the structures of the three.
     """
-    saved = checkpoints.newest(_search_path(root, seed), like)
+    path, own = _search_path(root, seed), member(seed).identity
+
+    def like_own(metadata):
+        if (other := metadata.get("member", own)) != own:
+            raise checkpoints.DamagedError(
+                f"what is in {path} must be of {member(seed).text}, got that of "
+                f"{Member(**other).text}"
+            )
+        return like(metadata)
+
+    saved = checkpoints.newest(path, like_own)
     if saved is None:
         return None
     tree = jax.tree.map(jnp.asarray, saved[0])

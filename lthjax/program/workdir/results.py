@@ -104,6 +104,8 @@ def _opened(text, name):
     texts, needed = ("arm", "began"), NEEDED.get(name, ())
     kinds = {key: str if key in texts else int for key in needed}
     lacking = [key for key in needed if not isinstance(record.get(key), kinds[key])]
+    if name == RESULTS and "start" in record and isinstance(record.get("step"), list):
+        return f"is one of {CURVES}"
     return f"has no {', '.join(lacking)}" if lacking else (record, run)
 
 

@@ -11,7 +11,8 @@ from trees import assert_same
 from lthjax.program.run import population
 from lthjax.program.workdir import layout
 from lthjax.program.workdir.member import Member
-from lthjax.tickets import Ticket
+from lthjax.saving import checkpoints, tickets
+from lthjax.tickets import Ticket, Trained
 
 
 def ticket(value=1.0, level=1):
@@ -28,6 +29,48 @@ def test_a_ticket_once_written_stays(tmp_path):
     assert_same(layout.save_ticket(tmp_path, 3, ticket(2.0)), ticket())
     assert tiny.contents(tmp_path) == before
     assert_same(layout.load_ticket(tmp_path, 3, 1), ticket())
+
+
+def swap(*paths):
+    one, other = paths
+    aside = one.rename(one.with_name("aside"))
+    other.rename(one)
+    aside.rename(other)
+
+
+@pytest.mark.parametrize(
+    "one, other, words",
+    [
+        ((3, 1), (4, 1), "of level 1, seed 3, got one of level 1, seed 4; .* made"),
+        ((3, 1), (3, 2), "of level 1, seed 3, got one of level 2, seed 3; .* made"),
+        ((Member(3, 0.1), 1), (Member(3, -0.1), 1), "initial 0.1, .* initial -0.1;"),
+    ],
+)
+def test_a_ticket_in_the_place_of_another_is_damaged(tmp_path, one, other, words):
+    for seed, level in (one, other):
+        layout.save_ticket(tmp_path, seed, ticket(level=level))
+    swap(*(layout.ticket_path(tmp_path, *place) for place in (one, other)))
+    with pytest.raises(checkpoints.DamagedError, match=words):
+        layout.load_ticket(tmp_path, *one)
+    new = ticket(2.0, level=one[1])
+    assert_same(layout.save_ticket(tmp_path, one[0], new), new)
+    assert_same(layout.load_ticket(tmp_path, *one), new)
+
+
+def test_so_are_a_network_and_a_search(tmp_path):
+    own = ticket()
+    given = Trained(own.params, {}, own.masks)
+    for seed in (3, 4):
+        path = layout.trained_path(tmp_path, "ticket", seed, 1)
+        tickets.save_trained(path, given, level=1, arm="ticket", seed=seed)
+        layout.save_search(tmp_path, seed, {"a": jnp.ones(2)}, own, given)
+    swap(*(layout.trained_path(tmp_path, "ticket", seed, 1) for seed in (3, 4)))
+    with pytest.raises(checkpoints.DamagedError, match="seed 3, got .* seed 4; to ha"):
+        layout.load_trained(tmp_path, "ticket", 3, 1)
+    like = {"state": {"a": 0}, "ticket": own, "trained": given}
+    assert layout.load_search(tmp_path, 3, lambda metadata: like)[1].level == 1
+    swap(*(tmp_path / "search" / f"seed_{seed}" for seed in (3, 4)))
+    assert layout.load_search(tmp_path, 3, lambda metadata: like) is None
 
 
 def test_what_is_left_of_a_training_that_is_over_goes_whole_or_not_at_all(tmp_path):

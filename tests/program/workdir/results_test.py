@@ -34,6 +34,19 @@ def test_a_record_is_appended_once_and_the_first_stays(tmp_path):
     assert results.read(path) == [row(x=1), row(1), row(2)]
 
 
+@pytest.mark.parametrize(
+    "name, line, why",
+    [
+        (results.RESULTS, row(start=0, step=[3, 4]), "is one of curves.jsonl"),
+        (results.CURVES, row(steps=4), "has no start"),
+    ],
+)
+def test_lines_of_the_other_file_are_no_lines_of_this_one(tmp_path, name, line, why):
+    results.append(tmp_path / "r.jsonl", [line])
+    (tmp_path / "r.jsonl").rename(tmp_path / name)
+    assert results.scan(tmp_path / name).damaged == {1: why}
+
+
 @pytest.mark.parametrize("left", [1, 20, -1])
 def test_a_torn_last_line_is_no_record_and_is_cut_off(tmp_path, left):
     path = tmp_path / "r.jsonl"

@@ -12,7 +12,6 @@ from typing import Any
 
 from lthjax.program.workdir import layout, results
 from lthjax.pruning.masks import Masks
-from lthjax.saving import tickets
 from lthjax.tickets import Trained
 
 TICKET = "ticket"
@@ -23,7 +22,7 @@ Jobs = Iterator[tuple[dict, Callable[[], dict]]]
 
 def trained(root: pathlib.Path, seed: int, level: int) -> Trained:
     """Returns the end of a ticket's training, that was kept."""
-    return tickets.load_trained(layout.trained_path(root, TICKET, seed, level))
+    return layout.load_trained(root, TICKET, seed, level)
 
 
 def kept_trained(root: pathlib.Path) -> dict[int, list[int]]:
