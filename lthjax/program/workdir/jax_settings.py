@@ -12,11 +12,13 @@ NAMES = (
     "jax_threefry_partitionable",
     "jax_random_seed_offset",
 )
+PRECISION = "jax_default_matmul_precision"
 
 
 def now() -> dict[str, Any]:
     """Returns {name: value} of this process, `None` of what its JAX has not."""
-    return {name: getattr(jax.config, name, None) for name in NAMES}
+    found = {name: getattr(jax.config, name, None) for name in NAMES}
+    return found | {PRECISION: getattr(jax.config, PRECISION, None) or "default"}
 
 
 def noted(root: pathlib.Path, held: dict | None, *, begun: bool) -> dict[str, Any]:
@@ -28,8 +30,8 @@ def noted(root: pathlib.Path, held: dict | None, *, begun: bool) -> dict[str, An
       begun: Whether something has been trained in it.
 
     Raises:
-      ValueError: It was begun with others: numbers would be cut to 32 bits, or drawn
-        otherwise, from here on.
+      ValueError: It was begun with others: numbers would be cut to 32 bits, multiplied
+        as fewer, or drawn otherwise, from here on.
     """
     here = now()
     if not begun or not isinstance(held, dict):

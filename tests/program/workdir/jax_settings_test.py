@@ -21,6 +21,10 @@ OTHERS = [
         lambda: jax.threefry_partitionable(False),
         "partitionable = False .* set JAX_THREEFRY_PARTITIONABLE=True",
     ),
+    (
+        lambda: jax.default_matmul_precision("bfloat16"),
+        "= 'bfloat16' .* set JAX_DEFAULT_MATMUL_PRECISION=default in the env",
+    ),
 ]
 
 
