@@ -207,43 +207,41 @@ def table(rows: list[dict], asked: list[Choice]) -> str:
 def figure(rows: list[dict], asked: list[Choice]) -> Figure:
     """Draws the gain by the setting, a panel a question; tests are hollow."""
     names = list(dict.fromkeys(choice.question for choice in asked))
-    drawn = Figure(figsize=(4.2 * len(names), 4), layout="constrained")
-    panels = dict(
-        zip(names, drawn.subplots(1, len(names), squeeze=False)[0], strict=True)
-    )
+    drawn = Figure(figsize=(max(5.0, 4.2 * len(names)), 4), layout="constrained")
+    row = drawn.subplots(1, len(names), squeeze=False)[0]
+    panels = dict(zip(names, row, strict=True))
     for choice in asked:
-        axes, cells = panels[choice.question], [one[0] for one in choice.settings]
-        label = f"{cells[0].images:,} images, {cells[0].steps:,} steps"
-        if len(set(cells)) > 1:
-            label = f"{cells[0].images:,} images"
-        found = [gained(rows, *one[:2]) for one in choice.settings]
-        values = [one[2] for one in choice.settings]
-        halves = np.nan_to_num([one.half for one in found])
-        means = [one.mean for one in found]
-        (line, *_) = axes.errorbar(
-            values, means, halves, fmt="o-", capsize=2, label=label
-        )
-        cell, arm, value = best(rows, choice)
-        if test := gained(rows, cell, arm, tested=True):
-            style = {
-                "fmt": "D",
-                "mfc": "white",
-                "color": line.get_color(),
-                "capsize": 2,
-            }
-            axes.errorbar(value, test.mean, np.nan_to_num(test.half), **style)
+        _line(panels[choice.question], rows, choice)
     for name, axes in panels.items():
         axes.axhline(0, color="0.5", ls="--", lw=1)
         axes.set_xlabel(AXES[name])
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    first = panels[names[0]]
-    first.set_ylabel("gain, points of accuracy")
+    row[0].set_ylabel("gain, points of accuracy")
     n = max(gained(rows, *one[:2]).n for choice in asked for one in choice.settings)
     said = "95 % interval" if n > 1 else "no interval"
-    title = f"on validation, {said}, n = {n}; diamonds: the chosen one, tested once"
+    title = f"on validation, {said}, n = {n}\ndiamonds: the chosen one, tested once"
     drawn.suptitle(title, fontsize=10)
     return drawn
+
+
+def _line(axes, rows, choice):
+    """Draws the gains of a choice, and beside the best what it gains in the test."""
+    cells = [one[0] for one in choice.settings]
+    values = np.array([one[2] for one in choice.settings])
+    found = [gained(rows, *one[:2]) for one in choice.settings]
+    label = f"{cells[0].images:,} images"
+    if len(set(cells)) == 1:
+        label += f", {cells[0].steps:,} steps"
+    style = {"capsize": 2, "lw": 1}
+    means, halves = [one.mean for one in found], [one.half for one in found]
+    halves = np.nan_to_num(halves)
+    (line, *_) = axes.errorbar(values, means, halves, fmt="o-", label=label, **style)
+    cell, arm, value = best(rows, choice)
+    if test := gained(rows, cell, arm, tested=True):
+        style |= {"fmt": "D", "mfc": "white", "color": line.get_color()}
+        beside = value + 0.03 * (np.ptp(values) or 1)
+        axes.errorbar(beside, test.mean, np.nan_to_num(test.half), **style)
 
 
 def text(options, rows: list[dict], asked: list[Choice]) -> str:
