@@ -7,6 +7,7 @@ FILES = (
     "devices/processes_test.py",
     "export_test.py",
     "federated/rounds_test.py",
+    "program/build/arm_settings_test.py",
     "program/build/by_admm_test.py",
     "program/build/by_channels_test.py",
     "program/build/by_gates_test.py",
