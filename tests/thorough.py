@@ -42,6 +42,8 @@ FILES = (
     "program/run/transformers_test.py",
     "program/run/writers_test.py",
     "program/sweep/jobs_test.py",
+    "program/workdir/sittings_test.py",
+    "retraining/frozen_test.py",
     "saving/torch_source_test.py",
     "training/streamed_test.py",
 )
