@@ -48,7 +48,9 @@ def pytest_collection_modifyitems(config, items):
         place = item.path.relative_to(TESTS).as_posix()
         if item.nodeid.partition("::")[2] in expensive.SLOW.get(place, ()):
             item.add_marker("slow")
-        if place in thorough.FILES and item.path not in asked:
+        test = f"{place}::{getattr(item, 'originalname', item.name)}"
+        whole = place in thorough.FILES or test in thorough.TESTS
+        if whole and item.path not in asked:
             item.add_marker("thorough")
         if place in quick.FILES and not item.get_closest_marker("slow"):
             item.add_marker("quick")

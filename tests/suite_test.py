@@ -26,6 +26,13 @@ def test_what_is_quick_or_thorough_is_there(name):
     assert (ROOT / "tests" / name).exists()
 
 
+@pytest.mark.parametrize("name", thorough.TESTS)
+def test_what_is_thorough_among_others_is_there(name):
+    place, _, test = name.partition("::")
+    text = (ROOT / "tests" / place).read_text(encoding="utf-8")
+    assert f"def {test}(" in text
+
+
 @pytest.mark.parametrize("name", expensive.SLOW)
 def test_what_is_expensive_is_there(name):
     text = (ROOT / "tests" / name).read_text()

@@ -47,3 +47,9 @@ FILES = (
     "saving/torch_source_test.py",
     "training/streamed_test.py",
 )
+# Whole runs, or processes, among the pieces of other files.
+TESTS = (
+    "data/read_ahead_test.py::test_processes_that_read_give_what_threads_give",
+    "interceptors_test.py::test_nothing_is_left_where_python_leaves_asserts_out",
+    "pruning/stacked_test.py::test_a_run_keeps_a_weight_of_each_layer_or_warns_of_it",
+)
