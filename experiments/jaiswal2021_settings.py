@@ -130,22 +130,23 @@ def config(options, cell: Cell, arms, seeds):
 
 def trials(options, asked: list[Choice]) -> dict:
     """Returns {name: config} of what is chosen among."""
-    arms: dict[Cell, list[str]] = {}
-    for choice in asked:
-        for cell, arm, _ in choice.settings:
-            arms.setdefault(cell, []).append(arm)
-    seeds = range(options.seeds)
-    return {cell.name: config(options, cell, own, seeds) for cell, own in arms.items()}
+    pairs = [one[:2] for choice in asked for one in choice.settings]
+    return _runs(options, pairs, range(options.seeds))
 
 
 def tests(options, chosen: list[tuple[Cell, str]]) -> dict:
     """Returns {name: config} of what is tested, on seeds that chose nothing."""
+    fresh = range(options.seeds, 2 * options.seeds)
+    return _runs(options, chosen, fresh, f"-{TESTED}")
+
+
+def _runs(options, pairs, seeds, ending=""):
+    """Returns {name: config} of arms, those of a cell in one run."""
     arms: dict[Cell, list[str]] = {}
-    for cell, arm in chosen:
+    for cell, arm in pairs:
         arms.setdefault(cell, []).append(arm)
-    seeds = range(options.seeds, 2 * options.seeds)
     return {
-        f"{cell.name}-{TESTED}": config(options, cell, own, seeds)
+        f"{cell.name}{ending}": config(options, cell, own, seeds)
         for cell, own in arms.items()
     }
 
