@@ -146,7 +146,7 @@ ARMS = [
 
 
 @pytest.mark.parametrize("arms, message", ARMS)
-def test_an_arm_comes_once_and_has_each_tweak_once(arms, message):
+def test_an_arm_has_each_tweak_once_and_sets_what_it_reads(arms, message):
     with pytest.raises(ValueError, match=message):
         check.check(tiny.config({"retraining.arms": arms}))
 
