@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from measures import cheap
 from measures.timed import ledger
 from rich import console, markdown
 
@@ -139,8 +140,7 @@ def surroundings(options) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(options.workdir / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    cheap = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
-    return found | (cheap if options.smoke else {})
+    return found | ({"XLA_FLAGS": cheap.flags()} if options.smoke else {})
 
 
 def _status(process):

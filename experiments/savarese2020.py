@@ -117,6 +117,7 @@ METHODS = (
     "l0, hard concrete",
     "network slimming",
 )
+SMOKED = ("Continuous Sparsification", "IMP", "l0, hard concrete")
 
 
 def config(options):
@@ -250,11 +251,12 @@ def main():
     parser = command_line.arguments(__doc__)
     parser.add_argument("--network", choices=list(NETWORKS), default="lenet")
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=TABLES)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=())
     parser.add_argument("--logits", nargs="+", type=float, default=LOGITS)
     parser.add_argument("--set", nargs="+", type=assignment, default=())
     command_line.numbers(parser, {"steps": 0, "levels": 0, "seeds": 0})
     options = sizes.parse(parser, "savarese2020")
+    options.methods = options.methods or (SMOKED if options.smoke else METHODS)
     command_line.prepare()
     with command_line.plain_errors():
         found = config(options)

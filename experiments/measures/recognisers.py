@@ -73,6 +73,8 @@ def ways(options, task: str, *, first: bool) -> dict:
         found[f"{task}_once_{round(100 * share)}"] = config
     other = task if options.smoke else TASKS[task][3]
     sources = {"ticket": "backbone", "mask": "backbone", "task": f"{other}_direct"}
+    if options.smoke:
+        sources = {"ticket": "backbone"}
     levels = (1,) if options.smoke else tuple(range(1, len(SPARSITIES) + 1))
     for way, run in sources.items():
         config, plain = recogniser(options, task), files.default().search

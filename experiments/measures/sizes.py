@@ -8,6 +8,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from measures import cheap
+
 SIZES = ("toy", "cpu", "gpu", "paper")
 SHORTENED = "shortened"  # options that are of no size
 # Options of no protocol: where things lie, what is shown, what it runs on, how often.
@@ -140,6 +142,8 @@ def parse(
 ) -> argparse.Namespace:
     """Returns the options of an experiment, those of `--size` where none is typed.
 
+    A smoke run compiles cheaply from here on.
+
     Args:
       parser: Of the experiment, with all of its options.
       name: The experiment's, a key of `OPTIONS`.
@@ -154,6 +158,8 @@ def parse(
     if size:
         parser.set_defaults(**checked(parser, name, size))
     options = parser.parse_args(words)
+    if options.smoke:
+        cheap.compile_so()
     options.size = recognised(options, own, name)
     return options
 

@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib
 import json
+import os
 import pathlib
 import sys
 import time
@@ -36,7 +37,19 @@ def parser():
     found = argparse.ArgumentParser()
     for name, default in {"steps": 0, "levels": 0, "seeds": 0}.items():
         found.add_argument(f"--{name}", type=int, default=default)
+    found.add_argument("--smoke", action="store_true")
     return found
+
+
+def test_a_smoke_run_compiles_cheaply_and_own_flags_of_xla_win(ours, monkeypatch):
+    own = "--xla_backend_optimization_level=3"
+    monkeypatch.setenv("XLA_FLAGS", own)
+    ours.sizes.parse(parser(), "frankle2019", [])
+    assert os.environ["XLA_FLAGS"] == own
+    ours.sizes.parse(parser(), "frankle2019", ["--smoke"])
+    given = os.environ["XLA_FLAGS"].split()
+    assert given[0] == "--xla_backend_optimization_level=1"
+    assert given[-1] == own
 
 
 def test_a_size_sets_what_is_not_typed(ours):
