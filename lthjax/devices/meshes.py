@@ -103,8 +103,12 @@ def copied(mesh: Mesh, tree: Any) -> Any:
     """Returns a tree with a copy on every device of the mesh."""
     if trivial(mesh):
         return tree
-    everywhere = NamedSharding(mesh, P())
-    return jax.tree.map(lambda leaf: _placed(leaf, everywhere), tree)
+    return jax.tree.map(lambda leaf: _placed(leaf, everywhere(mesh)), tree)
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """Returns how what each device has a copy of lies on a mesh."""
+    return NamedSharding(mesh, P())
 
 
 def _placed(leaf, sharding):

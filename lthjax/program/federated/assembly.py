@@ -89,11 +89,20 @@ def assemble(config: ConfigDict, source: Source | None = None) -> Parts:
     visit = visits.visitor(policy, full, *functions)
     options = {"together": members.together(params), "mesh": mesh, "drop": config.drop}
     one = rounds.round_of(policy, visit, count, **options)
-    compile_options = cpu_convolutions.compiler_options(params)
-    compiled = jax.jit(one, compiler_options=compile_options)
+    examples = meshes.copied(mesh, examples)
+    compiled = _compiled(one, mesh, cpu_convolutions.compiler_options(params))
     of_each = evaluation.of_each(functions[1], together=options["together"])
     measured = _measured(config, model, source, owned, of_each)
     return Parts(policy, full, start, examples, count, compiled, *measured)
+
+
+def _compiled(one, mesh, options):
+    """Returns a round as one program, whichever round's outcome goes into it."""
+    if meshes.trivial(mesh):
+        return jax.jit(one, compiler_options=options)
+    everywhere = meshes.everywhere(mesh)
+    program = jax.jit(one, compiler_options=options, out_shardings=everywhere)
+    return lambda *given: program(*meshes.copied(mesh, given))
 
 
 def round_key(config: ConfigDict, at: int) -> jax.Array:

@@ -57,6 +57,17 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bits(tmp_path, monkeypatch, 
     assert_same(*trees)
 
 
+def test_over_devices_records_are_the_same_and_rounds_one_program(tmp_path, caplog):
+    rows, final = experiment.run(tiny(), tmp_path / "alone")
+    with jax.log_compiles():
+        spread = experiment.run(tiny(**{"mesh.ticket": 2}), tmp_path / "spread")
+    for row in rows:
+        row["train_loss"] = pytest.approx(row["train_loss"])
+    assert spread == (rows, final)
+    compiled = [r for r in caplog.records if "XLA compilation of jit(one)" in r.message]
+    assert len(compiled) == 1
+
+
 def test_a_finished_run_is_not_trained_again_and_takes_more_rounds(
     tmp_path, monkeypatch
 ):
