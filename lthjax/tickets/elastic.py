@@ -98,13 +98,22 @@ def _name(path):
 
 
 def _renamed(path, old, new):
-    """Returns a path inside a unit as that of another one, its numbers as numbers."""
-    parts = (new + _name(path)[len(old) :]).split("/")
-    numbers = [isinstance(key, int) for key in path]
-    if len(parts) != len(path):
-        return tuple(parts)
-    pairs = zip(parts, numbers, strict=True)
-    return tuple(int(part) if number else part for part, number in pairs)
+    """Returns a path inside a unit as that of another one.
+
+    What names the unit changes, numbers staying numbers; keys below it do not, nor do
+    points of a key become levels.
+    """
+    depth = next(i for i in range(len(path) + 1) if len(_name(path[:i])) >= len(old))
+    own, inside = path[:depth], path[depth:]
+    parts = (new + _name(own)[len(old) :]).split("/")
+    widths = [str(key).count("/") + 1 for key in own]
+    if sum(widths) != len(parts):
+        return (*parts, *inside)
+    rest, keys = iter(parts), []
+    for key, width in zip(own, widths, strict=True):
+        text = "/".join(itertools.islice(rest, width))
+        keys.append(int(text) if isinstance(key, int) else text)
+    return (*keys, *inside)
 
 
 def stretch(tree: Any, source: Stages, target: Stages, block_map: BlockMap) -> Any:

@@ -243,3 +243,26 @@ def test_what_is_empty_stays_in_masks_whose_copies_are_permuted():
     found = elastic.permuted_copies(jax.random.key(0), masks, *units, ((0, 1, 1),))
     assert jax.tree.structure(found) == jax.tree.structure(masks)
     assert_same(found["dense1"], masks["dense1"])
+
+
+@pytest.mark.parametrize(
+    "units, rename",
+    [
+        (("layers/0", "layers/1", "layers/2"), lambda i, tree: {"layers": tree}),
+        (("a0", "a1", "a2"), lambda i, tree: {f"a{k}": v for k, v in tree.items()}),
+    ],
+)
+def test_keys_below_a_unit_stay_what_they_are(units, rename):
+    rows = [{"in/out": {"kernel": jnp.full(2, i)}, "rest": {7: None}} for i in (0, 1)]
+    tree = {"layers": dict(enumerate(rows)), "head/last": {}}
+    source = (("layers/0", "layers/1"),)
+    found = elastic.remap(tree, source, (units,), ((0, 1, 1),))
+    copied = rename(0, {0: rows[0], 1: rows[1], 2: rows[1]})
+    assert found == {"head/last": {}, **copied}
+
+
+def test_a_unit_may_be_a_key_with_slashes():
+    tree = {f"net/~/b{i}/~/conv": {"w": jnp.full(2, i)} for i in (0, 1)}
+    units = ((("net/~/b0", "net/~/b1"),), (("net/~/b0", "net/~/b1", "net/~/b2"),))
+    found = elastic.remap(tree, *units, ((0, 1, 1),))
+    assert_same(found, {**tree, "net/~/b2/~/conv": tree["net/~/b1/~/conv"]})
