@@ -58,8 +58,9 @@ def transplant(
       rules: In order; a leaf that none finds is refused.
 
     Raises:
-      ValueError: No rule finds a leaf, or one says "error" of it; a rule is none; or
-        what is copied is of another shape than what it replaces.
+      ValueError: No rule finds a leaf, or one says "error" of it; a rule is none; what
+        is copied is of another shape than what it replaces; or two leaves of a tree
+        have one name.
     """
     _check_rules(rules)
     own, other = flat(source), flat(target)
@@ -82,9 +83,22 @@ def transplant(
 
 
 def flat(tree: Any) -> dict[str, Any]:
-    """Returns {name: leaf} of a tree, `None` among the leaves."""
+    """Returns {name: leaf} of a tree, `None` among the leaves.
+
+    Raises:
+      ValueError: Two leaves have one name.
+    """
     rows = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
-    return {path_name(path): leaf for path, leaf in rows}
+    found: dict[str, Any] = {}
+    for path, leaf in rows:
+        name = path_name(path)
+        if name in found:
+            raise ValueError(
+                f"every leaf must have a name of its own, got two called {name!r}, "
+                "where a slash in a key looks like a level; rename one"
+            )
+        found[name] = leaf
+    return found
 
 
 def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:

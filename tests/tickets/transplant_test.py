@@ -65,3 +65,10 @@ def test_the_form_of_the_target_is_kept_with_what_is_empty_in_it():
     expected = flax.core.freeze({"a": jnp.ones(2), "none": {}, "rows": [jnp.ones(3)]})
     assert_same(found, expected)
     assert report.copied == {"a": "a", "rows/0": "rows/0"}
+
+
+def test_two_leaves_of_one_name_are_refused():
+    tree = {"a": {"b": jnp.ones(2)}, "a/b": jnp.zeros(2)}
+    for pair in ((tree, {"a": jnp.ones(2)}), ({"a": jnp.ones(2)}, tree)):
+        with pytest.raises(ValueError, match="got two called 'a/b'.*rename one"):
+            transplant(*pair)
