@@ -43,8 +43,13 @@ def native(tree: Any) -> Any:
     return jax.tree.map(ordered, tree)
 
 
-def in_jax(array: np.ndarray) -> jax.Array | np.ndarray:
-    """Returns an array of JAX; of 64 bits it stays numpy's where they are off there."""
+def in_jax(array: Any) -> Any:
+    """Returns an array of JAX; of 64 bits it stays numpy's where they are off there.
+
+    A number of Python stays one.
+    """
+    if not isinstance(array, np.ndarray):
+        return array
     kept = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
     return jnp.asarray(array) if kept else array
 

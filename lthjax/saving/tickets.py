@@ -23,8 +23,8 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
       **metadata: What JSON can hold, kept beside it.
     """
     kept, prunable = masks_lib.count(ticket.masks)
-    numbers = {"level": ticket.level, "step": ticket.step, "until": ticket.until}
-    numbers |= {"searching": ticket.searching} if ticket.searching else {}
+    numbers = {name: int(getattr(ticket, name)) for name in NUMBERS}
+    numbers |= {"searching": int(ticket.searching)} if ticket.searching else {}
     counts = {"kept": int(kept), "prunable": prunable}
     tree = {
         "params": ticket.params,

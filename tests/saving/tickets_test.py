@@ -179,3 +179,16 @@ def test_arrays_of_64_bits_come_back_as_they_were(tmp_path):
     found = tickets.load(tmp_path / "x")
     assert_same((found.params, found.model_state), (params, state))
     assert isinstance(found.masks["a"]["kernel"], jax.Array)
+
+
+def test_numbers_of_python_come_back_as_numbers(tmp_path):
+    state = {"rate": 0.25, "count": 3}
+    tickets.save(tmp_path / "x", TICKET._replace(model_state=state))
+    assert tickets.load(tmp_path / "x").model_state == state
+
+
+def test_levels_and_steps_may_be_numbers_of_arrays(tmp_path):
+    numbers = {"level": np.int64(1), "step": jnp.int32(2), "until": np.int32(3)}
+    tickets.save(tmp_path / "x", TICKET._replace(**numbers, searching=np.int32(1)))
+    found = tickets.load(tmp_path / "x")
+    assert (found.level, found.step, found.until, found.searching) == (1, 2, 3, 1)
