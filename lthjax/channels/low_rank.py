@@ -57,17 +57,21 @@ def split(
         view = views_lib.one(name, rows[name].shape, views)
         pair = bases_lib.factorize(rows[name], kept[name], own, view)
         if sum(kernel.size for kernel in pair) < rows[name].size:
-            found = _replaced(found, place.split("/") if place else [], pair)
+            found = _replaced(found, place, pair)
     return found
 
 
-def _replaced(tree, path, pair):
-    """Returns a tree of dicts with the kernel at a path replaced by two."""
-    if not path:
+def _replaced(tree, place, pair, path=""):
+    """Returns a tree of dicts with the kernel at a place replaced by two."""
+    if path == place:
         rest = {name: leaf for name, leaf in tree.items() if name != "kernel"}
         return {**rest, FIRST: pair[0], SECOND: pair[1]}
-    head, *more = path
-    return {**tree, head: _replaced(tree[head], more, pair)}
+    return {
+        key: _replaced(below, place, pair, f"{path}/{key}" if path else key)
+        if isinstance(below, Mapping)
+        else below
+        for key, below in tree.items()
+    }
 
 
 def apply(

@@ -144,3 +144,29 @@ def test_a_lone_layer_is_split():
     whole = thin[low_rank.FIRST] @ thin[low_rank.SECOND]
     plain = bases.materialize(z, {"kernel": kept, "bias": None}, found, arrays)
     np.testing.assert_allclose(whole, plain["kernel"], rtol=1e-5, atol=1e-6)
+
+
+class Slashed(nn.Module):
+    """A network whose layer has a slash in its name."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """Returns 8 logits."""
+        return nn.Dense(8, name="in/out")(images)
+
+
+def test_a_layer_with_a_slash_in_its_name_is_split():
+    images = jax.random.normal(KEY, (2, 8))
+    params, _ = models.initialise(Slashed(), KEY, images)
+    rules, names = [("in/out", BASES["svd_rows"])], ["in/out/kernel"]
+    found = bases.choose(params, rules, prunable=names, image_shape=(8,))
+    arrays = bases.init(KEY, params, found, params)
+    z = bases.to_basis(params, found, arrays)
+    masks = masks_lib.full(params)
+    masks = patterns.channels(masks, scores.energy(z, masks), kept=2)
+    thin = low_rank.split(z, masks, found, arrays)
+    assert thin["in/out"].keys() == {"first", "second", "bias"}
+    plain = bases.materialize(z, masks, found, arrays)
+    expected = Slashed().apply({"params": plain}, images)
+    found, _ = low_rank.apply(Slashed(), thin, {}, images, train=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
