@@ -30,8 +30,11 @@ def sample(key: jax.Array, gates: Gates) -> Gates:
       Array([1., 0.], dtype=float32)
 
     References:
-      Louizos et al., 2018, arXiv:1712.01312. Departure: a gate for each weight, where
-      its released code has one for each input unit or feature map.
+      Louizos et al., 2018, arXiv:1712.01312. Departures from its released code: a gate
+      for each weight (there for each input unit or feature map), all first logits alike
+      (there with a deviation of 0.01), a penalty that is not divided by the number of
+      examples, and a decay of weights that is their optimizer's (there part of the
+      penalty, weighted by P(z > 0)).
     """
     leaves, treedef = jax.tree.flatten(gates)
     keys = jax.random.split(key, len(leaves))
