@@ -13,6 +13,7 @@ References:
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -99,7 +100,8 @@ def choose(
     Args:
       shapes: The parameters, or their shapes.
       rules: (regular expression, BasisKind), of every prunable leaf in whose name it is
-        found; a leaf that none finds is pruned weight by weight.
+        found; a leaf that none finds is pruned weight by weight, and one without a
+        weight stays as it is.
       prunable: Names of the leaves that have a mask; no other is transformed.
       image_shape: (height, width, channels) of what the network reads.
       views: Which axes of the leaves are what, as `views.of` says it.
@@ -113,7 +115,8 @@ def choose(
     for name, kind in named(rules, prunable).items():
         shape = tuple(sizes[name].shape)
         known = views_lib.one(name, shape, views)
-        found[name] = kind.make(Leaf(name, shape, known, tuple(image_shape)))
+        leaf = Leaf(name, shape, known, tuple(image_shape))
+        found[name] = kind.make(leaf) if math.prod(shape) else IDENTITY
     return found
 
 
