@@ -83,6 +83,23 @@ def wide(dtype: Any) -> np.dtype:
     return given if holds else np.dtype(np.float32)
 
 
+def check_floating(name: str, dtype: Any) -> None:
+    """Refuses whole numbers, to which what is computed of them would be cut.
+
+    Args:
+      name: Of the leaf.
+      dtype: Its type.
+
+    Raises:
+      ValueError: It is such a type.
+    """
+    if np.dtype(dtype).kind in "biu":
+        raise ValueError(
+            "weights that a gate, a threshold or a basis changes must be floating, got "
+            f"{name or 'a leaf'} = {np.dtype(dtype)}; cast them, or give them no mask"
+        )
+
+
 def inside(value: float, limits: Range) -> bool:
     """Says whether a number is in a range, for a float in the float32 of the program.
 

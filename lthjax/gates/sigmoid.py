@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax import values
-from lthjax.pruning.masks import Masks, Params
+from lthjax.pruning import precision
+from lthjax.pruning.masks import Masks, Params, path_name
 
 Gates = Any
 
@@ -81,7 +82,12 @@ def soft(
       >>> lth.gates.soft({"kernel": jnp.array([0.0, 20.0])}, temperature=1.0)
       {'kernel': Array([0.5, 1. ], dtype=float32)}
     """
-    return jax.tree.map(lambda s: scale * jax.nn.sigmoid(temperature * s), gates)
+
+    def one(s):
+        wide, by, c = precision.beside(s, temperature, scale)
+        return c * jax.nn.sigmoid(by * wide)
+
+    return jax.tree.map(one, gates)
 
 
 def multiply(params: Params, multipliers: Gates) -> Params:
@@ -90,15 +96,19 @@ def multiply(params: Params, multipliers: Gates) -> Params:
     Args:
       params: A tree of arrays.
       multipliers: A tree of its shape; a leaf that is `None` changes nothing.
+
+    Raises:
+      ValueError: A leaf with multipliers is of whole numbers.
     """
 
-    def effective(w, m):
+    def effective(path, w, m):
         if m is None:
             return w
+        values.check_floating(path_name(path), w.dtype)
         wide = np.promote_types(values.wide(w.dtype), m.dtype)
         return (m.astype(wide) * w.astype(wide)).astype(w.dtype)
 
-    return jax.tree.map(effective, params, multipliers)
+    return jax.tree_util.tree_map_with_path(effective, params, multipliers)
 
 
 def apply(
@@ -208,9 +218,12 @@ def reset(
             f"reset must be one of {', '.join(RESETS)}, got reset = {form!r}"
         )
     factor = temperature if form == "paper" else 1.0
-    return jax.tree.map(
-        lambda s: jnp.maximum(jnp.minimum(factor * s, initial), LOWEST), gates
-    )
+
+    def one(s):
+        wide, by, most = precision.beside(s, factor, initial)
+        return jnp.maximum(jnp.minimum(by * wide, most), LOWEST).astype(s.dtype)
+
+    return jax.tree.map(one, gates)
 
 
 def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
@@ -230,8 +243,9 @@ def reset_stochastic(gates: Gates, initial: jax.typing.ArrayLike) -> Gates:
     """
 
     def one(s):
-        closed = jnp.where(jnp.isnan(s), s, LOWEST)
-        return jnp.where(s >= initial, initial, closed).astype(s.dtype)
+        wide, first = precision.beside(s, initial)
+        closed = jnp.where(jnp.isnan(wide), wide, LOWEST)
+        return jnp.where(wide >= first, first, closed).astype(s.dtype)
 
     return jax.tree.map(one, gates)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lthjax import moved, values
 from lthjax.gates import sigmoid
-from lthjax.pruning.masks import Masks, Params
+from lthjax.pruning.masks import Masks, Params, path_name
 
 Logits = Any
 
@@ -59,6 +59,9 @@ def shrink(params: Params, thresholds: Logits) -> Params:
       params: A tree of weights w.
       thresholds: t of each layer; `None` leaves the leaf as it is.
 
+    Raises:
+      ValueError: A leaf with a threshold is of whole numbers.
+
     Example:
       >>> params = {"kernel": jnp.array([3.0, -2.0, 0.5])}
       >>> lth.gates.soft_threshold.shrink(params, {"kernel": jnp.float32(1.0)})
@@ -68,15 +71,16 @@ def shrink(params: Params, thresholds: Logits) -> Params:
       Kusupati et al., 2020, arXiv:2002.03231, soft threshold reparameterisation.
     """
 
-    def shrunk(w, t):
+    def shrunk(path, w, t):
         if t is None:
             return w
+        values.check_floating(path_name(path), w.dtype)
         wide = w.astype(np.promote_types(values.wide(w.dtype), t.dtype))
         size = jnp.abs(wide)
         left = jax.nn.relu(size - t.astype(size.dtype))
         return (jnp.sign(wide) * left.astype(wide.dtype)).astype(w.dtype)
 
-    return jax.tree.map(shrunk, params, thresholds)
+    return jax.tree_util.tree_map_with_path(shrunk, params, thresholds)
 
 
 def price(logits: Logits) -> jax.Array:

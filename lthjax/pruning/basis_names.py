@@ -23,6 +23,7 @@ def _turned(leaf: Leaf, turns: Sequence[Rotation], init_fn=None, stored=None) ->
     """Returns the basis of rotations of the canonical leaf, one after the other."""
 
     def canonical(x, arrays, transposed):
+        values.check_floating(leaf.name, x.dtype)
         found = views_lib.canonical(x.astype(values.wide(x.dtype)), leaf.view)
         for turn in reversed(turns) if transposed else turns:
             found = rotations.rotated(found, turn, arrays, transposed=transposed)

@@ -21,6 +21,17 @@ def _wide(x):
     return jnp.asarray(x, values.wide(dtype) if floating else dtype)
 
 
+def beside(x: jax.Array, *scalars: Any) -> tuple[jax.Array, ...]:
+    """Returns an array, and scalars beside it, in float32, or in its type if wider.
+
+    Args:
+      x: Floats.
+      *scalars: Numbers, which may be traced; whatever their type, it widens nothing.
+    """
+    dtype = values.wide(x.dtype)
+    return x.astype(dtype), *(jnp.asarray(number, dtype) for number in scalars)
+
+
 def floating(tree: Any) -> Any:
     """Returns a tree whose whole numbers are float32, in which none comes round."""
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import assert_same
 
-from lthjax.gates import sigmoid
+from lthjax.gates import sigmoid, soft_threshold
 
 INITIAL = -0.05
 W = jnp.array([0.5, -0.4, 0.3, -0.2, 0.1])
@@ -250,3 +251,34 @@ def test_gates_that_nothing_would_move_are_refused(initial):
 def test_several_first_logits_are_refused():
     with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\)"):
         sigmoid.init({"kernel": jnp.ones(2, bool)}, np.array([0.1, 0.2]))
+
+
+def test_a_scalar_of_64_bits_widens_no_gate():
+    gates = {"kernel": jnp.array([-0.1, 0.0, 0.2], jnp.float32)}
+    expected = sigmoid.soft(gates, 7.0, 2.0), sigmoid.reset(gates, 0.1, 7.0)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        seven, two, first = (jnp.float64(x) for x in (7, 2, 0.1))
+        assert_same(sigmoid.soft(gates, seven, two), expected[0])
+        assert_same(sigmoid.reset(gates, first, seven), expected[1])
+        closed = sigmoid.reset_stochastic(gates, first)["kernel"]
+        assert closed.dtype == jnp.float32 and closed[2] == jnp.float32(0.1)
+
+
+def test_gates_in_half_precision_are_computed_in_float32():
+    s = jnp.array([-0.1, 0.0, 0.2], jnp.bfloat16)
+    soft = sigmoid.soft(s, 7.0)
+    assert_same(soft, jax.nn.sigmoid(7 * s.astype(jnp.float32)))
+    assert sigmoid.reset(s, jnp.float32(0.1), 200.0).dtype == s.dtype
+
+
+@pytest.mark.parametrize("form", ["gates", "thresholds"])
+def test_whole_numbers_have_no_gate(form):
+    params = {"a": {"kernel": jnp.arange(3)}, "n": jnp.int32(7)}
+    found = {"a": {"kernel": jnp.full(3, 0.6)}, "n": None}
+    effect = sigmoid.multiply if form == "gates" else soft_threshold.shrink
+    with pytest.raises(
+        ValueError, match="must be floating, got a/kernel = int32; cast"
+    ):
+        effect(params, found)
+    floating = {"a": {"kernel": jnp.arange(3.0)}, "n": jnp.int32(7)}
+    assert effect(floating, found)["n"] is floating["n"]

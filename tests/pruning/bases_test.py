@@ -293,6 +293,26 @@ def test_a_leaf_that_a_basis_does_not_fit_is_refused_by_name(name, leaf, shape):
         bases.choose(params, [(".", BASES[name])], **given)
 
 
+def test_a_leaf_without_a_weight_stays_as_it_is():
+    params = draw(0, {"none": (4, 0), "layer": (4, 3)})
+    for name in ("dct_channel", "hadamard", "random_orthogonal_both", "svd_rows"):
+        names = [f"{leaf}/kernel" for leaf in params]
+        given = {"prunable": names, "image_shape": IMAGE}
+        found = bases.choose(params, [(".", BASES[name])], **given)
+        assert found["none/kernel"] is bases.IDENTITY
+        arrays = bases.init(jax.random.key(0), params, found, params)
+        z = bases.to_basis(params, found, arrays)
+        assert z["none"]["kernel"] is params["none"]["kernel"]
+        assert not np.allclose(flat(z), flat(params))
+
+
+def test_whole_numbers_are_turned_into_no_coefficients():
+    params = {"layer": {"kernel": jnp.arange(12).reshape(3, 4)}}
+    found, arrays = turned("dct_channel", params)
+    with pytest.raises(ValueError, match="must be floating, got layer/kernel = int"):
+        bases.to_basis(params, found, arrays)
+
+
 def test_a_rule_that_is_no_regular_expression_is_refused():
     with pytest.raises(ValueError, match=r"must be a regular expression, got '\('"):
         bases.named([("(", "groups")], ["conv/kernel"])
