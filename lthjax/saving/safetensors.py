@@ -44,7 +44,8 @@ def write(path: str | os.PathLike, network: Ticket | Trained, **metadata) -> Non
       network: Its parameters, statistics and masks are trees of arrays. Lists, flax's
         nnx states, equinox's modules and other nodes become dicts, whose keys are the
         names and the places (whole numbers) of what they hold.
-      **metadata: What JSON can hold: seed, arm, config.
+      **metadata: What JSON can hold: seed, arm, config. What `read` adds to it, `kind`
+        and `versions`, is of the file, whatever is given.
 
     Raises:
       ValueError: A leaf is no array, or of a type that the format does not hold, or two

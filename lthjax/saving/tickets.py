@@ -20,7 +20,8 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
     Args:
       path: The folder.
       ticket: The ticket.
-      **metadata: What JSON can hold, kept beside it.
+      **metadata: What JSON can hold, kept beside it. Its `level`, `step`, `until`,
+        `kept` and `prunable` are the ticket's, whatever is given.
     """
     kept, prunable = masks_lib.count(ticket.masks)
     numbers = {name: int(getattr(ticket, name)) for name in NUMBERS}
