@@ -95,8 +95,8 @@ def check_floating(name: str, dtype: Any) -> None:
     """
     if np.dtype(dtype).kind in "biu":
         raise ValueError(
-            "weights that a gate, a threshold or a basis changes must be floating, got "
-            f"{name or 'a leaf'} = {np.dtype(dtype)}; cast them, or give them no mask"
+            "weights that are multiplied, shrunk or turned must be floating, got "
+            f"{name or 'a leaf'} = {np.dtype(dtype)}; cast them, or leave them out"
         )
 
 

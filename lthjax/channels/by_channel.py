@@ -136,8 +136,8 @@ def fold(
       views: What the axes of the leaves are, as for `layers_of.leaves`.
 
     Raises:
-      ValueError: A name is no group's, or its weights are not [size]; or as
-        `layers_of.leaves`.
+      ValueError: A name is no group's, or its weights are not [size]; a reader is of
+        whole numbers; or as `layers_of.leaves`.
 
     Example:
       >>> kernels = {"first": jnp.ones((4, 2)), "last": jnp.ones((2, 1))}
@@ -159,6 +159,7 @@ def fold(
         factor = factors.get(path_name(path))
         if factor is None:
             return w
+        values.check_floating(path_name(path), w.dtype)
         wide = values.wide(w.dtype)
         many = _along(factor, w.ndim, -2).astype(wide)
         return (w.astype(wide) * many).astype(w.dtype)

@@ -49,6 +49,12 @@ def test_a_layer_that_our_networks_do_not_have_is_named():
         layers_of.groups(models.build("mlp", 3, options={"hidden": (3,)}), params)
 
 
+def test_whole_numbers_are_not_folded():
+    whole = jax.tree.map(lambda w: w.astype(int), KERNELS)
+    with pytest.raises(ValueError, match="must be floating, got .*/kernel = int"):
+        by_channel.fold(whole, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
+
+
 def test_folding_keeps_the_type_of_the_weights():
     half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), KERNELS)
     found = by_channel.fold(half, {"a": jnp.array([0.5, 1.0, 2.0])}, CHAIN)
