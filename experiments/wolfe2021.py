@@ -113,7 +113,7 @@ def _by_size(picked, examples, size):
     def add(total, chunk):
         pixels, targets, first = chunk
         outputs = jnp.cumsum(two_layer.answers(picked, pixels / 255.0), axis=0) / k
-        right = (outputs > 0) == (targets > 0)[None]
+        right = ((outputs > 0) == (targets > 0)[None]) & ~jnp.isnan(outputs)
         counted = first + jnp.arange(len(targets)) < size
         return total + jnp.sum(right & counted[None], axis=1), None
 

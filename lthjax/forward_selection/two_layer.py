@@ -117,7 +117,7 @@ def train(
         [1, n].
     """
     examples, targets, size = data
-    _check_examples(len(examples), len(targets), size)
+    _check_examples(len(examples), jnp.shape(targets), size)
 
     def objective(params, indices):
         outputs = logits(params, _float(examples[indices]), activation)
@@ -138,10 +138,10 @@ def train(
 def _check_examples(number, targets, size):
     """Refuses examples that no batch can be drawn from."""
     sizes = 1 if isinstance(size, jax.core.Tracer) else np.asarray(size)
-    if number != targets or not np.all((sizes >= 1) & (sizes <= number)):
+    if targets != (number,) or not np.all((sizes >= 1) & (sizes <= number)):
         raise ValueError(
-            "data must be n examples with n targets, of which the first m in [1, n] "
-            f"are used, got {number} examples, {targets} targets and m = {size}"
+            "data must be n examples with targets [n], of which the first m in [1, n] "
+            f"are used, got {number} examples, targets {list(targets)} and m = {size}"
         )
 
 
@@ -158,8 +158,12 @@ def _float(pixels):
 
 
 def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Returns the fraction of outputs with the sign of their target, 0 or 1 []."""
-    return jnp.mean((outputs > 0) == (targets > 0))
+    """Returns the fraction of outputs with the sign of their target, 0 or 1 [].
+
+    One that is NaN has no sign.
+    """
+    right = (outputs > 0) == (targets > 0)
+    return jnp.mean(right & ~jnp.isnan(outputs))
 
 
 def tangent_kernel(
@@ -174,9 +178,10 @@ def tangent_kernel(
 
     Args:
       params: The weights.
-      examples: x, float32 [examples, inputs].
+      examples: x, float32 [examples, inputs]; bytes are scaled to [0, 1].
       activation: The non-linearity.
     """
+    examples = _float(examples)
     before = times(params.hidden, examples.T)
     slopes = jax.vmap(jax.vmap(jax.grad(activation)))(before)
     slopes = params.output[:, None] * slopes

@@ -65,6 +65,19 @@ def test_the_tangent_kernel_is_the_jacobian_times_itself():
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_the_tangent_kernel_of_bytes_is_that_of_their_pixels():
+    params = two_layer.initialise(jax.random.key(0), 7, 4)
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 4)).astype(np.uint8)
+    wanted = two_layer.tangent_kernel(params, jnp.float32(pixels) / 255, jnp.tanh)
+    found = two_layer.tangent_kernel(params, jnp.asarray(pixels), jnp.tanh)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_diverged_network_is_right_about_nothing():
+    outputs, targets = jnp.array([jnp.nan, 1, jnp.nan, -1]), jnp.array([0, 1, 1, 0])
+    assert two_layer.accuracy(outputs, targets) == 0.5
+
+
 def test_the_network_is_the_mean_of_its_neurons_and_trains_on_the_first_examples():
     params = two_layer.initialise(jax.random.key(0), 30, 4)
     x = jax.random.normal(jax.random.key(1), (8, 4))
@@ -87,7 +100,14 @@ def test_the_network_is_the_mean_of_its_neurons_and_trains_on_the_first_examples
 
 @pytest.mark.parametrize(
     ("number", "targets", "size"),
-    [(0, 0, 0), (8, 8, 9), (8, 8, 0), (8, 7, 7), (8, 8, jnp.array([3, 9]))],
+    [
+        (0, 0, 0),
+        (8, 8, 9),
+        (8, 8, 0),
+        (8, 7, 7),
+        (8, (8, 1), 8),
+        (8, 8, jnp.array([3, 9])),
+    ],
 )
 def test_examples_that_no_batch_can_be_drawn_from_are_refused(number, targets, size):
     state = two_layer.begin(two_layer.initialise(jax.random.key(0), 3, 4))
