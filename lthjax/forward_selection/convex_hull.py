@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lthjax.forward_selection.gram import floating, times
+from lthjax.forward_selection.gram import check_rows, dictionary, floating, times
 
 CERTAIN = 1e-9  # of the largest answer, a margin that is not of rounding
 
@@ -42,8 +42,12 @@ def diameter(features: jax.Array) -> jax.Array:
 
     Args:
       features: Phi, a row a neuron [neurons, examples].
+
+    Raises:
+      ValueError: They are of another shape, or of none.
     """
     (features,) = floating(features)
+    check_rows(features)
     features = features - jnp.mean(features, axis=0)[None]  # so that no length cancels
     gram = times(features, features.T) / features.shape[1]
     norms = jnp.diagonal(gram)
@@ -56,8 +60,12 @@ def radius(features: jax.Array) -> jax.Array:
 
     Args:
       features: Phi, a row a neuron [neurons, examples].
+
+    Raises:
+      ValueError: They are of another shape, or of none.
     """
     (features,) = floating(features)
+    check_rows(features)
     apart = features - jnp.mean(features, axis=0)[None]
     return jnp.sqrt(jnp.max(jnp.mean(jnp.square(apart), axis=1)))
 
@@ -83,10 +91,13 @@ def nearest(
       tolerance: Of the loss, as a part of the loss of answering zero.
       most: The largest number of steps.
 
+    Raises:
+      ValueError: The shapes differ, or there is no neuron or example.
+
     References:
       Lacoste-Julien and Jaggi, 2015, arXiv:1511.05932.
     """
-    features, target = floating(features, target)
+    features, target = dictionary(features, target)
     examples = features.shape[1]
     enough = tolerance * jnp.mean(jnp.square(target)) / 2
 
@@ -140,7 +151,8 @@ def margin(features: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
       signs: +1 or -1 for each example [examples].
 
     Raises:
-      ValueError: A sign is not +1 or -1, or the solver found no optimum.
+      ValueError: A sign is not +1 or -1, there is not one for each example, the
+        features are not finite, or the solver found no optimum.
 
     References:
       Wolfe et al., 2021, arXiv:2108.00259, Appendix B, equation 29. Departure: it asks
@@ -152,7 +164,15 @@ def margin(features: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
     features, signs = np.asarray(features, float), np.asarray(signs, float)
     if not np.all(np.abs(signs) == 1):
         raise ValueError(f"signs must be +1 or -1, got signs = {np.unique(signs)[:5]}")
+    check_rows(features)
     neurons, examples = features.shape
+    if signs.shape != (examples,):
+        raise ValueError(
+            f"there must be a sign for each of the {examples} examples, got "
+            f"signs.shape = {signs.shape}"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite, got one that is not")
     rows = np.concatenate([-(features * signs[None]).T, np.ones((examples, 1))], axis=1)
     cost = np.append(np.zeros(neurons), -1.0)
     total = np.append(np.ones(neurons), 0.0)[None]

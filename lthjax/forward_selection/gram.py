@@ -25,6 +25,46 @@ def floating(*values: jax.typing.ArrayLike) -> list[jax.Array]:
     return [jnp.asarray(value, dtype) for value in values]
 
 
+def dictionary(
+    features: jax.typing.ArrayLike, target: jax.typing.ArrayLike
+) -> list[jax.Array]:
+    """Returns (features, target) as floats of one type.
+
+    Args:
+      features: Phi, a row a neuron [neurons, examples].
+      target: A number for each example [examples].
+
+    Raises:
+      ValueError: Their shapes are others.
+    """
+    features, target = floating(features, target)
+    check_rows(features)
+    if target.shape != features.shape[1:]:
+        raise ValueError(
+            f"target must have a number for each of the {features.shape[1]} examples, "
+            f"got target.shape = {target.shape}"
+        )
+    return [features, target]
+
+
+def check_rows(features: jax.Array) -> None:
+    """Refuses what is no dictionary: a row a neuron [neurons, examples].
+
+    Raises:
+      ValueError: It has another number of axes, or no neuron or example.
+    """
+    if features.ndim != 2:
+        raise ValueError(
+            "features must be [neurons, examples], a row a neuron, got features.shape "
+            f"= {features.shape}"
+        )
+    if not features.size:
+        raise ValueError(
+            "features must be of a neuron and an example at least, got features of none"
+            f", features.shape = {features.shape}"
+        )
+
+
 def computed_rows(features: jax.Array) -> Source:
     """Returns a source that computes every row anew and keeps none.
 

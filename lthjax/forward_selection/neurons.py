@@ -21,7 +21,13 @@ from jax import lax
 
 from lthjax import values
 from lthjax.callables import DrawFn, ExampleFn
-from lthjax.forward_selection.gram import computed_rows, floating, kept_rows, times
+from lthjax.forward_selection.gram import (
+    computed_rows,
+    dictionary,
+    floating,
+    kept_rows,
+    times,
+)
 from lthjax.forward_selection.greedy import Inner, Selection, greedy
 from lthjax.training.losses import squared
 
@@ -36,7 +42,7 @@ def inner(features: jax.Array, target: jax.Array) -> Inner:
     Raises:
       ValueError: The shapes differ.
     """
-    features, target = _dictionary(features, target)
+    features, target = dictionary(features, target)
     examples = features.shape[1]
     return Inner(
         jnp.mean(jnp.square(features), axis=1),
@@ -88,7 +94,7 @@ def select(
     Raises:
       ValueError: More neurons are asked for than there are, without replacement; the
         shapes differ; `weights` is unknown; `candidates` without a key or out of range;
-        `block` is negative.
+        `block` is no whole number, or negative.
 
     Example:
       >>> features = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -101,11 +107,10 @@ def select(
       code of Ye et al., 2020, arXiv:2003.01794 (without, 50 random candidates).
       Departures: the published algorithms forward every candidate.
     """
-    features, target = _dictionary(features, target)
+    features, target = dictionary(features, target)
     checked = _checked(len(features), steps, replace, candidates, key)
     steps, candidates = checked
-    if block < 0:
-        raise ValueError(f"block must be at least 0, got block = {block}")
+    block = values.whole("block", block, 0)
     options = {"weights": weights, "replace": replace}
     if linear:
         options["linear"] = times(features, target) / features.shape[1]
@@ -147,10 +152,11 @@ def select_gram(
       1
     """
     gram, matches, scale = floating(gram, matches, scale)
-    if matches.ndim != 1 or gram.shape != 2 * matches.shape:
+    if matches.ndim != 1 or gram.shape != 2 * matches.shape or scale.ndim:
         raise ValueError(
-            "gram must be [neurons, neurons] and matches [neurons], got gram.shape = "
-            f"{gram.shape}, matches.shape = {matches.shape}"
+            "gram must be [neurons, neurons], matches [neurons] and scale one number, "
+            f"got gram.shape = {gram.shape}, matches.shape = {matches.shape}, "
+            f"scale.shape = {scale.shape}"
         )
     steps, _ = _checked(len(gram), steps, replace, None, None)
     gram = gram - matches[:, None] - matches[None] + scale  # <Phi_i - y, Phi_j - y>
@@ -184,7 +190,7 @@ def select_batches(
 
     Raises:
       ValueError: More neurons are asked for than there are, without replacement; or a
-        batch has another number of them.
+        batch has another number of them, or not one target an example.
 
     References:
       Wolfe et al., 2021, arXiv:2108.00259, Algorithm 1. Its loss is printed as squared
@@ -200,6 +206,11 @@ def select_batches(
                 f"a batch must have a row for each of the {neurons} neurons, got "
                 f"answers.shape = {answers.shape}"
             )
+        if targets.shape != answers.shape[1:]:
+            raise ValueError(
+                "a batch must have a target for each of its examples, got answers.shape"
+                f" = {answers.shape}, targets.shape = {targets.shape}"
+            )
         total = times(counts, answers)
         outputs = (total[None] + answers) / k
         losses = jnp.mean(loss(outputs, targets[None]), axis=1)
@@ -210,27 +221,6 @@ def select_batches(
     numbers = jnp.arange(1, steps + 1, dtype=jnp.float32), jax.random.split(key, steps)
     counts, (picks, losses) = lax.scan(step, jnp.zeros(neurons), numbers)
     return Selection(picks, losses, counts / steps)
-
-
-def _dictionary(features, target):
-    """Returns both as floats, of shapes that fit."""
-    features, target = floating(features, target)
-    if features.ndim != 2:
-        raise ValueError(
-            "features must be [neurons, examples], a row a neuron, got features.shape "
-            f"= {features.shape}"
-        )
-    if not features.shape[1]:
-        raise ValueError(
-            "neurons are picked by examples, got features of none, features.shape = "
-            f"{features.shape}"
-        )
-    if target.shape != features.shape[1:]:
-        raise ValueError(
-            f"target must have a number for each of the {features.shape[1]} examples, "
-            f"got target.shape = {target.shape}"
-        )
-    return features, target
 
 
 def _checked(neurons, steps, replace, candidates, key):

@@ -102,3 +102,19 @@ def test_bytes_are_numbers_and_lengths_do_not_cancel():
     centred = far.astype(float) - far.astype(float).mean(0)
     wanted = np.sqrt((centred**2).mean(1).max())
     np.testing.assert_allclose(convex_hull.radius(jnp.asarray(far)), wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "act, words",
+    [
+        (lambda: convex_hull.diameter(jnp.ones(4)), r"\[neurons, examples\]"),
+        (lambda: convex_hull.radius(jnp.ones((0, 4))), "got features of none"),
+        (lambda: convex_hull.nearest(SQUARE, 0.5), r"target.shape = \(\)"),
+        (lambda: convex_hull.nearest(SQUARE, jnp.ones((2, 1))), r"shape = \(2, 1\)"),
+        (lambda: convex_hull.margin(SQUARE, np.ones(1)), "each of the 2 examples"),
+        (lambda: convex_hull.margin(SQUARE * np.inf, np.ones(2)), "must be finite"),
+    ],
+)
+def test_what_is_no_dictionary_with_its_targets_is_refused(act, words):
+    with pytest.raises(ValueError, match=words):
+        act()

@@ -294,12 +294,20 @@ def test_many_networks_at_once_are_each_selected_alone():
         ({"steps": 2, "candidates": 9}, r"in \[1, 4\], got candidates = 9"),
         ({"steps": 2, "candidates": 2}, "must have a key, got key = None"),
         ({"steps": 2, "weights": "equal"}, "weights must be one of .* got weights"),
-        ({"steps": 2, "block": -2}, "block must be at least 0, got block = -2"),
+        ({"steps": 2, "block": -2}, "block must be .* of at least 0, got block = -2"),
+        ({"steps": 2, "block": 1.5}, "block must be a whole .* got block = 1.5"),
     ],
 )
 def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
     with pytest.raises(ValueError, match=words):
         neurons_lib.select(jnp.ones((4, 3)), jnp.ones(3), **options)
+
+
+def batches(answers, targets):
+    """Selects three of six neurons by batches of ones, of such shapes."""
+    key, drawn = jax.random.key(0), (jnp.ones(answers), jnp.ones(targets))
+    given = {"neurons": 6, "loss": losses.squared}
+    return neurons_lib.select_batches(key, lambda _: drawn, 3, **given)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +319,7 @@ def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
         ),
         (
             lambda: neurons_lib.select(jnp.ones((0, 4)), jnp.ones(4), 2),
-            "a neuron to pick, got neurons = 0",
+            "a neuron and an example at least",
         ),
         (
             lambda: neurons_lib.select(jnp.ones((4, 0)), jnp.ones(0), 2),
@@ -326,15 +334,12 @@ def test_what_cannot_be_selected_is_refused_with_its_number(options, words):
             r"got gram.shape = \(5, 5\), matches.shape = \(4,\)",
         ),
         (
-            lambda: neurons_lib.select_batches(
-                jax.random.key(0),
-                lambda key: (jnp.ones((5, 4)), jnp.ones(4)),
-                3,
-                neurons=6,
-                loss=losses.squared,
-            ),
-            r"each of the 6 neurons, got answers.shape = \(5, 4\)",
+            lambda: neurons_lib.select_gram(jnp.ones((2, 2)), *[jnp.ones(2)] * 2, 1),
+            r"scale.shape = \(2,\)",
         ),
+        (lambda: batches((5, 4), 4), r"of the 6 neurons, got answers.shape = \(5, 4\)"),
+        (lambda: batches((6, 4), 1), r"a target for each .* targets.shape = \(1,\)"),
+        (lambda: batches((6, 6), (6, 1)), r"targets.shape = \(6, 1\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(act, words):
