@@ -212,6 +212,11 @@ def _check_fit(run, rows):
             "a run must have three checkpoints at least, for a rate to be fitted, got "
             f"steps = {run['steps']}"
         )
+    if rows["steps"][0] != 0:
+        raise ValueError(
+            "a run must begin before training, whose loss the bound starts from, got "
+            f"steps = {run['steps']}"
+        )
     if not rows["dense"][0] > 0:
         raise ValueError(
             "a run must begin with a loss above 0, got dense = "

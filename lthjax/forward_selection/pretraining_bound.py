@@ -9,7 +9,7 @@ References:
 import math
 from typing import NamedTuple
 
-from lthjax import registry
+from lthjax import registry, values
 
 
 class Setting(NamedTuple):
@@ -69,15 +69,15 @@ def check_range(setting: Setting) -> None:
     """Checks that the numbers make sense, inside the theorem's assumptions or not.
 
     Raises:
-      ValueError: One is too small for any formula.
+      ValueError: One is no whole number, or too small for any formula.
     """
     least = {"examples": 1, "inputs": 1, "width": 1, "picks": 2}
     for name, low in least.items():
-        if getattr(setting, name) < low:
+        number = values.whole(name, getattr(setting, name))
+        if number < low:
             why = ", for log k > 0" if name == "picks" else ""
             raise ValueError(
-                f"{name} must be at least {low}{why}, got {name} = "
-                f"{getattr(setting, name)}"
+                f"{name} must be at least {low}{why}, got {name} = {number}"
             )
 
 
@@ -180,8 +180,8 @@ def explicit_threshold(
       zeta: 1 over the probability of the theorem's event, which the paper leaves open.
 
     Raises:
-      ValueError: rho is not in (0, 1); A is not positive: no step is enough then; or L
-        or zeta is not positive and finite.
+      ValueError: rho is not in (0, 1); A is not positive: no step is enough then; L or
+        zeta is not positive and finite; or k is no whole number of at least 1.
     """
     _check_rho(rho)
     rest = first + spread(picks, diameter, rigorous=rigorous)
@@ -200,7 +200,12 @@ def explicit_threshold(
 
 
 def spread(picks: int, diameter: float, *, rigorous: bool = True) -> float:
-    """Returns D^2 (H_k - 1) / 2, or D^2 / 2 as published; over k it is in the bound."""
+    """Returns D^2 (H_k - 1) / 2, or D^2 / 2 as published; over k it is in the bound.
+
+    Raises:
+      ValueError: There is no pick, or k is no whole number.
+    """
+    picks = values.whole("picks", picks, 1)
     harmonic = sum(1 / i for i in range(1, picks + 1))
     return diameter**2 / 2 * (harmonic - 1 if rigorous else 1)
 
@@ -218,6 +223,9 @@ def selection_bound(
       diameter: D of the hull of the neurons' answers.
       dense: L, the loss of the dense network or of any other point of the hull.
       rigorous: Else the published form, D^2 / 2 without the harmonic number.
+
+    Raises:
+      ValueError: There is no pick, or k is no whole number.
 
     References:
       Wolfe et al., 2021, arXiv:2108.00259, Lemma 1. Departure: its proof of the

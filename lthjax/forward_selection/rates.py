@@ -35,7 +35,7 @@ def tail(losses: Sequence[float]) -> slice:
       losses: A multiple of the squared residual at each measurement.
     """
     losses = np.asarray(losses, float)
-    end = _fallen(losses)
+    end = _fallen(losses) if len(losses) else 0
     if end < 3:
         return slice(0, None)
     low = losses[:end] <= 1e-4 * losses[0]
@@ -66,8 +66,8 @@ def fitted(steps: Sequence[float], losses: Sequence[float]) -> Rate:
       losses: A multiple of the squared residual there, such as the mean loss.
 
     Raises:
-      ValueError: There are fewer than three points, one is not positive and finite, or
-        the losses do not fall.
+      ValueError: There are fewer than three points, a loss is not positive and finite,
+        the steps do not rise, or the losses do not fall.
     """
     steps, losses = np.asarray(steps, float), np.asarray(losses, float)
     if len(steps) < 3 or len(steps) != len(losses):
@@ -77,6 +77,8 @@ def fitted(steps: Sequence[float], losses: Sequence[float]) -> Rate:
         )
     if not np.all(np.isfinite(losses) & (losses > 0)):
         raise ValueError(f"losses must be positive and finite, got losses = {losses}")
+    if not (np.isfinite(steps).all() and (np.diff(steps) > 0).all()):
+        raise ValueError(f"steps must be finite and rise, got steps = {steps}")
     logs = np.log(losses)
     slope, offset = np.polyfit(steps, logs, 1)
     if slope >= 0:

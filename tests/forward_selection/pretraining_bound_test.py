@@ -144,6 +144,26 @@ def test_inside_the_assumptions_only_what_numbers_cannot_show_is_assumed():
             lambda: pretraining_bound.threshold(setting(1000, picks=1)),
             "picks must be at",
         ),
+        (
+            lambda: pretraining_bound.threshold(setting(1000, picks=2.5)),
+            "picks must be a whole number, got picks = 2.5",
+        ),
+        (
+            lambda: pretraining_bound.check(setting("1000")),
+            "examples must be a whole number, got examples = '1000'",
+        ),
+        (
+            lambda: pretraining_bound.selection_bound(
+                0, first=1.0, diameter=1.0, dense=0.5
+            ),
+            "picks must be .* of at least 1, got picks = 0",
+        ),
+        (
+            lambda: pretraining_bound.explicit_threshold(
+                0, 0.9, initial=1.0, first=1.0, diameter=1.0
+            ),
+            "picks must be .* of at least 1, got picks = 0",
+        ),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(act, words):
@@ -233,6 +253,7 @@ def test_a_run_brings_its_setting_and_its_rate_and_the_threshold_that_follows(
         ({"dense": {"a": 1}}, [], "dense of a run must be of numbers"),
         ({"zero": "0"}, [], "zero of a run must be of numbers, got '0'"),
         ({"steps": [0, 10, 10]}, [], r"steps of a run must rise, got .*10, 10\]"),
+        ({"steps": [5, 10, 20]}, [], r"begin before training, .* got steps = \[5, 10"),
         (
             dict.fromkeys(bound.LISTS, []),
             [],

@@ -20,6 +20,7 @@ def test_a_rate_is_fitted_to_the_tail_where_there_is_one():
     )
     assert rates.tail([1.0, 0.5, 1e-5]) == slice(0, 3)
     still = [1e-3 * (1 + 0.01 * (n % 3)) for n in range(12)]
+    assert rates.tail([]) == slice(0, None)
     for first in ([1.0, 0.05], [1.0], []):
         assert rates.tail([*first, *still]) == slice(0, None)
 
@@ -53,6 +54,9 @@ def test_a_slow_end_of_a_run_is_no_rounding(rho):
         ([1, 2], [1, 0.5], "three points or more"),
         ([1, 2, 3], [1, 0.5, 0], "positive and finite"),
         ([1, 2, 3], [1, 2, 3], "must fall"),
+        ([1, 1, 1], [3, 2, 1], "steps must be finite and rise"),
+        ([1, 2, math.nan], [3, 2, 1], "steps must be finite and rise"),
+        ([3, 2, 1], [1, 2, 3], "steps must be finite and rise"),
     ],
 )
 def test_what_has_no_rate_is_refused(steps, losses, message):
