@@ -15,14 +15,15 @@ def shares(sizes: jax.Array, present: jax.Array) -> jax.Array:
     """Returns what each client counts: `n_k / n` of those that are there, else 0.
 
     Args:
-      sizes: Their examples n_k, int32 [m].
+      sizes: Their examples n_k, int32 [m]; or what else they count, at least 0.
       present: Who is there, bool [m].
 
     Returns:
       float32 [m], the sum 1, or 0 where nobody is.
     """
     own = jnp.where(present, sizes, 0).astype(jnp.float32)
-    return own / jnp.maximum(jnp.sum(own), 1)
+    total = jnp.sum(own)
+    return own / jnp.where(total > 0, total, 1)
 
 
 def zero_fill(old: Params, params: Params, masks: Masks, share: jax.Array) -> Params:

@@ -136,11 +136,12 @@ def check(policy: Policy) -> None:
 
 
 def _check_sparsities(found: Sequence[float]):
+    found = tuple(found)
     rising = all(a < b for a, b in zip(found, found[1:], strict=False))
     if not found or found[0] != 0 or not rising or found[-1] >= 1:
         raise ValueError(
             "sparsities of a policy must begin with 0 and rise, below 1, got "
-            f"sparsities = {tuple(found)}"
+            f"sparsities = {found}"
         )
 
 
@@ -152,11 +153,13 @@ def kept(policy: Policy, masks: Masks) -> Any:
       masks: The full masks.
 
     Returns:
-      int32 [stages], or with scope "layer" a tree of them; never none of a layer.
+      int32 [stages], or with scope "layer" a tree of them; never none of a layer,
+      but of an empty one.
     """
 
     def counts(total):
-        rows = [max(1, kept_counts.kept_count(total, s)) for s in policy.sparsities]
+        counted = (kept_counts.kept_count(total, s) for s in policy.sparsities)
+        rows = [max(min(1, total), number) for number in counted]
         return jnp.asarray(rows, jnp.int32)
 
     if policy.scope == "global":

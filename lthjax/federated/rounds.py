@@ -66,7 +66,8 @@ def round_of(
       mesh: Over whose axis `ticket` clients are spread.
 
     Raises:
-      ValueError: `drop` is no probability.
+      ValueError: `drop` is no probability; in the function that is returned: there
+        are fewer clients than are asked, or not examples of each.
     """
     if not 0 <= drop <= 1:
         raise ValueError(f"drop must be a probability in [0, 1], got drop = {drop}")
@@ -74,6 +75,7 @@ def round_of(
     visits = _mapped(visit_fn, together, mesh)
 
     def one(key, server, clients, examples):
+        _check_clients(count, len(clients.stage), len(examples.size))
         who_key, drop_key, own_key = jax.random.split(key, 3)
         who = jax.random.permutation(who_key, len(clients.stage))[:count]
         own = jax.vmap(lambda k: jax.random.fold_in(own_key, k))(who)
@@ -94,6 +96,19 @@ def round_of(
         return Server(params, server.initial, server.round + 1), clients, record
 
     return one
+
+
+def _check_clients(count, clients, dealt):
+    """Refuses clients of whom not so many can be asked, or that have no examples."""
+    if not 1 <= count <= clients:
+        raise ValueError(
+            f"a round must ask from 1 to all {clients} clients, got count = {count}"
+        )
+    if dealt != clients:
+        raise ValueError(
+            f"there must be examples of each of the {clients} clients, got those of "
+            f"{dealt}"
+        )
 
 
 def _lost(key, client, drop):

@@ -60,6 +60,10 @@ def test_who_is_absent_may_be_nan_and_nobody_leaves_the_old_weights(name):
 def test_shares_are_those_of_the_examples_of_who_is_there():
     found = aggregation.shares(jnp.array([1, 2, 3]), jnp.array([True, False, True]))
     np.testing.assert_allclose(found, [0.25, 0, 0.75], rtol=1e-7)
+    parts = aggregation.shares(jnp.array([0.25, 0.5, 0.125]), jnp.ones(3, bool))
+    np.testing.assert_allclose(parts, [2 / 7, 4 / 7, 1 / 7], rtol=1e-6)
+    nobody = aggregation.shares(jnp.zeros(2, int), jnp.ones(2, bool))
+    np.testing.assert_array_equal(nobody, [0, 0])
 
 
 def test_an_unknown_aggregation_is_named():

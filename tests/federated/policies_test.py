@@ -1,4 +1,5 @@
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lthjax.federated import policies
@@ -36,11 +37,17 @@ def test_a_target_is_met_exactly_in_each_layer_or_in_all():
         ({"aggregation": "median"}, "aggregation"),
         ({"sparsities": (0.0, 0.5, 0.4)}, "must begin with 0 and rise"),
         ({"sparsities": (0.0, 1.0)}, "must begin with 0 and rise"),
+        ({"sparsities": np.array([0.5, 0.8])}, "must begin with 0 and rise"),
+        ({"sparsities": ()}, "must begin with 0 and rise"),
     ],
 )
 def test_a_policy_that_cannot_be_followed_is_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         policies.check(policies.Policy()._replace(**changes))
+
+
+def test_sparsities_may_be_an_array():
+    policies.check(policies.Policy(np.linspace(0, 0.8, 5)))
 
 
 @pytest.mark.parametrize("rate, limit", [(0.0, 0.5), (1.0, 0.5), (0.2, 1.0)])
@@ -56,6 +63,16 @@ def test_no_layer_is_emptied(name):
     counts = policies.kept(policy, {"one": jnp.ones(1, bool), "two": jnp.ones(2, bool)})
     assert counts["one"].tolist() == [1] * len(policy.sparsities)
     assert min(counts["two"].tolist()) == 1
+
+
+@pytest.mark.parametrize("scope", policies.SCOPES)
+def test_a_layer_without_weights_is_pruned_of_none(scope):
+    policy = policies.cell(scope=scope)
+    params = {"none": jnp.ones((0, 3)), "some": jnp.arange(5.0)}
+    masks = {name: jnp.ones(w.shape, bool) for name, w in params.items()}
+    counts = policies.kept(policy, masks)
+    found = policies.drawn(policy, counts, masks, params, jnp.int32(2))
+    assert found["none"].shape == (0, 3) and int(found["some"].sum()) == 3
 
 
 @pytest.mark.parametrize("changes", [{"aggregation": "none"}, {"downlink": "none"}])

@@ -207,6 +207,22 @@ def test_a_round_that_cannot_be_is_refused(refused, words):
         rounds.round_of(policy, lambda *given: given, 2, **refused)
 
 
+@pytest.mark.parametrize(
+    "count, dealt, words",
+    [
+        (5, 4, "from 1 to all 4 clients, got count = 5"),
+        (0, 4, "from 1 to all 4 clients, got count = 0"),
+        (2, 3, "each of the 4 clients, got those of 3"),
+    ],
+)
+def test_clients_that_cannot_be_asked_are_refused(count, dealt, words):
+    server, clients, examples, visit = federation.start(policies.fedavg())
+    own = jax.tree.map(lambda leaf: leaf[:dealt], examples)
+    one = rounds.round_of(policies.fedavg(), visit, count)
+    with pytest.raises(ValueError, match=words):
+        one(jax.random.key(0), server, clients, own)
+
+
 def test_a_share_of_clients_is_one_at_least():
     assert [rounds.asked(c, 40) for c in (0, 0.1, 0.2, 0.5, 1)] == [1, 4, 8, 20, 40]
     with pytest.raises(ValueError, match="participation must be a share"):
