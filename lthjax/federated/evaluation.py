@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import ApplyFn, PrepareFn
 from lthjax.training import losses, members
 
@@ -21,10 +22,16 @@ def by_class(
       prepare_fn: Inputs as they are stored -> as the network takes them.
       classes: How many there are.
       batch_size: How many examples at once.
+
+    Raises:
+      ValueError: That is none. In a call: there is no example.
     """
+    batch_size = values.whole("batch_size", batch_size, 1)
 
     def counts(params, images, labels):
         size, least = len(labels), min(batch_size, len(labels))
+        if not size:
+            raise ValueError("examples to evaluate must be some, got none")
 
         def one(at, total):
             places = at * least + jnp.arange(least)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import ApplyFn, PrepareFn
 from lthjax.training import zeros
 from lthjax.training.objective import CLASSIFICATION, Objective
@@ -39,11 +40,10 @@ def trainer(
       objective: Whose loss is minimised.
 
     Raises:
-      ValueError: There is no epoch, or no example in a batch.
+      ValueError: There is no epoch, or no example in a batch, or a part of one.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {name} = {value}")
+    epochs = values.whole("epochs", epochs, 1)
+    batch_size = values.whole("batch_size", batch_size, 1)
     tx = zeros.keep(tx)
 
     def losses(params, images, labels, weights):
@@ -121,8 +121,10 @@ def counter(
 
     Raises:
       ValueError: What the objective is best by is no mean over examples, or one of
-        which less is better: policies ask for more than a threshold.
+        which less is better: policies ask for more than a threshold. Or no example is
+        evaluated at once.
     """
+    batch_size = values.whole("batch_size", batch_size, 1)
     best = objective.best_by
     means = sorted(set(objective.measures) & set(objective.higher))
     if best not in means:

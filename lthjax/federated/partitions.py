@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from lthjax import values
 from lthjax.data.splits import Split
 from lthjax.federated.states import Examples
 
@@ -41,7 +42,8 @@ def shards(
     References:
       McMahan et al., 2017, arXiv:1602.05629; Seo et al., 2021, arXiv:2104.12501, IV-A.
     """
-    _check(clients=clients, each=each)
+    clients, each = _whole(clients=clients, each=each)
+    samples = values.whole("samples", samples, 0)
     wanted = clients * each
     if not samples and len(labels) % wanted:
         raise ValueError(
@@ -104,7 +106,7 @@ def classes(
       Li et al., 2020, arXiv:2008.03371, 5.1. Departure: a client's classes differ; the
       released code draws shards, two of which may be of one class.
     """
-    _check(clients=clients, each=each, samples=samples)
+    clients, each, samples = _whole(clients=clients, each=each, samples=samples)
     less = math.floor(round(balance * samples, 9))  # 0.29 * 100 is 28.999...
     if not (0 < balance <= 1 and less):
         raise ValueError(
@@ -155,7 +157,7 @@ def dirichlet(
       Yurochkin et al., 2019, arXiv:1905.12022, as Flower cites it. Hsu et al., 2019,
       arXiv:1909.06335, draw the classes of each client, and clients of one size.
     """
-    _check(clients=clients, examples=len(labels))
+    clients, _ = _whole(clients=clients, examples=len(labels))
     if not 0 < alpha < np.inf:
         raise ValueError(f"alpha must be positive, and finite, got alpha = {alpha}")
     rng = np.random.default_rng(seed)
@@ -183,10 +185,9 @@ def _shared(rng, labels, clients, alpha):
     return [rng.permutation(np.concatenate(part)) for part in parts]
 
 
-def _check(**counts):
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {name} = {value}")
+def _whole(**counts):
+    """Returns numbers as ints; refuses parts, and less than one."""
+    return [values.whole(name, value, 1) for name, value in counts.items()]
 
 
 def own_labels(labels: np.ndarray, parts: Parts, num_classes: int) -> np.ndarray:

@@ -46,3 +46,24 @@ def test_a_class_of_nobody_has_no_accuracy():
     right = jnp.array([1.0, 2.0])
     found = evaluation.on_own(right, jnp.array([0, 0, 1, 1]), jnp.eye(2, dtype=bool))
     assert found.tolist() == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize("batch_size", [0, 2.5])
+def test_batches_of_none_or_of_a_part_are_refused(batch_size):
+    given = federation.apply, federation.prepare
+    words = f"batch_size must be a whole number of at least 1, got .* = {batch_size}"
+    for make in (
+        lambda: local_training.counter(*given, batch_size=batch_size),
+        lambda: local_training.trainer(*given, None, epochs=1, batch_size=batch_size),
+        lambda: evaluation.by_class(*given, classes=4, batch_size=batch_size),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
+
+
+def test_no_example_has_no_right_answers_to_count():
+    count = evaluation.by_class(
+        federation.apply, federation.prepare, classes=4, batch_size=8
+    )
+    with pytest.raises(ValueError, match="got none"):
+        count({}, jnp.zeros((0, 3, 3, 1)), jnp.zeros(0, int))
