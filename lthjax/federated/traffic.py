@@ -92,7 +92,8 @@ def opened(sent: Sequence[np.ndarray], full: Masks, params: Params) -> tuple:
       params: The weights, or their shapes.
 
     Raises:
-      ValueError: There are more values than the masks keep, or fewer.
+      ValueError: There are more values than the masks keep, or fewer; or the masks are
+        of another network.
     """
     values, packed = sent
     masks = _unpacked(packed, full)
@@ -118,12 +119,12 @@ def _unpacked(packed, full):
     """Returns the masks of packed bits; full ones of none."""
     leaves, structure = jax.tree.flatten(full)
     sizes = [leaf.size for leaf in leaves]
-    whole = np.ones(sum(sizes), np.uint8)
-    flat = np.unpackbits(packed)[: sum(sizes)] if packed.size else whole
-    if flat.size != whole.size:
+    total = sum(sizes)
+    if packed.size not in (0, -(-total // 8)):
         raise ValueError(
-            f"the masks of a payload must be {whole.size} bits, got {packed.size} bytes"
+            f"the masks of a payload must be {total} bits, got {packed.size} bytes"
         )
+    flat = np.unpackbits(packed, count=total) if packed.size else np.ones(total)
     parts = np.split(flat.astype(bool), np.cumsum(sizes)[:-1])
     shaped = [
         part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)

@@ -56,8 +56,9 @@ def test_a_payload_opens_to_what_was_packed():
         assert_same(sent, again)
     with pytest.raises(ValueError, match="a value for each"):
         traffic.opened([sent[0][1:], sent[1]], full, server.params)
-    with pytest.raises(ValueError, match="must be 78 bits"):
-        traffic.opened([sent[0], sent[1][1:]], full, server.params)
+    for packed in (sent[1][1:], np.append(sent[1], np.uint8(255))):
+        with pytest.raises(ValueError, match="must be 78 bits"):
+            traffic.opened([sent[0], packed], full, server.params)
 
 
 def test_the_papers_rule_gives_its_table_of_dense_rounds():
