@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
+
 QUEUE = 5
 THRESHOLD = 0.1
 RULES = ("consecutive", "newest")
@@ -83,7 +85,7 @@ def watch(
     check(rule, queue, threshold)
     if bits < 1:
         raise ValueError(f"a mask to watch must not be empty, got bits = {bits}")
-    length = queue + 1 if rule == "consecutive" else queue
+    length = int(queue) + (rule == "consecutive")
     return Watch(
         jnp.zeros((length, bits), bool),
         jnp.full(length - 1, jnp.inf),
@@ -101,13 +103,12 @@ def check(rule: str, queue: int, threshold: float) -> None:
     """Refuses what no detector can go by.
 
     Raises:
-      ValueError: The rule is unknown, the queue too short, or the threshold not in
-        (0, 1].
+      ValueError: The rule is unknown, the queue too short or no whole number, or the
+        threshold not in (0, 1].
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got rule = {rule!r}")
-    if queue < 2:
-        raise ValueError(f"queue must be at least 2, got queue = {queue}")
+    values.whole("queue", queue, 2)
     if not 0 < threshold <= 1:
         raise ValueError(
             "threshold must be in (0, 1], a distance being the share of a mask that "
@@ -123,10 +124,18 @@ def update(state: Watch, mask: jax.Array, epoch: jax.typing.ArrayLike) -> Watch:
       mask: bool [bits].
       epoch: How many epochs the network behind it has completed, int32 [].
 
+    Raises:
+      ValueError: The mask is of another length, or not bool.
+
     References:
       You et al., 2020, arXiv:1909.11957: its README and its released code, which
       differ, see `watch`.
     """
+    if mask.shape != state.ticket.shape or mask.dtype != jnp.bool_:
+        raise ValueError(
+            f"a mask must be bool {list(state.ticket.shape)}, got "
+            f"{mask.dtype} {list(mask.shape)}; see stability.flatten"
+        )
     masks = jnp.concatenate([mask[None], state.masks[:-1]])
     before = jnp.where(state.strict, masks[:-1], masks[:1])
     seen = state.seen + 1

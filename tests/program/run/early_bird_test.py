@@ -102,6 +102,19 @@ def test_a_mask_of_weights_can_be_watched_too():
     assert stability.flatten(tree).tolist() == [True] * 6 + [False] * 4
 
 
+@pytest.mark.parametrize(
+    "mask, got",
+    [
+        (jnp.ones(3, bool), r"bool \[3\]"),
+        (jnp.ones(4), r"float32 \[4\]"),
+        (jnp.ones((1, 4), bool), r"bool \[1, 4\]"),
+    ],
+)
+def test_what_is_no_mask_of_its_length_is_not_watched(mask, got):
+    with pytest.raises(ValueError, match=rf"must be bool \[4\], got {got}"):
+        stability.update(stability.watch(4), mask, 1)
+
+
 EPOCH, STEPS = 10, 120
 
 
@@ -172,6 +185,7 @@ def test_a_queue_that_is_never_full_takes_no_room_of_its_own(rule):
     [
         (lambda: stability.watch(4, "paper"), "consecutive, newest, got rule = 'pap"),
         (lambda: stability.watch(4, queue=1), "got queue = 1"),
+        (lambda: stability.watch(4, queue=2.5), "a whole number .* got queue = 2.5"),
         (lambda: stability.watch(0), "got bits = 0"),
         (lambda: stability.watch(4, threshold=1.5), "got threshold = 1.5"),
         (lambda: search(threshold=0.0), "got threshold = 0.0"),
