@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from lthjax import moved, registry
+from lthjax import moved, registry, values
 from lthjax.channels import layers_of
 from lthjax.forward_selection import cut_network, greedy, neurons
 from lthjax.pruning.masks import Params
@@ -88,12 +88,11 @@ def stepper(
       replace: Whether a channel may be chosen again, for a higher weight.
 
     Raises:
-      ValueError: A name is unknown, or `number` is not positive.
+      ValueError: A name is unknown, or `number` is no whole number of at least 1.
     """
     choose = registry.resolve(candidates, CANDIDATES, "candidates")
     measure = registry.resolve(objective, OBJECTIVES, "objective")
-    if number < 1:
-        raise ValueError(f"at least one must be scored, got number = {number}")
+    number = values.whole("number", number, 1)
     number = group.size if candidates == "all" else min(number, group.size)
     enter = cut_network.before(network.model, group.consumer)
     follow = cut_network.after(network.model, group.consumer)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.callables import AccuracyFn, DrawFn
 from lthjax.channels import by_channel, layers_of
 from lthjax.pruning.masks import Params
@@ -89,15 +90,15 @@ def growth(
     _check_bounds(group, tolerance, gate, most)
     reference = _reference(accuracy_fn, params, most)
     counts = jnp.zeros(group.size) if counts is None else counts
-    last = most or group.size
+    last = int(most or group.size)
     for n in range(int(jnp.sum(counts)), last):
         draw_key, step_key = jax.random.split(jax.random.fold_in(key, n))
         found = step(params, step_key, counts, draw_fn(draw_key))
         _check_finite(found.loss, group, n)
         counts = counts.at[found.pick].add(1)
         grown = by_channel.fold(params, {group.name: weights(counts)}, (group,))
-        near = found.accuracy >= (1 - gate) * reference
-        met = near and float(accuracy_fn(grown)) >= (1 - tolerance) * reference
+        near = _holds(found.accuracy, (1 - gate) * reference)
+        met = near and _holds(accuracy_fn(grown), (1 - tolerance) * reference)
         if not met and n + 1 == last:
             counts = _unmet(counts, most, group)
         yield counts, met or n + 1 == last
@@ -114,6 +115,11 @@ def _reference(accuracy_fn, params, most):
             f"got accuracy = {reference}; train it for longer, or give most"
         )
     return reference or math.inf
+
+
+def _holds(accuracy, least):
+    """Returns whether an accuracy is at least so much, but for float32's rounding."""
+    return float(accuracy) >= least * (1 - 1e-6)
 
 
 def _check_finite(loss, group, picks):
@@ -143,7 +149,7 @@ def _check_bounds(group, tolerance, gate, most):
     for name, value in (("tolerance", tolerance), ("gate", gate)):
         if not 0 <= value < 1:
             raise ValueError(f"{name} must be in [0, 1), got {name} = {value}")
-    if most is not None and not 1 <= most <= group.size:
+    if most is not None and not 1 <= values.whole("most", most) <= group.size:
         raise ValueError(
             f"a layer of {group.size} channels must have from 1 to {group.size} picks, "
             f"got most = {most} for {group.name}"

@@ -186,6 +186,7 @@ def test_a_layer_stops_by_its_accuracy_or_is_whole_again(caplog):
 
     always = {"gate": 0.999999}  # the batch's accuracy stops nothing
     assert picks([0.5], tolerance=0.5, **always) == 1
+    assert picks([np.float32(0.95)], tolerance=0.05, **always) == 1  # 0.94999999
     params, counts = grown([], tolerance=0.0, **always)
     assert counts.tolist() == [1.0] * group.size
     assert_same(params, net.params)
@@ -196,6 +197,8 @@ def test_a_layer_stops_by_its_accuracy_or_is_whole_again(caplog):
     for options in ({"tolerance": 1.0}, {"gate": -0.1}):
         with pytest.raises(ValueError, match="got"):
             grown([], **options)
+    with pytest.raises(ValueError, match="most must be a whole .* got most = 2.5"):
+        grown([], most=2.5)
     for most in (0, 99):
         with pytest.raises(ValueError, match=f"from 1 to 5 picks, got most = {most}"):
             grown([], most=most)
@@ -241,7 +244,12 @@ def test_a_network_that_knows_nothing_is_refused_without_a_bound_and_a_broken_on
 
 def test_what_cannot_be_selected_is_refused():
     net, group = network("vgg11"), group_of("vgg11", 0)
-    for options in ({"candidates": "best"}, {"objective": "mse"}, {"number": 0}):
+    for options in (
+        {"candidates": "best"},
+        {"objective": "mse"},
+        {"number": 0},
+        {"number": 1.5},
+    ):
         with pytest.raises(ValueError, match="got"):
             channels_lib.stepper(net, group, SHAPE, **options)
     with pytest.raises(ValueError, match="got layer = 'conv9'"):
