@@ -15,6 +15,7 @@ from lthjax.pruning.masks import Masks, Params
 MASKS = ("fresh", "nested")
 DOWNLINKS = ("broadcast", "unicast", "none")
 SCOPES = ("layer", "global")
+MOST = 10_000  # tickets of a policy
 
 
 class Policy(NamedTuple):
@@ -71,7 +72,7 @@ def lottery_fl(*, rate: float = 0.2, limit: float = 0.7, **changes: Any) -> Poli
       exactly, not passed; a weight is pruned by its mask, not for being small.
     """
     _check_rate(rate, limit)
-    steps = math.ceil(math.log(1 - limit) / math.log(1 - rate) - 1e-9)
+    steps = _tickets(math.log(1 - limit) / math.log1p(-rate), rate)
     found = tuple(min(1 - (1 - rate) ** s, limit) for s in range(steps + 1))
     own = {"masks": "nested", "aggregation": "mask_mean", "downlink": "unicast"}
     return Policy(found, **{**own, **changes})
@@ -93,7 +94,7 @@ def cell(*, rate: float = 0.2, limit: float = 0.8, **changes: Any) -> Policy:
       says; its Algorithm 1 raises it before the test.
     """
     _check_rate(rate, limit)
-    steps = math.ceil(limit / rate - 1e-9)
+    steps = _tickets(limit / rate, rate)
     found = tuple(min(round(s * rate, 12), limit) for s in range(steps + 1))
     return Policy(found, **{"decay": 0.5, **changes})
 
@@ -103,6 +104,16 @@ def _check_rate(rate, limit):
         raise ValueError(f"a rate of pruning must be in (0, 1), got rate = {rate}")
     if not 0 <= limit < 1:
         raise ValueError(f"a target must be a sparsity in [0, 1), got limit = {limit}")
+
+
+def _tickets(wanted, rate):
+    """Returns how many tickets reach a target; refuses more than can be listed."""
+    if wanted > MOST:
+        raise ValueError(
+            f"a rate of pruning must reach its target in {MOST:,} tickets at most, got "
+            f"rate = {rate}, which takes {wanted:,.0f}"
+        )
+    return math.ceil(wanted - 1e-9)
 
 
 def check(policy: Policy) -> None:

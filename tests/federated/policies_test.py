@@ -57,6 +57,13 @@ def test_rates_and_targets_outside_their_range_are_refused(rate, limit):
             make(rate=rate, limit=limit)
 
 
+@pytest.mark.parametrize("rate", [1e-9, 1e-300])
+def test_a_rate_that_never_ends_is_refused(rate):
+    for make in (policies.cell, policies.lottery_fl):
+        with pytest.raises(ValueError, match="in 10,000 tickets at most, got rate"):
+            make(rate=rate)
+
+
 @pytest.mark.parametrize("name", ["cell", "lottery_fl"])
 def test_no_layer_is_emptied(name):
     policy = policies.POLICIES[name](rate=0.2, limit=0.8, scope="layer")
