@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.linen.linear import canonicalize_padding
 from jax import lax
 
 from lthjax import models
@@ -134,7 +135,8 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
             pair = (
                 (strides,) * 2 if isinstance(strides, int) else tuple(strides or (1, 1))
             )
-            found["/".join(module.path)] = pair, module.padding
+            padding = canonicalize_padding(module.padding, 2)
+            found["/".join(module.path)] = pair, padding
         return call(*args, **options)
 
     def run(params, model_state):
@@ -165,9 +167,9 @@ def _plain(conv):
     """Returns whether `patches` cuts what a convolution's window sees."""
     dilations = conv.kernel_dilation, conv.input_dilation
     ones = all(np.all(np.asarray(d or 1) == 1) for d in dilations)
-    pairs = not isinstance(conv.padding, str) and len(np.shape(conv.padding)) == 2
+    pixels = not isinstance(conv.padding, str)
     whole = conv.feature_group_count == 1 and conv.mask is None
-    return ones and pairs and whole and len(conv.kernel_size) == 2
+    return ones and pixels and whole and len(conv.kernel_size) == 2
 
 
 def patches(x: jax.Array, kernel: jax.Array, place: tuple | None) -> jax.Array:

@@ -6,6 +6,7 @@ import networks
 import numpy as np
 import pytest
 from cases import rest_slow
+from flax import linen as nn
 from trees import assert_same
 
 from lthjax import models
@@ -240,6 +241,33 @@ def test_a_network_that_knows_nothing_is_refused_without_a_bound_and_a_broken_on
     broken = net._replace(params=jax.tree.map(lambda w: w * jnp.nan, net.params))
     with pytest.raises(FloatingPointError, match="got loss = nan in conv1_1 after 0"):
         growth(broken, group)
+
+
+class Padded(nn.Module):
+    """Two convolutions, the second one padded as it is told."""
+
+    padding: int | tuple
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.relu(nn.Conv(3, (3, 3), name="first")(x))
+        x = nn.Conv(4, (3, 3), (2, 1), padding=self.padding, name="second")(x)
+        return x.mean((1, 2))
+
+
+@pytest.mark.parametrize("padding", [0, 1, (2, 0), ((1, 2), (0, 3))])
+def test_padding_in_pixels_may_be_written_in_any_way(padding):
+    model = Padded(padding)
+    params, state = models.initialise(model, jax.random.key(0), IMAGES)
+    group = layers_of.Group("first", ("first",), "second", 3)
+    place = cut_network.place(cut_network.geometry(model, params, state, SHAPE), group)
+    given = params, state, IMAGES
+    entry = cut_network.before(model, "second")(*given)
+    maps = cut_network.maps(params, group, entry.layer, place)
+    seen = cut_network.weighted(maps, jnp.ones(3))
+    found = cut_network.after(model, "second")(*given, entry, seen)
+    wanted, _ = models.apply(model, *given, train=False)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_what_cannot_be_selected_is_refused():
