@@ -24,32 +24,35 @@ def sound(name: str, source: Source) -> Source:
 
     Args:
       name: Of the set, for the error.
-      source: What a function returned; an empty validation split may be `None`.
+      source: What a function returned; an empty validation split may be `None`, and
+        what is listed in it an array.
 
     Raises:
       ValueError: They do not; the text says what would.
     """
+    source = source._replace(
+        mean=_as_tuple(source.mean),
+        std=_as_tuple(source.std),
+        classes=_names(source.classes),
+    )
     free = _is_empty(source.mean) and _is_empty(source.std)
-    check_classes(name, source.num_classes, _label_dtype(source.train))
+    pairs = _pairs(name, source)
+    check_classes(name, source.num_classes, pairs["train"].labels.dtype)
     if len(source.classes) not in (0, source.num_classes):
         raise ValueError(
             f"the classes of {name!r} must each have a name, or none of them, got "
             f"{len(source.classes)} names for num_classes = {source.num_classes}"
         )
     given = {"num_classes": int(source.num_classes), "images": not free}
-    brought = {n: getattr(source, n) for n in ("train", "test")}
-    own = source.validation
-    if own is not None and len(own) == 2 and len(own[1]):
-        brought["validation"] = own
-    found = {n: arrays(name, n, split, **given) for n, split in brought.items()}
-    shape = check_alike(name, {n: found[n] for n in PARTS if n in found})
+    found = {n: arrays(name, n, pair, **given) for n, pair in pairs.items()}
+    shape = check_alike(name, found)
     if free:
         _warn_of_channels(name, shape)
         found = {n: _as_it_is(split) for n, split in found.items()}
-    found.setdefault("validation", part(found["train"], 0, 0))
-    if not free:
+    else:
         _check_scale(name, source, shape[-1])
-    scale = {"mean": (), "std": ()} if free else {}
+    found.setdefault("validation", part(found["train"], 0, 0))
+    scale = {n: tuple(map(float, getattr(source, n))) for n in ("mean", "std")}
     return source._replace(**found, **scale, num_classes=given["num_classes"])
 
 
@@ -74,14 +77,7 @@ def arrays(
     Raises:
       ValueError: They are not; the text says what would be.
     """
-    pair = isinstance(split, tuple | list) and len(split) == 2
-    try:
-        inputs, labels = map(np.asarray, split if pair else ())
-    except ValueError as error:
-        raise ValueError(
-            f"the {which} split of {name!r} must be a pair of arrays, images and "
-            f"labels, got {type(split).__name__} ({error})"
-        ) from error
+    inputs, labels = _pair(name, which, split)
     own = num_classes is not None and _is_numbers(inputs, labels)
     as_classes = np.zeros(len(labels), np.int32) if own else labels
     remedy = None if own and not images else _remedy(inputs, as_classes)
@@ -94,6 +90,11 @@ def arrays(
     if not len(labels):
         raise ValueError(
             f"the {which} split must have at least one image, got 0 of them of {name!r}"
+        )
+    if not inputs.size:
+        raise ValueError(
+            f"every input of {name!r} must hold numbers, got inputs of shape "
+            f"{list(inputs.shape)} in its {which} split"
         )
     if images:
         _check_channels(name, which, inputs.shape)
@@ -109,15 +110,41 @@ def _as_it_is(split):
     return split._replace(images=split.images.astype(np.float32))
 
 
-def _is_empty(scale):
-    return isinstance(scale, tuple | list) and not scale
+def _pairs(name, source):
+    """Returns {part: a pair of arrays}, without a validation split that is empty."""
+    given = {n: getattr(source, n) for n in PARTS}
+    if source.validation is None or _is_empty(source.validation):
+        del given["validation"]
+    found = {n: _pair(name, n, split) for n, split in given.items()}
+    if all(x.shape[:1] == (0,) for x in found.get("validation", ())):
+        found.pop("validation", None)
+    return found
 
 
-def _label_dtype(split):
-    """Returns the type of the labels of what may be a split, int32 if it is none."""
+def _pair(name, which, split):
+    """Returns a split as arrays, whatever they are."""
     pair = isinstance(split, tuple | list) and len(split) == 2
-    floats = pair and getattr(split[1], "dtype", np.dtype(int)).kind == "f"
-    return "float32" if floats else "int32"
+    try:
+        inputs, labels = map(np.asarray, split if pair else ())
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the {which} split of {name!r} must be a pair of arrays, images and "
+            f"labels, got {type(split).__name__} ({error})"
+        ) from error
+    return Split(inputs, labels)
+
+
+def _is_empty(values):
+    return isinstance(values, tuple | list) and not values
+
+
+def _as_tuple(values):
+    """Returns an array or a list as a tuple, and what is neither as it is."""
+    return tuple(values) if np.iterable(values) else values
+
+
+def _names(classes):
+    return () if classes is None else tuple(map(str, classes))
 
 
 def _is_numbers(inputs, labels):

@@ -104,7 +104,9 @@ def shaped(
     )
 
 
-def check_classes(name: str, num_classes: int, label_dtype: str = "int32") -> None:
+def check_classes(
+    name: str, num_classes: int, label_dtype: str | np.dtype = "int32"
+) -> None:
     """Checks that there is something to tell apart, where labels are classes.
 
     Raises:

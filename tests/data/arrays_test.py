@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lthjax.data import checks, facts, in_memory, own_arrays
+from lthjax.data import checks, facts, fingerprints, in_memory, own_arrays, splits
 from lthjax.data.splits import Source, Split
 
 SHAPE = (6, 4, 4, 1)
@@ -66,6 +66,10 @@ BAD = {
     "no class": (source(num_classes=0), "two classes, .* num_classes = 0"),
     "half a class": (source(num_classes=2.5), "two classes, .* num_classes = 2.5"),
     "few classes": (source(num_classes=2), "0 to 2 with num_classes = 2"),
+    "no numbers": (
+        source(train=(np.zeros((6, 0)), LABELS), mean=(), std=()),
+        r"every input of .* must hold numbers, got inputs of shape \[6, 0\] in its",
+    ),
     "paths": (source(train="a path"), "train split of .* must be a pair of arrays"),
     "mean": (source(mean=(0.5, 0.5, 0.5)), "must be 1 finite numbers each"),
     "std": (source(std=(0.0,)), "std positive, got .*0.0"),
@@ -76,6 +80,23 @@ BAD = {
     "validation": (
         source(validation=Split(IMAGES[:, 1:], LABELS)),
         "one shape, got train .4, 4, 1., validation .3, 4, 1., test",
+    ),
+    "weighted validation": (
+        source(validation=(IMAGES, LABELS, LABELS)),
+        "validation split of .* must be a pair of arrays, .* got tuple",
+    ),
+    "only images": (
+        source(validation=IMAGES),
+        "validation split of .* must be a pair of arrays, .* got ndarray",
+    ),
+    "a number": (source(validation=2), "validation split of .* got int"),
+    "single numbers": (
+        source(validation=(np.array(1), np.array(1))),
+        r"int64 \(\) in its validation split",
+    ),
+    "no labels": (
+        source(validation=(IMAGES, LABELS[:0])),
+        r"labels = int64 \(0,\) in its validation split",
     ),
 }
 
@@ -105,6 +126,44 @@ def test_what_is_a_data_set_is_taken():
         assert sizes == [4, 2, 6] and got.train.labels.dtype == np.int32
     three_high = np.zeros((6, 3, 8, 1), np.uint8)
     assert load(((three_high, LABELS),) * 2).train.images.shape[1:] == (3, 8, 1)
+
+
+class Tensor:
+    """As an array of another library, whose types are its own."""
+
+    def __init__(self, array):
+        self.array, self.dtype = array, "float32"
+
+    def __len__(self):
+        return len(self.array)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+@pytest.mark.parametrize("empty", [None, (), ([], []), (IMAGES[:0], LABELS[:0])])
+def test_what_a_source_lists_may_be_arrays_of_any_library(empty):
+    scale, names = np.array([0.5], np.float32), np.array(["cat", "dog", "eel"])
+    colour = [np.repeat(x, 3, -1) for x in (IMAGES, scale)]
+    for images, mean in ((IMAGES, scale), colour):
+        pair = Tensor(images), Tensor(LABELS)
+        given = {"mean": mean, "std": mean, "classes": names, "validation": empty}
+        got = splits.normalised(load(source(train=pair, test=pair, **given)))
+        assert got.mean == got.std == (0.5,) * len(mean)
+        assert got.classes == ("cat", "dog", "eel") and not len(got.validation.labels)
+        assert got.train.images.shape == images.shape
+        fingerprints.fingerprint(got)
+    free = source(train=PAIR, mean=scale[:0], std=scale[:0], classes=None)
+    assert load(free).mean == () and load(free).classes == ()
+    numbered = source(classes=(0, 1, 2))
+    assert load(numbered).classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("targets", [[0.5] * 6, [0.5, 1, 2, 3, 4, 5]])
+def test_targets_in_a_list_are_floats_as_those_in_an_array(targets):
+    pair = np.zeros((6, 4)), targets
+    found = source(train=pair, test=pair, num_classes=1, mean=(), std=())
+    assert load(found).train.labels.dtype == np.float32
 
 
 @pytest.mark.parametrize(
