@@ -84,6 +84,7 @@ def arrays(
         encoded.check_share(test)
         named |= _divided(named["train"], test)
     images = all(splits.are_images(pair.images) for pair in named.values())
+    images = images and named["train"].images.size > 0  # else `checks` refuses it
     scale = own_arrays.moments(NAME, named["train"].images) if images else ((), ())
     named.setdefault("validation", splits.part(named["train"], 0, 0))
     number = len(classes) or _outputs(named)
@@ -215,7 +216,8 @@ def _outputs(named):
     labels = named["train"].labels
     if labels.dtype.kind == "f":
         return int(np.prod(labels.shape[1:]))
-    number = 1 + max(int(pair.labels.max(initial=0)) for pair in named.values())
+    known = [x.labels for x in named.values() if x.labels.dtype.kind in "iu"]
+    number = 1 + max(int(labels.max(initial=0)) for labels in known)
     if all(splits.are_classes(pair.labels) for pair in named.values()):
         checks.check_named(NAME, number, sum(len(x.labels) for x in named.values()))
     return number

@@ -102,7 +102,23 @@ def test_a_streamed_file_has_the_images_of_the_resident_one(load, tmp_path):
     assert facts[:4] == ((4, 5, 1), 3, 40, 10) and facts.majority == 0.6
 
 
+HELD_OUT = {"test_images": GREY, "test_labels": LABELS}
 BAD = [
+    (
+        {"images": GREY[:0], "labels": LABELS[:0]} | HELD_OUT,
+        "train split must have at least one image, got 0",
+    ),
+    ({"images": GREY[:, :0], "labels": LABELS}, r"hold numbers, .* \[40, 0, 5, 1\]"),
+    (
+        {"images": GREY[..., None][..., :0], "labels": LABELS},
+        r"hold numbers, got inputs of shape \[40, 4, 5, 0\] in its train",
+    ),
+    (
+        {"images": GREY, "labels": LABELS}
+        | HELD_OUT
+        | {"test_labels": LABELS + np.inf},
+        "must be finite, got inf or nan in its test split",
+    ),
     ({"images": GREY}, "must have arrays called images, labels, .* got images in"),
     ({"images": GREY, "labels": LABELS, "test_images": GREY}, "arrays called images"),
     ({"images": GREY, "labels": LABELS, "val_images": GREY}, "arrays called images"),
