@@ -110,7 +110,7 @@ def facts(
     """
     options = {**(options or {}), **more}
     loader = registry.resolve(name, SOURCES, "data set")
-    taken = _taken(name, loader, data_dir, options)
+    taken = taking(name, loader, data_dir, options)
     if name == "synthetic":
         return shaped(**{k: v for k, v in taken.items() if k != "seed"})
     if name in _KNOWN:
@@ -246,7 +246,7 @@ def _whole(name, found):
 
 def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source:
     loader = registry.resolve(name, SOURCES, "data set")
-    taken = _taken(name, loader, data_dir, options)
+    taken = taking(name, loader, data_dir, options)
     own = registry.calling(
         "data set", name, "be made by its function from data.options"
     )
@@ -257,8 +257,12 @@ def _read(name: str, data_dir: Folder | None, options: dict[str, Any]) -> Source
     return checks.sound(name, found)
 
 
-def _taken(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments for `loader`: `options`, and `data_dir` if it has that."""
+def taking(name: str, loader, data_dir, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments for `loader`: `options`, and `data_dir` if it has that.
+
+    Raises:
+      ValueError: It is no function, or has no such options.
+    """
     if not callable(loader):
         raise ValueError(
             f"a data set of your own must be a function, got data.name = {name!r}, "

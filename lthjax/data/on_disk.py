@@ -169,12 +169,13 @@ def _augmented(parts):
 
 def _coco(data_dir, crop, options) -> Source:
     del crop
-    return coco.load(data_dir=data_dir, **options)
+    return coco.load(**in_memory.taking("coco", coco.load, data_dir, options))
 
 
 def _of_user(name, data_dir, crop, options) -> Source:
     """Returns a set of `in_memory.STORED`, whose images are brought to one size."""
-    return in_memory.STORED[name](data_dir=data_dir, **_sized(options, crop[0]))
+    load_fn, given = in_memory.STORED[name], _sized(options, crop[0])
+    return load_fn(**in_memory.taking(name, load_fn, data_dir, given))
 
 
 def _sized(options, side):

@@ -189,6 +189,14 @@ def test_options_that_a_set_does_not_have_are_refused(fashion):
         on_disk_lib.load("fashion_mnist", data_dir=fashion, options={"like": "mnist"})
 
 
+@pytest.mark.parametrize("name", ["npz", "coco", "folder", "huggingface"])
+@pytest.mark.parametrize("load", [in_memory.load, on_disk_lib.load, on_disk_lib.facts])
+def test_options_that_your_own_set_does_not_have_are_refused(name, load, tmp_path):
+    options = {"sizes": 8}
+    with pytest.raises(ValueError, match=f"options of the data set '{name}' .*sizes"):
+        load(name, data_dir=tmp_path, options=options)
+
+
 def test_what_is_hidden_is_no_class_and_no_image_and_is_said(photographs, caplog):
     whole = on_disk_lib.load("imagenet", data_dir=photographs)
     assert not caplog.text
