@@ -42,11 +42,12 @@ def annotated(data_dir: Folder | None, kind: str, name: str) -> Annotated:
       name: Of the split.
 
     Raises:
-      ValueError: A folder or a file is missing, an image is not in the folder, an
-        annotation is of no image or category, its box leaves the image by more than a
-        pixel or is empty, or it has no area, or points that are not three numbers each.
+      ValueError: A folder or a file is missing, something is of another kind than in
+        COCO's own, an image is not in the folder, an annotation is of no image or
+        category, its box leaves the image by more than a pixel or is empty, or it has
+        no area, or points that are not three numbers each.
     """
-    root = pathlib.Path(data_dir or "")
+    root = pathlib.Path(data_dir or "").expanduser()
     path = root / "annotations" / f"{kind}_{name}.json"
     if not path.is_file() or not (root / name).is_dir():
         lacking = path if not path.is_file() else root / name
@@ -55,7 +56,13 @@ def annotated(data_dir: Folder | None, kind: str, name: str) -> Annotated:
             f"data_dir = {str(root)!r}, which has no {lacking.relative_to(root)}; give "
             "data.options.kind, train and test"
         )
-    return _annotated(path, root / name, path.stat().st_mtime_ns)
+    try:
+        return _annotated(path, root / name, path.stat().st_mtime_ns)
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"annotations must be what COCO writes, got {path}, where something is of "
+            f"another kind ({error})"
+        ) from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -65,19 +72,18 @@ def _annotated(path, folder, changed):
     there = {entry.name for entry in os.scandir(folder)}
     images = {}
     for row in found["images"]:
-        images[row["id"]] = _image(row, path, there)
+        images[row["id"]] = _image(row, path, (folder, there))
     kinds = sorted(found["categories"], key=lambda row: row["id"])
     classes = {row["id"]: i for i, row in enumerate(kinds)}
     names = tuple(row.get("name") for row in kinds)
-    points = next((r["keypoints"] for r in found["categories"] if "keypoints" in r), ())
+    points = [row["keypoints"] for row in found["categories"] if row.get("keypoints")]
+    points = tuple(map(str, points[0] if points else ()))
     own: dict[int, list] = {number: [] for number in images}
     for row in found["annotations"]:
         _check(row, path, (images, classes, len(points)))
         own[row["image_id"]].append(row)
     rows = tuple(tuple(own[number]) for number in images)
-    return Annotated(
-        folder, tuple(images.values()), rows, classes, tuple(points), names
-    )
+    return Annotated(folder, tuple(images.values()), rows, classes, points, names)
 
 
 def _parsed(path):
@@ -106,10 +112,17 @@ def _apart(numbers):
     return kinds in ({int}, {str}) and len(set(numbers)) == len(numbers)
 
 
-def _image(row, path, there):
-    """Returns (file name, height, width) of an image."""
+def _image(row, path, place):
+    """Returns (file name, height, width) of an image.
+
+    Args:
+      row: Of the file.
+      path: Of the file, for errors.
+      place: The folder of images, and the names of what lies in it.
+    """
+    folder, there = place
     name, sides = row.get("file_name"), (row.get("height"), row.get("width"))
-    if name not in there:
+    if name not in there and not (folder / str(name)).is_file():
         raise ValueError(
             f"every image that is annotated must be in its folder, got {name!r} in "
             f"{path}, which is not; fetch it, or take it from the file"

@@ -115,7 +115,7 @@ def _check(length, letters):
 
 def _read(path: str | os.PathLike) -> str:
     try:
-        return pathlib.Path(path).read_text(encoding="utf-8")
+        return pathlib.Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"a text must be a file in UTF-8, got path = {str(path)!r} ({error})"

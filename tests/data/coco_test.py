@@ -105,6 +105,9 @@ def test_read_at_once_or_as_needed_it_is_the_same_set(tmp_path):
         (content(row(), categories=[{"id": 8}, {"id": 8}]), "a number of its own"),
         (content(row(), categories=[{"id": 8}, {"id": "9"}]), "a number of its own"),
         (content(row(), 3), "be objects themselves"),
+        (content(row(image_id=[3])), "another kind .*unhashable"),
+        (content(row(area=10**400)), "what COCO writes, got .*train.json"),
+        (content(row(), categories=[{"id": 8, "keypoints": 3}]), "of another kind"),
         (content(row(iscrowd=None)), "iscrowd must be 0 or 1, got iscrowd = None"),
         (content(row(bbox=[20, 0, 1, 5])), "an area in its image"),
         (
@@ -120,6 +123,29 @@ def test_read_at_once_or_as_needed_it_is_the_same_set(tmp_path):
 def test_what_cannot_be_learnt_from_is_refused_by_name(tmp_path, found, text):
     with pytest.raises(ValueError, match=text):
         load(folder(tmp_path, found))
+
+
+@pytest.mark.parametrize("none", [None, []])
+def test_a_category_may_say_that_it_has_no_points(tmp_path, none):
+    categories = [{"id": 2, "keypoints": none}, {"id": 8, "keypoints": NAMES}]
+    root = folder(tmp_path, content(row(), categories=categories))
+    source = load(root, labels="keypoints")
+    assert source.train.label_shape == (1, 7 + 3 * len(NAMES))
+    assert load(root, labels="boxes").train.label_shape == (1, 7)
+
+
+def test_images_may_lie_in_folders_of_the_folder_and_that_at_home(
+    tmp_path, monkeypatch
+):
+    images = [{"id": 3, "file_name": "deep/b.png", "height": HIGH, "width": WIDE}]
+    root = folder(tmp_path, content(row(), images=images))
+    with pytest.raises(ValueError, match="in its folder, got 'deep/b.png'"):
+        load(root)
+    for name in ("train", "test"):
+        (root / name / "deep").mkdir()
+        (root / name / "a.png").rename(root / name / "deep" / "b.png")
+    monkeypatch.setenv("HOME", str(root))
+    assert splits.take(load("~").train, [0]).images.any()
 
 
 def test_a_category_must_have_one_name_in_both_splits(tmp_path):
