@@ -184,6 +184,20 @@ def check_width(channels: int, width: float) -> None:
         )
 
 
+def check_images(x: jax.Array) -> None:
+    """Checks that there are images, or maps: of other axes flax mixes the examples.
+
+    Raises:
+      ValueError: There are none.
+    """
+    if x.ndim != 4:
+        raise ValueError(
+            "a network of convolutions needs images [batch, height, width, channels], "
+            f"got shape = {x.shape}; give grey ones as images[..., None], or another "
+            "network (model.name='mlp' takes inputs of any shape)"
+        )
+
+
 def conv_norm(
     x: jax.Array,
     name: str,
@@ -207,7 +221,11 @@ def conv_norm(
       padding: Pixels of zeros on each side; (size - 1) / 2 if None. It is symmetric
         also where the stride is 2, as in PyTorch and unlike "SAME".
       **options: Of `flax.linen.Conv`; there is no bias unless `use_bias` asks for it.
+
+    Raises:
+      ValueError: As `check_images`.
     """
+    check_images(x)
     padding = (size - 1) // 2 if padding is None else padding
     options = {"use_bias": False, "padding": [(padding, padding)] * 2} | options
     conv = nn.Conv(channels, (size, size), stride, name=name, **options)

@@ -32,6 +32,7 @@ class MLP(layers.Network):
 
 def _pooled(network, images, channels):
     """Returns images through two 5x5 convolutions, each pooled, as a LeNet has them."""
+    layers.check_images(images)
     if min(images.shape[1:3]) < 16:
         raise ValueError(
             "LeNet-5 and the tutorial's LeNet need images of at least 16x16, got shape "

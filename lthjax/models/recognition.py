@@ -58,6 +58,7 @@ class Recogniser(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the outputs [batch, height, width, channels], float32."""
         doublings = check_stride(self.backbone.stride(), self.stride)
+        layers.check_images(images)
         _check_sides(images.shape[1:3], self.backbone.stride())
         options = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = self.backbone(images, train)

@@ -274,3 +274,17 @@ def test_what_is_unknown_or_would_be_ignored_is_refused(name, kwargs, message):
 def test_networks_name_what_does_not_fit(name, options, message):
     with pytest.raises(ValueError, match=message):
         shapes(name, image=(8, 8, 3), options=options)
+
+
+@pytest.mark.parametrize("image", [(), (32,), (32, 32), (2, 32, 32, 3)])
+def test_inputs_that_are_no_images_go_to_dense_networks_alone(image):
+    given = jax.ShapeDtypeStruct((64, *image), jnp.float32)
+    needs = "needs images .batch, height, width, channels.|needs tokens"
+    for name in by_name.MODELS:
+        network = models.build(name, 10)
+        init = functools.partial(models.initialise, network, jax.random.key(0))
+        if name in ("mlp", "lenet_300_100"):
+            jax.eval_shape(init, given)
+            continue
+        with pytest.raises(ValueError, match=needs):
+            jax.eval_shape(init, given)
