@@ -5,7 +5,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,18 @@ log = logging.getLogger(__name__)
 
 NAME = "huggingface"
 LABELS = ("label", "labels", "fine_label")  # what a column of classes is called
+
+
+class Saved(NamedTuple):
+    """A saved set, as what was opened of it is kept: saved again, it is another.
+
+    Attributes:
+      top: Its folder.
+      changed: When it was written, in nanoseconds.
+    """
+
+    top: str
+    changed: int
 
 
 def stored(
@@ -49,7 +61,8 @@ def stored(
         `class_folders.stored`.
     """
     top = class_folders.place(NAME, "folder of a saved set", data_dir, path)
-    found = _parts(_load(str(top)), top)
+    saved = _saved(top)
+    found = _parts(_load(saved), top)
     features = found["train"].features
     image = image or _only(features, _is_image(features), "image", top)
     label = label or _only(features, _is_label(features), "label", top)
@@ -60,7 +73,7 @@ def stored(
     named = classes if any(isinstance(x, str) for x in found["train"][label]) else ()
     listed = {}
     for part, own in found.items():
-        fetch = functools.partial(_rows, str(top), part, (image, label), named)
+        fetch = functools.partial(_rows, saved, part, (image, label), named)
         listed[part] = encoded.Files(fetch, _numbers(own, part, label, named))
     form = encoded.Form(size, channels, test, check)
     return encoded.source(NAME, listed, classes, form)
@@ -77,9 +90,15 @@ def _library() -> Any:
     return datasets
 
 
+def _saved(top) -> Saved:
+    times = [path.stat().st_mtime_ns for path in top.glob("*.json")]
+    return Saved(str(top), max(times, default=0))
+
+
 @functools.lru_cache(maxsize=4)
-def _load(top: str) -> Any:
+def _load(saved: Saved) -> Any:
     """Returns what lies in a folder; no code of it is run."""
+    top = saved.top
     try:
         return _library().load_from_disk(top)
     except (OSError, KeyError, TypeError) as error:
@@ -173,22 +192,22 @@ def _numbers(own, part, label, named) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(top, part, image) -> Any:
+def _opened(saved, part, image) -> Any:
     """Returns the table of a split whose images are bytes."""
     plain = _library().Image(decode=False)
-    return _parts(_load(top), top)[part].cast_column(image, plain)
+    return _parts(_load(saved), saved.top)[part].cast_column(image, plain)
 
 
-def _rows(top, part, columns, named, numbers: Sequence[int]) -> list:
+def _rows(saved, part, columns, named, numbers: Sequence[int]) -> list:
     """Returns (bytes, label, where it lies) of some images of a split."""
     image, label = columns
-    found = _opened(top, part, image)[[int(n) for n in numbers]]
+    found = _opened(saved, part, image)[[int(n) for n in numbers]]
     rows = zip(numbers, found[image], found[label], strict=True)
     return [
         (
             _bytes(value or {}),
             named.index(own) if named else int(own),
-            (value or {}).get("path") or f"{top}, {part}, row {number}",
+            (value or {}).get("path") or f"{saved.top}, {part}, row {number}",
         )
         for number, value, own in rows
     ]

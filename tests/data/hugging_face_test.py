@@ -1,6 +1,7 @@
 """Folders that `datasets` has saved, read by it or by what stands in for it here."""
 
 import importlib.util
+import os
 import sys
 import types
 
@@ -92,6 +93,16 @@ def check_read(top):
 
 def test_a_saved_set_is_read(saved):
     check_read(saved(table(LABELS)))
+
+
+def test_a_set_that_was_saved_again_is_read_again(saved):
+    top = saved(table(LABELS))
+    (top / "state.json").write_text("{}")
+    before = in_memory.load("huggingface", data_dir=top, size=8)
+    saved(table([2 - label for label in LABELS]))
+    os.utime(top / "state.json", ns=(0, 1))
+    after = in_memory.load("huggingface", data_dir=top, size=8)
+    assert counted(before.train) == [8, 5, 3] and counted(after.train) == [3, 5, 8]
 
 
 @pytest.mark.parametrize("kind", ["texts", "numbers"])
