@@ -19,7 +19,7 @@ import numpy as np
 from lthjax import whole_files
 from lthjax.data import files, pixels
 from lthjax.data.facts import Facts
-from lthjax.data.splits import PARTS, Source, Split, image_shape
+from lthjax.data.splits import PARTS, Source, Split, are_images
 
 MOST = 60 * 10**6  # bytes of a part
 SHEET = 500  # images
@@ -93,11 +93,11 @@ def write(
       most: Bytes of a part.
 
     Raises:
-      ValueError: Images are neither grey nor RGB, labels are no classes, a part cannot
-        be so small, or labels follow what is done to their images.
+      ValueError: Images are neither grey nor RGB, or no bytes, labels are no classes,
+        a part cannot be so small, or labels follow what is done to their images.
     """
     splits = [getattr(source, part) for part in PARTS]
-    _check_shape(image_shape(source.train))
+    _check_images(source.train.images)
     _check_labels(source, splits)
     known = {"facts": facts._asdict(), "digest": _digest(splits)}
     known["classes"] = list(source.classes)
@@ -132,11 +132,12 @@ def _plain(value):
     return value.item()  # of a number of numpy's
 
 
-def _check_shape(shape):
-    if shape[-1] not in (1, 3) or max(shape[:2]) > _SIDE:
+def _check_images(images):
+    shape = images.shape[1:]
+    if not are_images(images) or shape[-1] not in (1, 3) or max(shape[:2]) > _SIDE:
         raise ValueError(
             f"images to be packed must be grey or RGB, at most {_SIDE} pixels a side, "
-            f"got {shape}"
+            f"uint8 [n, h, w, c], got {images.dtype} {list(images.shape)}"
         )
 
 

@@ -97,6 +97,18 @@ def test_no_part_no_room_and_no_colour_are_refused(tmp_path):
         packed.write(tmp_path, "deep", deep, in_memory.FACTS["digits"])
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [np.ones((6, 4, 4, 3)), np.ones((6, 4, 4, 1), np.uint16), np.eye(6)[:, :3]],
+)
+def test_inputs_that_are_no_images_are_refused(tmp_path, inputs):
+    split = splits.Split(inputs, np.arange(6) % 3)
+    source = splits.Source(split, split, split, 3, (), ())
+    with pytest.raises(ValueError, match="must be grey or RGB, .* uint8 .n, h, w, c"):
+        packed.write(tmp_path, "own", source, in_memory.FACTS["digits"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_labels_that_are_no_classes_are_refused(tmp_path):
     source = in_memory.load("digits")
     train = source.train._replace(labels=source.train.labels.astype(np.float32))
