@@ -90,7 +90,8 @@ def cutout(key: jax.Array, batch: Batch, *, side: int = 0) -> Batch:
       side: Of a square, in pixels; 0: half of the shorter side.
 
     Raises:
-      ValueError: The inputs are no images; side is no whole number from 0.
+      ValueError: The inputs are no images; side is no whole number from 0, or larger
+        than they are.
 
     References:
       DeVries and Taylor, 2017, arXiv:1708.04552: 16 pixels on CIFAR-10, 8 on CIFAR-100.
@@ -103,6 +104,11 @@ def cutout(key: jax.Array, batch: Batch, *, side: int = 0) -> Batch:
             f"{list(images.shape)} with data.augment = 'cutout'"
         )
     n, h, w, _ = images.shape
+    if side > min(h, w):
+        raise ValueError(
+            f"side of cutout must be at most the {min(h, w)} pixels of an image, of "
+            f"which nothing may be left else, got side = {side}"
+        )
     side = side or max(1, min(h, w) // 2)
     inside = []
     for own, length in zip(jax.random.split(key), (h, w), strict=True):

@@ -184,3 +184,10 @@ def test_the_shape_of_the_shares_is_a_number_above_0(alpha):
 def test_the_side_of_a_square_is_a_whole_number(side):
     with pytest.raises(ValueError, match="side of cutout must be"):
         cutout(KEY, BATCH, side=side)
+
+
+def test_a_square_is_no_larger_than_the_image():
+    for side in (5, 6):  # of the 8 x 6 pixels of an image something may be left
+        cutout(KEY, (jnp.ones((2, 8, 6, 1)), LABELS[:2]), side=side)
+    with pytest.raises(ValueError, match="at most the 6 pixels .* got side = 7"):
+        cutout(KEY, (jnp.ones((2, 8, 6, 1)), LABELS[:2]), side=7)
