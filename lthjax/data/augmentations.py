@@ -106,8 +106,8 @@ def cutout(key: jax.Array, batch: Batch, *, side: int = 0) -> Batch:
     n, h, w, _ = images.shape
     if side > min(h, w):
         raise ValueError(
-            f"side of cutout must be at most the {min(h, w)} pixels of an image, of "
-            f"which nothing may be left else, got side = {side}"
+            f"side of cutout must be at most the {min(h, w)} pixels of an image, so "
+            f"that some of it is left, got side = {side}"
         )
     side = side or max(1, min(h, w) // 2)
     inside = []

@@ -69,7 +69,8 @@ def check(objective: Objective, config, facts, module) -> None:
         raise ValueError(
             "an objective of classes needs labels that are whole numbers, got "
             f"{facts.label_dtype} with objective = {config.objective!r}; store them as "
-            "integers, or give an objective of numbers, such as 'regression'"
+            f"integers{' (of one-hot rows labels.argmax(1))' * bool(facts.label_shape)}"
+            ", or give an objective of numbers, such as 'regression'"
         )
     whole = jnp.issubdtype(facts.label_dtype, jnp.integer)
     if objective.loss is CLASSIFICATION.loss and whole and facts.label_shape:

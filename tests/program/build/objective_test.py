@@ -72,10 +72,13 @@ def test_ours_take_one_logit_for_each_class(network):
         assemble.build(config, source_lib.load(config))
 
 
-def test_one_hot_labels_are_told_from_classes():
-    one = Split(SOURCE.train.images, np.eye(64, 3, dtype=np.int32))
+@pytest.mark.parametrize(
+    "dtype, message", [("int32", r"int32 \[n, 3\] .* give"), ("float32", "rows")]
+)
+def test_one_hot_labels_are_told_from_classes(dtype, message):
+    one = Split(SOURCE.train.images, np.eye(64, 3, dtype=dtype))
     source = Source(one, one, one, 3, (), ())
-    with pytest.raises(ValueError, match=r"int32 \[n, 3\] .* give labels.argmax\(1\)"):
+    with pytest.raises(ValueError, match=rf"{message} labels.argmax\(1\)"):
         plan_lib.of(tiny.config(CONFIG), source)
 
 
