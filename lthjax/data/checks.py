@@ -79,13 +79,21 @@ def arrays(
     """
     inputs, labels = _pair(name, which, split)
     own = num_classes is not None and _is_numbers(inputs, labels)
+    found = (
+        f"{inputs.dtype} {inputs.shape}, labels = {labels.dtype} {labels.shape} in its "
+        f"{which} split"
+    )
+    if not images and not own:
+        raise ValueError(
+            f"{name!r} must have as many labels as inputs, all of them real numbers, "
+            f"got inputs = {found}"
+        )
     as_classes = np.zeros(len(labels), np.int32) if own else labels
-    remedy = None if own and not images else _remedy(inputs, as_classes)
+    remedy = _remedy(inputs, as_classes) if images else None
     if remedy is not None:
         raise ValueError(
             f"{name!r} must have images uint8 [n, h, w, c] and integer labels [n], got "
-            f"images = {inputs.dtype} {inputs.shape}, labels = {labels.dtype} "
-            f"{labels.shape} in its {which} split{remedy}"
+            f"images = {found}{remedy}"
         )
     if not len(labels):
         raise ValueError(

@@ -66,6 +66,14 @@ BAD = {
     "no class": (source(num_classes=0), "two classes, .* num_classes = 0"),
     "half a class": (source(num_classes=2.5), "two classes, .* num_classes = 2.5"),
     "few classes": (source(num_classes=2), "0 to 2 with num_classes = 2"),
+    "names of vectors": (
+        source(train=(np.zeros((6, 4)), LABELS.astype(str)), mean=(), std=()),
+        r"real numbers, got inputs = float64 \(6, 4\), labels = <U21 \(6,\) in its",
+    ),
+    "a label less": (
+        source(train=(np.zeros((6, 4)), LABELS[:5]), mean=(), std=()),
+        r"as many labels as inputs, .* labels = int64 \(5,\) in its train split$",
+    ),
     "no numbers": (
         source(train=(np.zeros((6, 0)), LABELS), mean=(), std=()),
         r"every input of .* must hold numbers, got inputs of shape \[6, 0\] in its",

@@ -180,7 +180,7 @@ def infinite(array):
         ((TOKENS, NEXT), {"number": 3}, "from 0 to 4 with num_classes = 3"),
         ((VECTORS, TARGETS), {"number": 0}, "number of outputs, at least one"),
         ((VECTORS, TARGETS[:4]), {"number": 1}, r"labels = float64 \(4,\)"),
-        ((VECTORS.astype(str), TARGETS), {"number": 1}, "images = <U"),
+        ((VECTORS.astype(str), TARGETS), {"number": 1}, "inputs = <U"),
         ((VECTORS, CLASSES), {"scale": ((0.5,), (0.5,))}, "whole values from 0 to"),
         ((TOKENS, NEXT), {"test": (TOKENS[:, :3], NEXT)}, "one shape"),
         (
