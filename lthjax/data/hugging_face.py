@@ -97,10 +97,13 @@ def _saved(top) -> Saved:
 
 @functools.lru_cache(maxsize=4)
 def _load(saved: Saved) -> Any:
-    """Returns what lies in a folder; no code of it is run."""
+    """Returns what lies in a folder, as Python's numbers; no code of it is run.
+
+    A set that was saved with a format (`set_format`) has it again: tensors, say.
+    """
     top = saved.top
     try:
-        return _library().load_from_disk(top)
+        return _library().load_from_disk(top).with_format(None)
     except (OSError, KeyError, TypeError) as error:
         raise ValueError(
             f"data_dir must be a folder that datasets' save_to_disk wrote, got {top!r} "

@@ -44,12 +44,24 @@ class Table:
         assert not kind.decode
         return Table(self.columns, self.features | {name: kind})
 
+    def with_format(self, kind):
+        plain = [getattr(x, "tolist", lambda x=x: x)() for x in self.columns.values()]
+        assert kind is None
+        return Table(dict(zip(self.columns, plain, strict=True)), self.features)
+
     def __getitem__(self, which):
         if isinstance(which, str):
             return self.columns[which]
         if isinstance(which, int):
             return {name: rows[which] for name, rows in self.columns.items()}
         return {n: [rows[i] for i in which] for n, rows in self.columns.items()}
+
+
+class Parts(dict):
+    """As `datasets.DatasetDict`."""
+
+    def with_format(self, kind):
+        return {name: own.with_format(kind) for name, own in self.items()}
 
 
 def table(labels, kind=None, **more):
@@ -68,7 +80,8 @@ def saved(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", stand_in)
 
     def save(found):
-        stand_in.load_from_disk = lambda top: found
+        whole = Parts(found) if isinstance(found, dict) else found
+        stand_in.load_from_disk = lambda top: whole
         return tmp_path
 
     yield save
@@ -93,6 +106,14 @@ def check_read(top):
 
 def test_a_saved_set_is_read(saved):
     check_read(saved(table(LABELS)))
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_set_that_was_saved_with_a_format_is_read(saved, parts):
+    found = table(np.array(LABELS), object())  # whose numbers are NumPy's
+    top = saved({"train": found, "test": found} if parts else found)
+    source = in_memory.load("huggingface", data_dir=top, size=8)
+    assert counted(source.train) == ([10, 6, 4] if parts else [8, 5, 3])
 
 
 def test_a_set_that_was_saved_again_is_read_again(saved):
@@ -186,7 +207,7 @@ def test_a_set_that_the_package_itself_saved_is_read(tmp_path):
     found = datasets.Dataset.from_dict(
         rows | {"label": LABELS}, features=datasets.Features(kinds)
     )
-    found.save_to_disk(tmp_path / "whole")
+    found.with_format("numpy").save_to_disk(tmp_path / "whole")
     check_read(tmp_path / "whole")
     named = datasets.DatasetDict({"train": found, "test": found.select([0, 12, 19])})
     named.save_to_disk(tmp_path / "parts")
