@@ -59,7 +59,12 @@ def follow_pixels(
 
 
 def follower(
-    label: Sequence[int], dtype: str, image: Sequence[int], *, outside: int = 0
+    label: Sequence[int],
+    dtype: str,
+    image: Sequence[int],
+    *,
+    outside: int = 0,
+    rows: bool = False,
 ) -> FollowFn | None:
     """Returns what moves labels with their images, `None` where they are no maps.
 
@@ -68,7 +73,11 @@ def follower(
       dtype: Their type; classes are integers.
       image: The shape of an image, (h, w, c).
       outside: As for `follow_pixels`.
+      rows: Whether they are objects, whose points stay what they are in a mirror.
     """
+    if rows:
+        points = number_of_points(jax.ShapeDtypeStruct((1, *label), dtype))
+        return functools.partial(follow_objects, pairs=tuple(range(points)))
     of_pixels = len(label) == 2 and tuple(label) == tuple(image[:2])
     if not of_pixels or np.dtype(dtype).kind not in "iu":
         return None

@@ -71,6 +71,13 @@ def test_boxes_go_where_the_pixels_go():
         np.testing.assert_allclose(row[1:5] * SIDE, box, atol=1e-5)
 
 
+def test_objects_of_a_shape_alone_keep_their_points_in_a_mirror():
+    moved = objects.follower(POINTED.shape[1:], "float32", (SIDE, SIDE, 3), rows=True)
+    found = moved(POINTED, moves(1, -1, True), (SIDE, SIDE))
+    np.testing.assert_array_equal(found, follow(POINTED, moves(1, -1, True), (0, 1)))
+    assert objects.follower((2, 7), "float32", (SIDE, SIDE, 3)) is None
+
+
 def test_what_are_no_objects_is_refused():
     assert objects.number_of_points(POINTED) == 2
     with pytest.raises(ValueError, match="labels of objects must be"):

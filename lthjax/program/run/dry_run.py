@@ -11,7 +11,7 @@ import rich.table
 from lthjax.data import files, folders, in_memory, objects
 from lthjax.devices import meshes
 from lthjax.program import progress
-from lthjax.program.build import assemble, pools, spans
+from lthjax.program.build import assemble, moved_images, pools, spans
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import plan as plan_lib
 from lthjax.program.config import defaults
@@ -180,7 +180,8 @@ def _seconds_per_image(config, facts, plan, *, searching=False):
     train, held_out = (_blank(facts, size) for size in (batch, chunk))
     described = facts.num_classes, facts.mean, facts.std
     shapes = facts.label_shape, facts.label_dtype, facts.image_shape
-    follow = objects.follower(*shapes)
+    rows = config.objective in moved_images.OBJECTS
+    follow = objects.follower(*shapes, rows=rows)
     source = in_memory.Source(train, held_out, held_out, *described, follow)
     ground = plan_lib.of(config, source)._replace(plan=plan)
     parts = assemble.functions(ground)

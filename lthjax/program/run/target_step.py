@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from lthjax.data import in_memory, objects
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
-from lthjax.program.build import assemble
+from lthjax.program.build import assemble, moved_images
 from lthjax.program.build import data as data_lib
 from lthjax.program.build import objective as objective_lib
 from lthjax.program.build import plan as plan_lib
@@ -134,7 +134,8 @@ def _blank(config, facts, held_out):
     splits = [make(config, facts, size) for size in sizes]
     described = facts.num_classes, facts.mean, facts.std
     shapes = facts.label_shape, facts.label_dtype, facts.image_shape
-    follow = objects.follower(*shapes)
+    rows = config.objective in moved_images.OBJECTS
+    follow = objects.follower(*shapes, rows=rows)
     return in_memory.Source(*splits, *described, follow)
 
 

@@ -1,5 +1,6 @@
 """A dry run prints what a run would do, and leaves nothing."""
 
+import functools
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ from flax import linen as nn
 
 from lthjax.data import objects
 from lthjax.data.splits import Source, Split
-from lthjax.program.run import check, dry_run
+from lthjax.program.run import check, dry_run, target_step
 from lthjax.training import extras
 
 
@@ -141,6 +142,28 @@ def test_classes_of_pixels_that_move_are_planned(capsys):
     config = tiny.config({**changes, "search.levels": 1})
     dry_run.show(config)
     assert "estimated time here" in capsys.readouterr().out
+
+
+def pointed(points):
+    """Objects with points, as a set of one's own has them."""
+    images = np.zeros((40, 16, 16, 1), np.uint8)
+    split = Split(images, np.zeros((40, 2, objects.WIDTH + 3 * points)))
+    pairs = tuple(range(points))
+    follow = functools.partial(objects.follow_objects, pairs=pairs)
+    return Source(split, split, split, 2, (0.5,), (0.5,), follow)
+
+
+def test_objects_that_move_are_planned(monkeypatch):
+    changes = {"data.name": f"{__name__}:pointed", "data.options": {"points": 2}}
+    changes |= {"objective": "keypoints", "data.flip": True, "data.crop": 2}
+    options = {"backbone": "resnet8", "features": 4, "stride": 4, "points": 2}
+    changes |= {"model.name": "keypoints", "model.options": options}
+    changes |= {"search.exclude": ("^neck/", "^heads/"), "data.validation": 40}
+    monkeypatch.setattr(dry_run, "_timed", lambda *given: (1.0, 0.0))
+    config = tiny.config(changes)
+    assert dry_run.pace(config) > 0
+    facts, held_out, ground = check.check(config)
+    assert target_step.of(config, facts, held_out, ground.plan).images > 0
 
 
 def test_no_early_stop_leaves_out_steps_that_are_timed(monkeypatch):
