@@ -97,15 +97,31 @@ def _parse(argv):
     try:
         return FLAGS(argv)
     except Exception as reason:  # ml_collections raises what it meets
-        while reason.args and isinstance(reason.args[0], Exception):
-            reason = reason.args[0]
-        text = " ".join(str(reason.args[0] if reason.args else reason).split())
-        for name, _ in _flags(argv[1:]):  # of a config's own option, its end is said
-            end = repr(name.rpartition(".")[2])
-            text = f"--{name}{text.removeprefix(end)}" if text.startswith(end) else text
         sys.exit(
-            f"error: every flag must be known, its value of the right kind: {text}"
+            "error: every flag must be known, its value of the right kind: "
+            f"{_told(reason, argv[1:])}"
         )
+
+
+def _told(reason, words):
+    """Returns what ml_collections says; it names an option of a config by its end."""
+    while reason.args and isinstance(reason.args[0], Exception):
+        reason = reason.args[0]
+    text = " ".join(str(reason.args[0] if reason.args else reason).split())
+    for name, value in _flags(words):
+        end = repr(name.rpartition(".")[2])
+        if text.startswith(end):
+            text = f"--{name}{text.removeprefix(end)}{_whole(name, value)}"
+    return text
+
+
+def _whole(name, text):
+    """Returns how an option is set that its config does not set, if it is one."""
+    section, _, option = name.rpartition(".")
+    if f"{section.removeprefix('config.')}." not in OPTIONS:
+        return ""
+    options = {option: typed.literal(text or "value")}
+    return f'; one that the config does not set is given by --{section}="{options}"'
 
 
 def _check_keys(words):
@@ -135,14 +151,10 @@ def _flags(words):
 
 def _check_key(key, text, known):
     """Refuses a key that there is not, or a value that its type does not have."""
-    own = any(name.startswith(f"{key}.") for name in known)
-    if own and not isinstance(typed.literal(text or "{}"), dict):
-        name = f"{key}.name"
-        near = f"did you mean --config.{name}={text}", f"lthjax keys {key} lists them"
-        raise ValueError(
-            f"a value must be given to a key, got config.{key} = {text!r}, a section "
-            f"of keys; {near[name not in known]}"
-        )
+    inside = {name for name in known if name.startswith(f"{key}.")}
+    own = bool(inside)
+    if own and text is not None:
+        _check_section(key, text, inside)
     if key not in known and not own:
         raise ValueError(
             "every flag must be known, got "
@@ -150,6 +162,25 @@ def _check_key(key, text, known):
         )
     if text is not None and not own:
         _check_text(key, text, known[key])
+
+
+def _check_section(key, text, inside):
+    """Refuses a value of a section, unless it is a dict with all of its keys."""
+    found = typed.literal(text)
+    if not isinstance(found, dict):
+        name = f"{key}.name"
+        near = f"did you mean --config.{name}={text}", f"lthjax keys {key} lists them"
+        raise ValueError(
+            f"a value must be given to a key, got config.{key} = {text!r}, a section "
+            f"of keys; {near[name not in inside]}"
+        )
+    rows = validate.flat(found, f"{key}.")
+    if inside - rows.keys():
+        flags = [f'--config.{name}="{value}"' for name, value in rows.items()]
+        raise ValueError(
+            "a section must be given key by key, or with all of its keys, got "
+            f"config.{key} = {text!r}; write {' '.join(flags) or 'a flag a key'}"
+        )
 
 
 def _check_text(key, text, example):
