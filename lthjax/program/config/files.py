@@ -193,6 +193,8 @@ def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
 
 
 def _free(name, before, now):
+    if before == {} and now is None:  # there are options now, each with its own name
+        return True
     if name == "search.sparsities":
         before, now = list(before or ()), list(now or ())
         return bool(before) and now[: len(before)] == before

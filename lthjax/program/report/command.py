@@ -98,7 +98,8 @@ def _meant(root):
     """Returns which folders near by hold records, or when there will be some."""
     near = {path.parent for path in root.glob(f"*/{results.RESULTS}")}
     near |= {path.parent for path in root.parent.glob(f"*/{results.RESULTS}")}
-    names = ", ".join(str(path) for path in sorted(near)[:5])
+    near |= {path.parent for path in root.parent.glob(results.RESULTS)}
+    names = ", ".join(str(path) for path in sorted(near - {root})[:5])
     if names:
         return f"; near it there are records in {names}"
     return "; the first is written when a level has been trained"

@@ -73,6 +73,13 @@ def test_options_are_compared_like_everything_else():
     assert files.changed(old, new)["model.options.hidden"] == (None, [8])
 
 
+def test_options_where_there_were_none_are_told_by_their_names():
+    new = valid(optimizer__options={"b1": 0.8})
+    rows = {"optimizer.options.b1": (None, 0.8)}
+    assert files.changed(saved(valid()), new) == rows
+    assert files.changed(saved(new), valid()) == {"optimizer.options.b1": (0.8, None)}
+
+
 def test_a_schedule_by_rate_is_not_exchanged_for_a_list_in_an_old_workdir():
     old = json.loads(files.to_json(files.default()))
     new = files.default()
