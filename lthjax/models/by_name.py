@@ -154,7 +154,8 @@ def _check_options(name: str, choices: set[str], options: Mapping[str, Any]) -> 
             raise ValueError(
                 f"the options of model {name!r} must be among "
                 f"{', '.join(sorted(choices)) or 'none at all'}, got option = "
-                f"{option!r}{registry.suggestion(option, choices)}"
+                f"{option!r}{registry.suggestion(option, choices)}; model.options = "
+                "{} leaves out those of a config that is of another network"
             )
 
 

@@ -243,6 +243,7 @@ def test_a_user_s_module_with_a_train_argument_is_told():
             "channels, depths.* did you mean 'depths'",
         ),
         ("vgg16", {"options": {"width": 1}}, "options of model 'vgg16' .* 'width'"),
+        ("vgg16", {"options": {"hidden": (9,)}}, "'hidden'; .*options = {} leaves out"),
         (f"{__name__}:Plain", {"width": 2.0}, "takes no width.*got width = 2.0"),
         (f"{__name__}:Plain", {"dtype": "bfloat16"}, "takes no dtype"),
         (
