@@ -142,6 +142,10 @@ def test_a_report_of_no_run_names_those_near_by(tmp_path):
     (tmp_path / "runs" / "digits" / "results.jsonl").write_text("")
     with pytest.raises(SystemExit, match="near it there are records in .*digits"):
         report.main([str(tmp_path / "runs")])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "results.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="are records in .*runs/digits, .*/a$"):
+        report.main([str(tmp_path / "runs")])
     with pytest.raises(SystemExit, match="got .*digits/tickets without.*in .*digits$"):
         report.main([str(tmp_path / "runs" / "digits" / "tickets")])
     with pytest.raises(SystemExit, match="digits without .*; the first is written"):

@@ -102,6 +102,9 @@ def plain_errors():
     except progress.Interrupted as stop:
         logging.warning("%s", stop)
         sys.exit(STOPPED)
+    except KeyboardInterrupt:  # while nothing trains, or for the second time
+        logging.warning("stopped; the same command goes on from what is saved")
+        sys.exit(STOPPED)
 
 
 def _is_refused(error):

@@ -97,6 +97,13 @@ def test_a_script_s_own_refusal_is_one_sentence_and_its_fault_is_not(
         script["fail"]()
 
 
+def test_ctrl_c_while_nothing_trains_ends_with_a_sentence(caplog):
+    with pytest.raises(SystemExit) as ended, command_line.plain_errors():
+        raise KeyboardInterrupt
+    assert ended.value.code == command_line.STOPPED
+    assert caplog.messages == ["stopped; the same command goes on from what is saved"]
+
+
 @pytest.mark.parametrize("text", ["", "0", "5,0", "-3", "4,4", "3,", "1.5", "a"])
 def test_what_is_no_count_is_refused(text):
     with pytest.raises(ValueError, match=f"sizes must be .*, got sizes = '{text}'"):

@@ -96,10 +96,14 @@ def _without_records(root):
 
 def _meant(root):
     """Returns which folders near by hold records, or when there will be some."""
-    near = {path.parent for path in root.glob(f"*/{results.RESULTS}")}
-    near |= {path.parent for path in root.parent.glob(f"*/{results.RESULTS}")}
-    near |= {path.parent for path in root.parent.glob(results.RESULTS)}
-    names = ", ".join(str(path) for path in sorted(near - {root})[:5])
+    places = (root, "*/"), (root.parent, ""), (root.parent, "*/")
+    found = [
+        path.parent
+        for folder, below in places
+        for path in sorted(folder.glob(f"{below}{results.RESULTS}"))
+    ]
+    near = [folder for folder in dict.fromkeys(found) if folder != root]
+    names = ", ".join(str(folder) for folder in near[:5])
     if names:
         return f"; near it there are records in {names}"
     return "; the first is written when a level has been trained"
