@@ -36,6 +36,7 @@ class CarryingState(NamedTuple):
 
     # Of its own; the clock and the inner state have theirs.
     schedule_counts = ()  # type: ignore[misc]
+    carries_masks = True  # type: ignore[misc]
 
 
 class StraightThroughState(CarryingState):
@@ -78,8 +79,8 @@ def carrying(
         u, slot = inner.update(where(stay, g, 0), state.inner, w)
         updates = where(stay, u, -w);  slot = where(stay, slot, 0)
 
-    A step between two changes is that of `keep`. What grows starts with no momentum:
-    where weights come back, a change clears that of all that are off.
+    A step between two changes is that of `keep`. A change clears the momentum of all
+    that are off, so that what grows starts with none.
 
     Args:
       inner: Of `zeros.single`.
@@ -111,8 +112,7 @@ def carrying(
             u, slots = stepped(stay)
             if grows == "replace":
                 u, slots = _paused(moved, state.inner, u, slots)
-            if grows:
-                slots = zeros.cleared(inner, slots, params, stay)
+            slots = zeros.cleared(inner, slots, params, stay)
             return zeros.cancelled(u, params, stay), slots, masks
 
         u, slots, masks = lax.cond(due(at), changed, still)

@@ -84,6 +84,15 @@ def test_pruned_weights_are_zero_after_every_update_that_moves_masks(method, inn
     assert (alive[0] != alive[-1]).any()
 
 
+@pytest.mark.parametrize("inner", [optax.sgd(0.1, 0.9), optax.lamb(0.1)])
+def test_what_gradual_pruning_takes_away_leaves_no_moments(inner):
+    tx = dynamic.gradual(inner, 0.5, begin=2, end=3, every=1)
+    _, state = toy.train(tx, toy.begin(tx), 0, 4)
+    off = ~dynamic.masks(state)["first"]["kernel"]
+    own = [x for x in jax.tree.leaves(state.inner) if x.shape == off.shape]
+    assert own and all((x[off] == 0).all() and (x[~off] != 0).any() for x in own)
+
+
 def kernels_of(params, masks):
     return jax.tree.map(lambda w, mask: None if mask is None else w, params, masks)
 
