@@ -18,7 +18,8 @@ class TrainState(train_state.TrainState):
     state = state.pruned(masks).apply_gradients(grads=grads, masks=masks)
 
     The masks are an argument and no part of the state: one compilation serves all of
-    them. The optimizer is any of optax, wrapped by `keep` where it is not yet.
+    them. The optimizer is any of optax, wrapped by `keep` where it is not yet; one of
+    `dynamic`, which carries its masks, goes into flax's own.
     """
 
     def apply_gradients(  # type: ignore[override]
@@ -32,7 +33,8 @@ class TrainState(train_state.TrainState):
           **changes: Other fields that are replaced, as in flax.
 
         Raises:
-          ValueError: The masks do not fit the parameters.
+          ValueError: The masks do not fit the parameters, or the optimizer carries
+            some of its own.
         """
         tx = self.tx if zeros.is_kept(self.tx) else zeros.keep(self.tx)
         update = functools.partial(tx.update, masks=masks)
@@ -48,7 +50,8 @@ class TrainState(train_state.TrainState):
           masks: Those of the parameters.
 
         Raises:
-          ValueError: The masks do not fit the parameters.
+          ValueError: The masks do not fit the parameters, or the optimizer carries
+            some of its own.
         """
         params = masks_lib.apply(self.params, masks)
         tx = self.tx if zeros.is_kept(self.tx) else zeros.keep(self.tx)

@@ -44,9 +44,9 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
       be traced and may differ from call to call.
 
     Raises:
-      ValueError: `inner` is no optimizer; in `update`, `params` or `masks` is not
-        given, they do not go together, or a leaf of the state may be a copy of some
-        weights without a sign of which (`mirrors.mirrors`).
+      ValueError: `inner` is no optimizer, or carries masks (`dynamic`); in `update`,
+        `params` or `masks` is not given, they do not go together, or a leaf of the
+        state may be a copy of some weights without a sign of which (`mirrors.mirrors`).
 
     Example:
       >>> params = {"kernel": jnp.array([1.0, 0.0])}
@@ -72,6 +72,7 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
                 "it (lookahead, partition, masked, MultiSteps) hands no masks on"
             )
         check_plain(params, "keep(inner).update")
+        _check_single(state, "keep(inner).update")
         _check_fit(params, masks)
         updates, state = stepped(inner, updates, state, params, masks, **extra)
         return cancelled(updates, params, masks), state
@@ -102,7 +103,8 @@ def single(
       what: What wraps it, for the errors.
 
     Raises:
-      ValueError: It is no optimizer; in `init`, it is one of pairs of parameters.
+      ValueError: It is no optimizer; in `init`, it is one of pairs of parameters, or
+        carries masks of its own.
     """
     if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
         raise ValueError(
@@ -136,10 +138,22 @@ def check_plain(params: Params, what: str) -> None:
 
 
 def _check_single(state, what):
-    """Refuses the state of an optimizer whose parameters are pairs."""
-    kind = optax.LookaheadState
-    nodes = jax.tree.leaves(state, is_leaf=lambda n: isinstance(n, kind))
-    if any(isinstance(node, kind) for node in nodes):
+    """Refuses the state of an optimizer of pairs of parameters, or that has masks."""
+
+    def carries(node):
+        return getattr(node, "carries_masks", False)
+
+    def paired(node):
+        return isinstance(node, optax.LookaheadState)
+
+    nodes = jax.tree.leaves(state, is_leaf=lambda n: carries(n) or paired(n))
+    if any(map(carries, nodes)):
+        raise ValueError(
+            f"{what} needs an optimizer that carries no masks, got one of lth.dynamic, "
+            "which goes outermost; call its own update(grads, state, params), or give "
+            "it to flax's own TrainState"
+        )
+    if any(map(paired, nodes)):
         raise ValueError(
             f"{what} needs an optimizer of the parameters of one network, got "
             "optax.lookahead, whose slow ones masks would not reach; prune without it"

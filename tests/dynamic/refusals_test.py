@@ -9,6 +9,8 @@ from carriers import OFTEN, WRAPPED, made
 
 from lthjax import dynamic
 from lthjax.pruning import masks as masks_lib
+from lthjax.training import zeros
+from lthjax.training.train_state import TrainState
 
 NAN = float("nan")
 BAD = [
@@ -98,6 +100,23 @@ def test_a_key_of_another_kind_than_the_optimizer_s_is_refused():
     state = tx.init(params)
     with pytest.raises(ValueError, match="of the kind that the optimizer was made"):
         dynamic.start(state, dynamic.masks(state), key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", [*WRAPPED, "keep"])
+def test_an_optimizer_that_carries_masks_goes_into_no_other_that_has_some(name):
+    wrap = {**WRAPPED, "keep": zeros.keep}[name]
+    for inner in (made("rigl", "adam"), optax.chain(made("gradual", "adam"))):
+        with pytest.raises(ValueError, match="carries no masks.*goes outermost"):
+            wrap(inner).init(toy.PARAMS)
+
+
+def test_a_train_state_whose_masks_are_given_refuses_an_optimizer_that_has_its_own():
+    state = TrainState.create(apply_fn=None, params=toy.PARAMS, tx=made("rigl", "adam"))
+    masks = dynamic.masks(state.opt_state)
+    with pytest.raises(ValueError, match="give it to flax's own TrainState"):
+        state.apply_gradients(grads=toy.PARAMS, masks=masks)
+    with pytest.raises(ValueError, match="give it to flax's own TrainState"):
+        state.pruned(masks)
 
 
 @pytest.mark.parametrize("name", WRAPPED)
