@@ -164,7 +164,7 @@ def sign_in(
         pair = (_products(jnp.multiply, params, updates, other) for other in (w, m))
         grads = _whole(updates, Factors(*pair))
         kept = Factors(_products(lambda mask, _: mask, params, masks, m), masks)
-        before = _whole(params, state.factors)
+        before = masks_lib.apply(_whole(params, state.factors), kept)
         moved, own = inner.update(grads, state.inner, before, masks=kept, **extra)
         after = optax.apply_updates(before, moved)
         pair = Factors(after.m, _products(lambda w, _: w, params, after.w, m))

@@ -72,6 +72,16 @@ def test_pruned_weights_are_zero_and_their_factors(inner):
     assert state.factors.m["bias"] is None and state.factors.w["bias"] is None
 
 
+@pytest.mark.parametrize("inner", [optax.lamb(0.1), optax.lars(0.1)])
+def test_norms_over_a_layer_see_no_factor_of_a_pruned_weight(inner):
+    tx, kept = factors.sign_in(lth.keep(inner), every=9), MASKS["kernel"][0]
+    found, _ = stepped(tx, 1)
+    alone = [{**x, "kernel": x["kernel"][:, kept]} for x in (PARAMS, GRADS)]
+    full = {"kernel": jnp.ones((1, 4), bool), "bias": None}
+    only, _ = stepped(tx, 1, params=alone[0], grads=alone[1], masks=full)
+    np.testing.assert_allclose(found["kernel"][:, kept], only["kernel"], rtol=1e-6)
+
+
 def test_between_two_rebalancings_the_factors_go_their_own_ways():
     tx = factors.sign_in(optimizers.build("sgd", 0.1, weight_decay=0.1), every=3)
     distance = []
