@@ -43,10 +43,15 @@ def optimizers() -> dict[str, Callable[..., Any]]:
     return {
         name: factory
         for module in (contrib, optax)
-        for name, factory in inspect.getmembers(module, inspect.isfunction)
+        for name, factory in inspect.getmembers(module, _is_factory)
         if next(iter(_parameters(factory)), "") == "learning_rate"
         and not name.startswith(("scale_by_", "_"))
     }
+
+
+def _is_factory(member):
+    """Says whether it is a function, or one with arguments filled in (`nadam`)."""
+    return inspect.isfunction(member) or isinstance(member, functools.partial)
 
 
 @functools.cache

@@ -136,17 +136,15 @@ def sgd(learning_rate, *, momentum, nesterov, weight_decay, **options):
     )
 
 
-def adam(learning_rate, *, momentum, nesterov, weight_decay, **options):
-    """Returns Adam with coupled weight decay; it has no `momentum`, no `nesterov`."""
-    del momentum, nesterov
+def adam(learning_rate, *, weight_decay, **options):
+    """Returns Adam with coupled weight decay."""
     return optax.chain(
         optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, **options)
     )
 
 
-def adamw(learning_rate, *, momentum, nesterov, weight_decay, **options):
+def adamw(learning_rate, *, weight_decay, **options):
     """Returns Adam with decoupled weight decay."""
-    del momentum, nesterov
     return optax.adamw(learning_rate, weight_decay=weight_decay, **options)
 
 
@@ -199,7 +197,7 @@ def unwrapped(
     known = {**optax_names.optimizers(), **OPTIMIZERS}
     factory, options = _factory(name, known), dict(options or {})
     if name in OPTIMIZERS:
-        own = {"momentum": momentum, "nesterov": nesterov}
+        own = {"momentum": momentum, "nesterov": nesterov} if name == "sgd" else {}
         _check_options(name, options)
         inner = factory(learning_rate, **own, weight_decay=weight_decay, **options)
     elif name in known:
@@ -291,7 +289,7 @@ def check(
 
     try:
         jax.eval_shape(updated, shapes)
-    except (TypeError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a user's own, or optax's, fails with
         if isinstance(error, ValueError) and registry.is_ours(error):
             raise
         raise ValueError(

@@ -71,13 +71,15 @@ def factories():
     rows = {
         name: one
         for name, one in members
-        if (inspect.isfunction(one) or one is optax.MultiSteps)
+        if inspect.isfunction(one) or name in OTHERS
         if not name.startswith("_") and name not in FUNCTIONS
     }
     given = list(offers([]))
     return {n: f for n, f in rows.items() if any(called(f, args) for args in given)}
 
 
+# These are no functions.
+OTHERS = ("MultiSteps", "nadam", "nadamw")
 # These make an optimizer of any function, and of ours one that does not work.
 FUNCTIONS = ("measure_with_ema", "snapshot", "stateless", "stateless_with_tree_map")
 FUNCTIONS += ("hutchinson_estimator_diag_hessian",)

@@ -25,7 +25,7 @@ def falling(step):
 
 
 def test_there_are_those_that_are_known_and_none_that_are_parts():
-    assert {"lion", "lamb", "adafactor", "prodigy", "sgd", "muon", "yogi"} < set(NAMES)
+    assert {"lion", "lamb", "adafactor", "prodigy", "sgd", "muon", "nadam"} < set(NAMES)
     assert not any(name.startswith("scale_by") for name in NAMES)
 
 

@@ -303,6 +303,19 @@ def test_adam_normalises_its_decay_and_adamw_does_not(name, factor):
     np.testing.assert_allclose(found, [factor], atol=6e-5)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_takes_the_options_that_are_no_keys_of_it(name):
+    tx = optimizers.build(name, 0.5, options={"nesterov": True})
+    nadam = optimizers.build({"adam": "nadam", "adamw": "nadamw"}[name], 0.5)
+    assert quadratic_path(tx) == quadratic_path(nadam)
+    assert quadratic_path(tx) != quadratic_path(optimizers.build(name, 0.5))
+
+
+def test_an_optimizer_that_fails_on_the_parameters_is_refused_whatever_it_raises():
+    with pytest.raises(ValueError, match="got IndexError"):
+        optimizers.check(optimizers.build("sm3", 0.5), {"a": jnp.ones(())}, (0,))
+
+
 def test_a_users_own_optimizer_is_called_with_the_rate_and_wrapped():
     tx = optimizers.build("optax:lion", 0.5)
     assert tx.update.__module__ == "lthjax.training.zeros"
