@@ -149,3 +149,18 @@ def plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def apart(wanted: list[str], found: list[str], lacking: str, unknown: str) -> list[str]:
+    """Returns what to say of names that only one of two trees has, [] if of none.
+
+    Args:
+      wanted: The names that there should be.
+      found: Those that there are.
+      lacking: What to say of those that are not there, "{}" in their place.
+      unknown: The same of those that there should not be.
+    """
+    absent = ", ".join(name for name in wanted if name not in found)
+    beside = ", ".join(name for name in found if name not in wanted)
+    rows = ((lacking, absent), (unknown, beside))
+    return [text.format(names) for text, names in rows if names]

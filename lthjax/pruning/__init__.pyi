@@ -11,6 +11,7 @@ from . import masks as masks
 from . import overflow_free as overflow_free
 from . import pattern_names as pattern_names
 from . import patterns as patterns
+from . import places as places
 from . import precision as precision
 from . import programs as programs
 from . import rotations as rotations

@@ -12,7 +12,7 @@ from jax import lax
 
 from lthjax import values
 from lthjax.callables import ScoreFn
-from lthjax.pruning import cuts, kept_counts
+from lthjax.pruning import cuts, kept_counts, places
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.cuts import Cut
 from lthjax.pruning.masks import Masks
@@ -85,7 +85,12 @@ def prune(
         masks_lib.stacked(name, mask, views) if minimum else ()
         for name, (mask, _) in zip(masks_lib.names(masks), rows, strict=True)
     ]
-    chosen, finite = _chosen(rows, counts, minimum=minimum, stacks=tuple(stacks))
+    chosen, finite = places.anywhere(
+        functools.partial(_chosen, minimum=minimum, stacks=tuple(stacks)),
+        rows,
+        counts,
+        like=([score for _, score in rows], 0),
+    )
     _check_finite(masks, finite)
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
 

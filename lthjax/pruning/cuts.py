@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lthjax import values
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks
 
@@ -226,7 +227,7 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
     if structure != jax.tree.structure(scores):
         names = masks_lib.names(masks), masks_lib.names(scores)
         said = "none for {}", "scores of {}, which is not pruned"
-        rows = masks_lib.apart(*names, *said)
+        rows = values.apart(*names, *said)
         rows = rows or [f"{jax.tree.structure(scores)} for {structure}"]
         raise ValueError(
             "scores must have the structure of masks (None where nothing is pruned), "

@@ -15,6 +15,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey
 
 from lthjax import values
+from lthjax.pruning import places
 
 Params = Any
 Masks = Any
@@ -82,10 +83,12 @@ def full(
             f"at least one leaf must be prunable, got include = {include!r}, exclude = "
             f"{exclude!r}; the leaves are {', '.join(names(params))}"
         )
-    return jax.tree_util.tree_map_with_path(
-        lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in kept else None,
-        params,
-    )
+
+    def one(path, w):
+        on = path_name(path) in kept
+        return places.beside(jnp.ones(w.shape, bool), w) if on else None
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def _included(include, name, leaf):
@@ -136,11 +139,14 @@ def apply(params: Params, masks: Masks) -> Params:
       {'bias': Array([1.], dtype=float32), 'kernel': Array([1., 0.], dtype=float32)}
     """
     compatible(params, masks)
-    return jax.tree.map(
-        lambda w, mask: w if mask is None else jnp.where(mask, w, jnp.zeros_like(w)),
-        params,
-        masks,
-    )
+
+    def one(w, mask):
+        if mask is None:
+            return w
+        mask, zeros = (places.beside(x, w) for x in (mask, jnp.zeros_like(w)))
+        return jnp.where(mask, w, zeros)
+
+    return jax.tree.map(one, params, masks)
 
 
 def count(masks: Masks) -> tuple[jax.Array, int]:
@@ -316,7 +322,7 @@ def alike(params: Params, masks: Masks) -> None:
     if structures[0] == structures[1]:
         return
     wanted, found = _all_names(params), _all_names(masks)
-    rows = apart(
+    rows = values.apart(
         wanted, found, "masks without {}", "masks of {}, which is no parameter"
     )
     rows = rows or [f"masks = {structures[1]} for params = {structures[0]}"]
@@ -324,21 +330,6 @@ def alike(params: Params, masks: Masks) -> None:
         "masks must have the structure of the parameters, a bool array or None for "
         f"each, got {' and '.join(rows)}; masks.full(params) makes them"
     )
-
-
-def apart(wanted: list[str], found: list[str], lacking: str, unknown: str) -> list[str]:
-    """Returns what to say of names that only one of two trees has, [] if of none.
-
-    Args:
-      wanted: The names that there should be.
-      found: Those that there are.
-      lacking: What to say of those that are not there, "{}" in their place.
-      unknown: The same of those that there should not be.
-    """
-    absent = ", ".join(name for name in wanted if name not in found)
-    beside = ", ".join(name for name in found if name not in wanted)
-    rows = ((lacking, absent), (unknown, beside))
-    return [text.format(names) for text, names in rows if names]
 
 
 def _all_names(tree):

@@ -8,13 +8,14 @@ Groups are chosen as `pruning.prune` chooses weights, by the mean score of what 
 in them; a group goes or stays as one, and what was pruned in it stays pruned.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lthjax.pruning import choose
+from lthjax.pruning import choose, places
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.masks import Masks
@@ -176,11 +177,17 @@ def n_of_m(
     found = [_view(name, mask, axis, views) for name, mask in _named(masks)]
     for (name, mask), view in zip(_named(masks), found, strict=True):
         _check_divisible(name, mask, view, side, m)
-    chosen = []
-    for (mask, score), view in zip(choose.pairs(masks, scores), found, strict=True):
+
+    def one(mask, score, view):
         ranks = views_lib.canonical(choose.ranked(mask, score), view)
         best = views_lib.restored(_best(ranks, n, m, side), view, mask.shape)
-        chosen.append(mask & best)
+        return mask & best
+
+    rows = zip(choose.pairs(masks, scores), found, strict=True)
+    chosen = [
+        places.anywhere(functools.partial(one, view=view), *pair, like=pair[1])
+        for pair, view in rows
+    ]
     return jax.tree.unflatten(jax.tree.structure(masks), chosen)
 
 
@@ -228,6 +235,12 @@ def block_groups(
 
 def _prune_groups(masks, scores, groups, *how):
     """Prunes groups: sums over each one, and back from groups to weights."""
+    return places.anywhere(
+        lambda *trees: _pruned(*trees, groups, *how), masks, scores, like=scores
+    )
+
+
+def _pruned(masks, scores, groups, *how):
     _, spread, view_of = groups
     sparsity, scope, kept, minimum = how
 

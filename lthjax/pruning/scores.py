@@ -16,7 +16,7 @@ from jax import lax
 
 from lthjax import moved, values
 from lthjax.callables import BatchLossFn, LossFn
-from lthjax.pruning import cuts, gradients, precision
+from lthjax.pruning import cuts, gradients, places, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.flows import synflow as synflow
 from lthjax.pruning.gradients import graded, where_masked
@@ -94,7 +94,7 @@ def random(key: jax.Array, params: Params, masks: Masks) -> Params:
     )
     keys = jax.random.split(key, len(leaves))
     drawn = [
-        jax.random.uniform(k, w.shape, "float32")
+        places.beside(jax.random.uniform(k, w.shape, "float32"), w)
         for k, w in zip(keys, leaves, strict=True)
     ]
     return jax.tree.unflatten(treedef, drawn)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import values
+from lthjax.pruning import places
 
 QUEUE = 5
 THRESHOLD = 0.1
@@ -50,7 +51,11 @@ def flatten(masks: Any) -> jax.Array:
 
     Of channels, {group: bool [size]}, or of single weights: any masks can be watched.
     """
-    return jnp.concatenate([mask.ravel() for mask in jax.tree.leaves(masks)])
+
+    def joined(leaves):
+        return jnp.concatenate([mask.ravel() for mask in leaves])
+
+    return places.anywhere(joined, jax.tree.leaves(masks), like=0)
 
 
 def distance(one: jax.Array, other: jax.Array) -> jax.Array:

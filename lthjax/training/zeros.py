@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import places
 from lthjax.pruning.masks import Masks, Params
 from lthjax.training.mirrors import mirrors
 
@@ -220,12 +221,11 @@ def stepped(
 
 def cancelled(updates: Params, params: Params, masks: Masks) -> Params:
     """Puts -param at every entry of the updates that is off."""
-    return jax.tree.map(
-        lambda u, w, mask: u if mask is None else jnp.where(mask, u, -w),
-        updates,
-        params,
-        masks,
-    )
+
+    def one(u, w, mask):
+        return u if mask is None else jnp.where(places.beside(mask, w), u, -w)
+
+    return jax.tree.map(one, updates, params, masks)
 
 
 def cleared(inner: Any, state: Any, params: Params, masks: Masks) -> Any:
@@ -283,5 +283,7 @@ def _where(at, masks, params, leaf, instead):
     if mask is None:
         return leaf
     instead = jnp.zeros_like(leaf) if instead is None else instead
-    mask = jnp.broadcast_to(mask, jnp.shape(leaf))
-    return jnp.where(mask, leaf, jnp.asarray(instead, jnp.result_type(leaf)))
+    instead = jnp.asarray(instead, jnp.result_type(leaf))
+    rows = jnp.broadcast_to(mask, jnp.shape(leaf)), instead
+    mask, instead = (places.beside(row, leaf) for row in rows)
+    return jnp.where(mask, leaf, instead)
