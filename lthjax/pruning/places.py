@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -33,6 +34,13 @@ def beside(x: jax.Array, other: Any) -> jax.Array:
     if isinstance(x, jax.core.Tracer) or isinstance(other, jax.core.Tracer):
         return jax.sharding.reshard(x, wanted)
     return jax.device_put(x, other.sharding)
+
+
+def zeros(like: jax.ShapeDtypeStruct, dtype: Any) -> jax.Array:
+    """Returns zeros of a shape, where a mesh surrounds it in the place that it says."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return jnp.zeros(like.shape, dtype)
+    return jnp.zeros_like(like, dtype)
 
 
 def anywhere(fn: Callable[..., Any], *args: Any, like: Any) -> Any:

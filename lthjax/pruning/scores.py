@@ -270,7 +270,7 @@ def average(score_fn: Callable[[Any], Params], batches: Any) -> Params:
     """
     number = _length(batches)
     shapes = jax.eval_shape(score_fn, _first(batches))
-    start = jax.tree.map(lambda x: jnp.zeros(x.shape, values.wide(x.dtype)), shapes)
+    start = jax.tree.map(lambda x: places.zeros(x, values.wide(x.dtype)), shapes)
 
     def add(total, batch):
         own = score_fn(batch)

@@ -104,6 +104,9 @@ CASES = {
     "random": lambda p: scores.random(KEY, p, half(p)),
     "snip": lambda p: scores.snip(loss, p, half(p)),
     "grasp": lambda p: scores.grasp(loss, p, half(p)),
+    "average": lambda p: scores.average(
+        lambda x: scores.snip(lambda w: x * loss(w), p, half(p)), jnp.arange(3.0)
+    ),
     "rounds": lambda p: lth.prune_in_rounds(
         lambda left: scores.snip(loss, p, left), masks.full(p), [100, 50]
     ),
