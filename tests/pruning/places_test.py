@@ -126,8 +126,15 @@ CASES = {
 }
 
 
+QUICK = ("prune", "apply", "random", "keep", "n of m")
+NAMED = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.thorough)
+    for name in CASES
+]
+
+
 @pytest.mark.parametrize("surrounded", [True, False])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMED)
 def test_on_explicit_axes_all_is_as_without_and_lies_where_the_weights_do(
     mesh, name, surrounded
 ):
