@@ -20,8 +20,8 @@ ImageNet.
 
 Of the first task also: rewinding to other steps, of which a level trains the rest; how
 much masks drawn there have in common with the final ones; precision by objects' size.
-`--smoke` prunes the backbone alone everywhere, so that its runs are one program, and
-takes the task's own ticket for another one's.
+`--smoke` prunes the backbone alone everywhere, so that its runs are one program, and of
+what is taken over it takes the ticket alone.
 """
 
 from typing import Any

@@ -71,16 +71,15 @@ def ways(options, task: str, *, first: bool) -> dict:
         config = recogniser(options, task)
         config.search.sparsities = (share,)
         found[f"{task}_once_{round(100 * share)}"] = config
-    other = task if options.smoke else TASKS[task][3]
-    sources = {"ticket": "backbone", "mask": "backbone", "task": f"{other}_direct"}
-    if options.smoke:
-        sources = {"ticket": "backbone"}
+    sources = {"ticket": "backbone"}
+    if not options.smoke:
+        sources |= {"mask": "backbone", "task": f"{TASKS[task][3]}_direct"}
     levels = (1,) if options.smoke else tuple(range(1, len(SPARSITIES) + 1))
     for way, run in sources.items():
         config, plain = recogniser(options, task), files.default().search
         config.search.update(method="transplant", sparsities=(), rewind_to=0)
         config.search.levels = plain.levels
-        config.search.exclude = OUTSIDE[way == "task" and not options.smoke :]
+        config.search.exclude = OUTSIDE[way == "task" :]
         own = {"source": str(options.workdir / run), "way": way}
         config.transplant.update(own, levels=levels)
         found[f"{task}_{way}"] = config
