@@ -1,9 +1,8 @@
 """Strict surroundings for every test: four CPU devices, no network, no surprises."""
 
-import importlib.metadata
 import os
 import pathlib
-import platform
+import runpy
 import socket
 import tempfile
 
@@ -12,14 +11,8 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 CACHE = os.path.join(tempfile.gettempdir(), "lthjax-compilation-cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# A third of the compiling, and the same numbers; level 0 gives NaN where slimming is.
-CHEAP = "--xla_backend_optimization_level=1"
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # 0.12 has it no more
-    CHEAP += " --xla_cpu_use_fusion_emitters=false"
-    if platform.machine() == "x86_64":
-        # At that level its LLVM aborts on what is newer (`and_or_fusion`, AVX512-FP16).
-        CHEAP += " --xla_cpu_max_isa=AVX2"
-os.environ["XLA_FLAGS"] = f"{CHEAP} {os.environ.get('XLA_FLAGS', '')}".strip()
+CHEAP = pathlib.Path(__file__).parents[1] / "experiments/measures/cheap.py"
+runpy.run_path(str(CHEAP))["compile_so"]()
 
 import expensive  # noqa: E402
 import jax  # noqa: E402

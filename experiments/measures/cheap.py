@@ -1,4 +1,4 @@
-"""Compiling made cheap, for smoke runs: of them the path is asked, not the speed."""
+"""Compiling made cheap, for smoke runs and tests, which ask the path, not the speed."""
 
 import importlib.metadata
 import os
@@ -6,7 +6,7 @@ import platform
 
 
 def flags() -> str:
-    """Returns flags of XLA with which a processor's programs compile in half the time.
+    """Returns flags of XLA with which a processor compiles in a third of the time.
 
     Not level 0: its programs of network slimming give NaN. At level 1 the LLVM of JAX
     0.10 aborts on the newest processors, whose instructions are left out.
