@@ -1,5 +1,6 @@
 """Optimizers that hold pruned weights at zero, and schedules that can be rewound."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -197,9 +198,11 @@ def unwrapped(
     known = {**optax_names.optimizers(), **OPTIMIZERS}
     factory, options = _factory(name, known), dict(options or {})
     if name in OPTIMIZERS:
-        own = {"momentum": momentum, "nesterov": nesterov} if name == "sgd" else {}
-        _check_options(name, options)
-        inner = factory(learning_rate, **own, weight_decay=weight_decay, **options)
+        keys = {"momentum": momentum, "nesterov": nesterov}
+        keys |= {"weight_decay": weight_decay}
+        own = {key: keys[key] for key in _keys(factory)}
+        _check_options(name, options, ("learning_rate", *own))
+        inner = factory(learning_rate, **own, **options)
     elif name in known:
         inner = optax_names.optimizer(
             name, learning_rate, weight_decay=weight_decay, options=options
@@ -220,14 +223,14 @@ def _factory(name, known):
     return known.get(name) or registry.resolve(name, offered, "optimizer")
 
 
-def _check_options(name, options):
+def _keys(factory):
+    """Returns the keys of the config that an optimizer of ours takes."""
+    known = inspect.signature(factory).parameters.values()
+    return [one.name for one in known if one.kind is one.KEYWORD_ONLY]
+
+
+def _check_options(name, options, keys):
     """Refuses options of ours that optax's does not take, or that are keys."""
-    keys = (
-        "learning_rate",
-        "momentum",
-        "weight_decay",
-        *("nesterov",) * (name == "sgd"),
-    )
     for option in options:
         if option in keys:
             raise ValueError(
