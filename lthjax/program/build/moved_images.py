@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from lthjax.callables import PrepareFn
-from lthjax.data import augment, augmentations
+from lthjax.callables import FollowFn, PrepareFn
+from lthjax.data import augment, augmentations, objects
 from lthjax.data import splits as splits_lib
 from lthjax.data.augmentations import AugmentFn
 
@@ -35,6 +35,17 @@ def augmentation(
     options = {"padding": config.data.crop, "flip": flip, "axis_name": axis_name}
     normalise = preparation(source)
     return lambda key, images: normalise(augment.augment(key, images, **options))
+
+
+def follower(config, facts) -> FollowFn | None:
+    """Returns what moves the labels of a set of which the facts alone are known.
+
+    Args:
+      config: A validated config.
+      facts: Of the data set.
+    """
+    shapes = facts.label_shape, facts.label_dtype, facts.image_shape
+    return objects.follower(*shapes, rows=config.objective in OBJECTS)
 
 
 def following(

@@ -8,7 +8,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from lthjax.data import files, folders, in_memory, objects
+from lthjax.data import files, folders, in_memory
 from lthjax.devices import meshes
 from lthjax.program import progress
 from lthjax.program.build import assemble, moved_images, pools, spans
@@ -179,9 +179,7 @@ def _seconds_per_image(config, facts, plan, *, searching=False):
     config.eval_every, config.eval_batch = plan.eval_every, chunk
     train, held_out = (_blank(facts, size) for size in (batch, chunk))
     described = facts.num_classes, facts.mean, facts.std
-    shapes = facts.label_shape, facts.label_dtype, facts.image_shape
-    rows = config.objective in moved_images.OBJECTS
-    follow = objects.follower(*shapes, rows=rows)
+    follow = moved_images.follower(config, facts)
     source = in_memory.Source(train, held_out, held_out, *described, follow)
     ground = plan_lib.of(config, source)._replace(plan=plan)
     parts = assemble.functions(ground)

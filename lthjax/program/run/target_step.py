@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
-from lthjax.data import in_memory, objects
+from lthjax.data import in_memory
 from lthjax.data import splits as splits_lib
 from lthjax.devices import meshes
 from lthjax.program.build import assemble, moved_images
@@ -133,9 +133,7 @@ def _blank(config, facts, held_out):
     make = _stored if config.data.stream else _zeros
     splits = [make(config, facts, size) for size in sizes]
     described = facts.num_classes, facts.mean, facts.std
-    shapes = facts.label_shape, facts.label_dtype, facts.image_shape
-    rows = config.objective in moved_images.OBJECTS
-    follow = objects.follower(*shapes, rows=rows)
+    follow = moved_images.follower(config, facts)
     return in_memory.Source(*splits, *described, follow)
 
 
