@@ -147,8 +147,8 @@ def _gathered(leaf):
         data = _gathered(jax.random.key_data(leaf))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
-        everywhere = NamedSharding(leaf.sharding.mesh, P())
-        leaf = jax.jit(lambda x: x, out_shardings=everywhere)(leaf)
+        place = everywhere(leaf.sharding.mesh)
+        leaf = jax.jit(lambda x: x, out_shardings=place)(leaf)
     return jnp.asarray(np.asarray(leaf))
 
 

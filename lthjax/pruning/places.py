@@ -55,10 +55,10 @@ def anywhere(fn: Callable[..., Any], *args: Any, like: Any) -> Any:
       like: A tree of the structure of the outcome: what each array of it lies like; 0
         for one of which every device has a copy.
     """
-    found = (place(leaf) for leaf in jax.tree.leaves(args))
-    mesh = next((one.mesh for one in found if one is not None), None)
+    given = (place(leaf) for leaf in jax.tree.leaves(args))
+    mesh = next((one.mesh for one in given if one is not None), None)
     if mesh is None:
         return fn(*args)
     everywhere = NamedSharding(mesh, P())
-    places = jax.tree.map(lambda x: place(x) or everywhere, like)
-    return jax.sharding.auto_axes(fn, out_sharding=places)(*args)
+    found = jax.tree.map(lambda x: place(x) or everywhere, like)
+    return jax.sharding.auto_axes(fn, out_sharding=found)(*args)
