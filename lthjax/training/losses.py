@@ -35,10 +35,25 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns 1.0 for each example whose highest logit is its label's, else 0.0.
 
     Args:
-      logits: float32 [batch, classes].
+      logits: float32 [batch, classes]; where one is NaN the example is not right.
       labels: int32 [batch].
     """
-    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return (answers(logits, labels) == labels).astype(jnp.float32)
+
+
+def answers(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the class of the highest logit, the first of equal ones.
+
+    Logits among which one is NaN answer nothing: they count as the class after the
+    label's, a wrong one, where `argmax` alone would take the first that is NaN.
+
+    Args:
+      logits: float32 [..., classes].
+      labels: Integers [...].
+    """
+    highest = jnp.argmax(logits, axis=-1)
+    wrong = (labels.astype(highest.dtype) + 1) % logits.shape[-1]
+    return jnp.where(jnp.isnan(jnp.max(logits, axis=-1)), wrong, highest)
 
 
 def squared(outputs: jax.Array, targets: jax.Array) -> jax.Array:

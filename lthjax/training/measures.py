@@ -167,7 +167,7 @@ def confusion(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.A
       weights: Of the examples [batch].
     """
     classes = logits.shape[-1]
-    said = jnp.argmax(logits, axis=-1)
+    said = losses.answers(logits, labels)
     weights = jnp.broadcast_to(_beside(weights, labels), labels.shape)
     pairs = (labels.astype(said.dtype) * classes + said).ravel()
     counts = jax.ops.segment_sum(weights.ravel(), pairs, classes**2)

@@ -34,6 +34,14 @@ def test_correct_is_one_where_the_highest_logit_is_the_labels():
     assert found.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("where", [0, 1, slice(None)])
+def test_no_example_with_a_logit_of_nan_is_right(where):
+    logits = jnp.array([[5.0, 1.0], [1.0, 5.0]]).at[:, where].set(jnp.nan)
+    for dtype in (jnp.int32, jnp.uint8):
+        found = losses.correct(logits, jnp.array([0, 1], dtype))
+        np.testing.assert_array_equal(found, [0, 0])
+
+
 # Smoothed labels.
 
 

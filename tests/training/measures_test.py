@@ -103,6 +103,14 @@ def test_classes_given_as_bytes_are_counted_as_those_of_int32():
     np.testing.assert_array_equal(counts, jnp.diag(jax.nn.one_hot(labels, 21).sum(0)))
 
 
+def test_what_answers_nan_is_of_no_class_right():
+    labels = jnp.array([0, 0, 1, 2])
+    given = jax.nn.one_hot(labels, 3).at[1:].set(jnp.nan), labels, jnp.ones(4)
+    counts = measures.confusion(*given)
+    np.testing.assert_array_equal(counts.sum(axis=1), [2, 1, 1])
+    np.testing.assert_array_equal(measures.class_accuracy(counts), [0.5, 0, 0])
+
+
 FAR = measures.Measure(objective_lib.absolute_error)
 WORST = measures.Measure(Counted(lambda o, y, w: jnp.sum(w), lambda x: x), higher=True)
 

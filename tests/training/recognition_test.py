@@ -65,6 +65,12 @@ def test_labels_that_are_no_class_do_not_count():
     np.testing.assert_array_equal(counts, [[[1, 0], [0, 1]]])
 
 
+def test_pixels_whose_logits_are_nan_are_wrong():
+    logits = jnp.full((1, 2, 2, 2), jnp.nan)
+    counts = recognition.confusions(logits, jnp.array([[[0, 1], [0, -1]]]))
+    np.testing.assert_array_equal(counts, [[[0, 2], [1, 0]]])
+
+
 def test_pixels_are_counted_by_class_and_by_what_is_said():
     logits = jax.nn.one_hot(jnp.array([[[0, 1], [1, 1]]]), 3)
     counts = recognition.confusions(logits, jnp.array([[[0, 1], [0, 1]]]))
