@@ -286,30 +286,45 @@ def _at_least(minimum, pair, shape):
     return reserved, jnp.maximum(k, jnp.sum(reserved > ranks, dtype=jnp.int32))
 
 
-def _positive(ranks):
-    return jnp.sum(ranks > 0, dtype=jnp.int32)
-
-
 @jax.jit
 def _highest(ranks, k):
     """Selects the k highest ranks over all leaves, the first ones on a tie.
 
-    The k-th highest rank t is the largest number with at least k ranks at or above it:
-    it is built bit by bit, each pass only counting. No sort, no concatenated copy.
+    The k-th highest rank t is the largest number with at least k ranks at or above it,
+    and of those that equal it the first ones end before the largest place that leaves
+    no more than are wanted: both are built bit by bit, each pass only counting. No
+    sort, no running sum, no concatenated copy.
     """
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), sum(_positive(r) for r in ranks))
+    k = jnp.minimum(jnp.asarray(k, jnp.int32), _count(r > 0 for r in ranks))
+    t = _largest(_BITS, lambda t: _count(r >= t for r in ranks) >= k)
+    room = k - _count(r > t for r in ranks)
+    starts = np.cumsum([0, *(r.size for r in ranks)], dtype=np.uint32)
 
-    def bit(i, t):
-        candidate = t | (jnp.uint32(1) << (_BITS - 1 - i).astype(jnp.uint32))
-        above = sum(jnp.sum(r >= candidate, dtype=jnp.int32) for r in ranks)
-        return jnp.where(above >= k, candidate, t)
+    def tied(end):
+        rows = zip(ranks, starts[:-1], strict=True)
+        return [
+            (r == t) & (start + lax.iota(jnp.uint32, r.size) < end) for r, start in rows
+        ]
 
-    t = lax.fori_loop(0, _BITS, bit, jnp.uint32(0))
-    room = k - sum(jnp.sum(r > t, dtype=jnp.int32) for r in ranks)
-    chosen = []
-    for r in ranks:
-        tied = r == t
-        first = jnp.cumsum(tied, dtype=jnp.int32) <= room
-        chosen.append((r > t) | (tied & first & (t > 0)))
-        room = room - jnp.sum(tied, dtype=jnp.int32)
-    return chosen
+    end = _largest(int(starts[-1]).bit_length(), lambda end: _count(tied(end)) <= room)
+    pairs = zip(ranks, tied(end), strict=True)
+    return [(r > t) | (first & (t > 0)) for r, first in pairs]
+
+
+def _count(rows):
+    return sum(jnp.sum(row, dtype=jnp.int32) for row in rows)
+
+
+def _largest(bits, holds):
+    """Returns the largest uint32 of so many bits of which something holds.
+
+    Args:
+      bits: How many.
+      holds: Number -> bool; of 0, and of all numbers below one of which it holds.
+    """
+
+    def bit(i, number):
+        candidate = number | (jnp.uint32(1) << (bits - 1 - i).astype(jnp.uint32))
+        return jnp.where(holds(candidate), candidate, number)
+
+    return lax.fori_loop(0, bits, bit, jnp.uint32(0))
