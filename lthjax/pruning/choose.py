@@ -19,6 +19,7 @@ from lthjax.pruning.masks import Masks
 from lthjax.pruning.views import Views
 
 _BITS = 32
+_SMALL = 2**16  # numbers
 
 
 def prune(
@@ -293,22 +294,36 @@ def _highest(ranks, k):
     The k-th highest rank t is the largest number with at least k ranks at or above it,
     and of those that equal it the first ones end before the largest place that leaves
     no more than are wanted: both are built bit by bit, each pass only counting. No
-    sort, no running sum, no concatenated copy.
+    sort, no running sum, no copy but of small leaves.
     """
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), _count(r > 0 for r in ranks))
-    t = _largest(_BITS, lambda t: _count(r >= t for r in ranks) >= k)
-    room = k - _count(r > t for r in ranks)
-    starts = np.cumsum([0, *(r.size for r in ranks)], dtype=np.uint32)
+    leaves = _joined(ranks)
+    rows = [jnp.concatenate(row) for row in leaves]
+    k = jnp.minimum(jnp.asarray(k, jnp.int32), _count(row > 0 for row in rows))
+    t = _largest(_BITS, lambda t: _count(row >= t for row in rows) >= k)
+    room = k - _count(row > t for row in rows)
+    starts = np.cumsum([0, *(row.size for row in rows)], dtype=np.uint32)
 
     def tied(end):
-        rows = zip(ranks, starts[:-1], strict=True)
-        return [
-            (r == t) & (start + lax.iota(jnp.uint32, r.size) < end) for r, start in rows
-        ]
+        for row, start in zip(rows, starts[:-1], strict=True):
+            yield (row == t) & (start + lax.iota(jnp.uint32, row.size) < end)
 
     end = _largest(int(starts[-1]).bit_length(), lambda end: _count(tied(end)) <= room)
-    pairs = zip(ranks, tied(end), strict=True)
-    return [(r > t) | (first & (t > 0)) for r, first in pairs]
+    chosen = []
+    for row, first, parts in zip(rows, tied(end), leaves, strict=True):
+        ends = np.cumsum([part.size for part in parts])[:-1]
+        chosen += jnp.split((row > t) | (first & (t > 0)), ends)
+    return chosen
+
+
+def _joined(ranks):
+    """Returns the leaves in rows, small neighbours in one, which compiles faster."""
+    rows: list[list] = []
+    for leaf in ranks:
+        if rows and max(leaf.size, rows[-1][0].size) <= _SMALL:
+            rows[-1].append(leaf)
+        else:
+            rows.append([leaf])
+    return rows
 
 
 def _count(rows):
