@@ -76,12 +76,12 @@ def arrays(
     """
     top = class_folders.place(NAME, "npz file", data_dir, path)
     given = _read(top)
+    encoded.check_share(NAME, test, cut="test" not in given)
     _check_scales(top, given)
     found = {part: _pair(top, part, pair) for part, pair in given.items()}
     classes = _names(found)
     named = {part: _numbered(pair, classes) for part, pair in found.items()}
     if "test" not in named:
-        encoded.check_share(test)
         named |= _divided(named["train"], test)
     images = all(splits.are_images(pair.images) for pair in named.values())
     images = images and named["train"].images.size > 0  # else `checks` refuses it

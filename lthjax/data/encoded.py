@@ -5,6 +5,7 @@ Where the files lie, in a folder or in a table, is the affair of who calls.
 
 import concurrent.futures
 import functools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,6 +14,8 @@ import numpy as np
 
 from lthjax.data import own_arrays, photographs, pixels, splits
 from lthjax.data.splits import PARTS, Source, Split, Stored
+
+log = logging.getLogger(__name__)
 
 TEST = 0.2  # share of the images that a set without a test split sets aside
 SAMPLE = 2_048  # train images that mean and deviation are computed from
@@ -70,6 +73,7 @@ def source(
         asked for; or nothing would be left of train or of test.
     """
     _check_form(form)
+    check_share(name, form.test, cut="test" not in found)
     heads = _heads(found, form.check == "whole")
     shape = _shape(name, heads, form)
     view = functools.partial(photographs.fitted, shape)
@@ -121,11 +125,17 @@ def _check_form(form):
             "size must be pixels a side, a whole number, or 0 for the images' own, got "
             f"size = {form.size!r}"
         )
-    check_share(form.test)
 
 
-def check_share(test: float) -> None:
+def check_share(name: str, test: float, *, cut: bool) -> None:
     """Checks the share of the images that becomes the test split.
+
+    Warns of another than the default one where it is not read.
+
+    Args:
+      name: Of the set, for the warning.
+      test: The share.
+      cut: Whether a test split is cut; a set that has one reads no share.
 
     Raises:
       ValueError: It leaves none of train, or of test.
@@ -135,6 +145,8 @@ def check_share(test: float) -> None:
             "test, the share of the images that becomes the test split, must be in "
             f"(0, 1), got test = {test!r}"
         )
+    if not cut and test != TEST:
+        log.warning("test = %s is not read: %r has a test split", test, name)
 
 
 def _heads(found, whole):

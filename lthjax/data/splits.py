@@ -267,11 +267,15 @@ def _set_aside(name: str, source: Source, validation: int) -> Source:
     there, own = size(source.train), size(source.validation)
     if own and validation in (0, own):
         return source
-    if own or not 0 <= validation < there:
-        allowed = f"{own}, as it brings its own" if own else f"from 0 to {there - 1}"
+    if own:
         raise ValueError(
-            f"validation must be {allowed}, for {name!r} with {there} train images, "
-            f"got validation = {validation}"
+            f"validation must be 0 or {own}, as {name!r} brings its own {own} images "
+            f"for it, got validation = {validation}; give data.validation=0"
+        )
+    if not 0 <= validation < there:
+        raise ValueError(
+            f"validation must be from 0 to {there - 1}, for {name!r} with {there} "
+            f"train images, got validation = {validation}"
         )
     train = part(source.train, validation, None)
     return source._replace(train=train, validation=part(source.train, 0, validation))

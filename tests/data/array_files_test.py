@@ -46,13 +46,15 @@ def test_images_without_a_test_split_are_cut_into_every_class_s_share(load):
     + ["images labels validation_images validation_labels test_images test_labels"]
     + ["images labels val_images val_labels test_images test_labels"],
 )
-def test_splits_that_a_file_brings_are_its_splits(load, names):
+def test_splits_that_a_file_brings_are_its_splits(load, names, caplog):
     parts = {"train": 40, "validation": 6, "test": 4}
     arrays, first = [], 0
     for number in parts.values():
         arrays += [GREY[first : first + number], LABELS[first : first + number]]
         first += number
-    source = load(**dict(zip(names.split(), arrays, strict=True)))
+    given = dict(zip(names.split(), arrays, strict=True))
+    source = load({"options": {"test": 0.3}}, **given)
+    assert "test = 0.3 is not read: 'npz' has a test split" in caplog.text
     assert [splits.size(x) for x in source[:3]] == list(parts.values())
     for split, brought in zip(source[:3], arrays[::2], strict=True):
         assert {x.tobytes() for x in split.images} == {x.tobytes() for x in brought}

@@ -94,7 +94,7 @@ def test_folders_of_splits_are_the_splits(tmp_path):
     for part, number in {"Training": 4, "val": 2, "testing": 3}.items():
         images(tmp_path / part, dict.fromkeys(SIZES, number))
     assert [counted(x) for x in load(tmp_path)[:3]] == [[4] * 3, [2] * 3, [3] * 3]
-    with pytest.raises(ValueError, match="validation must be 6, as it brings its own"):
+    with pytest.raises(ValueError, match="must be 0 or 6.*give data.validation=0"):
         load(tmp_path, validation=5)
     for path in (tmp_path / "testing" / "eel").rglob("*.*"):
         path.rename(tmp_path / "Training" / "eel" / f"moved{path.name}")
@@ -104,11 +104,21 @@ def test_folders_of_splits_are_the_splits(tmp_path):
     assert sentence.startswith("the test split has no image of class 2 of 3")
 
 
-def test_what_is_absent_is_cut_from_train(tmp_path):
+def test_what_is_absent_is_cut_from_train(tmp_path, caplog):
     images(tmp_path / "train", {"a": 10, "b": 5})
     assert [splits.size(x) for x in load(tmp_path)[:3]] == [12, 0, 3]
     images(tmp_path / "valid", {"a": 2, "b": 1})
     assert [splits.size(x) for x in load(tmp_path, test=0.4)[:3]] == [9, 3, 6]
+    assert "not read" not in caplog.text
+
+
+def test_a_share_beside_a_test_split_is_told(tmp_path, caplog):
+    for part, number in {"train": 4, "test": 3}.items():
+        images(tmp_path / part, {"a": number, "b": number})
+    assert [splits.size(x) for x in load(tmp_path, test=0.4)[:3]] == [8, 0, 6]
+    assert "test = 0.4 is not read: 'folder' has a test split" in caplog.text
+    with pytest.raises(ValueError, match=r"must be in \(0, 1\), got test = 40"):
+        load(tmp_path, test=40)
 
 
 @pytest.mark.parametrize(

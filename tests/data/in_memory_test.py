@@ -297,7 +297,7 @@ def test_a_users_own_validation_split_is_kept():
         name = f"{__name__}:mine_with_validation"
         source = in_memory.load(name, validation=validation)
         assert [len(split.labels) for split in source[:3]] == [6, 2, 2]
-    with pytest.raises(ValueError, match="validation must be 2, as it brings its own"):
+    with pytest.raises(ValueError, match="must be 0 or 2.*give data.validation=0"):
         in_memory.load(f"{__name__}:mine_with_validation", validation=1)
 
 
