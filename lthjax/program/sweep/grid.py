@@ -14,7 +14,7 @@ from lthjax.program.build import methods
 from lthjax.program.config import files, ranges, shrink, typed, validate
 from lthjax.program.run import check, experiment
 from lthjax.program.sweep import marks
-from lthjax.program.workdir import claim
+from lthjax.program.workdir import claim, origin
 from lthjax.registry import suggestion
 
 (SWEEP,) = claim.MARKS[claim.SWEEP]
@@ -70,11 +70,17 @@ def finish(config, folder: str | pathlib.Path) -> list[dict]:
 def finished(root: str | pathlib.Path, cell: Cell) -> bool:
     """Says whether a run of a sweep was finished, with all its seeds and records.
 
+    One whose data are sought in another place is not: it may be other data, which the
+    run itself tells apart.
+
     Args:
       root: The folder of the sweep.
       cell: The run.
     """
-    return marks.finished(pathlib.Path(root) / cell.folder, cell.config.seeds)
+    where = pathlib.Path(root) / cell.folder
+    held = origin.copy(where).get("config", {}).get("data_dir", cell.config.data_dir)
+    same = held == cell.config.data_dir
+    return same and marks.finished(where, cell.config.seeds)
 
 
 def axes(config, texts: Iterable[str]) -> dict[str, list]:
@@ -106,7 +112,8 @@ def _not_of_a_grid(config, key, found):
     if key in found:
         return [f"every key of a grid must come once, got {key} twice"]
     if key != SEEDS and _free(key, config.model.norms):
-        return [f"results must depend on every key of a grid, got {key}"]
+        remedy = "; sets below one folder are data.options.path" * (key == "data_dir")
+        return [f"results must depend on every key of a grid, got {key}{remedy}"]
     return []
 
 

@@ -15,7 +15,7 @@ from lthjax.program.report import run_report
 from lthjax.program.sweep import grid as grid_lib
 from lthjax.program.sweep import jobs, marks, table
 from lthjax.program.sweep.grid import Cell
-from lthjax.program.workdir import notes, results, text_files
+from lthjax.program.workdir import notes, origin, results, text_files
 
 RATE = "optimizer.learning_rate"
 LOGITS = "search.gates.initial"
@@ -285,6 +285,18 @@ def test_a_mark_forgets_seeds_whose_records_are_gone(tmp_path):
     results.append(folder / results.RESULTS, rows[:2])
     marks.finish(folder, (0, 1))
     assert marks.finished(folder, (0, 1)) and not marks.finished(folder, (0, 1, 2))
+
+
+def test_a_run_of_data_elsewhere_is_not_known_to_be_finished(tmp_path):
+    folder, config = tmp_path / "run", base({"data_dir": "here"})
+    folder.mkdir()
+    results.append(folder / results.RESULTS, [record(0, 5, "ticket", 0.5)])
+    marks.finish(folder, (5,))
+    text = origin.check(tmp_path, config, None, begun=False, marks=())
+    (folder / origin.COPY).write_text(text)
+    assert grid_lib.finished(tmp_path, Cell("run", config))
+    elsewhere = tiny.changed(config, {"data_dir": "there"})
+    assert not grid_lib.finished(tmp_path, Cell("run", elsewhere))
 
 
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import re
 import signal
 import stat
 
+import numpy as np
 import pytest
 import tiny
 from paths import ROOT
@@ -87,10 +88,30 @@ def test_a_sweep_here_is_finished_once(call, tmp_path, monkeypatch):
     assert tiny.contents(tmp_path) == before
 
 
+def test_a_finished_run_is_looked_at_again_where_its_data_are_elsewhere(call, tmp_path):
+    for name, seed in {"first": 0, "other": 1}.items():
+        images = np.random.default_rng(seed).integers(0, 256, (80, 4, 4), np.uint8)
+        arrays = {"images": images, "labels": np.arange(80) % 2}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    (tmp_path / "moved.npz").write_bytes((tmp_path / "first.npz").read_bytes())
+
+    def of(name):
+        own = ["--config.data.name=npz", "--config.data.options={}"]
+        status, table = call(*own, f"--config.data_dir={tmp_path / name}.npz")
+        return status, states(table)
+
+    assert of("first") == of("moved") == ("", ["finished"] * 2)
+    status, found = of("other")
+    assert re.search("the data of an existing workdir, .* must stay", status)
+    assert found == ["unfinished"] * 2
+    assert of("first") == ("", ["finished"] * 2)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["--grid", "optimizer.rate=1"], "known config keys, got optimizer.rate"),
+        (["--grid", "data_dir=a,b"], "got data_dir; sets .* are data.options.path"),
         (["--grid", "train.batch_size=0,99"], "got 2 that are not; nothing was"),
         (["--config.train.step=1"], "got train.step, did you mean 'train.steps'"),
         (["--config.train.steps", "1"], "every flag must be known, got --config.tr"),
