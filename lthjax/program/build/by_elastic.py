@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import draws, models, registry
+from lthjax.data import fingerprints
 from lthjax.models import stages
 from lthjax.program.build import network, source_runs
 from lthjax.program.build.method import Method
@@ -120,6 +121,7 @@ def search(ground: Ground, optimizer, prune_fn) -> Search:
       prune_fn: Not used: nothing is pruned here.
     """
     del optimizer, prune_fn
+    _say_other_data(ground)
 
     def ticket_fn(seed, level):
         found = ticket(ground, way(ground), seed, level)
@@ -234,6 +236,21 @@ def _check_shapes(ground, there):
 def _named(tree):
     leaves = jax.tree.leaves(tree)
     return dict(zip(masks_lib.names(tree), leaves, strict=True))
+
+
+def _say_other_data(ground):
+    """Warns where the source was trained on other data than this run."""
+    if ground.source is None:
+        return
+    given = ground.options.elastic.source
+    held = origin.copy(source_runs.root(ground, NAME)).get("data") or {}
+    if names := origin.apart(held, fingerprints.fingerprint(ground.source)):
+        log.warning(
+            "elastic tickets are carried within one set of data, got elastic.source = "
+            "%r, which was trained on other %s",
+            given,
+            ", ".join(names),
+        )
 
 
 def _say(ground, found, seed):

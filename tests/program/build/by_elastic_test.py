@@ -97,6 +97,17 @@ def test_a_run_goes_on_with_the_tickets_of_its_source_alone(tmp_path):
         experiment.run(deep(source, **{**changes, "search.levels": 2}), root)
 
 
+def test_a_source_of_other_data_is_told(source, caplog):
+    for options, told in (({"train": 48, "test": 16}, 0), ({"train": 56}, 1)):
+        config = deep(source, **{"data.options": {"test": 16, **options}})
+        ground = plan_lib.of(config, source_lib.load(config))
+        by_elastic.search(ground, None, None)
+        sentences = [text for text in caplog.messages if "one set of data" in text]
+        assert len(sentences) == told
+    assert f"got elastic.source = {str(source)!r}, which was trained" in sentences[0]
+    assert "train size (32, now 40)" in sentences[0]
+
+
 def test_a_sparsity_is_matched_and_a_seed_may_be_named(source):
     config = deep(source, **{"elastic.match": True, "elastic.seed": 1})
     ground = plan_lib.of(config, source_lib.load(config))
