@@ -3,6 +3,7 @@
 import functools
 import logging
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 NAME = "transplant"
 WAYS = ("ticket", "mask", "task", "rewound")
+INTO_BACKBONE = WAYS[:2]
 BACKBONE = "^backbone/"
 HEAD = "^head/"  # of a classifier: other classes, other outputs
 
@@ -155,6 +157,18 @@ def _trained(ground, seed, level) -> Trained:
     return layout.load_trained(root, "ticket", own, level, again=False)
 
 
+def _check_way(ground):
+    """Refuses a way into a backbone where the network has none."""
+    way, names = ground.options.transplant.way, masks_lib.names(ground.shapes)
+    if way in INTO_BACKBONE and not any(re.search(BACKBONE, n) for n in names):
+        raise ValueError(
+            f"transplant.way = {way!r} takes a classifier over into the backbone of a "
+            f"recogniser, got model.name = {ground.options.model.name!r}, which has "
+            "none; give transplant.way = 'rewound' or 'task', which take over a "
+            "network of the same form"
+        )
+
+
 def _check(ground, report):
     _check_lacking(ground, report.missing or ("everything",) * (not report.copied))
 
@@ -187,8 +201,10 @@ def check(ground: Ground) -> None:
       ground: What the method is built on.
 
     Raises:
-      ValueError: As `ticket`.
+      ValueError: As `ticket`; or the way is into a backbone, and there is none.
     """
+    source_runs.root(ground, NAME)
+    _check_way(ground)
     for seed in ground.options.seeds:
         for level in range(1, len(ground.plan.targets) + 1):
             ticket(ground, seed, level)

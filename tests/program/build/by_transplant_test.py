@@ -179,3 +179,9 @@ def test_a_ticket_is_retrained_on_another_set_from_what_it_was_rewound_to(search
         by_transplant.check(elsewhere(root, **{"transplant.levels": (3,)}))
     with pytest.raises(ValueError, match="shape of what it replaces"):
         by_transplant.check(elsewhere(root, **{"model.options": {"hidden": (9,)}}))
+
+
+@pytest.mark.parametrize("way", ["ticket", "mask"])
+def test_a_network_without_a_backbone_is_told_the_other_ways_first(searched, way):
+    with pytest.raises(ValueError, match="got model.name = 'mlp', .* give .*'rewound'"):
+        by_transplant.check(elsewhere(searched[0], **{"transplant.way": way}))
