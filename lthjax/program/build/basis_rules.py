@@ -143,9 +143,10 @@ def _check_learnt(ground):
         )
     if search.basis_each_level and not (found and search.method == "iterative"):
         raise ValueError(
-            "search.basis_each_level learns a basis anew from what a level of "
-            "search.method = 'iterative' trained to, got search.basis_each_level = "
-            f"True with search.method = {search.method!r} and search.basis = "
+            "search.basis_each_level goes with search.method = 'iterative' and a basis "
+            "that is learnt of trained weights, such as 'pca_spatial', got "
+            "search.basis_each_level = True with search.method = "
+            f"{search.method!r} and search.basis = "
             f"{tuple(search.basis)}; give False"
         )
 

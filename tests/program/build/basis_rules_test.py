@@ -19,7 +19,7 @@ BAD = [
         {BASIS: (("head", "numpy:pi"),)},
         "pruning.bases.BasisKind, got .*'numpy:pi', .*float",
     ),
-    ({"search.basis_each_level": True}, "anew from what a level .* give False"),
+    ({"search.basis_each_level": True}, "a basis that is learnt of .* give False"),
     (
         {BASIS: (("head", "hadamard"),), "search.score": "synflow"},
         "not of coefficients, got search.score = 'synflow'",
