@@ -92,6 +92,7 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
     validate.validate(config)
     root = claim.folder(root)
     before, config = config.data.cut, claim.with_own_cut(root, config)
+    held = claim.said(root)
     if config.data.cut != before:
         log.info("data.cut = %r, as the workdir was begun with it", config.data.cut)
     found = _checked(config)
@@ -113,9 +114,8 @@ def run(config, root: str | pathlib.Path) -> list[dict]:
         stay = layout.stay(root, options.logging.checkpoint_seconds, asked)
         known = stay, run, {}, {}, set(), telling, missing.together(parts.init_fn)
         this = Run(root, parts, {}, *known)
-        _begin(this)
-        starts.check(this)
-        pools.check(this)
+        with claim.put_back(held):
+            _begin(this)
         absent = missing.absent(this)
         layout.drop_stale(root, {level for level, _, _ in absent})
         _sit_down(this, absent)
@@ -145,7 +145,10 @@ def _sit_down(this, absent):
 
 
 def _begin(this):
-    """Begins each chain where its search stands, or at its start for what is lost."""
+    """Begins each chain where its search stands, or at its start for what is lost.
+
+    What was not kept that controls, arms or averages need is refused.
+    """
     root, plan = this.root, this.parts.plan
     stands, anew = {}, set()
     for one in this.parts.options.members:
@@ -163,6 +166,8 @@ def _begin(this):
         this.behind.update({one: max(map(missing.place, own))} if own else {})
         stand = None if own else stand
         this.chains[one] = chains.begin(root, this.parts, one, stand, _stay(this, one))
+    starts.check(this)
+    pools.check(this)
 
 
 def _stay(this, one):

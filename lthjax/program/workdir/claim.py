@@ -13,6 +13,7 @@ from typing import Any
 import filelock
 import jax
 
+from lthjax import whole_files
 from lthjax.devices import processes
 from lthjax.program.config import files
 from lthjax.program.workdir import origin, results, text_files
@@ -171,6 +172,37 @@ def _claim(root, config, data, measures):
         rows = " and ".join(f"{n} lines of {name}" for name, n in old.items())
         log.info("%s, of an earlier version, have no checksum; they are used", rows)
     return run
+
+
+def said(root: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    """Returns {file: its bytes} of what a folder says of its run, and of what data.
+
+    Args:
+      root: The folder, which need not exist.
+    """
+    found = (root / origin.COPY, root / origin.CONFIG)
+    return {path: path.read_bytes() for path in found if path.is_file()}
+
+
+@contextlib.contextmanager
+def put_back(held: dict[pathlib.Path, bytes]) -> Iterator[None]:
+    """Has a folder say what it said before, where what is asked of it is refused.
+
+    Args:
+      held: As `said` returned it, before the folder was claimed.
+    """
+    try:
+        yield
+    except ValueError:
+        for path, data in held.items():
+            _rewrite(path, data)
+        raise
+
+
+def _rewrite(path, data):
+    if processes.first():
+        with whole_files.writing(path) as partial:
+            partial.write_bytes(data)
 
 
 def check_space(root: pathlib.Path, total: int) -> None:

@@ -11,7 +11,7 @@ from trees import same
 from lthjax.program.build import assemble, basis_turns, plan
 from lthjax.program.build import source as source_lib
 from lthjax.program.run import experiment, outcome, population, starts
-from lthjax.program.workdir import layout, results
+from lthjax.program.workdir import claim, layout, results
 from lthjax.program.workdir.member import Member
 from lthjax.saving.tickets import load_trained
 from lthjax.tickets import controls
@@ -124,10 +124,10 @@ def test_a_dense_network_that_was_not_kept_is_missed_before_anything_is_trained(
     tmp_path,
 ):
     experiment.run(tiny.config(), tmp_path)
-    before = tiny.records(tmp_path)
+    before = tiny.records(tmp_path), claim.said(tmp_path)
     with pytest.raises(ValueError, match="take another workdir, or leave it out"):
         experiment.run(tiny.config({"controls": ("trained",)}), tmp_path)
-    assert tiny.records(tmp_path) == before
+    assert (tiny.records(tmp_path), claim.said(tmp_path)) == before
 
 
 def test_a_dense_network_that_is_not_trained_to_its_end_is_no_start(tmp_path):

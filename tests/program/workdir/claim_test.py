@@ -20,6 +20,19 @@ def test_a_claimed_folder_holds_the_config(tmp_path):
     assert files.changed(saved, config) == {}
 
 
+def test_a_folder_says_what_it_said_where_what_is_asked_is_refused(tmp_path):
+    config, more = tiny.config(), tiny.config({"controls": ("trained",)})
+    with claim.claimed(tmp_path, config), claim.put_back(claim.said(tmp_path / "new")):
+        pass
+    held = claim.said(tmp_path)
+    assert {path.name for path in held} == {origin.COPY, origin.CONFIG}
+    with pytest.raises(ValueError, match="no"), claim.claimed(tmp_path, more):
+        assert origin.config(tmp_path)["controls"] == ["trained"]
+        with claim.put_back(held):
+            raise ValueError("no")
+    assert claim.said(tmp_path) == held
+
+
 def test_one_process_at_a_time_has_a_folder(tmp_path):
     config = tiny.config()
     with (
