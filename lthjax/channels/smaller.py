@@ -1,7 +1,7 @@
 """Structured masks become a smaller network that computes the same function."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -53,10 +53,13 @@ class Slim(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits of `images` [batch, height, width, channels]."""
         widths = dict(self.widths)
+        normed = {}
 
         def narrow(call, args, options, context):
             layer = context.module
             name = "/".join(layer.path)
+            if context.method_name == "__call__" and _axes(layer):
+                normed[name] = _sides(layer, *args, **options)
             if context.method_name == "__call__" and name in self.readers:
                 _check_reader(layer)
             if context.method_name == "__call__" and name in widths:
@@ -64,7 +67,10 @@ class Slim(nn.Module):
             return call(*args, **options)
 
         with intercepted(narrow):
-            return self.model(images, train)
+            logits = self.model(images, train)
+        if normed:
+            _check_norms(normed, self.model.clone(parent=None, name=None), images)
+        return logits
 
 
 def _resize(layer, size):
@@ -100,6 +106,47 @@ def _check_reader(layer):
         )
 
 
+def _check_norms(found, model, images):
+    """Refuses norms over channels some of which have gone, with parameters or without.
+
+    Args:
+      found: {name of a norm: how many it takes together, an axis}.
+      model: The whole network, unbound.
+      images: What it is called with.
+    """
+    whole = {}
+
+    def watch(call, args, options, context):
+        if context.method_name == "__call__" and _axes(context.module):
+            name = "/".join(context.module.path)
+            whole[name] = _sides(context.module, *args, **options)
+        return call(*args, **options)
+
+    keys = dict.fromkeys(("params", "dropout"), jax.random.key(0))
+    with intercepted(watch):
+        jax.eval_shape(lambda x: model.init(keys, x, False), images)
+    if cut := [name for name, sides in found.items() if sides != whole[name]]:
+        raise ValueError(
+            "a channel may go where nothing takes it together with others, got the "
+            f"norm {', '.join(cut)} over channels that have lost some; leave their "
+            "group out"
+        )
+
+
+def _axes(layer):
+    """Returns the axes along which a norm of flax takes entries together, if any."""
+    if isinstance(layer, nn.GroupNorm):
+        return () if layer.group_size == 1 else (-1,)
+    axes = getattr(layer, "reduction_axes", ())
+    found = isinstance(layer, nn.LayerNorm | nn.RMSNorm)
+    return (tuple(axes) if isinstance(axes, Sequence) else (axes,)) if found else ()
+
+
+def _sides(layer, x, **options):
+    del options
+    return [jnp.shape(x)[axis] for axis in _axes(layer)]
+
+
 class Compact(NamedTuple):
     """A smaller network: the module, its parameters and its batch statistics."""
 
@@ -124,6 +171,11 @@ def compact(
     network's activation is zero at zero. Masks of kernels alone, or of single weights,
     may therefore remove nothing; the masks are applied to what stays. A group of which
     nothing is left keeps one channel, which adds nothing.
+
+    What lies between the layers of a group must take each channel by itself and leave
+    it the last axis: the smaller network refuses flax's norms over channels when it is
+    called, but of a function of one's own (a softmax, a transposition before a feature
+    map is flattened) it knows nothing.
 
     Args:
       model: One of `models.by_name.MODELS`, or what this made of it; with `groups` any

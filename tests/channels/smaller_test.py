@@ -218,64 +218,6 @@ def test_parameters_of_another_network_are_refused():
         compact(resnet, params, masks.full(params))
 
 
-class Normed(nn.Module):
-    """A dense layer, some norm, and a head."""
-
-    norm: type = nn.BatchNorm
-    options: tuple = ()
-    activation = staticmethod(nn.relu)
-
-    @nn.compact
-    def __call__(self, x, train=False):
-        del train
-        more = {"use_running_average": True} if self.norm is nn.BatchNorm else {}
-        x = nn.Dense(4, name="dense1")(x)
-        x = self.norm(**more, **dict(self.options), name="dense1_norm")(x)
-        return nn.Dense(2, name="head")(nn.relu(x))
-
-
-def normed(norm, **options):
-    model = Normed(norm, tuple(options.items()))
-    variables = dict(model.init(jax.random.key(0), jnp.ones((1, 3))))
-    params, state = variables.pop("params"), variables
-    state = jax.tree.map(lambda x: x + 0.5, state)
-    group = layers_of.Group("dense1", ("dense1",), "head", 4)
-    full = masks.full(params)
-    kernel = full["dense1"]["kernel"].at[:, 0].set(False)
-    return (
-        model,
-        params,
-        {**full, "dense1": {**full["dense1"], "kernel": kernel}},
-        state,
-        group,
-    )
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"use_scale": False},
-        {"use_bias": False},
-        {"use_scale": False, "use_bias": False},
-    ],
-)
-def test_a_norm_without_a_scale_keeps_what_it_makes_of_zeros(options):
-    model, params, own, state, group = normed(nn.BatchNorm, **options)
-    small = compact(model, params, own, state, groups=(group,))
-    x = jax.random.normal(jax.random.key(1), (5, 3))
-    expected = model.apply({"params": masks.apply(params, own), **state}, x)
-    found = small.model.apply({"params": small.params, **small.model_state}, x)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_a_norm_over_channels_is_refused():
-    model, params, own, _, group = normed(nn.LayerNorm)
-    for state in (None, {}, {"batch_stats": {"other_norm": {"mean": jnp.zeros(2)}}}):
-        with pytest.raises(ValueError, match="dense1_norm, which has no running mean"):
-            compact(model, params, own, state, groups=(group,))
-
-
 class Grouped(nn.Module):
     """A convolution of four groups, and what reads it."""
 
