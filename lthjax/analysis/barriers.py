@@ -104,7 +104,7 @@ def barrier(
         params, model_state = interpolate(alpha, a, b)
         if recompute_fn is not None:
             model_state = recompute_fn(params, model_state)
-        return evaluate_fn(params, model_state)
+        return precision.widened(evaluate_fn(params, model_state))
 
     alphas = jnp.arange(points, dtype=jnp.float32) / (points - 1)
     errors = lax.map(error, alphas)

@@ -186,7 +186,7 @@ def surface(
         moved = jax.tree.map(
             lambda w, a, b: w + pair[0] * a + pair[1] * b, start, *directions
         )
-        return loss_fn(moved)
+        return precision.widened(loss_fn(moved))
 
     grid = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
     return Surface(steps, lax.map(loss_at, grid).reshape(points, points))

@@ -98,6 +98,17 @@ def test_between_a_network_and_itself_there_is_no_barrier(points):
     assert len(set(np.asarray(found.errors).tolist())) == 1
 
 
+def test_errors_of_half_precision_have_a_height_in_float32():
+    errors = jnp.array([1, 1.0078125, 1.0078125], jnp.bfloat16)
+
+    def error(place, _):
+        return errors[(2 * place).astype(int)]
+
+    found = barriers.barrier(error, (0.0, {}), (1.0, {}), points=3)
+    assert found.errors.dtype == found.height.dtype == jnp.float32
+    assert found.height == 1.0078125 - (1 + 1.0078125) / 2
+
+
 def test_statistics_are_recomputed_at_every_point():
     def error(params, model_state):
         return model_state["seen"]

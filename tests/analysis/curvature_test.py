@@ -139,3 +139,12 @@ def test_weights_without_a_gradient_are_refused_by_name(measure):
     ):
         with pytest.raises(ValueError, match=message):
             measure(lambda w: jnp.sum(w["a"]), {"a": jnp.ones(2), "b": b}, masks)
+
+
+def test_losses_of_half_precision_are_float32():
+    params = {"kernel": jnp.ones((2, 2), jnp.bfloat16)}
+    full = masks_lib.full(params)
+    found = curvature.surface(
+        KEY, lambda w: jnp.sum(w["kernel"] ** 2), params, full, points=3
+    )
+    assert found.losses.dtype == jnp.float32 and found.losses[1, 1] == 4
