@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lthjax import values
 from lthjax.analysis.comparison import check_same
-from lthjax.pruning import choose
+from lthjax.pruning import choose, places
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -233,6 +233,10 @@ def _ranks(w, mask):
 
     They are counted from the middle, so that their squares do not drown in float32.
     """
+    return places.anywhere(_ranked, w, mask, like=w)
+
+
+def _ranked(w, mask):
     sizes = jnp.abs(w)
     sizes = jnp.minimum(sizes, jnp.finfo(sizes.dtype).max)  # below what is pruned
     sizes = jnp.where(mask, sizes, jnp.inf).ravel()

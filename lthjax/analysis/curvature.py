@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from lthjax.callables import LossFn
-from lthjax.pruning import gradients, precision
+from lthjax.pruning import gradients, places, precision
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 from lthjax.pruning.views import UNKNOWN, View, Views
@@ -43,7 +42,7 @@ def gradient_norm(loss_fn: LossFn, params: Params, masks: Masks) -> jax.Array:
     """
     loss_fn, params = _in_float32(loss_fn, params)
     start = masks_lib.apply(params, masks)
-    return optax.tree.norm(masks_lib.apply(jax.grad(loss_fn)(start), masks))
+    return _norm(masks_lib.apply(jax.grad(loss_fn)(start), masks))
 
 
 def product(loss_fn: LossFn, params: Params, masks: Masks, vector: Params) -> Params:
@@ -100,11 +99,11 @@ def top_eigenvalue(
 
     vector = lax.fori_loop(0, iterations, body, start)
     image = _product(loss_fn, params, masks, vector)
-    along = optax.tree.vdot(vector, image)
+    along = _dot(vector, image)
     rest = jax.tree.map(lambda w, v: w - along * v, image, vector)
-    apart = optax.tree.norm(rest)
+    apart = _norm(rest)
     other = jax.tree.map(lambda w: w / jnp.where(apart > 0, apart, 1), rest)
-    across = optax.tree.vdot(other, _product(loss_fn, params, masks, other))
+    across = _dot(other, _product(loss_fn, params, masks, other))
     # The eigenvalues of [[along, apart], [apart, across]].
     middle, half = (along + across) / 2, (along - across) / 2
     width = jnp.hypot(half, apart)
@@ -142,7 +141,7 @@ def trace(
     def one(key):
         signs = _draw(jax.random.rademacher, key, params)
         found = _product(loss_fn, params, masks, signs)
-        return optax.tree.vdot(masks_lib.apply(signs, masks), found)
+        return _dot(masks_lib.apply(signs, masks), found)
 
     found = lax.map(one, jax.random.split(key, probes))
     return jnp.mean(found), jnp.std(found, ddof=1) / jnp.sqrt(probes)
@@ -226,12 +225,22 @@ def _draw(fn, key, params):
     """Returns a tree like the parameters, drawn by fn(key, shape, dtype)."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
-    drawn = [fn(k, w.shape, w.dtype) for k, w in zip(keys, leaves, strict=True)]
+    rows = zip(keys, leaves, strict=True)
+    drawn = [places.beside(fn(k, w.shape, w.dtype), w) for k, w in rows]
     return jax.tree.unflatten(structure, drawn)
 
 
+def _dot(a, b):
+    """Returns the product of two trees, wherever on a mesh their leaves lie."""
+    return jax.tree.reduce(jnp.add, jax.tree.map(lambda x, y: jnp.sum(x * y), a, b))
+
+
+def _norm(tree):
+    return jnp.sqrt(_dot(tree, tree))
+
+
 def _unit(tree):
-    norm = optax.tree.norm(tree)
+    norm = _norm(tree)
     return jax.tree.map(lambda w: w / jnp.where(norm > 0, norm, 1), tree)
 
 

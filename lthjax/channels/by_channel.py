@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from lthjax import registry, values
 from lthjax.channels.layers_of import Group, last_of, leaves, named, repeats
+from lthjax.pruning import places
 from lthjax.pruning.masks import Masks, Params, path_name
 from lthjax.pruning.views import Views
 
@@ -37,10 +38,12 @@ def full(
     for group in groups:
         made, read = leaves(params, group, views)
         names |= {*made, read}
-    return jax.tree_util.tree_map_with_path(
-        lambda path, w: jnp.ones(w.shape, bool) if path_name(path) in names else None,
-        params,
-    )
+
+    def one(path, w):
+        prunable = path_name(path) in names
+        return places.beside(jnp.ones(w.shape, bool), w) if prunable else None
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def spread(
@@ -107,14 +110,17 @@ def kept(
       >>> lth.channels.kept(lth.channels.full(params, groups), groups)
       {'first': Array([ True,  True,  True], dtype=bool)}
     """
-    byname = named(masks)
-    result = {}
-    for group in groups:
-        made, read = leaves(masks, group, views)
-        emits = [_any(byname[name], -1) for name in last_of(group, made)]
-        reads = _any(byname[read], -2).reshape(-1, group.size).any(0)
-        result[group.name] = jnp.stack(emits).any(0) & reads
-    return result
+
+    def found(masks):
+        byname, result = named(masks), {}
+        for group in groups:
+            made, read = leaves(masks, group, views)
+            emits = [_any(byname[name], -1) for name in last_of(group, made)]
+            reads = _any(byname[read], -2).reshape(-1, group.size).any(0)
+            result[group.name] = jnp.stack(emits).any(0) & reads
+        return result
+
+    return places.anywhere(found, masks, like={group.name: 0 for group in groups})
 
 
 def fold(

@@ -1,5 +1,6 @@
 """Structured masks become a smaller network that computes the same function."""
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from lthjax.channels import layers_of
 from lthjax.devices import measure
 from lthjax.interceptors import intercepted
 from lthjax.pruning import masks as masks_lib
+from lthjax.pruning import places
 from lthjax.pruning.masks import Masks, Params, path_name
 from lthjax.pruning.views import Views
 
@@ -170,7 +172,8 @@ def compact(
     zero: scale and shift of its norm (or kernel and bias, without a norm) are, and the
     network's activation is zero at zero. Masks of kernels alone, or of single weights,
     may therefore remove nothing; the masks are applied to what stays. A group of which
-    nothing is left keeps one channel, which adds nothing.
+    nothing is left keeps one channel, which adds nothing. On explicit axes of a mesh
+    every device has a copy of a leaf that is cut.
 
     What lies between the layers of a group must take each channel by itself and leave
     it the last axis: the smaller network refuses flax's norms over channels when it is
@@ -276,7 +279,8 @@ def _cut(tree, cuts: Mapping):
 
     def taken(path, leaf):
         for axis, indices in cuts.get(path_name(path), {}).items():
-            leaf = jnp.take(leaf, indices, axis=axis)
+            some = functools.partial(jnp.take, indices=indices, axis=axis)
+            leaf = places.anywhere(some, leaf, like=0)
         return leaf
 
     return jax.tree_util.tree_map_with_path(taken, tree)

@@ -9,7 +9,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import lthjax as lth
-from lthjax import dynamic, gates
+from lthjax import analysis, channels, dynamic, gates
+from lthjax.analysis import curvature
 from lthjax.pruning import masks, patterns, places, scores
 from lthjax.tickets import Ticket, controls, stability
 
@@ -91,6 +92,29 @@ def control(name):
     return taken
 
 
+GROUPS = (channels.Group("a", ("a",), "b", 16),)
+NETWORK = lth.models.build("mlp", 4, options={"hidden": (16,)})
+
+
+def halved(params):
+    """Masks without every other channel."""
+    stay = {"a": jnp.arange(16) % 2 == 0}
+    return channels.spread(channels.full(params, GROUPS), stay, GROUPS)
+
+
+def compacted(params):
+    small = channels.compact(NETWORK, params, halved(params), groups=GROUPS)
+    return small.params
+
+
+def curved(measure, *first, **options):
+    @jax.jit
+    def measured(params):
+        return measure(*first, loss, params, half(params), **options)
+
+    return measured
+
+
 MOVING = {"key": KEY, "every": 1, "until": 5}
 CASES = {
     "full": masks.full,
@@ -122,11 +146,20 @@ CASES = {
     "shuffle": control("shuffle"),
     "random masks": control("random"),
     "gates": lambda p: gates.apply(p, gates.init(half(p), 0.1), 2.0),
+    "ranks": lambda p: analysis.rank_correlation(p, jax.tree.map(jnp.cos, p), half(p)),
+    "distance": lambda p: analysis.distance(p, jax.tree.map(jnp.cos, p), half(p)),
+    "gradient norm": curved(curvature.gradient_norm),
+    "curvature": curved(curvature.top_eigenvalue, KEY),
+    "trace": curved(curvature.trace, KEY, probes=4),
+    "surface": curved(curvature.surface, KEY, points=3),
+    "channels that go": halved,
+    "channels that stay": lambda p: channels.kept(halved(p), GROUPS),
+    "folded": lambda p: channels.fold(p, {"a": jnp.arange(16.0)}, GROUPS),
     "flatten": lambda p: stability.flatten(half(p)),
 }
 
 
-QUICK = ("prune", "apply", "random", "keep", "n of m")
+QUICK = ("prune", "apply", "random", "keep", "n of m", "ranks")
 NAMED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.thorough)
     for name in CASES
@@ -150,6 +183,14 @@ def test_on_explicit_axes_all_is_as_without_and_lies_where_the_weights_do(
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
         if one.shape == SHAPES["a"]["kernel"]:
             assert jax.typeof(one).sharding.spec == SPECS["a"]["kernel"]
+
+
+def test_a_smaller_network_is_made_of_weights_on_explicit_axes(mesh):
+    found, alone = compacted(placed(mesh)), compacted(weights())
+    assert found["a"]["kernel"].shape == (8, 8)
+    for one, other in zip(*map(jax.tree.leaves, (found, alone)), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.sharding.mesh == mesh and one.sharding.is_fully_replicated
 
 
 def test_masks_of_the_host_go_with_weights_on_explicit_axes(mesh):
