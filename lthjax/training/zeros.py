@@ -32,10 +32,12 @@ def keep(inner: optax.GradientTransformation) -> optax.GradientTransformationExt
     the masked gradients: where masks change from call to call, what goes leaves moments
     behind that fade, that norms over a layer (`optax.lamb`) see, and that act if it
     comes back; `state = zeros.cleared(tx, state, params, masks)` clears them at a
-    change. It goes outermost: inside another
-    optimizer (`optax.partition`, `optax.masked`, `optax.lookahead`) nobody hands it the
-    masks and it raises. flax's `TrainState.apply_gradients` does not pass `masks` on:
-    ours does (`train_state.TrainState`), or call `tx.update` yourself.
+    change. It goes outermost: inside another optimizer (`optax.partition`,
+    `optax.masked`, `optax.lookahead`) nobody hands it the masks and it raises; in
+    `optax.chain` it has them, but what stands before it (`optax.clip_by_global_norm`,
+    for one) sees the gradients of pruned weights, and what stands after it may move
+    them: `keep` the whole chain. flax's `TrainState.apply_gradients` does not pass
+    `masks` on: ours does (`train_state.TrainState`), or call `tx.update` yourself.
 
     Args:
       inner: Any optax optimizer, but one of pairs of parameters (`optax.lookahead`).
