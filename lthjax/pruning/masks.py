@@ -196,7 +196,7 @@ def layers(masks: Masks) -> dict[str, tuple[int, int]]:
 
 
 def collapsed(masks: Masks, views: Mapping[str, Any] | None = None) -> list[str]:
-    """Returns the names of the prunable leaves that have no weight left.
+    """Returns the names of the prunable leaves that have no weight left of some.
 
     Args:
       masks: The masks.
@@ -209,12 +209,13 @@ def collapsed(masks: Masks, views: Mapping[str, Any] | None = None) -> list[str]
     """
     counts, found = layers(masks), []
     for name, mask in zip(names(masks), jax.tree.leaves(masks), strict=True):
-        if not counts[name][0]:
+        left, size = counts[name]
+        if size and not left:
             found.append(name)
         elif axes := stacked(name, mask, views):
             others = tuple(axis for axis in range(mask.ndim) if axis not in axes)
-            left = np.asarray(jnp.any(mask, others))
-            found += [f"{name}{place.tolist()}" for place in np.argwhere(~left)]
+            there = np.asarray(jnp.any(mask, others))
+            found += [f"{name}{place.tolist()}" for place in np.argwhere(~there)]
     return found
 
 

@@ -195,7 +195,8 @@ def stepped(
     Its gradients are masked. Of every weight that is off its state has what `init` has
     of a zero, before the update and after it: zero of a moment, but not of a scale,
     with which a weight that comes back has to begin.
-    The moments of SGD and Adam are left alone: they are zero there from the beginning,
+    The moments of SGD and Adam are left alone: they are zero there from the beginning
+    (unless the optimizer itself adds noise, or a mean, to the gradients before them),
     and decay to zero where a weight is switched off later.
 
     Args:

@@ -163,6 +163,7 @@ def test_layers_with_nothing_left_are_named(params):
     assert masks.collapsed(tree) == []
     tree["head"]["kernel"] = jnp.zeros_like(tree["head"]["kernel"])
     assert masks.collapsed(tree) == ["head/kernel"]
+    assert masks.collapsed({"nothing": jnp.ones((0, 3), bool)}) == []
     assert masks.layers(tree)["head/kernel"] == (0, 20)
 
 
