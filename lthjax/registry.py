@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from lthjax import packages
+
 log = logging.getLogger(__name__)
 
 
@@ -28,10 +30,6 @@ _ORIGIN = contextvars.ContextVar("origin", default=None)  # None: what the user 
 OURS = pathlib.Path(__file__).parent
 WORKS = "run on the arrays of this experiment, under jax.jit"
 STANDARD = pathlib.Path(contextlib.__file__).parent
-# What a user's function and this package call: no place to look for a user's fault.
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "absl", "PIL")
-LIBRARIES += ("ml_collections", "orbax", "safetensors", "grain", "array_record")
-LIBRARIES += ("datasets", "pyarrow", "submitit")
 
 
 def suggestion(name: str, choices) -> str:
@@ -137,7 +135,8 @@ def is_ours(error: BaseException) -> bool:
 def own_traceback(error: BaseException | None) -> str:
     """Returns the traceback of what a user's function raised, "" if there is none.
 
-    Only of their own lines: those of this package and of `LIBRARIES` are left out.
+    Only of their own lines: those of this package, and of what it is installed with
+    (jax, optax, filelock, ...), are left out.
 
     Args:
       error: The cause of an error that `calling` or `resolve` raised.
@@ -161,4 +160,5 @@ def _is_theirs(file):
         return False
     if "site-packages" not in path.parts:
         return not path.is_relative_to(STANDARD)
-    return path.parts[path.parts.index("site-packages") + 1] not in LIBRARIES
+    module = path.parts[path.parts.index("site-packages") + 1].removesuffix(".py")
+    return module not in packages.modules_with("lthjax")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lthjax import registry
+from lthjax import packages, registry
 from lthjax.data import pixels
 
 CHOICES = {"magnitude": abs, "random": min}
@@ -68,6 +68,15 @@ def test_what_a_library_that_we_call_raises_is_no_user_s_function():
     with pytest.raises(ValueError, match="a damaged one in x.png") as e:
         pixels.image(b"no image", "x.png", grey=False)
     assert e.value.__cause__ and registry.own_traceback(e.value.__cause__) == ""
+
+
+def test_libraries_are_those_that_this_package_is_installed_with():
+    found = packages.modules_with("lthjax")
+    own = {"jax", "flax", "PIL", "absl", "ml_collections", "orbax", "filelock", "rich"}
+    assert own | {"lthjax", "matplotlib", "jinja2", "tensorstore"} <= found
+    assert packages.modules_with("pillow") >= {"PIL"}
+    assert not {"jax", "lthjax"} & packages.modules_with("filelock")
+    assert packages.modules_with("no-such-package") == frozenset()
 
 
 def test_a_sentence_of_ours_stays_as_it_is():

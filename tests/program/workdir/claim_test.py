@@ -5,6 +5,7 @@ import json
 import pytest
 import tiny
 
+from lthjax import registry
 from lthjax.program.config import checksums, files
 from lthjax.program.workdir import claim, layout, origin, results
 
@@ -37,10 +38,12 @@ def test_one_process_at_a_time_has_a_folder(tmp_path):
     config = tiny.config()
     with (
         claim.claimed(tmp_path, config),
-        pytest.raises(ValueError, match="one process at a time .* another one is"),
+        pytest.raises(ValueError, match="one process .* another one is") as caught,
         claim.claimed(tmp_path, config),
     ):
         pass
+    cause = caught.value.__cause__
+    assert cause and registry.own_traceback(cause) == ""  # no lines of the lock's
     with claim.claimed(tmp_path, config):
         pass
 
