@@ -118,11 +118,11 @@ SLOW = {
         "test_perplexity_is_the_exponential_of_the_mean_loss[letters]",
         "test_studies_are_of_the_measure",
     ),
-    "program/sweep/grid_test.py": (
-        "test_runs_are_finished_one_after_the_other_and_marked",
-    ),
     "program/sweep/jobs_test.py": (
         "test_slurm_ends_a_job_itself_which_goes_on_until_then",
+    ),
+    "program/sweep/marks_test.py": (
+        "test_runs_are_finished_one_after_the_other_and_marked",
     ),
     "pruning/choose_test.py": (
         "test_for_every_k_the_set_is_that_of_a_stable_sort[29-constant]",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 from paths import ROOT
+from swept import base
 
 from lthjax import sweep
 from lthjax.program import command_line, progress
@@ -330,3 +331,17 @@ def test_a_process_of_this_machine_keeps_to_its_processors(
     )
     assert jobs_lib.Job((), cores=(1,))() == {}
     assert told == expected
+
+
+def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):
+    done = []
+
+    def finish(config, folder):
+        if config.seeds == (1,):
+            raise OSError("no space")
+        done.append(folder)
+
+    monkeypatch.setattr(grid_lib, "finish", finish)
+    texts = [files.to_json(base({"seeds": (seed,)})) for seed in range(3)]
+    failed = jobs_lib.finish([(text, str(i)) for i, text in enumerate(texts)])
+    assert done == ["0", "2"] and failed == {"1": "OSError: no space"}
