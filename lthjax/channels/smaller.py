@@ -54,21 +54,18 @@ class Slim(nn.Module):
 
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits of `images` [batch, height, width, channels]."""
-        widths = dict(self.widths)
-        normed = {}
+        widths, normed = dict(self.widths), {}
 
         def narrow(call, args, options, context):
             layer = context.module
             name = "/".join(layer.path)
-            if context.method_name == "__call__" and _axes(layer):
-                normed[name] = _sides(layer, *args, **options)
             if context.method_name == "__call__" and name in self.readers:
                 _check_reader(layer)
             if context.method_name == "__call__" and name in widths:
                 _resize(layer, widths[name])
             return call(*args, **options)
 
-        with intercepted(narrow):
+        with intercepted(_noting(normed)), intercepted(narrow):
             logits = self.model(images, train)
         if normed:
             _check_norms(normed, self.model.clone(parent=None, name=None), images)
@@ -117,15 +114,8 @@ def _check_norms(found, model, images):
       images: What it is called with.
     """
     whole = {}
-
-    def watch(call, args, options, context):
-        if context.method_name == "__call__" and _axes(context.module):
-            name = "/".join(context.module.path)
-            whole[name] = _sides(context.module, *args, **options)
-        return call(*args, **options)
-
     keys = dict.fromkeys(("params", "dropout"), jax.random.key(0))
-    with intercepted(watch):
+    with intercepted(_noting(whole)):
         jax.eval_shape(lambda x: model.init(keys, x, False), images)
     if cut := [name for name, sides in found.items() if sides != whole[name]]:
         raise ValueError(
@@ -133,6 +123,18 @@ def _check_norms(found, model, images):
             f"norm {', '.join(cut)} over channels that have lost some; leave their "
             "group out"
         )
+
+
+def _noting(sides):
+    """Returns an interceptor that notes by name how many each norm takes together."""
+
+    def note(call, args, options, context):
+        layer = context.module
+        if context.method_name == "__call__" and _axes(layer):
+            sides["/".join(layer.path)] = _sides(layer, *args, **options)
+        return call(*args, **options)
+
+    return note
 
 
 def _axes(layer):
