@@ -54,7 +54,8 @@ class Slim(nn.Module):
 
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits of `images` [batch, height, width, channels]."""
-        widths, normed = dict(self.widths), {}
+        widths = dict(self.widths)
+        normed: dict[str, Any] = {}
 
         def narrow(call, args, options, context):
             layer = context.module
