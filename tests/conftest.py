@@ -1,5 +1,6 @@
 """Strict surroundings for every test: four CPU devices, no network, no surprises."""
 
+import collections
 import os
 import pathlib
 import runpy
@@ -37,12 +38,14 @@ def pytest_collection_modifyitems(config, items):
     asked = {
         pathlib.Path(arg.partition("::")[0]).resolve() for arg in config.args if own
     }
+    cases = collections.Counter()
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
-        if item.nodeid.partition("::")[2] in expensive.SLOW.get(place, ()):
+        test = getattr(item, "originalname", item.name)
+        cases[place, test] += 1
+        if expensive.is_slow(place, item.name, cases[place, test]):
             item.add_marker("slow")
-        test = f"{place}::{getattr(item, 'originalname', item.name)}"
-        whole = place in thorough.FILES or test in thorough.TESTS
+        whole = place in thorough.FILES or test in thorough.TESTS.get(place, ())
         if whole and item.path not in asked:
             item.add_marker("thorough")
         if place in quick.FILES and not item.get_closest_marker("slow"):

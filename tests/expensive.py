@@ -2,7 +2,7 @@
 
 `pytest -m slow` runs them, and those that are marked where they stand. They were chosen
 by the processor time that they took from an empty compilation cache; where a test has
-cases, two of them stay.
+cases, a few of them stay.
 """
 
 SLOW = {
@@ -91,6 +91,7 @@ SLOW = {
         "test_ties_of_groups_are_those_of_their_means",
     ),
     "program/build/retraining_test.py": (
+        "test_what_is_deployed_is_plain_masked_and_as_accurate_as_recorded",
         "test_a_run_killed_while_ghosts_live_ends_with_the_same_bits",
         "test_every_arm_is_recorded_at_every_level_asked_for",
         "test_tweaks_at_the_identity_are_the_vanilla_run_bit_for_bit",
@@ -230,6 +231,7 @@ SLOW = {
         "test_a_longer_search_goes_on_from_a_shorter_one_with_the_same_bits",
     ),
     "program/run/neighbours_test.py": (
+        "test_fewer_seeds_than_there_are_records_of_are_studied_alone",
         "test_rows_are_the_run_s_own_and_those_of_runs_inside_it",
         "test_the_report_names_the_rate_and_a_neighbour_that_is_better",
     ),
@@ -237,6 +239,7 @@ SLOW = {
         "test_without_rewinding_the_first_weights_are_the_tickets_bit_for_bit",
     ),
     "program/run/recognition_test.py": (
+        "test_a_round_of_gates_is_measured_on_whole_sets_as_its_ticket_is",
         "test_each_way_takes_what_it_says_and_keeps_the_rest[ticket-1]",
         "test_each_way_takes_what_it_says_and_keeps_the_rest[ticket-2]",
         "test_masked_weights_stay_zero_and_heads_dense[ticket]",
@@ -256,4 +259,85 @@ SLOW = {
         "test_it_is_planned_without_numbers_that_only_the_tickets_know",
         "test_levels_of_the_source_may_be_named",
     ),
+    "program/run/transformers_test.py": (
+        "test_whole_heads_are_gone_and_the_ticket_trains",
+    ),
+    "program/run/streamed_test.py": (
+        "test_a_streamed_run_has_the_numbers_of_the_resident_one",
+    ),
+    "program/run/own_training_test.py": (
+        "test_a_run_that_is_interrupted_goes_on_with_the_same_bits",
+    ),
+    "program/run/search_progress_test.py": (
+        "test_a_chain_that_loses_everything_ends_alone",
+    ),
 }
+
+# The first so many cases of a test run with the rest of its file; the others are slow.
+FEW = {
+    "devices/cpu_convolutions_test.py": {"test_dtypes_are_those_of_jax": 2},
+    "dynamic/carrying_test.py": {
+        "test_masks_move_under_strict_promotion_with_64_bits_too": 2
+    },
+    "forward_selection/channels_test.py": {
+        "test_padding_in_pixels_may_be_written_in_any_way": 2
+    },
+    "forward_selection/precision_test.py": {
+        "test_an_offset_of_all_answers_changes_no_pick": 2
+    },
+    "models/by_name_test.py": {"test_parameters_are_as_many_as_published": 5},
+    "program/build/arm_settings_test.py": {
+        "test_an_arm_s_own_setting_trains_as_the_config_s_bit_for_bit": 1
+    },
+    "program/build/by_elastic_test.py": {
+        "test_every_level_is_the_sources_ticket_with_its_layer_copied": 1
+    },
+    "program/build/methods_test.py": {
+        "test_every_key_that_a_method_does_not_read_is_refused_when_it_is_set": 4
+    },
+    "program/report/page_test.py": {
+        "test_a_damaged_note_is_said_once_and_not_shown": 2
+    },
+    "program/run/damage_test.py": {"test_records_that_are_lost_are_made_again": 2},
+    "program/run/dry_run_test.py": {"test_what_a_run_accepts_is_planned": 2},
+    "program/run/starts_test.py": {
+        "test_in_a_learnt_basis_the_first_weights_are_the_tickets_bit_for_bit": 1
+    },
+    "pruning/bases_test.py": {
+        "test_complex_weights_come_back_and_keep_their_length": 2,
+        "test_the_gradient_of_coefficients_is_the_gradients_coefficients": 2,
+        "test_the_transform_is_orthonormal": 2,
+        "test_weights_come_back_and_keep_their_length": 4,
+        "test_with_all_coefficients_sgd_is_the_plain_run_and_adam_is_not": 2,
+    },
+    "pruning/places_test.py": {
+        "test_on_explicit_axes_all_is_as_without_and_lies_where_the_weights_do": 6
+    },
+    "pruning/precision_test.py": {
+        "test_counts_of_int32_give_floats_of_32_bits_under_strict_promotion_too": 2,
+        "test_of_any_types_a_function_gives_what_it_gives_of_float32": 6,
+        "test_of_float32_nothing_changes_where_64_bits_are_enabled": 2,
+    },
+    "pruning/scores_test.py": {"test_scores_are_mapped_and_derived_outside_of_jit": 2},
+    "pruning/stacked_test.py": {
+        "test_each_layer_keeps_its_minimum_of_groups": 2,
+        "test_each_layer_of_a_stack_keeps_its_best_and_the_rest_is_ranked": 2,
+    },
+    "tickets/contract_test.py": {"test_a_saved_state_finds_the_same_ticket": 3},
+    "tickets/controls_test.py": {
+        "test_the_key_decides_and_compiling_changes_nothing": 2
+    },
+    "training/optax_names_test.py": {
+        "test_an_optimizer_by_its_name_keeps_zeros_and_starts_anywhere": 6
+    },
+    "training/optimizers_test.py": {
+        "test_masking_the_forward_pass_is_the_same_as_keep_alone": 2,
+        "test_pruned_weights_are_zero_from_the_first_step_also_when_masks_change": 3,
+    },
+}
+
+
+def is_slow(place, name, nth):
+    """Returns whether the `nth` case, from 1, of a test of the file `place` is slow."""
+    few = FEW.get(place, {}).get(name.partition("[")[0], nth)
+    return name in SLOW.get(place, ()) or nth > few

@@ -26,15 +26,16 @@ def test_what_is_quick_or_thorough_is_there(name):
     assert (ROOT / "tests" / name).exists()
 
 
-@pytest.mark.parametrize("name", thorough.TESTS)
-def test_what_is_thorough_among_others_is_there(name):
-    place, _, test = name.partition("::")
-    text = (ROOT / "tests" / place).read_text(encoding="utf-8")
-    assert f"def {test}(" in text
+@pytest.mark.parametrize("chosen", [thorough.TESTS, expensive.SLOW, expensive.FEW])
+def test_what_is_chosen_of_a_file_is_there(chosen):
+    for name, tests in chosen.items():
+        text = (ROOT / "tests" / name).read_text(encoding="utf-8")
+        functions = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
+        assert {test.partition("[")[0] for test in tests} <= functions, name
 
 
-@pytest.mark.parametrize("name", expensive.SLOW)
-def test_what_is_expensive_is_there(name):
-    text = (ROOT / "tests" / name).read_text()
-    functions = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
-    assert {test.partition("[")[0] for test in expensive.SLOW[name]} <= functions
+@pytest.mark.parametrize("place", expensive.FEW)
+def test_of_many_cases_the_first_run_and_the_others_are_slow(place):
+    for test, few in expensive.FEW[place].items():
+        slow = [expensive.is_slow(place, f"{test}[{n}]", n) for n in (1, few, few + 1)]
+        assert slow == [False, False, True]
