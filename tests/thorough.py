@@ -183,6 +183,7 @@ TESTS = {
         "test_the_transform_is_orthonormal",
         "test_weights_come_back_and_keep_their_length",
     ),
+    "pruning/highest_test.py": ("test_behind_an_update_as_many_stay_as_are_asked_for",),
     "pruning/overflow_free_test.py": (
         "test_results_and_derivatives_are_those_of_the_function",
     ),

@@ -5,6 +5,7 @@ from . import cuts as cuts
 from . import flows as flows
 from . import gradients as gradients
 from . import heads as heads
+from . import highest as highest
 from . import kept_counts as kept_counts
 from . import layer_axes as layer_axes
 from . import masks as masks

@@ -12,14 +12,11 @@ from jax import lax
 
 from lthjax import values
 from lthjax.callables import ScoreFn
-from lthjax.pruning import cuts, kept_counts, places
+from lthjax.pruning import cuts, highest, kept_counts, places
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.cuts import Cut
 from lthjax.pruning.masks import Masks
 from lthjax.pruning.views import Views
-
-_BITS = 32
-_SMALL = 2**16  # numbers
 
 
 def prune(
@@ -202,7 +199,7 @@ def pairs(masks: Masks, scores: Any) -> list[tuple[jax.Array, jax.Array]]:
 def ranked(mask: jax.Array, score: jax.Array) -> jax.Array:
     """Returns the scores as uint32 in their order, 0, below them all, where pruned."""
     bits = lax.bitcast_convert_type(score.astype(jnp.float32), jnp.uint32)
-    sign = jnp.uint32(1 << (_BITS - 1))
+    sign = jnp.uint32(1 << (highest.BITS - 1))
     bits = jnp.where(bits == sign, jnp.uint32(0), bits)  # -0.0 ties with 0.0
     ordered = jnp.where(bits >= sign, ~bits, bits | sign)
     return jnp.where(mask, ordered, jnp.uint32(0))
@@ -246,7 +243,7 @@ def _reserved(ranks, minimum, shapes):
     """
     if not minimum:
         return ranks
-    top = jnp.uint32(2**_BITS - 1)
+    top = jnp.uint32(2**highest.BITS - 1)
     rows = zip(ranks, shapes, strict=True)
     return [jnp.where(_best(r, minimum, *shape), top, r) for r, shape in rows]
 
@@ -254,11 +251,11 @@ def _reserved(ranks, minimum, shapes):
 def _best(ranks, number, shape, axes):
     """Returns which are the highest ranks of a leaf, so many of each layer in it."""
     if not axes:
-        return _highest([ranks], number)[0]
+        return highest.of([ranks], number)[0]
     ends = tuple(range(len(axes)))
     lead = jnp.moveaxis(ranks.reshape(shape), axes, ends)
     flat = lead.reshape(math.prod(lead.shape[: len(axes)]), -1)
-    best = jax.vmap(lambda row: _highest([row], number)[0])(flat)
+    best = jax.vmap(lambda row: highest.of([row], number)[0])(flat)
     return jnp.moveaxis(best.reshape(lead.shape), ends, axes).ravel()
 
 
@@ -271,9 +268,9 @@ def _chosen(rows, counts, *, minimum, stacks):
         pairs = list(zip(ranks, counts, strict=True))
         if minimum:
             pairs = [_at_least(minimum, *r) for r in zip(pairs, shapes, strict=True)]
-        chosen = [_highest([r], k)[0] for r, k in pairs]
+        chosen = [highest.of([r], k)[0] for r, k in pairs]
     else:
-        chosen = _highest(_reserved(ranks, minimum, shapes), counts)
+        chosen = highest.of(_reserved(ranks, minimum, shapes), counts)
     shaped = [c.reshape(m.shape) for c, (m, _) in zip(chosen, rows, strict=True)]
     return shaped, cuts.numbers(rows)
 
@@ -285,61 +282,3 @@ def _at_least(minimum, pair, shape):
         return ranks, jnp.maximum(k, minimum)
     (reserved,) = _reserved([ranks], minimum, [shape])
     return reserved, jnp.maximum(k, jnp.sum(reserved > ranks, dtype=jnp.int32))
-
-
-@jax.jit
-def _highest(ranks, k):
-    """Selects the k highest ranks over all leaves, the first ones on a tie.
-
-    The k-th highest rank t is the largest number with at least k ranks at or above it,
-    and of those that equal it the first ones end before the largest place that leaves
-    no more than are wanted: both are built bit by bit, each pass only counting. No
-    sort, no running sum, no copy but of small leaves.
-    """
-    leaves = _joined(ranks)
-    rows = [jnp.concatenate(row) for row in leaves]
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), _count(row > 0 for row in rows))
-    t = _largest(_BITS, lambda t: _count(row >= t for row in rows) >= k)
-    room = k - _count(row > t for row in rows)
-    starts = np.cumsum([0, *(row.size for row in rows)], dtype=np.uint32)
-
-    def tied(end):
-        for row, start in zip(rows, starts[:-1], strict=True):
-            yield (row == t) & (start + lax.iota(jnp.uint32, row.size) < end)
-
-    end = _largest(int(starts[-1]).bit_length(), lambda end: _count(tied(end)) <= room)
-    chosen = []
-    for row, first, parts in zip(rows, tied(end), leaves, strict=True):
-        ends = np.cumsum([part.size for part in parts])[:-1]
-        chosen += jnp.split((row > t) | (first & (t > 0)), ends)
-    return chosen
-
-
-def _joined(ranks):
-    """Returns the leaves in rows, small neighbours in one, which compiles faster."""
-    rows: list[list] = []
-    for leaf in ranks:
-        if rows and max(leaf.size, rows[-1][0].size) <= _SMALL:
-            rows[-1].append(leaf)
-        else:
-            rows.append([leaf])
-    return rows
-
-
-def _count(rows):
-    return sum(jnp.sum(row, dtype=jnp.int32) for row in rows)
-
-
-def _largest(bits, holds):
-    """Returns the largest uint32 of so many bits of which something holds.
-
-    Args:
-      bits: How many.
-      holds: Number -> bool; of 0, and of all numbers below one of which it holds.
-    """
-
-    def bit(i, number):
-        candidate = number | (jnp.uint32(1) << (bits - 1 - i).astype(jnp.uint32))
-        return jnp.where(holds(candidate), candidate, number)
-
-    return lax.fori_loop(0, bits, bit, jnp.uint32(0))
