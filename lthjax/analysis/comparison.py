@@ -84,7 +84,7 @@ def chance_overlap(a: Masks, b: Masks, scope: str = "layer") -> jax.Array:
 
 def densities(masks: Masks) -> dict[str, jax.Array]:
     """Returns {name: kept / size}, float32 [], of every layer that has weights."""
-    found = zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True)
+    found = masks_lib.by_name(masks).items()
     return {name: 1 - masks_lib.sparsity(mask) for name, mask in found if mask.size}
 
 
@@ -139,11 +139,9 @@ def by_layer(fn: Callable[..., Any], *trees: Any) -> dict[str, Any]:
       *trees: Trees; the leaves of the last, a mask tree, say which layers.
 
     Raises:
-      ValueError: A tree lacks a leaf of the last one.
+      ValueError: A tree lacks a leaf of the last one, or has two of one name.
     """
-    rows = [
-        dict(zip(masks_lib.names(t), jax.tree.leaves(t), strict=True)) for t in trees
-    ]
+    rows = [masks_lib.by_name(tree) for tree in trees]
     lacking = [n for n in rows[-1] if not all(n in row for row in rows)]
     if lacking:
         raise ValueError(
@@ -157,30 +155,41 @@ def like(a: Any, b: Any) -> Any:
     """Returns the leaves of b in the dicts and lists of a, which has the same ones.
 
     Raises:
-      ValueError: One has a leaf that the other has not, or of another shape.
+      ValueError: One has a leaf that the other has not, or of another shape; or, of
+        two forms, two leaves have one name.
     """
     check_same(a, b)
-    leaves = dict(zip(masks_lib.names(b), jax.tree.leaves(b), strict=True))
+    if _one_form(a, b):
+        return b
+    leaves = masks_lib.by_name(b)
     rows = [leaves[name] for name in masks_lib.names(a)]
     return jax.tree.unflatten(jax.tree.structure(a), rows)
 
 
 def check_same(a: Any, b: Any) -> None:
     """Checks that two trees have the same leaves, of the same shapes."""
-    found = [
-        dict(zip(masks_lib.names(t), map(jnp.shape, jax.tree.leaves(t)), strict=True))
-        for t in (a, b)
-    ]
-    differing = [n for n in found[0] | found[1] if found[0].get(n) != found[1].get(n)]
-    rows = [
-        f"{name} = {' and '.join(str(f.get(name, 'nothing')) for f in found)}"
-        for name in differing
-    ]
-    if rows:
+    if _one_form(a, b):
+        pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        rows = list(zip(masks_lib.names(a), pairs, strict=True))
+    else:
+        one, other = masks_lib.by_name(a), masks_lib.by_name(b)
+        rows = [(name, (one.get(name), other.get(name))) for name in one | other]
+    shapes = [(name, *map(_shape, pair)) for name, pair in rows]
+    differing = [f"{name} = {x} and {y}" for name, x, y in shapes if x != y]
+    if differing:
         raise ValueError(
-            f"both trees must have the same leaves, got {'; '.join(rows)}; are they of "
-            "one network, with the same weights prunable?"
+            f"both trees must have the same leaves, got {'; '.join(differing)}; are "
+            "they of one network, with the same weights prunable?"
         )
+
+
+def _shape(leaf):
+    return "nothing" if leaf is None else jnp.shape(leaf)
+
+
+def _one_form(a, b):
+    """Whether the leaves of two trees go together by their places."""
+    return jax.tree.structure(a) == jax.tree.structure(b)
 
 
 def _masks_like(a, b):

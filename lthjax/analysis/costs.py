@@ -124,7 +124,7 @@ def parameters(params: Params, masks: Masks | None = None) -> int:
 
 def _sizes(params):
     """Returns the (name, size) of every leaf."""
-    leaves = dict(zip(masks_lib.names(params), jax.tree.leaves(params), strict=True))
+    leaves = masks_lib.by_name(params)
     for name, w in leaves.items():
         if not hasattr(w, "shape"):
             raise ValueError(

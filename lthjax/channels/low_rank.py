@@ -14,6 +14,7 @@ from lthjax.channels import layers_of
 from lthjax.devices import measure
 from lthjax.interceptors import intercepted
 from lthjax.pruning import bases as bases_lib
+from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
 from lthjax.pruning.bases import Bases
 from lthjax.pruning.masks import Masks, Params
@@ -48,7 +49,7 @@ def split(
       ValueError: As `bases.factorize`.
     """
     found = bases_lib.materialize(coefficients, masks, bases, arrays)
-    rows, kept = bases_lib.leaves(coefficients), bases_lib.leaves(masks)
+    rows, kept = masks_lib.by_name(coefficients), masks_lib.by_name(masks)
     for name, basis in bases.items():
         place, _, leaf = name.rpartition("/")
         if not basis.thin or leaf != "kernel":

@@ -239,8 +239,7 @@ def _counts(full, sparsity, distribution, views):
     kept = amounts.counts(full, sparsity, "global")
     if isinstance(kept, list):
         return kept
-    shapes = [mask.shape for mask in jax.tree.leaves(full)]
-    named = dict(zip(masks_lib.names(full), shapes, strict=True))
+    named = {name: mask.shape for name, mask in masks_lib.by_name(full).items()}
     return DISTRIBUTIONS[distribution](named, kept, views=views)
 
 

@@ -8,6 +8,7 @@ from . import heads as heads
 from . import highest as highest
 from . import kept_counts as kept_counts
 from . import layer_axes as layer_axes
+from . import leaf_names as leaf_names
 from . import masks as masks
 from . import overflow_free as overflow_free
 from . import pattern_names as pattern_names

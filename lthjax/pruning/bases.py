@@ -110,7 +110,7 @@ def choose(
       ValueError: A rule finds no prunable leaf or is no regular expression, or a basis
         does not fit a leaf.
     """
-    sizes = dict(zip(masks_lib.names(shapes), jax.tree.leaves(shapes), strict=True))
+    sizes = masks_lib.by_name(shapes)
     found = {}
     for name, kind in named(rules, prunable).items():
         shape = tuple(sizes[name].shape)
@@ -153,8 +153,8 @@ def init(key: jax.Array, params: Params, bases: Bases, trained: Any = None) -> d
       trained: The weights that a basis is learnt from, or `None`.
     """
     found: dict[str, Any] = {}
-    learnt_from = {} if trained is None else leaves(trained)
-    for number, (name, leaf) in enumerate(leaves(params).items()):
+    learnt_from = {} if trained is None else masks_lib.by_name(trained)
+    for number, (name, leaf) in enumerate(masks_lib.by_name(params).items()):
         basis, own = bases.get(name, IDENTITY), jax.random.fold_in(key, number)
         if arrays := basis.init(own, leaf, learnt_from.get(name)):
             _put(found, name.split("/"), arrays)
@@ -234,11 +234,6 @@ def factorize(
     rows = jnp.flatnonzero(kept)
     first = jnp.where(mask, coefficients, 0)
     return first[..., rows], arrays["outputs"][rows].conj()
-
-
-def leaves(tree: Any) -> dict[str, Any]:
-    """Returns {name: leaf} of a tree."""
-    return dict(zip(masks_lib.names(tree), jax.tree.leaves(tree), strict=True))
 
 
 def _mapped(fn, params, bases, arrays):

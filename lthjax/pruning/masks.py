@@ -12,39 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey
 
 from lthjax import values
 from lthjax.pruning import places
+from lthjax.pruning.leaf_names import by_name, names, path_name
 
 Params = Any
 Masks = Any
 
 KERNELS = r"(^|/)kernel$"
-
-
-def path_name(path) -> str:
-    """Returns the name "a/b/kernel" of a leaf from its JAX key path.
-
-    Places in a list and integer keys are numbers, "layers/0/kernel". What a box in a
-    dict or list holds has the name of the box: a variable of flax's nnx is no
-    "kernel/value". JAX's paths do not tell it from a field `value` of a NamedTuple, so
-    that this has the name of the tuple too.
-    """
-    *rest, last = path or ("",)
-    boxed = isinstance(last, GetAttrKey) and last.name == "value"
-    boxed = boxed and bool(rest) and not isinstance(rest[-1], GetAttrKey)
-    return "/".join(map(_key_name, rest if boxed else path))
-
-
-def _key_name(key):
-    found = (getattr(key, name, None) for name in ("key", "name", "idx"))
-    return str(next((x for x in found if x is not None), key))
-
-
-def names(tree) -> list[str]:
-    """Returns the names of the leaves, in the order of `jax.tree.leaves`."""
-    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def full(
@@ -188,11 +164,10 @@ def layers(masks: Masks) -> dict[str, tuple[int, int]]:
       >>> lth.masks.layers({"kernel": jnp.array([True, False, True])})
       {'kernel': (2, 3)}
     """
-    leaves = _bools(masks)
-    kept = jax.device_get([jnp.sum(mask, dtype=jnp.int32) for mask in leaves])
-    sizes = [mask.size for mask in leaves]
-    rows = zip(names(masks), kept, sizes, strict=True)
-    return {name: (int(k), size) for name, k, size in rows}
+    sizes = {name: mask.size for name, mask in by_name(masks).items()}
+    sums = [jnp.sum(mask, dtype=jnp.int32) for mask in _bools(masks)]
+    rows = zip(sizes.items(), jax.device_get(sums), strict=True)
+    return {name: (int(kept), size) for (name, size), kept in rows}
 
 
 def collapsed(masks: Masks, views: Mapping[str, Any] | None = None) -> list[str]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import registry, values
-from lthjax.pruning.masks import path_name
+from lthjax.pruning.leaf_names import by_name, path_name
 
 WAYS = ("copy", "keep", "error")
 
@@ -88,17 +88,7 @@ def flat(tree: Any) -> dict[str, Any]:
     Raises:
       ValueError: Two leaves have one name.
     """
-    rows = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
-    found: dict[str, Any] = {}
-    for path, leaf in rows:
-        name = path_name(path)
-        if name in found:
-            raise ValueError(
-                f"every leaf must have a name of its own, got two called {name!r}, "
-                "where a slash in a key looks like a level; rename one"
-            )
-        found[name] = leaf
-    return found
+    return by_name(tree, is_leaf=_is_none)
 
 
 def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:

@@ -91,7 +91,7 @@ def _apart(teacher, students):
     if sizes[0] != sizes[1]:
         return f"a teacher of {sizes[0]} classes for students of {sizes[1]}"
     one, other = (
-        {n: jnp.shape(w) for n, w in bases.leaves(tree).items()}
+        {n: jnp.shape(w) for n, w in masks_lib.by_name(tree).items()}
         for tree in (teacher, students)
     )
     for name in sorted(one.keys() | other.keys()):

@@ -82,11 +82,11 @@ def numbers(
       arrays: What they have drawn or learnt.
       used: How often a pass over one image uses each weight, by name.
     """
-    kept, there = masks_lib.layers(masks), bases_lib.leaves(masks)
+    kept, there = masks_lib.layers(masks), masks_lib.by_name(masks)
     weights = masks_lib.layers(_alive(masks, found, arrays))
     stored = {n: basis.stored(there[n]) for n, basis in found.items()}
     rest = [n for n in used if n not in weights]
-    sizes = bases_lib.leaves(shapes)
+    sizes = masks_lib.by_name(shapes)
     fixed = sum(used[n] * sizes[n].size for n in rest)
     materialised = 2 * (
         fixed + sum(used[n] * count for n, (count, _) in weights.items())

@@ -211,8 +211,8 @@ def _check_steps(ground, own):
 
 def _check_shapes(ground, there):
     """Refuses a ticket of other shapes than the network's, naming the first leaf."""
-    wanted = {n: w.shape for n, w in _named(ground.shapes).items()}
-    found = {n: w.shape for n, w in _named(there.params).items()}
+    wanted = {n: w.shape for n, w in masks_lib.by_name(ground.shapes).items()}
+    found = {n: w.shape for n, w in masks_lib.by_name(there.params).items()}
     other = sorted(n for n in wanted.keys() | found if wanted.get(n) != found.get(n))
     if other:
         name = other[0]
@@ -231,11 +231,6 @@ def _check_shapes(ground, there):
             f" = {tuple(ground.options.search.exclude)} with other masks at "
             f"{', '.join(odd)}"
         )
-
-
-def _named(tree):
-    leaves = jax.tree.leaves(tree)
-    return dict(zip(masks_lib.names(tree), leaves, strict=True))
 
 
 def _say_other_data(ground):

@@ -94,7 +94,7 @@ def _chosen(config, facts, shapes, names, views):
 
 
 def _check_shapes(shapes, tree):
-    wanted, found = (bases_lib.leaves(t) for t in (shapes, tree))
+    wanted, found = (masks_lib.by_name(t) for t in (shapes, tree))
     for name, leaf in found.items():
         if leaf.shape != wanted[name].shape:
             raise ValueError(
@@ -198,9 +198,9 @@ def _rehearse(method, ground, masks_fn, prune_fn):
 def _check_back(ground):
     key = jax.random.key(0)
     given, _ = jax.jit(network_lib.initialiser(ground.options, ground.facts))(key)
-    back = bases_lib.leaves(weights(*ground.init_fn(key), ground.bases))
+    back = masks_lib.by_name(weights(*ground.init_fn(key), ground.bases))
     for name in ground.bases:
-        w, found = bases_lib.leaves(given)[name], back[name]
+        w, found = masks_lib.by_name(given)[name], back[name]
         apart = float(jnp.linalg.norm(found - w) / jnp.linalg.norm(w))
         if not apart < INVERSE:
             raise ValueError(

@@ -69,7 +69,7 @@ def ground(
     found = Ground(config, method, facts, bare, module, *functions, shapes, source)
     found = found._replace(objective=goal)
     masks = jax.eval_shape(method.masks(found), shapes)
-    leaves = dict(zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True))
+    leaves = masks_lib.by_name(masks)
     sizes = {name: leaf.size for name, leaf in leaves.items()}
     rows = {name: leaf.shape for name, leaf in leaves.items()}
     found = found._replace(plan=bare._replace(sizes=sizes, shapes=rows))

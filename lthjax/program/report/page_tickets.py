@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -136,10 +135,9 @@ def filters(found: dict[int, Any], order: Sequence[str]) -> Figure | None:
 
 def _leaf(ticket, name):
     """Returns (mask, weights) of a layer as arrays."""
-    names = masks_lib.names(ticket.masks)
-    mask = dict(zip(names, jax.tree.leaves(ticket.masks), strict=True))[name]
-    leaves = jax.tree.leaves(ticket.params)
-    kernel = dict(zip(masks_lib.names(ticket.params), leaves, strict=True))[name]
+    mask, kernel = (
+        masks_lib.by_name(tree)[name] for tree in (ticket.masks, ticket.params)
+    )
     return np.asarray(mask, bool), np.asarray(kernel, np.float32)
 
 
@@ -199,9 +197,7 @@ def weights(root: pathlib.Path, seed: int, ticket: Any, what: str = "weight") ->
 
 def _chosen(params, kept, masks):
     """Returns the weights that are kept, or pruned, of all layers as one vector."""
-    names = masks_lib.names(params)
-    leaves = dict(zip(names, jax.tree.leaves(params), strict=True))
-    pairs = zip(masks_lib.names(masks), jax.tree.leaves(masks), strict=True)
+    leaves, pairs = masks_lib.by_name(params), masks_lib.by_name(masks).items()
     return np.concatenate(
         [np.asarray(leaves[n])[np.asarray(m, bool) == kept] for n, m in pairs]
     )
