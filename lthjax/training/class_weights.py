@@ -21,7 +21,8 @@ def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
       weights: One a class; their size counts, as they are not normalised.
 
     Raises:
-      ValueError: There are fewer or more weights than classes, in the loss.
+      ValueError: In the loss: there are fewer or more weights than classes, or labels
+        that are neither one class an example nor its shares of all.
     """
     own = np.asarray(weights, np.float32)
 
@@ -32,6 +33,12 @@ def weighted(objective: Objective, weights: Sequence[float]) -> Objective:
                 f"{own.tolist()} for {outputs.shape[-1]} classes"
             )
         mixed = jnp.issubdtype(labels.dtype, jnp.floating)
+        if labels.ndim != 1 + mixed or outputs.ndim != 2:
+            raise ValueError(
+                "class weights go with one class an example, labels [batch] or shares "
+                f"[batch, classes], got labels {list(labels.shape)} for outputs "
+                f"{list(outputs.shape)}; weight the places in a loss of your own"
+            )
         return labels @ jnp.asarray(own) if mixed else jnp.asarray(own)[labels]
 
     def loss(outputs, labels):

@@ -15,9 +15,11 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: float32 [batch, classes].
       labels: int32 [batch]; or distributions, floats [batch, classes], as mixup gives.
+        Of a number that is no class the loss is NaN.
 
     Raises:
-      ValueError: Labels are floats, but no distributions over the classes.
+      ValueError: Labels are neither one integer for each row of logits nor floats of
+        the logits' shape.
     """
     if jnp.issubdtype(labels.dtype, jnp.floating):
         if labels.shape != logits.shape:
@@ -28,7 +30,10 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         # A class of no weight adds nothing, be its logit -inf.
         nats = jnp.where(labels == 0, 0, jax.nn.log_softmax(logits))
         return -jnp.sum(labels * nats, axis=-1)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    _check_labels(logits, labels)
+    found = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # Those below zero would count from the end.
+    return jnp.where(labels < 0, jnp.nan, found)
 
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -37,6 +42,9 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: float32 [batch, classes]; where one is NaN the example is not right.
       labels: int32 [batch].
+
+    Raises:
+      ValueError: Labels are not one integer for each row of logits.
     """
     return (answers(logits, labels) == labels).astype(jnp.float32)
 
@@ -50,10 +58,27 @@ def answers(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: float32 [..., classes].
       labels: Integers [...].
+
+    Raises:
+      ValueError: Labels are not one integer for each row of logits.
     """
+    _check_labels(logits, labels)
     highest = jnp.argmax(logits, axis=-1)
     wrong = (labels.astype(highest.dtype) + 1) % logits.shape[-1]
     return jnp.where(jnp.isnan(jnp.max(logits, axis=-1)), wrong, highest)
+
+
+def _check_labels(logits, labels):
+    """Refuses labels that would be spread over rows, or are no classes."""
+    whole = jnp.issubdtype(labels.dtype, jnp.integer)
+    if whole and labels.shape == logits.shape[:-1]:
+        return
+    one_hot = labels.shape == logits.shape
+    remedy = "; give their argmax" if one_hot else ""
+    raise ValueError(
+        "labels must be integers, one for each row of logits "
+        f"{list(logits.shape)}, got {labels.dtype} {list(labels.shape)}{remedy}"
+    )
 
 
 def squared(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -87,7 +112,7 @@ def smoothed(
       convention: To whom: see `uniform`.
 
     Raises:
-      ValueError: As `uniform`.
+      ValueError: As `uniform` and `cross_entropy`.
     """
     share = uniform(smoothing, logits.shape[-1], convention)
     # Without a share nothing is spread: a logit of -inf would be 0 times infinity.
@@ -112,8 +137,13 @@ def smoothed_labels(
       convention: To whom: see `uniform`.
 
     Raises:
-      ValueError: As `uniform`.
+      ValueError: As `uniform`, or labels are no integers.
     """
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels must be integers, got {labels.dtype} {list(labels.shape)}; "
+            "distributions are smoothed by `smoothed`"
+        )
     share = uniform(smoothing, num_classes, convention)
     return (1 - share) * jax.nn.one_hot(labels, num_classes) + share / num_classes
 

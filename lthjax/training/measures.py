@@ -148,14 +148,18 @@ def in_top(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: float32 [batch, ..., classes].
-      labels: int32 [batch, ...].
+      labels: int32 [batch, ...]; places of -1 are none, and do not count.
     """
+    return objective_lib.by_place(_in_top, logits, labels)
+
+
+def _in_top(logits, labels):
     own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
     classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
     earlier = classes < labels[..., None]
     above = (logits > own) | ((logits == own) & earlier)
     right = (jnp.sum(above, axis=-1) < TOP) & ~jnp.isnan(own[..., 0])
-    return jnp.mean(right.reshape(len(right), -1).astype(jnp.float32), axis=1)
+    return right.astype(jnp.float32)
 
 
 def confusion(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
@@ -163,12 +167,12 @@ def confusion(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.A
 
     Args:
       logits: float32 [batch, ..., classes].
-      labels: int32 [batch, ...].
+      labels: int32 [batch, ...]; places of -1 are none, and do not count.
       weights: Of the examples [batch].
     """
     classes = logits.shape[-1]
     said = losses.answers(logits, labels)
-    weights = jnp.broadcast_to(_beside(weights, labels), labels.shape)
+    weights = _by_place(weights, labels)
     pairs = (labels.astype(said.dtype) * classes + said).ravel()
     counts = jax.ops.segment_sum(weights.ravel(), pairs, classes**2)
     return counts.reshape(classes, classes)
@@ -203,12 +207,12 @@ def confidences(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax
 
     Args:
       logits: float32 [batch, ..., classes].
-      labels: int32 [batch, ...].
+      labels: int32 [batch, ...]; places of -1 are none, and do not count.
       weights: Of the examples [batch].
     """
     sure = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
     right = losses.correct(logits, labels)
-    weights = jnp.broadcast_to(_beside(weights, labels), labels.shape)
+    weights = _by_place(weights, labels)
     bins = jnp.clip(jnp.ceil(sure * BINS) - 1, 0, BINS - 1).astype(jnp.int32)
     rows = jnp.stack([weights, weights * sure, weights * right], axis=-1)
     return jax.ops.segment_sum(rows.reshape(-1, 3), bins.ravel(), BINS)
@@ -229,8 +233,9 @@ def calibration_error(sums: jax.Array) -> jax.Array:
     return jnp.sum(jnp.abs(right - sure)) / jnp.sum(total)
 
 
-def _beside(weights, labels):
-    return weights.reshape(-1, *(1,) * (labels.ndim - 1))
+def _by_place(weights, labels):
+    """Returns the weight of every place: its example's, and 0 where it is none."""
+    return weights.reshape(-1, *(1,) * (labels.ndim - 1)) * (labels >= 0)
 
 
 MEASURES = {

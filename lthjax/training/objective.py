@@ -1,6 +1,7 @@
 """What a task is: the loss that is minimised, and what is measured beside it."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -87,7 +88,8 @@ def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
       targets: As many numbers [batch, ...], such as [batch] for outputs [batch, 1].
 
     Raises:
-      ValueError: There are more targets than outputs, or fewer.
+      ValueError: They are of other numbers of examples, or of other shapes: axes of one
+        place may be left out, and either may be flat, [batch, n].
     """
     return _by_example(jnp.square(_apart(outputs, targets)))
 
@@ -112,7 +114,7 @@ def token_cross_entropy(logits: jax.Array, tokens: jax.Array) -> jax.Array:
       logits: float32 [batch, ..., vocabulary].
       tokens: int32 [batch, ...]; places of -1 are none, and do not count.
     """
-    return _by_place(losses.cross_entropy, logits, tokens)
+    return by_place(losses.cross_entropy, logits, tokens)
 
 
 def tokens_correct(logits: jax.Array, tokens: jax.Array) -> jax.Array:
@@ -122,12 +124,12 @@ def tokens_correct(logits: jax.Array, tokens: jax.Array) -> jax.Array:
       logits: As for `token_cross_entropy`.
       tokens: Likewise.
     """
-    return _by_place(losses.correct, logits, tokens)
+    return by_place(losses.correct, logits, tokens)
 
 
 def _tokens_smoothed(logits, tokens, smoothing):
     smoothed = functools.partial(losses.smoothed, smoothing=smoothing)
-    return _by_place(smoothed, logits, tokens)
+    return by_place(smoothed, logits, tokens)
 
 
 def _tokens_distilled(logits, taught, temperature):
@@ -181,19 +183,32 @@ def averaged(objective: Objective, sums: tuple) -> tuple:
 
 def _apart(outputs, targets):
     """Returns outputs - targets, of the targets' shape."""
-    if outputs.size != targets.size:
+    one, other = (_sides(x.shape) for x in (outputs, targets))
+    flat = min(len(one), len(other)) <= 2 and math.prod(one) == math.prod(other)
+    if one[:1] != other[:1] or not (one == other or flat):
         raise ValueError(
-            f"outputs must be as many as targets, got outputs = {outputs.shape}, "
-            f"targets = {targets.shape}; targets that are whole numbers, which count "
-            "as classes, are given as floats"
+            "outputs must be as many as targets, of as many examples, and their axes "
+            f"in one order, got outputs = {outputs.shape}, targets = {targets.shape}; "
+            "targets that are whole numbers, which count as classes, are given as "
+            "floats"
         )
     return outputs.reshape(targets.shape) - targets
 
 
-def _by_place(fn, logits, tokens):
+def _sides(shape):
+    """Returns the length of the batch, and of the axes of more than one place."""
+    return shape[:1] + tuple(side for side in shape[1:] if side != 1)
+
+
+def by_place(fn: ExampleFn, logits: jax.Array, tokens: jax.Array) -> jax.Array:
     """Returns the mean of fn over the places of an example that have a token [batch].
 
     Where tokens are distributions, as a user's own mixing gives, all places count.
+
+    Args:
+      fn: (logits, tokens) -> values, one a place.
+      logits: [batch, ..., vocabulary].
+      tokens: int32 [batch, ...]; places of -1 have none.
     """
     if jnp.issubdtype(tokens.dtype, jnp.floating):
         return _by_example(fn(logits, tokens))
@@ -204,7 +219,8 @@ def _by_place(fn, logits, tokens):
 
 
 def _by_example(values):
-    return jnp.mean(values.reshape(len(values), -1), axis=1)
+    places = math.prod(values.shape[1:])  # not -1, which no batch of nothing has
+    return jnp.mean(values.reshape(len(values), places), axis=1)
 
 
 def _same(mean):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lthjax.training import class_weights
-from lthjax.training.objective import CLASSIFICATION
+from lthjax.training.objective import CLASSIFICATION, NEXT_TOKEN
 
 WEIGHTS = (2.0, 0.5, 1.0)
 LOGITS = jax.random.normal(jax.random.key(0), (4, 3))
@@ -50,3 +50,11 @@ def test_a_weight_must_be_there_for_every_class():
         found.loss(jnp.zeros((3, 3)), jnp.array([0, 1, 2]))
     with pytest.raises(ValueError, match="a weight of each class.* for 3 classes"):
         found.smoothed(jnp.zeros((3, 3)), jnp.array([0, 1, 2]), 0.1)
+
+
+@pytest.mark.parametrize("shape, labels", [((2, 2, 8), (2, 2)), ((2, 8), (2, 1))])
+def test_they_are_of_examples_and_not_of_places(shape, labels):
+    weighted = class_weights.weighted(NEXT_TOKEN, [1.0] * 8)
+    for loss in (weighted.loss, lambda *given: weighted.smoothed(*given, 0.1)):
+        with pytest.raises(ValueError, match="one class an example"):
+            loss(jnp.zeros(shape), jnp.zeros(labels, jnp.int32))

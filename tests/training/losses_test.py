@@ -202,3 +202,35 @@ def test_a_class_that_cannot_be_adds_nothing_where_it_has_no_weight():
         np.testing.assert_allclose(own, slope, rtol=1e-6, err_msg=name)
     same, slope = found(lambda x: losses.distillation(x, logits).sum())(logits)
     np.testing.assert_allclose([same, *slope[0]], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        jnp.array([1]),
+        jnp.array([[1], [2], [3]]),
+        jnp.zeros((3, 8), jnp.int32),
+        jnp.zeros((8, 3)),
+        jnp.ones(3, bool),
+    ],
+)
+@pytest.mark.parametrize("asked", [losses.cross_entropy, losses.correct])
+def test_labels_that_would_be_spread_over_rows_are_refused(asked, labels):
+    with pytest.raises(ValueError, match="labels must be integers"):
+        asked(jnp.zeros((3, 8)), labels)
+
+
+def test_of_a_number_that_is_no_class_the_loss_is_nan_and_nothing_is_right():
+    logits = jnp.zeros((3, 8)).at[:, 7].set(5.0)
+    labels = jnp.array([-1, 8, 7])
+    assert jnp.isnan(losses.cross_entropy(logits, labels)).tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert losses.correct(logits, labels).tolist() == [0, 0, 1]
+
+
+def test_distributions_are_not_smoothed_as_if_they_were_classes():
+    with pytest.raises(ValueError, match="must be integers, got float32"):
+        losses.smoothed_labels(jnp.eye(3), 3, 0.1)

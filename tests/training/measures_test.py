@@ -189,3 +189,17 @@ def test_what_fills_a_batch_makes_no_measure_nan(name):
     )
     assert np.isfinite(whole)
     np.testing.assert_allclose(short, whole, rtol=1e-6)
+
+
+def test_places_of_no_token_count_in_no_measure():
+    tokens = jnp.array([[3, -1, 7], [2, 5, -1]])
+    logits = jax.random.normal(jax.random.key(0), (2, 3, 8)).at[..., 7].add(3.0)
+    known = np.asarray(tokens) >= 0
+    rows, own = logits[known], tokens[known]
+    top = np.asarray(measures.in_top(rows, own))
+    first, second = top[:2].mean(), top[2:].mean()
+    np.testing.assert_allclose(measures.in_top(logits, tokens), [first, second], 1e-6)
+    for sums in (measures.confidences, measures.confusion):
+        expected = sums(rows, own, jnp.array([1.0, 1, 2, 2]))
+        found = sums(logits, tokens, jnp.array([1.0, 2]))
+        np.testing.assert_allclose(found, expected, 1e-6)

@@ -70,6 +70,30 @@ def test_one_number_an_example_may_come_without_its_axis():
     np.testing.assert_array_equal(found, [4.0, 1.0])
 
 
+@pytest.mark.parametrize(
+    "outputs, targets",
+    [((2, 3), (3, 2)), ((2, 3), (6, 1)), ((2, 4, 4, 3), (2, 3, 4, 4))],
+)
+def test_examples_and_axes_are_not_taken_for_each_other(outputs, targets):
+    for error in (objective_lib.squared_error, objective_lib.absolute_error):
+        with pytest.raises(ValueError, match="axes in one order"):
+            error(jnp.zeros(outputs), jnp.zeros(targets))
+
+
+@pytest.mark.parametrize(
+    "outputs, targets",
+    [
+        ((2, 6), (2, 2, 3)),
+        ((2, 2, 3), (2, 6)),
+        ((2, 1, 3), (2, 3, 1)),
+        ((0, 2), (0, 2)),
+    ],
+)
+def test_flat_outputs_axes_of_one_place_and_no_example_are_fine(outputs, targets):
+    found = objective_lib.squared_error(jnp.ones(outputs), jnp.zeros(targets))
+    assert found.tolist() == [1.0] * outputs[0]
+
+
 def test_targets_of_another_number_are_refused():
     with pytest.raises(ValueError, match=r"as many as targets.*\(4, 3\).*\(4,\)"):
         objective_checks.check(REGRESSION, LOGITS, shape(4))
