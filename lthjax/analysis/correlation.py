@@ -139,15 +139,20 @@ def distance(start: Params, end: Params, masks: Masks) -> jax.Array:
     """
     start, end = (_kept(tree, masks) for tree in (start, end))
     check_same(start, end)
-    rows = [jnp.max(jnp.abs(w), initial=0) for w in jax.tree.leaves(start)]
-    largest = jnp.max(jnp.stack(rows))
-    unit = jnp.where(largest > 0, largest, 1)  # squares of more or less leave float32
-    start, end = (jax.tree.map(lambda w: w / unit, tree) for tree in (start, end))
-    lengths = [
-        jnp.sqrt(sum(jnp.sum(jnp.square(jnp.abs(w))) for w in jax.tree.leaves(tree)))
-        for tree in (jax.tree.map(jnp.subtract, end, start), start)
-    ]
-    return (lengths[0] / lengths[1]).astype(jnp.float32)
+    apart = jax.tree.map(jnp.subtract, end, start)
+    (way, of_way), (length, of_length) = map(_length, (apart, start))
+    return ((way / length) * (of_way / of_length)).astype(jnp.float32)
+
+
+def _length(tree):
+    """Returns (norm, unit) of a tree whose norm is their product.
+
+    The unit is the largest entry: squares of more, or of less, leave float32.
+    """
+    leaves = jax.tree.leaves(tree)
+    unit = jnp.max(jnp.stack([jnp.max(jnp.abs(w), initial=0) for w in leaves]))
+    by = jnp.where(unit > 0, unit, 1)
+    return jnp.sqrt(sum(jnp.sum(jnp.square(jnp.abs(w / by))) for w in leaves)), unit
 
 
 def _kept(tree, masks):

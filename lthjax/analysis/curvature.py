@@ -168,18 +168,24 @@ def surface(
       params: The weights.
       masks: Their masks.
       radius: The farthest step along either direction, 1 being the weights' own norm.
-      points: Along either, odd for the weights themselves to be one.
+      points: Along either, at least 2; odd for the weights themselves to be one.
       views: Which axes of a leaf are its filters, from `views.of`: an output of a copy
         is one; without, the last axis of leaves of two or more.
+
+    Raises:
+      ValueError: There are fewer than 2 points.
 
     References:
       Li et al., 2018, arXiv:1712.09913.
     """
+    if points < 2:
+        raise ValueError(f"points must be at least 2, got points = {points}")
     loss_fn, params = _in_float32(loss_fn, params)
     start = masks_lib.apply(params, masks)
     keys = jax.random.split(key)
     directions = [_filters(k, start, masks, views or {}) for k in keys]
-    steps = jnp.linspace(-radius, radius, points)
+    steps = 2 * jnp.arange(points, dtype=jnp.float32) - (points - 1)
+    steps = radius * steps / (points - 1)  # exactly 0 in the middle
 
     def loss_at(pair):
         moved = jax.tree.map(

@@ -177,7 +177,15 @@ def drop_fraction(at: jax.Array, fraction: float, until: int) -> jax.Array:
       >>> [round(float(lth.dynamic.drop_fraction(t, 0.3, 8)), 2) for t in (0, 4, 8)]
       [0.3, 0.15, 0.0]
     """
-    return fraction / 2 * (1 + jnp.cos(jnp.pi * jnp.asarray(at, jnp.float32) / until))
+    left = jnp.asarray(until - jnp.asarray(at, jnp.int32), jnp.float32) / until
+    # (1 + cos(pi t)) / 2 = sin(pi (1 - t) / 2)^2, which near the end cancels nothing.
+    return fraction * jnp.square(jnp.sin(jnp.pi / 2 * left))
+
+
+def _floor(number):
+    """Returns the whole part; of what rounding left below a whole number, that one."""
+    slack = 1 + 8 * jnp.finfo(number.dtype).eps
+    return jnp.floor(number * slack).astype(jnp.int32)
 
 
 def _redistributing(inner, init, growth, *, every, until, fraction, replaces):
@@ -196,9 +204,7 @@ def _redistributing(inner, init, growth, *, every, until, fraction, replaces):
         )
         alive = [jnp.sum(m, dtype=jnp.int32) for m in jax.tree.leaves(state.masks)]
         share = drop_fraction(at, fraction, until)
-        moved = [
-            jnp.floor(n.astype(share.dtype) * share).astype(jnp.int32) for n in alive
-        ]
+        moved = [_floor(n.astype(share.dtype) * share) for n in alive]
         stay = choose.prune(
             state.masks,
             scores.magnitude(weights, state.masks),

@@ -37,9 +37,12 @@ def fade(step: jax.Array, times: Fade) -> jax.Array:
     if times.end is None:
         return jnp.zeros(())
     length = largest(times.end - times.hold, 1)
-    part = jnp.clip((jnp.asarray(step) - times.hold) / length, 0, 1)
+    step = jnp.asarray(step)
+    if jnp.issubdtype(step.dtype, jnp.integer):
+        step = step.astype(jnp.int32)  # what has no sign would wrap round before `hold`
+    part = jnp.clip((step - times.hold) / length, 0, 1)
     with registry.calling("law of fading", times.law, _LAW):
-        return jnp.where(jnp.asarray(step) >= times.end, 1.0, law(part))
+        return jnp.where(step >= times.end, 1.0, law(part))
 
 
 def largest(one: Any, other: Any) -> Any:

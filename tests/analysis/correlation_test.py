@@ -309,3 +309,13 @@ def test_masks_of_nothing_are_refused_in_words():
     for call in calls:
         with pytest.raises(ValueError, match="prunable weights, got masks of none"):
             call()
+
+
+@pytest.mark.parametrize(
+    "start, end, ratio",
+    [(1e-25, 1.0, 1e25), (1.0, 1e-25, 1.0), (2e-38, 2e-3, 1e35), (4e37, -4e37, 2.0)],
+)
+def test_a_distance_is_that_of_start_and_end_of_different_sizes(start, end, ratio):
+    pair = [{"kernel": jnp.array([value, value])} for value in (start, end)]
+    found = correlation.distance(*pair, {"kernel": jnp.array([True, True])})
+    np.testing.assert_allclose(found, ratio, rtol=1e-5)

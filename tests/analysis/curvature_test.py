@@ -148,3 +148,8 @@ def test_losses_of_half_precision_are_float32():
         KEY, lambda w: jnp.sum(w["kernel"] ** 2), params, full, points=3
     )
     assert found.losses.dtype == jnp.float32 and found.losses[1, 1] == 4
+
+
+def test_a_surface_of_one_point_is_refused():
+    with pytest.raises(ValueError, match="points must be at least 2, got points = 1"):
+        curvature.surface(KEY, sum, {}, {}, points=1)

@@ -10,7 +10,7 @@ import optax
 import pytest
 import toy
 
-from lthjax import dynamic
+from lthjax import dynamic, training
 from lthjax.pruning import kept_counts
 from lthjax.pruning import masks as masks_lib
 
@@ -233,3 +233,34 @@ def test_a_weight_that_was_off_but_not_zero_comes_back_as_zero():
     back = dynamic.masks(state)["kernel"] & ~off["kernel"]
     assert back.any()
     np.testing.assert_array_equal(after[back], 0)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.4, 0.5, 1.0])
+@pytest.mark.parametrize("at, until, share", [(4, 8, 0.5), (4, 6, 0.25), (8, 12, 0.25)])
+def test_what_moves_is_a_whole_number_where_the_formula_is_one(
+    fraction, at, until, share
+):
+    kept = 120 if share == 0.25 else 100
+    tx = dynamic.rigl(
+        optax.sgd(0.0),
+        0.5,
+        key=jax.random.key(0),
+        every=4,
+        until=until,
+        fraction=fraction,
+    )
+    w = {"kernel": jnp.arange(1.0, 2 * kept + 1).reshape(-1, 2)}
+    state = training.at_step(tx.init(w), at)
+    before = dynamic.masks(state)["kernel"]
+    grads = {"kernel": jnp.where(before, 0.0, 1.0)}
+    state = tx.update(grads, state, {"kernel": jnp.where(before, w["kernel"], 0)})[1]
+    dropped = before & ~dynamic.masks(state)["kernel"]
+    assert jnp.sum(dropped) == round(kept * fraction * share)
+
+
+def test_the_share_that_moves_is_half_a_cosine_to_its_end():
+    at = np.arange(0, 10_001, 50)
+    found = dynamic.drop_fraction(jnp.asarray(at), 0.3, 10_000)
+    expected = 0.15 * (1 + np.cos(np.pi * at / 10_000))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-18)
+    assert found[0] == np.float32(0.3) and found[-1] == 0

@@ -135,6 +135,12 @@ def test_a_teacher_is_followed_until_its_step_and_never_moved():
         assert all(equal) != follows
 
 
+@pytest.mark.parametrize("kind", [jnp.uint32, jnp.uint8, jnp.int8, jnp.int32, float])
+def test_before_its_first_step_nothing_has_faded_whatever_number_counts(kind):
+    times = fades.Fade(hold=300, end=400)
+    assert fades.fade(kind(0), times) == fades.fade(kind(5), times) == 0
+
+
 @pytest.mark.parametrize("law", fades.LAWS)
 def test_a_fade_is_whole_gone_and_monotone_at_its_steps(law):
     times = Fade(10, 30, law)
