@@ -2,6 +2,7 @@ from . import arms as arms
 from . import factors as factors
 from . import fades as fades
 from . import ghosts as ghosts
+from . import goals as goals
 from . import pools as pools
 from . import rescaling as rescaling
 from . import steps as steps

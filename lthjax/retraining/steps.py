@@ -18,7 +18,7 @@ from jax import lax
 from lthjax import models
 from lthjax.callables import ForwardFn, ObjectiveFn, PriceFn, StepFn
 from lthjax.pruning.masks import Masks
-from lthjax.retraining import ghosts
+from lthjax.retraining import ghosts, goals
 from lthjax.retraining.factors import SignIn
 from lthjax.retraining.fades import Fade, fade, largest
 from lthjax.retraining.ghosts import Knobs
@@ -218,8 +218,12 @@ def objective(
       goal: What is minimised.
       frozen: Whether the ghosts have no gradient.
       smoothed: Whether labels are smoothed; of classification smoothing by 0 is none.
+
+    Raises:
+      ValueError: There is a teacher, and the goal has no function `distilled`.
     """
     given = handed.numbers
+    goals.check(goal, distilled=handed.teacher is not None)
     weights = losses.distillation_weights(
         step, given.coefficient, given.hard, given.taught_until
     )
@@ -270,19 +274,17 @@ def step(
       **more: Likewise: local, parts, decay.
 
     Raises:
-      ValueError: In the step, the recipe has distillation and no teacher is handed in.
+      ValueError: As `goals.check`; in the step too, and as `goals.check_teacher`.
     """
+    taught = recipe.distillation is not None
+    goals.check(goal, smoothed=recipe.smoothing != 0, distilled=taught)
     options = {"forward_fn": forward_fn, "axis_name": axis_name, **more}
 
     def of_plain(params, model_state):
         return price(ghosts.strip(params), ghosts.strip(model_state))
 
     def update(network, state, handed, batch, at):
-        if recipe.distillation and handed.teacher is None:
-            raise ValueError(
-                "a recipe with distillation needs a teacher, got handed.teacher = "
-                "None; give the (params, model_state) of the trained dense network"
-            )
+        goals.check_teacher(recipe.distillation, handed.teacher)
         how = {"frozen": recipe.frozen, "smoothed": recipe.smoothing != 0}
         loss_fn = objective(network, model, handed, at, goal, **how)
         loss_fn = steps.penalised(loss_fn, price and of_plain)

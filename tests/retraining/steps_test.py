@@ -18,7 +18,7 @@ from lthjax.retraining.steps import Fade, Handed, Recipe
 from lthjax.tickets import Ticket
 from lthjax.training import optimizers
 from lthjax.training import steps as training_steps
-from lthjax.training.objective import CLASSIFICATION
+from lthjax.training.objective import CLASSIFICATION, REGRESSION
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 4, 4, 3))
 LABELS = jnp.arange(8) % 3
@@ -291,6 +291,28 @@ def test_a_distillation_without_a_teacher_is_refused():
     state = training_steps.begin(TX, ticket(recipe))
     with pytest.raises(ValueError, match="needs a teacher, got handed.teacher = None"):
         stepper(recipe)(state, given, IMAGES, LABELS, jnp.int32(0))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Recipe(smoothing=0.5), "'smoothing' needs .* got goal.smoothed = None; give"),
+        (Recipe(distillation=(0.5, 0.5, 2.0)), "'distillation' .* goal.distilled = No"),
+    ],
+)
+def test_a_tweak_of_a_loss_that_the_goal_has_not_is_refused(recipe, message):
+    with pytest.raises(ValueError, match=message):
+        retraining_steps.step(NETWORK, recipe, TX, goal=REGRESSION)
+    retraining_steps.step(NETWORK, recipe, TX)
+    retraining_steps.step(NETWORK, GHOSTS, TX, goal=REGRESSION)
+
+
+def test_a_teacher_is_refused_where_the_goal_has_no_distance_to_one():
+    step = retraining_steps.step(NETWORK, Recipe(), TX, goal=REGRESSION)
+    given = handed(Recipe())._replace(teacher=drawn(False))
+    state = training_steps.begin(TX, ticket(Recipe()))
+    with pytest.raises(ValueError, match="needs an objective with a function distill"):
+        step(state, given, IMAGES, jnp.zeros((8, 3)), jnp.int32(0))
 
 
 def test_an_arm_without_smoothing_minimises_the_goal_s_own_loss():

@@ -4,7 +4,7 @@ import math
 
 from lthjax.program.build import arm_settings, optimizer, spans
 from lthjax.program.build.parts import Ground
-from lthjax.retraining import arms, steps
+from lthjax.retraining import arms, goals, steps
 from lthjax.retraining.factors import SignIn
 from lthjax.retraining.rescaling import Options
 from lthjax.retraining.steps import Fade, Recipe
@@ -39,16 +39,16 @@ def chosen(ground: Ground) -> dict[tuple[str, int], Recipe]:
 
 def _check_losses(ground):
     """Refuses tweaks of the loss that go with classes, where there are none."""
-    own = {"smoothing": "smoothed", "distillation": "distilled"}
-    absent = {t for t, name in own.items() if getattr(ground.objective, name) is None}
     for arm in arms.trained(ground.options.retraining.arms):
-        lacking = sorted(absent & arms.tweaks(arm))
-        if lacking:
-            raise ValueError(
-                f"the tweak {lacking[0]!r} needs an objective with a function "
-                f"{own[lacking[0]]}, got objective = {ground.options.objective!r}, "
-                f"which has none, with retraining.arms = {arm!r}"
-            )
+        chosen = arms.tweaks(arm)
+        smoothed, distilled = (
+            tweak in chosen for tweak in ("smoothing", "distillation")
+        )
+        try:
+            goals.check(ground.objective, smoothed=smoothed, distilled=distilled)
+        except ValueError as error:
+            own = f"objective = {ground.options.objective!r}"
+            raise ValueError(f"of the arm {arm!r} with {own}: {error}") from error
 
 
 def _start(given, chosen):
@@ -146,8 +146,9 @@ def form(ground: Ground, found: Recipe) -> Recipe:
     """
     taught = () if found.distillation else None
     own = ground.objective.loss, ground.objective.smoothed
-    # Of ours smoothing by 0 is none.
-    ours = any((goal.loss, goal.smoothed) == own for goal in OBJECTIVES.values())
+    # Of ours smoothing by 0 is none, where there is any.
+    same = any((goal.loss, goal.smoothed) == own for goal in OBJECTIVES.values())
+    ours = same and ground.objective.smoothed is not None
     if spans.drawn(ground.plan):
         found = steps.timed(found, ((0, 1), (0, 1)))
     smoothing = 0.5 if ours or found.smoothing else 0.0  # whether; how much is data
