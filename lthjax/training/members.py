@@ -32,14 +32,7 @@ def population(
         def one(member):
             return fn(member, *shared)
 
-        counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(members)}
-        if len(counts) != 1 or () in counts:
-            found = sorted(str(*count) or "none" for count in counts)
-            raise ValueError(
-                "members must be stacked on a leading axis of all leaves, got axes of "
-                f"{', '.join(found) or 'no leaf'}"
-            )
-        ((count,),) = counts
+        count = _count(members)
         if together is None and count == 1:
             only = one(jax.tree.map(lambda leaf: leaf[0], members))
             return jax.tree.map(lambda leaf: leaf[None], only)
@@ -62,8 +55,15 @@ def together(params: Params) -> int | None:
 
     Args:
       params: The parameters of one network, or their shapes.
+
+    Raises:
+      ValueError: It has no weight.
     """
     leaves, platform = jax.tree.leaves(params), backend.platform()
+    if not sum(w.size for w in leaves):
+        raise ValueError(
+            "params must hold a weight, got none; give those of one network"
+        )
     if platform != "gpu" and any(len(w.shape) > 2 for w in leaves):
         return 1
     if platform != "cpu":
@@ -72,10 +72,49 @@ def together(params: Params) -> int | None:
 
 
 def stack(trees: list) -> Any:
-    """Stacks trees of equal structure on a new leading axis."""
+    """Stacks trees of equal structure on a new leading axis.
+
+    Raises:
+      ValueError: There is no tree.
+    """
+    if not trees:
+        raise ValueError("trees must be one at least, got none; give a tree a member")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def member(tree: Any, index: int) -> Any:
-    """Returns one member of a stacked tree."""
+def member(tree: Any, index: int | jax.Array) -> Any:
+    """Returns one member of a stacked tree.
+
+    Args:
+      tree: Members on a leading axis of all leaves.
+      index: Of the member, below 0 from the end; a traced one is not looked at.
+
+    Raises:
+      ValueError: There is no such member, or leading axes differ.
+    """
+    if jax.tree.leaves(tree):
+        _check_index(index, _count(tree))
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _check_index(index, count):
+    if isinstance(index, jax.core.Tracer):
+        return
+    if jnp.ndim(index) or not -count <= index < count:
+        raise ValueError(
+            f"index must be of one of {count} members, at least {-count} and less than "
+            f"{count}, got index = {index}"
+        )
+
+
+def _count(members):
+    """Returns how many members are stacked."""
+    counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(members)}
+    if len(counts) != 1 or () in counts:
+        found = sorted(str(*count) or "none" for count in counts)
+        raise ValueError(
+            "members must be stacked on a leading axis of all leaves, got axes of "
+            f"{', '.join(found) or 'no leaf'}"
+        )
+    ((count,),) = counts
+    return count

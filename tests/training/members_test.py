@@ -100,3 +100,29 @@ def test_members_on_axes_that_differ_are_refused():
         mapped({})
     with pytest.raises(ValueError, match="got axes of 4, none"):
         mapped((jnp.float32(1), jnp.arange(4.0)))
+
+
+@pytest.mark.parametrize("index", [3, 7, -4, np.int64(3), jnp.int32(3)])
+def test_a_member_beyond_the_population_is_refused(index):
+    with pytest.raises(ValueError, match="one of 3 members, .* got index = "):
+        members.member({"a": jnp.arange(3)}, index)
+
+
+def test_a_member_is_taken_by_any_whole_number_and_of_a_tree_without_leaves():
+    stacked = {"a": jnp.arange(3), "state": {}}
+    for index in (2, -1, np.int64(2), jnp.int32(2)):
+        assert members.member(stacked, index) == {"a": 2, "state": {}}
+    assert jax.jit(members.member)(stacked, 2) == {"a": 2, "state": {}}
+    assert members.member({}, 0) == {}
+
+
+def test_a_member_of_trees_on_axes_that_differ_is_refused():
+    with pytest.raises(ValueError, match="all leaves, got axes of 3, 4"):
+        members.member((jnp.arange(3), jnp.arange(4)), 3)
+
+
+def test_no_trees_and_networks_without_a_weight_are_refused():
+    with pytest.raises(ValueError, match="one at least, got none"):
+        members.stack([])
+    with pytest.raises(ValueError, match="must hold a weight, got none"):
+        members.together({})
