@@ -1,5 +1,6 @@
 from . import checkpoints as checkpoints
 from . import networks as networks
+from . import plain_metadata as plain_metadata
 from . import plain_paths as plain_paths
 from . import pytorch as pytorch
 from . import safetensors as safetensors

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 
 from lthjax import whole_files
 from lthjax.devices import meshes, processes
-from lthjax.saving import plain_paths, savable
+from lthjax.saving import plain_metadata, plain_paths, savable
 from lthjax.saving.plain_paths import check as check_path
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,17 @@ def save(path: str | pathlib.Path, tree: Any, metadata: dict | None = None) -> N
       path: The folder.
       tree: A tree of arrays, the same in all processes or on their mesh; `None` leaves
         are allowed.
-      metadata: What JSON can hold.
+      metadata: What JSON can hold; numbers of arrays are saved as Python's.
 
     Raises:
       OSError: It could not be written, or not be read back; what stood at `path` may be
         gone.
-      ValueError: As `check_path` and `savable.check`. What stands at `path` is left.
+      ValueError: As `check_path`, `savable.check` and `plain_metadata.plain`. What
+        stands at `path` is left.
     """
     check_path(path)
-    metadata, path = metadata or {}, pathlib.Path(path).absolute()
+    metadata = plain_metadata.plain(metadata or {})
+    path = pathlib.Path(path).absolute()
     savable.check(tree)
     tree = savable.native(tree)
     whole = jax.device_get(meshes.collected(tree))

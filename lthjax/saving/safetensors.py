@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from lthjax import packages, whole_files
-from lthjax.saving import savable
+from lthjax.saving import plain_metadata, savable
 from lthjax.saving.checkpoints import DamagedError, checksum
 from lthjax.tickets.ticket import Ticket, Trained
 
@@ -49,8 +49,9 @@ def write(path: str | os.PathLike, network: Ticket | Trained, **metadata) -> Non
 
     Raises:
       ValueError: A leaf is no array, or of a type that the format does not hold, or two
-        of a tree have one name.
+        of a tree have one name; or as `plain_metadata.plain`.
     """
+    metadata = plain_metadata.plain(metadata)
     kind = "ticket" if isinstance(network, Ticket) else "trained"
     numbers = {name: int(getattr(network, name, 0)) for name in NUMBERS}
     tensors = {}

@@ -5,7 +5,7 @@ import pathlib
 import jax
 
 from lthjax.pruning import masks as masks_lib
-from lthjax.saving import checkpoints, savable
+from lthjax.saving import checkpoints, plain_metadata, savable
 from lthjax.tickets.ticket import Ticket, Trained
 
 TREES = ("params", "model_state", "masks")
@@ -22,6 +22,9 @@ def save(path: str | pathlib.Path, ticket: Ticket, **metadata) -> None:
       ticket: The ticket.
       **metadata: What JSON can hold, kept beside it. Its `level`, `step`, `until`,
         `kept` and `prunable` are the ticket's, whatever is given.
+
+    Raises:
+      ValueError: As `checkpoints.save`.
     """
     kept, prunable = masks_lib.count(ticket.masks)
     numbers = {name: int(getattr(ticket, name)) for name in NUMBERS}
@@ -66,6 +69,9 @@ def save_trained(path: str | pathlib.Path, trained: Trained, **metadata) -> None
       path: The folder.
       trained: The weights and statistics at the end of a training, with their masks.
       **metadata: What JSON can hold, kept beside it.
+
+    Raises:
+      ValueError: As `checkpoints.save`.
     """
     tree = trained._replace(opt_state=None)._asdict()
     del tree["opt_state"]
@@ -97,9 +103,10 @@ def _trees(like, names):
 
 def _check_own(path, found, expected):
     """Refuses what lies in the place of another one."""
+    expected = plain_metadata.plain(expected)
     other = {name: found[name] for name in expected if name in found}
     own = {name: expected[name] for name in other}
-    if other != own:
+    if not plain_metadata.same(other, own):
         shown = (", ".join(f"{k} {v}" for k, v in x.items()) for x in (own, other))
         raise checkpoints.DamagedError(
             "{} must be of {}, got one of {}".format(path, *shown)

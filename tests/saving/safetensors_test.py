@@ -57,6 +57,15 @@ def test_a_ticket_comes_back_bit_for_bit_with_its_metadata(file):
     assert metadata == {**expected, "versions": safetensors_lib.versions()}
 
 
+def test_numbers_of_arrays_beside_it_come_back_as_json_has_them(tmp_path):
+    given = {"accuracy": jnp.float32(0.5), "seeds": (np.int64(1), 2)}
+    safetensors_lib.write(tmp_path / "x", TICKET, **given)
+    _, metadata = safetensors_lib.read(tmp_path / "x")
+    assert (metadata["accuracy"], metadata["seeds"]) == (0.5, [1, 2])
+    with pytest.raises(ValueError, match="what JSON holds .* got own = object"):
+        safetensors_lib.write(tmp_path / "y", TICKET, own=object())
+
+
 def test_a_trained_network_comes_back_as_one(tmp_path):
     trained = Trained(TICKET.params, {}, TICKET.masks, opt_state={"count": jnp.ones(2)})
     safetensors_lib.write(tmp_path / "x", trained)

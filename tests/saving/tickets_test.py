@@ -58,6 +58,54 @@ def test_what_is_kept_beside_it_must_be_what_is_asked_for_where_it_is_there(fold
         tickets.load(folder, seed=8)
 
 
+NUMBERS = {
+    "accuracy": jnp.float32(0.5),
+    "loss": np.float32(0.25),
+    "rounded": jnp.bfloat16(0.5),
+    "seeds": (np.int64(2), [jnp.arange(3)[2]]),
+    "done": np.bool_(True),
+    "by_class": {np.int64(1): (0.5, float("nan")), "none": None},
+}
+PLAIN = {
+    "accuracy": 0.5,
+    "loss": 0.25,
+    "rounded": 0.5,
+    "seeds": [2, [2]],
+    "done": True,
+    "by_class": {"1": [0.5, float("nan")], "none": None},
+}
+
+
+@pytest.mark.parametrize("asked", [NUMBERS, PLAIN])
+def test_numbers_of_arrays_and_tuples_are_kept_as_json_has_them(tmp_path, asked):
+    tickets.save(tmp_path / "x", TICKET, **NUMBERS)
+    assert_same(tickets.load(tmp_path / "x", **asked), TICKET)
+    _, found = checkpoints.restore(tmp_path / "x")
+    kept = {name: found[name] for name in PLAIN}
+    assert json.dumps(kept) == json.dumps(PLAIN)
+    for other in ({"seeds": (2, [3])}, {"by_class": {}}, {"loss": float("nan")}):
+        with pytest.raises(DamagedError, match="must be of"):
+            tickets.load(tmp_path / "x", **other)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": [0, {1}]}, "what JSON holds .* got own/a/1 = set; make it"),
+        (jnp.arange(3), r"got own = ArrayImpl of shape \[3\]"),
+        (1j, "got own = complex"),
+        (np.datetime64("2021-01-01"), "got own = datetime64"),
+        (jax.random.key(0), "got own = PRNGKeyArray"),
+        ({(1, 2): 3}, "keys of metadata must be texts, got tuple in own; name it"),
+        ({1: 2, "1": 3}, "must differ as texts, got own/1 twice"),
+    ],
+)
+def test_what_json_does_not_hold_is_refused_by_its_key(folder, value, message):
+    with pytest.raises(ValueError, match=message):
+        tickets.save(folder, TICKET, own=value)
+    assert_same(tickets.load(folder, seed=7), TICKET)
+
+
 def test_a_ticket_without_statistics_comes_back_too(tmp_path):
     plain = TICKET._replace(model_state={})
     tickets.save(tmp_path / "plain", plain)
