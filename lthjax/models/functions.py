@@ -29,20 +29,21 @@ def initialise(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[Any
 
     Args:
       model: The network.
-      key: A JAX PRNG key.
+      key: A JAX PRNG key, of any implementation.
       images: [batch, height, width, channels], or inputs of any kind [batch, ...]; only
         shape and dtype count.
 
     Returns:
       The parameters, and every other collection of variables by name, such as
       `batch_stats`; {} if there is none. A network that draws in training (dropout) has
-      a collection `draws` more: a key, made of `key`, and the number of its next step.
+      a collection `draws` more: a key of JAX's default implementation, made of `key`,
+      and the number of its next step.
     """
     told, mode = _told(model, False)
     variables = dict(told.init(key, images, **mode))
     params = variables.pop("params", {})
     if _draws(model, params, variables, images):
-        own = jax.random.key_data(jax.random.fold_in(key, _STREAM))
+        own = _usual(jax.random.fold_in(key, _STREAM))
         variables[DRAWS] = {"key": own, "step": jnp.int32(0)}
     return params, variables
 
@@ -161,6 +162,14 @@ def _draws(model, params, state, images) -> bool:
     except Exception:  # said where the network is trained, or rehearsed
         return False
     return False
+
+
+def _usual(key):
+    """Returns the data of a key of the default implementation, which `_rngs` wraps."""
+    usual = jax.random.key(0)
+    if jax.random.key_impl(key) == jax.random.key_impl(usual):
+        return jax.random.key_data(key)
+    return jax.random.bits(key, jax.random.key_data(usual).shape, jnp.uint32)
 
 
 def _rngs(draws, axis_name):

@@ -114,6 +114,25 @@ def test_draws_are_of_the_key_and_the_step_alone(begun):
     np.testing.assert_array_equal(old["draws"]["key"], state["draws"]["key"])
 
 
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_a_key_of_another_implementation_gives_draws_of_its_own(impl):
+    keys = [jax.random.key(seed, impl=impl) for seed in (0, 1)]
+    trees = [models.initialise(Train(), key, IMAGES) for key in (*keys, keys[0])]
+    one, two, again = (step(Train(), *tree)[0] == 0 for tree in trees)
+    assert np.any(one != two)
+    np.testing.assert_array_equal(one, again)
+
+
+def test_another_implementation_that_is_the_default_is_kept_as_it_is():
+    with jax.default_prng_impl("rbg"):
+        key = jax.random.key(0)
+        params, state = models.initialise(Train(), key, IMAGES)
+        assert jnp.any(step(Train(), params, state)[0] == 0)
+        own = models.initialise(Train(), jax.random.key(0, impl="threefry2x32"), IMAGES)
+        assert jnp.any(step(Train(), *own)[0] == 0)
+    assert state["draws"]["key"].shape == jax.random.key_data(key).shape
+
+
 def test_members_of_a_population_draw_for_themselves(begun):
     params, state = begun
     states = jax.tree.map(lambda *x: jnp.stack(x), state, state)
