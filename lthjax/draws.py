@@ -25,8 +25,12 @@ def at_step(model_state: Any, step: int | jax.Array) -> Any:
         return type(model_state)(*(at_step(part, step) for part in model_state))
     if not _draw(model_state):
         return model_state
-    own = {**model_state[DRAWS], "step": jnp.asarray(step, jnp.int32)}
-    return {**model_state, DRAWS: own}
+
+    def moved(path, leaf):
+        names = [getattr(entry, "key", None) for entry in path]
+        return jnp.asarray(step, jnp.int32) if names == [DRAWS, "step"] else leaf
+
+    return jax.tree_util.tree_map_with_path(moved, model_state)
 
 
 def like(model_state: Any, other: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a network draws is by the number of the step that it is at."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import pytest
@@ -22,6 +23,7 @@ def test_a_state_is_moved_to_a_step_and_so_is_the_network_s_in_a_round():
     assert_same(
         draws.at_step(GatedState(FULL, progress), 8), GatedState(moved, progress)
     )
+    assert_same(draws.at_step(flax.core.freeze(FULL), 8), flax.core.freeze(moved))
     for state in ({}, {"batch_stats": jnp.ones(2)}):
         assert draws.at_step(state, 8) is state
 

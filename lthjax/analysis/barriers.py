@@ -129,12 +129,15 @@ def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
       images: Batches as the network reads them, [number, batch, ...].
 
     Raises:
-      ValueError: When called, a leaf of the model state is not floating.
+      ValueError: There is no batch. When called, a leaf of the model state is not
+        floating, or `apply_fn` returns a model state of other leaves.
 
     References:
       Izmailov et al., 2018, arXiv:1803.05407, whose averaged weights get statistics by
       one more pass over the data.
     """
+
+    number = _number(images)
 
     def recompute(params, model_state):
         _check_floating(model_state)
@@ -143,14 +146,14 @@ def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
 
         def add(sums, batch):
             def passed(state):
-                return apply_fn(params, state, batch, True)[1]
+                return like(state, apply_fn(params, state, batch, True)[1])
 
             pair = jax.jvp(passed, (zeros,), (ones,))
             return jax.tree.map(jnp.add, sums, pair[0]), pair[1]
 
         sums, kept = lax.scan(add, zeros, images)
         found = jax.tree.map(
-            lambda old, s, m: jnp.where(m[0] == 1, old, s / len(images) / (1 - m[0])),
+            lambda old, s, m: jnp.where(m[0] == 1, old, s / number / (1 - m[0])),
             wide,
             sums,
             kept,
@@ -158,6 +161,17 @@ def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
         return precision.as_of(found, model_state)
 
     return recompute
+
+
+def _number(images):
+    """Returns how many batches there are."""
+    leaves = jax.tree.leaves(images)
+    if not leaves or not jnp.ndim(leaves[0]) or not len(leaves[0]):
+        raise ValueError(
+            "statistics must be recomputed on a batch at least, got images = "
+            f"{[jnp.shape(leaf) for leaf in leaves]}; give them as [number, batch, ...]"
+        )
+    return len(leaves[0])
 
 
 def _check_floating(model_state):

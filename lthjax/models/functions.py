@@ -67,9 +67,10 @@ def apply(
       params: Its parameters, pruned or not.
       model_state: The other collections of variables.
       images: [batch, height, width, channels], or inputs of any kind [batch, ...].
-      train: Normalise by the batch, draw, and return the new model state; otherwise the
-        state is used, and returned as it came. A module with a true attribute `remat`
-        keeps for its derivative only what it marks (`layers.kept`).
+      train: Normalise by the batch, draw, and return the new model state, in the dicts
+        that it came in; otherwise the state is used, and returned as it came. A module
+        with a true attribute `remat` keeps for its derivative only what it marks
+        (`layers.kept`).
     """
     told, mode = _told(model, train)
     state = statistics(model_state)
@@ -88,7 +89,7 @@ def apply(
     logits, after = forward(variables, images, rngs)
     if draws is not None:
         after = {**after, DRAWS: {**draws, "step": draws["step"] + 1}}
-    return widened(logits), after
+    return widened(logits), _held_as(model_state, after)
 
 
 def widened(outputs: Any) -> Any:
@@ -162,6 +163,14 @@ def _draws(model, params, state, images) -> bool:
     except Exception:  # said where the network is trained, or rehearsed
         return False
     return False
+
+
+def _held_as(before, after):
+    """Returns the leaves of a tree in what holds the same ones of another, or it."""
+    own, found = map(jax.tree_util.tree_leaves_with_path, (before, after))
+    if [path for path, _ in own] != [path for path, _ in found]:
+        return after
+    return jax.tree.unflatten(jax.tree.structure(before), [leaf for _, leaf in found])
 
 
 def _usual(key):

@@ -61,13 +61,14 @@ def averaged(alpha: Any, own: Trained, other: Trained, kept: Any) -> Trained:
     Args:
       alpha: The weight of `own`, in (0, 1); may be traced.
       own: A network, pruned weights at zero.
-      other: Another one, of the same leaves.
+      other: Another one, of the same leaves, whatever holds them.
       kept: k, how many weights are kept in all, or a tree of them by layer; may be
         traced.
     """
     pair = ((x.params, x.model_state) for x in (own, other))
     params, model_state = barriers.interpolate(1 - alpha, *pair)
-    either = jax.tree.map(jnp.logical_or, own.masks, other.masks)
+    others = comparison.like(own.masks, other.masks)
+    either = jax.tree.map(jnp.logical_or, own.masks, others)
     masks = choose.prune(either, scores.magnitude(params, either), kept=kept)
     return Trained(masks_lib.apply(params, masks), model_state, masks)
 

@@ -3,7 +3,7 @@
 import jax
 
 from lthjax import models
-from lthjax.analysis import barriers
+from lthjax.analysis import barriers, comparison
 from lthjax.callables import ApplyFn, StatisticsFn
 
 
@@ -21,6 +21,7 @@ def recomputed(apply_fn: ApplyFn, images: jax.Array) -> StatisticsFn:
             return logits, models.statistics(after)
 
         moving = models.statistics(model_state)
-        return {**model_state, **barriers.recomputed(passed, images)(params, moving)}
+        found = barriers.recomputed(passed, images)(params, moving)
+        return comparison.like(model_state, {**model_state, **found})
 
     return recompute

@@ -1,5 +1,6 @@
 """The line between two networks, and the barrier on it."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import networks
@@ -198,6 +199,36 @@ def test_what_is_no_running_statistic_stays_or_is_refused():
     assert found["fixed"] == 4
     with pytest.raises(ValueError, match="to be recomputed, got steps = int32"):
         recompute({}, {**state, "steps": jnp.int32(1)})
+
+
+def test_statistics_are_held_as_they_came_whatever_the_network_returns():
+    def apply_fn(params, model_state, images, train):
+        moved = 0.9 * model_state["norm"]["mean"] + 0.1 * jnp.mean(images)
+        return images, {"norm": {"mean": moved}}
+
+    recompute = barriers.recomputed(apply_fn, jnp.full((3, 2), 5.0))
+    state = flax.core.freeze({"norm": {"mean": jnp.float32(0)}})
+    found = recompute({}, state)
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    np.testing.assert_allclose(found["norm"]["mean"], 5, rtol=1e-5)
+    with pytest.raises(ValueError, match="the same leaves, got norm/deviation"):
+        recompute({}, {"norm": {"mean": jnp.ones(()), "deviation": jnp.ones(())}})
+
+
+def test_statistics_of_inputs_in_a_tree_are_means_over_the_batches():
+    def apply_fn(params, model_state, images, train):
+        mean = jnp.mean(images["a"]) + jnp.mean(images["b"])
+        return images, {"mean": 0.9 * model_state["mean"] + 0.1 * mean}
+
+    images = {"a": jnp.full((3, 4), 2.0), "b": jnp.full((3, 4), 3.0)}
+    found = barriers.recomputed(apply_fn, images)({}, {"mean": jnp.float32(0)})
+    np.testing.assert_allclose(found["mean"], 5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("images", [jnp.ones((0, 4)), jnp.float32(1), {}])
+def test_statistics_of_no_batch_are_refused(images):
+    with pytest.raises(ValueError, match="on a batch at least, got images = "):
+        barriers.recomputed(lambda *args: args, images)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

@@ -1,5 +1,6 @@
 """A network is told its mode, and draws by its key and step."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,6 +164,33 @@ def test_shards_of_a_batch_draw_for_themselves():
 def test_a_network_that_draws_nothing_has_no_key():
     none = nn.Dropout(0.0, deterministic=False)
     assert models.initialise(none, jax.random.key(0), IMAGES)[1] == {}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_state_after_a_step_is_held_as_it_came(begun, whole):
+    params, state = begun
+    held = flax.core.freeze(state) if whole else {**state}
+    if not whole:
+        held["batch_stats"] = flax.core.freeze(state["batch_stats"])
+
+    def move(at, state):
+        return step(Train(), params, state)[1]
+
+    found, expected = (jax.lax.fori_loop(0, 2, move, tree) for tree in (held, state))
+    assert jax.tree.structure(found) == jax.tree.structure(held)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_state_of_more_leaves_than_came_is_returned_as_it_is():
+    class Sown(nn.Module):
+        @nn.compact
+        def __call__(self, images, train):
+            self.sow("seen", "images", images)
+            return images
+
+    after = models.apply(Sown(), {}, {"seen": {}}, IMAGES, train=True)[1]
+    np.testing.assert_array_equal(after["seen"]["images"][0], IMAGES)
 
 
 def test_statistics_are_the_state_without_its_draws(begun):

@@ -1,5 +1,6 @@
 """Pools: never worth less on what is held out, exactly as many weights, in order."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,6 +154,17 @@ def test_what_is_out_of_range_is_refused(given, message):
     given = {"target": 0, **given}
     with pytest.raises(ValueError, match=message):
         pools.pool(NETWORKS, given.pop("target"), near, **given)
+
+
+def test_networks_may_be_held_otherwise():
+    def frozen(one):
+        return Trained(*map(flax.core.freeze, one[:3]))
+
+    expected = pools.pool(NETWORKS, 1, near)
+    first, second, *others = NETWORKS
+    found = pools.pool([frozen(first), second, *map(frozen, others)], 1, near)
+    assert found.taken and found[1:] == expected[1:]
+    assert_same(found.trained, expected.trained)
 
 
 def test_networks_of_other_leaves_are_refused():
