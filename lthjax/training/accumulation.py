@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lthjax import values
 from lthjax.callables import GradientFn
 from lthjax.pruning import precision
 
@@ -20,12 +21,18 @@ def accumulated(value_and_grad: GradientFn, parts: int) -> GradientFn:
     Args:
       value_and_grad: What `jax.value_and_grad` makes of an objective.
       parts: How many, which divide the batch.
+
+    Raises:
+      ValueError: They are no whole number of at least 1; in the function that is
+        returned, they do not divide the batch.
     """
+    parts = values.whole("parts", parts, 1)
     if parts == 1:
         return value_and_grad
 
     def accumulated(params, model_state, *batch):
         before = model_state
+        _check_divided(batch, parts)
 
         def add(carry, part):
             sums, model_state = carry[0], _held(carry[1], before)
@@ -42,6 +49,16 @@ def accumulated(value_and_grad: GradientFn, parts: int) -> GradientFn:
         return (loss, model_state), precision.as_of(grads, params)
 
     return accumulated
+
+
+def _check_divided(batch, parts):
+    sizes = sorted({jnp.shape(x)[:1] for x in jax.tree.leaves(batch)})
+    if any(not size or size[0] % parts for size in sizes):
+        found = ", ".join(str(*size) or "none" for size in sizes)
+        raise ValueError(
+            f"parts must divide a batch, got parts = {parts} with {found} examples on "
+            "a device; give a divisor, or another batch"
+        )
 
 
 def _held(after, before):

@@ -203,6 +203,9 @@ def step(
         a network draws, a part draws anew. A part of the model state with a method
         `held(before)` counts steps: every part of a batch is given it at one of them.
       decay: Of the average that the state carries, if it does (`extras`).
+
+    Raises:
+      ValueError: As `accumulation.accumulated`.
     """
     gradients = accumulation.accumulated(
         jax.value_and_grad(objective, has_aux=True), parts

@@ -191,6 +191,17 @@ def test_a_batch_in_parts_is_the_batch():
     )
 
 
+@pytest.mark.parametrize("parts", [0, -2, 2.5, "2"])
+def test_parts_that_are_no_whole_number_of_one_or_more_are_refused(parts):
+    with pytest.raises(ValueError, match="parts must be a whole number of at least 1"):
+        steps_lib.step(steps_lib.supervised(apply_fn), TX, parts=parts)
+
+
+def test_parts_that_do_not_divide_the_batch_are_refused():
+    with pytest.raises(ValueError, match="got parts = 3 with 16 examples on a device"):
+        one_step(steps_lib.supervised(apply_fn), 3)
+
+
 def test_batch_statistics_move_with_every_part():
     apply = functools.partial(apply_fn, model=network("one"))
     start = ticket(model=network("one"))
