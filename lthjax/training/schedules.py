@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lthjax import values
+
 # Fields of optax's states that a schedule alone counts by.
 CLOCKS = {
     "AddNoiseState": ("count",),
@@ -97,16 +99,18 @@ def at_step(
     Raises:
       ValueError: A count is that of moments and of a schedule at once (prodigy,
         schedule-free), or of an unknown type, and `step` is not 0; updates are counted
-        otherwise than steps, and `tx` is not given, or an update is half done.
+        otherwise than steps, and `tx` is not given, or an update is half done; or
+        `step` is no whole number of at least 0.
     """
+    step = values.whole("step", step, 0) if _concrete(step) else step
     marks, doubts, paced = marked(opt_state)
-    zero = _concrete(step) and int(step) == 0
+    zero = _concrete(step) and step == 0
     for text, count, first in doubts:
         if not (zero and _fresh(count, first)):
             raise ValueError(f"{text}, got step = {_shown(step)}; {_APART}")
     if not paced or zero:
         return jax.tree.map(
-            lambda mark, x: jnp.full(x.shape, step, x.dtype) if mark is True else x,
+            lambda mark, x: _filled(x, step) if mark is True else x,
             marks,
             opt_state,
         )
@@ -236,6 +240,11 @@ def _fresh(count, first):
 
 def _concrete(x):
     return not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct)
+
+
+def _filled(count, step):
+    """Returns a step in the shape and of the type of a count, which may be Python's."""
+    return jnp.full(jnp.shape(count), step, jnp.result_type(count))
 
 
 def _shown(step):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from optax import contrib
@@ -58,6 +59,25 @@ def test_a_count_of_an_unknown_kind_is_refused_and_a_declared_one_moves():
             schedules.at_step(state, step)
     moved = schedules.at_step(Declared(zero, zero), 7)
     assert (moved.count, moved.others) == (7, 0)
+
+
+def test_a_count_that_is_a_number_of_python_is_moved_too():
+    moved = schedules.at_step(optax.ScaleByScheduleState(0), 5)
+    assert moved.count == 5 and moved.count.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("step", [-1, 2.5, float("nan"), "5", jnp.float32(2.5)])
+def test_a_step_that_is_no_whole_number_is_refused(step):
+    state = optax.sgd(falling).init(PARAMS)
+    with pytest.raises(ValueError, match="step must be a whole number of at least 0"):
+        schedules.at_step(state, step)
+
+
+@pytest.mark.parametrize("step", [7, 7.0, np.int64(7), jnp.int32(7)])
+def test_a_step_may_be_a_whole_number_of_any_kind(step):
+    state = optax.sgd(falling).init(PARAMS)
+    assert_same(schedules.at_step(state, step), schedules.at_step(state, 7))
+    assert_same(jax.jit(schedules.at_step)(state, step), schedules.at_step(state, 7))
 
 
 def test_the_counts_of_a_population_are_moved_too():
