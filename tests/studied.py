@@ -33,8 +33,10 @@ def dense_at(rate):
     if rate > 0.3:
         raise FloatingPointError
     return [
-        {"level": 0, "seed": s, "test_accuracy": x, "validation_accuracy": x / 2}
-        for s, x in ((s, rate + s / 10) for s in SEEDS)
+        {"level": 0, "seed": s, "arm": arm, "test_accuracy": x}
+        | {"validation_accuracy": x / 2}
+        for s in SEEDS
+        for arm, x in (("ticket", rate + s / 10), ("smoothing", 0.01))
     ]
 
 

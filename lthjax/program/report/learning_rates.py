@@ -121,7 +121,7 @@ def _judge(groups, measures):
 
 def _dense(root, rows, measures):
     """Returns the rate of the dense network, and its records, [] if unknown."""
-    own = [row for row in member.once(rows) if not row["level"]]
+    own = [row for row in member.once(rows) if member.is_dense(row)]
     at = rate(root)
     known = [row for row in own if row[measures.value] is not None]
     return at, [] if at is None else known

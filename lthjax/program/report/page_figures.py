@@ -71,7 +71,7 @@ def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     axes = figure.subplots()
     shades = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", *OTHERS]
     for i, (name, run) in enumerate(runs.items()):
-        tickets = [r for r in run.rows if r["arm"] == TICKET or not r["level"]]
+        tickets = [r for r in run.rows if r["arm"] == TICKET]
         tickets = [r for r in tickets if r[own.value] is not None and r["sparsity"] < 1]
         style = {"marker": MARKERS[i % len(MARKERS)], "color": shades[i % len(shades)]}
         tickets = [{**r, "share": 1 - r["sparsity"]} for r in tickets]
@@ -92,13 +92,16 @@ def together(runs: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
 def paired(rows: list[dict], value: str) -> list[dict]:
     """Returns the records that a dense one of their seed stands beside, both measured.
 
+    Arms of the dense network are among them, once a seed.
+
     Args:
       rows: Records; of those that keep no weight none is returned.
       value: The column that is to be there.
     """
     known = [row for row in rows if row[value] is not None and row["sparsity"] < 1]
-    dense = {row["seed"] for row in known if not row["level"]}
-    return [row for row in known if row["level"] and row["seed"] in dense]
+    dense = {row["seed"] for row in known if member.is_dense(row)}
+    own = [row for row in known if not member.is_dense(row) and row["seed"] in dense]
+    return member.once(own)
 
 
 def against_dense(rows: list[dict], measures: Any) -> Figure:
@@ -109,7 +112,7 @@ def against_dense(rows: list[dict], measures: Any) -> Figure:
       measures: What they are of.
     """
     value, scale = measures.value, measures.scale
-    dense = {row["seed"]: row[value] for row in rows if not row["level"]}
+    dense = {row["seed"]: row[value] for row in rows if member.is_dense(row)}
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     own = paired(rows, value)
@@ -150,7 +153,7 @@ def learning(curves: list[dict], measures: Any) -> Figure:
     for ((level, label), group), shade in zip(groups, shades, strict=True):
         points = _by_step(group, measures.value)
         mean = [measures.scale * spreads.spread(points[s]).mean for s in points]
-        label = f"level {level}{label.removeprefix(TICKET)}" if level else "dense"
+        label = f"level {level}{label.removeprefix(TICKET)}" if level else label
         axes.plot(list(points), mean, color=shade, lw=1.3, label=label)
     seeds = len({curve["seed"] for curve in own})
     axes.set_title(f"tickets, mean over seeds, n = {seeds}", fontsize=10)

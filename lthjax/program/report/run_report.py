@@ -136,9 +136,9 @@ def table(
 
 
 def by_arm(rows: list[dict]) -> list[tuple[tuple[int, str], list[dict]]]:
-    """Returns [((level, arm), its rows)] in the order of tables; level 0 is "dense".
+    """Returns [((level, arm), its rows)] in the order of tables.
 
-    Of several first logits each is an arm of its own.
+    The ticket of level 0 is "dense"; of several first logits each is an arm of its own.
 
     Args:
       rows: Records.
@@ -151,7 +151,7 @@ def by_arm(rows: list[dict]) -> list[tuple[tuple[int, str], list[dict]]]:
 
     groups: dict[tuple, list] = {}
     for row in sorted(member.once(rows), key=order_of):
-        label = member.label(row) if row["level"] else "dense"
+        label = "dense" if member.is_dense(row) else member.label(row)
         groups.setdefault((row["level"], label), []).append(row)
     return list(groups.items())
 
@@ -177,15 +177,15 @@ def curve(
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     rows = [row for row in member.once(rows) if row[value] is not None]
-    dense = [scale * row[value] for row in rows if row["level"] == 0]
+    dense = [scale * row[value] for row in rows if member.is_dense(row)]
     if dense:
         axes.axhline(
             np.mean(dense), color="0.5", ls="--", lw=1, label="dense", zorder=1
         )
-    lines = styles([row for row in rows if row["level"]] or rows)
-    for label, style in lines.items():
-        own = [r for r in rows if member.label(r) == label or not r["level"]]
-        _line(axes, own, value, scale, label=axes_lib.plain(label), **style)
+    lines = _lines(rows)
+    shown = styles([own[-1] for own in lines.values()])
+    for label, style in shown.items():
+        _line(axes, lines[label], value, scale, label=axes_lib.plain(label), **style)
     if majority is not None and measures.shown == ACCURACY.shown:
         _draw_majority(axes, 100 * majority)
     axes_lib.kept_axis(axes)
@@ -197,6 +197,20 @@ def curve(
     else:
         axes.legend()
     return figure
+
+
+def _lines(rows):
+    """Returns {label: its records}, of level 0 its arm's own or the dense network's."""
+    first, found = {}, {}
+    for row in rows:
+        if not row["level"]:
+            first.setdefault(row["arm"], []).append(row)
+    pruned = [row for row in rows if row["level"]]
+    for row in pruned:
+        own = first.get(row["arm"]) or first.get(TICKET, [])
+        found.setdefault(member.label(row), [*own]).append(row)
+    drawn = {row["arm"] for row in pruned} | ({TICKET} if pruned else set())
+    return found | {arm: own for arm, own in first.items() if arm not in drawn}
 
 
 def _titled(name, text):

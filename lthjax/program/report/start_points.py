@@ -77,7 +77,7 @@ def start_point_study(
       "clearly"; these tolerances are ours.
     """
     rows = [row for row in rows if row[measures.value] is not None]
-    dense = {r["seed"]: r for r in member.once(rows) if not r["level"]}
+    dense = {r["seed"]: r for r in member.once(rows) if member.is_dense(r)}
     groups = {}
     for row in rows:
         at = row["level"], row.get(results.VARIANT), row["arm"]

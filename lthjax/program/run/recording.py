@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from lthjax.callables import Writer
+from lthjax.program.workdir import member
 from lthjax.program.workdir.measures import Measures
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.views import Views
@@ -54,8 +55,8 @@ def _text(jobs, curve, indices, measures):
     last = [measures.scale * own[~np.isnan(own)][-1] for own in shown]
     groups = {}
     for job, value in zip(jobs, last, strict=True):
-        dense = job.arm == "ticket" and not job.ticket.level
-        groups.setdefault("dense" if dense else job.arm, []).append(value)
+        arm = "dense" if member.is_dense(_identity(job)) else job.arm
+        groups.setdefault(arm, []).append(value)
     unit = " %" if measures.scale == 100 else ""
     means = [f"{n} {np.mean(x):{measures.form}}{unit}" for n, x in groups.items()]
     return f"validation {measures.shown.replace('_', ' ')}: {', '.join(means)}"

@@ -7,7 +7,14 @@ from typing import Any
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
 from lthjax.program.sweep.grid import Cell
-from lthjax.program.workdir import measures, results, runs, spreads, text_files
+from lthjax.program.workdir import (
+    measures,
+    member,
+    results,
+    runs,
+    spreads,
+    text_files,
+)
 from lthjax.program.workdir.measures import ACCURACY
 
 MARKDOWN, CSV = "sweep.md", "sweep.csv"
@@ -86,7 +93,8 @@ def _of_run(root, cell: Cell, columns) -> list[dict]:
     groups = {}
     for row in found:
         logit = row.get(results.VARIANT)
-        groups.setdefault((row["level"], row["arm"], logit), []).append(row)
+        arm = "dense" if member.is_dense(row) else row["arm"]
+        groups.setdefault((row["level"], arm, logit), []).append(row)
     if not groups:
         return [{**values, **state}]
     ordered = sorted(groups.items(), key=lambda item: item[0][0])
@@ -98,7 +106,7 @@ def _of_group(group, found, names) -> dict:
     level, arm, logit = group
     kept = spreads.spread(1 - row["sparsity"] for row in found).mean
     own = {} if logit is None else {grid.LOGITS: logit}
-    own |= {"level": level, "arm": arm if level else "dense", "kept": kept}
+    own |= {"level": level, "arm": arm, "kept": kept}
     for name in names:
         known = [row[name] for row in found if row.get(name) is not None]
         if known:

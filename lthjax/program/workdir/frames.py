@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import Any
 
-from lthjax.program.workdir import results, runs
+from lthjax.program.workdir import member, results, runs
 
 NESTED = ("layers", "collapsed")
 DENSE = "dense"
@@ -73,8 +73,7 @@ def _rows(root):
 
 def _named(row):
     """Returns a row whose arm is "dense" where that is what was trained."""
-    dense = row["arm"] == "ticket" and not row["level"]
-    return {**row, "arm": DENSE} if dense else row
+    return {**row, "arm": DENSE} if member.is_dense(row) else row
 
 
 def _in_order(drawn):

@@ -51,6 +51,15 @@ def identity_of(record: dict) -> dict:
     return {key: record[key] for key in ("seed", results.VARIANT) if key in record}
 
 
+def is_dense(record: dict) -> bool:
+    """Says whether a record is the dense network's: that of the ticket of level 0.
+
+    Arms that retrain it (a 0 in `retraining.levels`) are of level 0 too, and are not
+    it.
+    """
+    return record["arm"] == "ticket" and not record["level"]
+
+
 def label(record: dict) -> str:
     """Returns the arm of a record: "ticket", or "ticket, first logit -0.1".
 
@@ -81,7 +90,7 @@ def kept(records: Sequence[dict]) -> float:
 
 
 def once(records: Iterable[dict]) -> list[dict]:
-    """Returns records, those of the dense network once a seed.
+    """Returns records, those of the dense network and of its arms once a seed.
 
     Where a run has several first logits of gates, each chain of a seed begins with the
     same dense network, which is no further sample of it.

@@ -205,6 +205,7 @@ def test_one_seed_that_may_be_meant_as_a_number_of_them_is_said():
     "level, arms, text",
     [
         (0, ("ticket", "ticket"), "dense 20.00 %"),
+        (0, ("ticket", "skips"), "dense 10.00 %, skips 30.00 %"),
         (1, ("ticket", "reinit"), "ticket 10.00 %, reinit 30.00 %"),
         (2, ("search", "search"), "search 20.00 %"),
     ],

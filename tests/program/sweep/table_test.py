@@ -92,6 +92,13 @@ def test_a_second_sweep_adds_its_runs_seeds_and_columns_to_the_first(half):
     assert [row["state"] for row in table.rows(half)][0] == "unfinished"
 
 
+def test_an_arm_of_the_dense_network_is_not_called_dense(half):
+    folder = half / table.rows(half)[0]["folder"]
+    results.append(folder / results.RESULTS, [record(0, s, "skips", 0) for s in (0, 1)])
+    found = [(row["level"], row["arm"], row["n"]) for row in table.rows(half)[:3]]
+    assert found == [(0, "dense", 2), (0, "skips", 2), (1, "ticket", 2)]
+
+
 def test_gates_of_several_first_logits_have_a_row_each(tmp_path):
     config = base({"search.method": "continuous"})
     cells = grid_lib.cells(config, {LOGITS: [(0.1,), (0.2,)]})

@@ -35,6 +35,13 @@ def test_there_is_a_row_for_every_network(root):
     assert not [name for name in found.columns if name.startswith("config.")]
 
 
+def test_an_arm_of_the_dense_network_keeps_its_name(root):
+    own = {**ROWS[0], "arm": "skips"}
+    results.append(root / "one" / results.RESULTS, [own])
+    found = frames.records(root)
+    assert list(found[found["level"] == 0]["arm"]) == ["dense", "skips"]
+
+
 def test_layers_are_a_table_of_their_own(root):
     found = frames.layers(root)
     assert len(found) == 6 and set(found["name"]) == {"a", "b"}

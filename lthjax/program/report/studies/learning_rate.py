@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report.studies import ticket_rows
-from lthjax.program.workdir import spreads
+from lthjax.program.workdir import member, spreads
 
 FACTORS = (1 / 3, 1, 3)
 
@@ -31,7 +31,7 @@ def jobs(root: pathlib.Path, network: Any) -> ticket_rows.Jobs:
             rows = network.dense_at(rate)
         except FloatingPointError:
             return None
-        return {row["seed"]: row for row in rows if row["level"] == 0}
+        return {row["seed"]: row for row in rows if member.is_dense(row)}
 
     def measure(rate, seed):
         rows = dense if rate == network.rate else trained(rate)
