@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from lthjax.program.build import methods
 from lthjax.program.config import files, ranges, shrink, typed, validate
 from lthjax.program.run import check, experiment
-from lthjax.program.sweep import marks
+from lthjax.program.sweep import marks, members
+from lthjax.program.sweep.members import LOGITS, SEEDS
 from lthjax.program.workdir import claim, origin
 from lthjax.registry import suggestion
 
 (SWEEP,) = claim.MARKS[claim.SWEEP]
 FINISHED = marks.FINISHED
-SEEDS, LOGITS = "seeds", "search.gates.initial"
 # What no training depends on, and the seeds, each of which is trained once.
 FREE = (SEEDS, "data_dir", "logging", "mesh", "data.workers")
 OPTIONS = tuple(f"{name}." for name in ranges.OPTIONS)
@@ -187,7 +186,8 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
     named by its data, model and method, and by a hash of all that its config has other
     than the defaults, but for what no result depends on (`FREE`): a sweep that asks for
     the same again, or for more seeds, finds it there. (More first logits are another
-    population, and another folder.)
+    population, and another folder.) Where a grid has logits, its methods without gates
+    are one run each, with the default.
 
     Args:
       config: What all have in common.
@@ -197,16 +197,22 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
       ValueError: Combinations are refused; all of them are listed.
     """
     refused, groups = {}, {}
-    for values in itertools.product(*grid.values()):
-        own = dict(zip(grid, values, strict=True))
-        found = _without_gates(shrink.changed(config, own))
+    asked = [
+        dict(zip(grid, values, strict=True))
+        for values in itertools.product(*grid.values())
+    ]
+    combined = [shrink.changed(config, own) for own in asked]
+    combined = members.settled(combined) if LOGITS in grid else combined
+    for own, found in zip(asked, combined, strict=True):
         try:
             validate.validate(found)
         except ValueError as error:
             refused[_label(own)] = error
             continue
-        groups.setdefault(_text(_identity(found, _members(found))), []).append(found)
-    merged = [_merged(group) for group in groups.values()]
+        groups.setdefault(_text(_identity(found, members.keys(found))), []).append(
+            found
+        )
+    merged = [members.merged(group) for group in groups.values()]
     for found in merged:
         try:
             check.check(found)
@@ -229,7 +235,7 @@ def shown(config, columns: Iterable[str]) -> dict:
       config: The config; its seeds are not shown, nor logits of gates it has not.
       columns: Keys.
     """
-    hidden = (SEEDS,) if _gated(config) else (SEEDS, LOGITS)
+    hidden = (SEEDS,) if members.gated(config) else (SEEDS, LOGITS)
     return {key: _value(config, key) for key in columns if key not in hidden}
 
 
@@ -284,36 +290,6 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
     rows = noted["runs"].items()
     runs = [Cell(n, files.from_json(json.dumps(config))) for n, config in rows]
     return noted["columns"], runs
-
-
-def _members(config):
-    """Returns the keys whose values a run holds as a population."""
-    return (SEEDS, LOGITS) if _gated(config) else (SEEDS,)
-
-
-def _gated(config):
-    """Says whether a config's method has gates, which begin at several logits.
-
-    A user's own method is not imported for it: it has gates if their logits are set.
-    """
-    if config.search.method in methods.METHODS:
-        return methods.reads(config.search.method, LOGITS)
-    return validate.flat(config)[LOGITS] != validate.flat(files.default())[LOGITS]
-
-
-def _without_gates(config):
-    """Returns a config whose logits, where it has no gates, make no difference."""
-    if _gated(config):
-        return config
-    return shrink.changed(config, {LOGITS: validate.flat(files.default())[LOGITS]})
-
-
-def _merged(group):
-    """Returns one config with all the members of some that differ in nothing else."""
-    keys = _members(group[0])
-    flats = [validate.flat(config) for config in group]
-    union = {key: tuple(sorted({x for f in flats for x in f[key]})) for key in keys}
-    return shrink.changed(group[0], union)
 
 
 def _identity(config, without=()):

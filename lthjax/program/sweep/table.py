@@ -7,6 +7,7 @@ from typing import Any
 from lthjax.program.report import run_report
 from lthjax.program.sweep import grid
 from lthjax.program.sweep.grid import Cell
+from lthjax.program.sweep.members import LOGITS
 from lthjax.program.workdir import (
     measures,
     member,
@@ -105,7 +106,7 @@ def _of_run(root, cell: Cell, columns) -> list[dict]:
 def _of_group(group, found, names) -> dict:
     level, arm, logit = group
     kept = spreads.spread(1 - row["sparsity"] for row in found).mean
-    own = {} if logit is None else {grid.LOGITS: logit}
+    own = {} if logit is None else {LOGITS: logit}
     own |= {"level": level, "arm": arm, "kept": kept}
     for name in names:
         known = [row[name] for row in found if row.get(name) is not None]

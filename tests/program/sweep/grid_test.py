@@ -25,6 +25,33 @@ def test_first_logits_are_one_run_where_there_are_gates_and_nothing_elsewhere():
     assert plain.search.gates.initial == files.default().search.gates.initial
 
 
+def test_what_becomes_of_logits_that_only_some_methods_read_is_said_once(caplog):
+    grid = {"search.method": ["iterative", "continuous", "one_shot"]}
+    grid_lib.cells(base(), grid | {LOGITS: [(0.3,), (-0.1,)]})
+    (record,) = caplog.records
+    said = f"{LOGITS} is not read by search.method = 'iterative', 'one_shot': "
+    assert record.getMessage().startswith(said)
+    grid = {"search.method": ["continuous"], LOGITS: [(0.3,), (-0.1,)]}
+    grid_lib.cells(base(), grid)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "changes, grid",
+    [
+        ({}, {LOGITS: [(-0.1,), (0.1,)]}),
+        ({LOGITS: (0.5,)}, {RATE: [0.1]}),
+        ({LOGITS: (0.5,)}, {"search.method": ["iterative", "continuous"]}),
+    ],
+)
+def test_logits_of_a_method_without_gates_are_refused_as_a_run_refuses_them(
+    changes, grid
+):
+    sentence = f"{LOGITS} is not read by search.method = 'iterative', and must be its"
+    with pytest.raises(ValueError, match=sentence):
+        grid_lib.cells(base(changes), grid)
+
+
 def test_a_grid_of_nothing_is_the_config_itself():
     (only,) = grid_lib.cells(base(), {})
     assert only.config.to_dict() == base().to_dict()
