@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from lthjax.data import balance
 from lthjax.program.config import defaults, ranges
-from lthjax.program.report import gains, page_figures, run_report
+from lthjax.program.report import gains, page_data, page_figures, run_report
 from lthjax.program.workdir import (
     notes,
     origin,
@@ -43,6 +43,7 @@ class Run(NamedTuple):
       curves: Its learning curves.
       measures: What both are of.
       config: Its config, as JSON has it; {} where none is whole.
+      data: The fingerprint of its data, {} where none is known.
     """
 
     root: pathlib.Path
@@ -50,6 +51,7 @@ class Run(NamedTuple):
     curves: list[dict]
     measures: Measures
     config: dict
+    data: dict = {}  # noqa: RUF012
 
 
 def read(root: str | pathlib.Path) -> Run:
@@ -75,6 +77,7 @@ def read(root: str | pathlib.Path) -> Run:
         results.read(curves) if curves.exists() else [],
         run_report.of(root, rows),
         origin.config(root) or {},
+        origin.copy(root).get("data") or {},
     )
 
 
@@ -117,18 +120,10 @@ def of(runs: Sequence[Run]) -> str:
 def apart(runs: Sequence[Run]) -> list[str]:
     """Returns sentences on what several runs have not in common: measures, data."""
     measured = sorted({run.measures.label for run in runs})
-    pairs = sorted({_data(run.config) for run in runs})
     found = []
     if len(measured) > 1:
         found += [f"No figure of all: the runs measure {' and '.join(measured)}."]
-    if len(pairs) > 1:
-        found += [f"The runs are of different data: {', '.join(pairs)}."]
-    return found
-
-
-def _data(config):
-    name, place = config.get("data", {}).get("name"), config.get("data_dir")
-    return f"{name} in {place}" if place else f"{name}"
+    return found + page_data.apart(runs, short([run.root for run in runs]))
 
 
 def short(roots: Sequence[pathlib.Path]) -> list[str]:

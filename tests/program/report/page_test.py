@@ -159,14 +159,17 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
 
 def test_a_page_says_what_its_runs_have_not_in_common(tmp_path):
     run = page.read(workdir(tmp_path / "run"))
-    elsewhere = {**run.config, "data_dir": "mine"}
     assert page.apart([run, run]) == []
     lost = run._replace(measures=ACCURACY._replace(shown="loss"))
     (measured,) = page.apart([run, lost])
     assert measured.startswith("No figure of all: the runs measure ")
-    (placed,) = page.apart([run, other := run._replace(config=elsewhere)])
-    assert placed == "The runs are of different data: digits, digits in mine."
-    assert placed in html.unescape(page.of([run, other]))
+    named = {**run.config, "data": {**run.config["data"], "name": "mnist"}}
+    other = run._replace(root=tmp_path / "mine", config=named)
+    (different,) = page.apart([run, other])
+    assert different == (
+        "The runs are of different data: mine differs from run in data.name."
+    )
+    assert different in html.unescape(page.of([run, other]))
 
 
 def test_a_measure_less_the_dense_one_is_paired_by_seed():
