@@ -91,7 +91,7 @@ def sweep(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
         )
     config = _config(options.config, settings)
     grid = grid_lib.axes(config, options.grid)
-    cells = grid_lib.cells(config, grid)
+    cells = grid_lib.cells(config, grid, options.workdir)
     root = options.workdir.absolute()
     left = [cell for cell in cells if not grid_lib.finished(root, cell)]
     if options.executor != "slurm":  # whose machines may have other disks
@@ -139,7 +139,8 @@ def plan(options: argparse.Namespace, more: Sequence[str]) -> dict[str, str]:
 
     settings, _ = _settings(more)
     config = _config(options.config, settings)
-    cells = grid_lib.cells(config, grid_lib.axes(config, options.grid))
+    grid = grid_lib.axes(config, options.grid)
+    cells = grid_lib.cells(config, grid, options.workdir)
     target_plan.summed({cell.folder: cell.config for cell in cells}, options.on)
     return {}
 

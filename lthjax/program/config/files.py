@@ -20,6 +20,7 @@ from lthjax.registry import suggestion
 # next or how it is shown, never what a training computes.
 FREE = ("seeds", "controls", "search.levels", "data_dir", "logging", "studies")
 FREE += ("retraining.arms", "retraining.levels", "mesh", "data.workers")
+EXACT = 2**53  # up to which every integer is a float
 
 
 def named(text: str) -> ConfigDict:
@@ -140,17 +141,24 @@ def digest(config: ConfigDict) -> str:
 
     That is all that differs from the defaults, less what `changed` lets change.
     """
-    defaults = flat(json.loads(to_json(default())))
-    found = _settled(flat(json.loads(to_json(config))))
-    found["search.sparsities"] = found["search.sparsities"][:1]
-    defaults["search.sparsities"] = []
-    rows = {
-        key: _numbers(value)
+    found, several = settings(config), "search.sparsities"
+    rows = {key: value for key, value in found.items() if not _free(key, None, None)}
+    first = {key: rows[key][:1] for key in (several,) if key in rows}
+    return checksums.digest(rows | first)
+
+
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """Returns {key: value} of all that a config has other than the defaults.
+
+    In one form, whatever a value is spelled like: lists, and numbers as floats.
+    """
+    defaults = _numbers(flat(json.loads(to_json(default()))))
+    found = _numbers(_settled(flat(json.loads(to_json(config)))))
+    return {
+        key: value
         for key, value in found.items()
-        if not _free(key, None, None)
-        and (key not in defaults or _numbers(value) != _numbers(defaults[key]))
+        if key not in defaults or value != defaults[key]
     }
-    return checksums.digest(rows)
 
 
 def _settled(found):
@@ -164,13 +172,13 @@ def _settled(found):
 
 
 def _numbers(value):
-    """Returns what JSON holds, integers as the floats that they equal."""
+    """Returns what JSON holds, integers as the floats that they equal, if they do."""
     if isinstance(value, dict):
         return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_numbers(inner) for inner in value]
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole else value
+    return float(value) if whole and abs(value) <= EXACT else value
 
 
 def changed(old: dict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:

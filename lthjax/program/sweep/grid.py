@@ -178,7 +178,9 @@ def changed(config, text: str) -> ConfigDict:
     return shrink.changed(config, {key: found[0]})
 
 
-def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
+def cells(
+    config, grid: Mapping[str, Sequence], root: str | pathlib.Path | None = None
+) -> list[Cell]:
     """Returns the runs of a grid.
 
     Combinations that differ only in what a run can hold as a population are one run:
@@ -189,12 +191,17 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
     population, and another folder.) Where a grid has logits, its methods without gates
     are one run each, with the default.
 
+    Values that are equal are one, however they are spelled (0 and 0.0), and a run that
+    the sweep's folder has already keeps its name.
+
     Args:
       config: What all have in common.
       grid: {dotted key: values}.
+      root: The folder of the sweep, which need not be there.
 
     Raises:
-      ValueError: Combinations are refused; all of them are listed.
+      ValueError: Combinations are refused; all of them are listed. Or the list of the
+        folder's runs is damaged.
     """
     refused, groups = {}, {}
     asked = [
@@ -209,9 +216,7 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
         except ValueError as error:
             refused[_label(own)] = error
             continue
-        groups.setdefault(_text(_identity(found, members.keys(found))), []).append(
-            found
-        )
+        groups.setdefault(_settings(found, members.keys(found)), []).append(found)
     merged = [members.merged(group) for group in groups.values()]
     for found in merged:
         try:
@@ -225,7 +230,8 @@ def cells(config, grid: Mapping[str, Sequence]) -> list[Cell]:
             f"every run of a sweep must be possible, got {len(refused)} that are "
             f"not; nothing was started:\n{listing}"
         )
-    return [Cell(folder(found), found) for found in merged]
+    named = _named(root)
+    return [Cell(named(found), found) for found in merged]
 
 
 def shown(config, columns: Iterable[str]) -> dict:
@@ -257,7 +263,7 @@ def folder(config) -> str:
     """
     names = config.data.name, config.model.name, config.search.method
     readable = "_".join(re.sub(r"\W+", "_", name) for name in names)
-    text = _text(_identity(config))
+    text = json.dumps(_identity(config), sort_keys=True)
     return f"{readable}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
@@ -292,8 +298,11 @@ def read(root: str | pathlib.Path) -> tuple[list[str], list[Cell]]:
     return noted["columns"], runs
 
 
-def _identity(config, without=()):
-    """Returns {key: value} of all that a config has other than the defaults."""
+def _identity(config):
+    """Returns {key: value} of all that a config has otherwise, as it is spelled.
+
+    By these folders are named.
+    """
     defaults = validate.flat(files.default())
     known = json.loads(json.dumps(defaults, default=list))
     found = validate.flat(json.loads(files.to_json(config)))
@@ -303,12 +312,32 @@ def _identity(config, without=()):
         for key, value in found.items()
         if (key not in known or known[key] != value)
         and not _free(key, found["model.norms"])
-        and key not in without
     }
 
 
-def _text(identity):
-    return json.dumps(identity, sort_keys=True)
+def _settings(config, without=()):
+    """Returns a text that configs share which train the same, but for some keys."""
+    found = files.settings(config).items()
+    rows = {k: x for k, x in found if not _free(k, config.model.norms)}
+    own = {k: x for k, x in rows.items() if k not in without}
+    return json.dumps(own, sort_keys=True)
+
+
+def _named(root):
+    """Returns config -> its folder: that of the same run in a sweep, or a new one.
+
+    Of several that are spelled otherwise it is the one spelled so, or else the first.
+    """
+    there = root is not None and (pathlib.Path(root) / SWEEP).is_file()
+    noted = read(root)[1] if there else []
+    known = {_settings(cell.config): cell.folder for cell in reversed(noted)}
+    folders = {cell.folder for cell in noted}
+
+    def name(config):
+        own = folder(config)
+        return own if own in folders else known.get(_settings(config), own)
+
+    return name
 
 
 def _label(values):

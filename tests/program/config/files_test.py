@@ -148,3 +148,14 @@ def test_accuracy_chose_the_best_step_before_there_were_objectives():
     assert files.changed(old, valid(best_by="loss")).keys() == {"best_by"}
     text = valid(objective="next_token", best_by="accuracy")
     assert files.changed(saved(text), valid(objective="next_token"))
+
+
+def test_settings_are_what_is_not_by_default_in_one_form():
+    given = {"search__sparsities": (0, 0.5), "search__rate": 0.2, "train__epochs": 3}
+    found = files.settings(valid(**given))
+    other = valid(**given | {"search__sparsities": [0.0, 0.5], "best_by": "accuracy"})
+    assert found == files.settings(other)
+    assert found["search.sparsities"] == [0.0, 0.5] and "best_by" not in found
+    assert json.dumps(found) == json.dumps(files.settings(other))
+    rows = [files.settings(valid(model__options={"n": 2**53 + n})) for n in (0, 1)]
+    assert rows[0] != rows[1]  # no float is the second

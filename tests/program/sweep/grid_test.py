@@ -94,6 +94,32 @@ def test_a_run_is_found_again_whatever_the_grid_it_is_in_and_after_json():
     assert grid_lib.folder(files.from_json(text)) == first.folder
 
 
+SPELLED = [
+    ("schedule.drops", [(1,), (1.0,)]),
+    ("train.class_weights", [(1, 2) * 5, (1.0, 2.0) * 5]),
+    ("optimizer.options", [{"b1": 0}, {"b1": 0.0}]),
+]
+
+
+@pytest.mark.parametrize("key, values", SPELLED)
+def test_equal_numbers_are_one_run_however_they_are_spelled(tmp_path, key, values):
+    own = {"schedule.name": "piecewise"} if key == "schedule.drops" else {}
+    own |= {"optimizer.name": "adam"} if key == "optimizer.options" else {}
+    config = base(own)
+    (only,) = grid_lib.cells(config, {key: values})
+    folders = []
+    for value in values:
+        (cell,) = grid_lib.cells(config, {key: [value]}, tmp_path)
+        grid_lib.write(tmp_path, [key], [cell])
+        folders.append(cell.folder)
+    assert folders == [only.folder] * 2
+    (other,) = grid_lib.cells(config, {key: [values[1]]})
+    assert other.folder != only.folder  # of a sweep before it is spelled so
+    grid_lib.write(tmp_path, [key], [other])
+    (cell,) = grid_lib.cells(config, {key: [values[1]]}, tmp_path)
+    assert cell.folder == other.folder
+
+
 def test_a_key_that_a_later_version_adds_moves_no_folder(monkeypatch):
     before, default = grid_lib.folder(base()), files.default()
     with default.unlocked():
