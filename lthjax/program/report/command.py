@@ -36,7 +36,7 @@ def compare(arguments: Sequence[str] | None = None) -> None:
     processes.print_utf8()
     command_line.leave_accelerators()
     options = parser.parse_args(arguments)
-    roots = list(dict.fromkeys(path.absolute() for path in options.workdir))
+    roots = runs.once(path.absolute() for path in options.workdir)
     if len(roots) < 2:
         given = " ".join(map(str, options.workdir))
         parser.error(f"there must be two different runs or more, got {given}")

@@ -4,6 +4,7 @@ import logging
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 
 from lthjax.program.config.validate import flat
 from lthjax.program.workdir import origin, results
@@ -50,14 +51,31 @@ def below(root: str | os.PathLike, name: str) -> list[pathlib.Path]:
     """
     root, seen, found = pathlib.Path(root), set(), []
     for folder, below, files in os.walk(root, onerror=_say, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:  # a link to what was there already, or above
+        own = place(folder)
+        if own in seen:  # a link to what was there already, or above
             below.clear()
             continue
-        seen.add(place)
+        seen.add(own)
         below.sort()
         found += [pathlib.Path(folder, name)] if name in files else []
     return [path for path in sorted(found) if not _of_study(path, root)]
+
+
+def place(folder: str | os.PathLike) -> str:
+    """Returns where a folder lies, whatever links and dots its path has."""
+    return os.path.realpath(folder)
+
+
+def once(folders: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+    """Returns folders, each by the first of the paths that lead to it.
+
+    Args:
+      folders: Their paths.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for folder in folders:
+        found.setdefault(place(folder), folder)
+    return list(found.values())
 
 
 def _say(error):

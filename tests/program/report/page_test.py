@@ -143,10 +143,12 @@ def test_runs_are_compared_in_one_page(tmp_path, capsys):
 
 def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     root = workdir(tmp_path / "run")
-    with pytest.raises(SystemExit):  # of argparse, which says why
-        compare.main([str(root), str(root)])
-    assert "two different runs or more, got" in capsys.readouterr().err
     other = workdir(tmp_path / "other")
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    for again in (root, tmp_path / "link", other / ".." / "run"):
+        with pytest.raises(SystemExit):  # of argparse, which says why
+            compare.main([str(root), str(again)])
+        assert "two different runs or more, got" in capsys.readouterr().err
     for place in (tmp_path / "no" / "page.html", tmp_path):
         with pytest.raises(SystemExit, match="--page must be a file in a folder that"):
             compare.main([str(root), str(other), f"--page={place}"])

@@ -46,6 +46,18 @@ def test_runs_behind_links_are_read_once_each(tmp_path):
     assert [path.parent.name for path in found] == ["a", "b"]
 
 
+def test_a_folder_is_one_by_whatever_path_it_is_found(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("a", target_is_directory=True)
+    link, a, b = (tmp_path / name for name in ("link", "a", "b"))
+    assert runs.once([link, a, b / ".." / "a", b, tmp_path / "none"]) == [
+        link,
+        b,
+        tmp_path / "none",
+    ]
+
+
 def test_folders_that_cannot_be_read_are_said(tmp_path, unreadable, caplog):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
