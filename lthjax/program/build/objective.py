@@ -134,8 +134,14 @@ def check_augmented(objective: Objective, config, facts, module) -> None:
         lambda w, s, x: network.applied(module)(w, s, x, False)[0], *state, inputs
     )
     must = f"take the labels {_form(given[1])} that {name} gives"
-    with registry.calling("objective", config.objective, must):
-        loss = jax.eval_shape(objective.loss, outputs, given[1])
+    try:
+        with registry.calling("objective", config.objective, must):
+            loss = jax.eval_shape(objective.loss, outputs, given[1])
+    except ValueError as error:
+        if must in str(error):
+            raise
+        why = str(error).splitlines()[0]  # a loss of ours does not know whose labels
+        raise ValueError(f"the objective must {must}: {why}") from error
     if list(loss.shape) != [batch]:
         raise ValueError(
             f"the loss of each of the {batch} examples of a batch must be one float, "
