@@ -15,11 +15,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 CHEAP = pathlib.Path(__file__).parents[1] / "experiments/measures/cheap.py"
 runpy.run_path(str(CHEAP))["compile_so"]()
 
-import expensive  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 import quick  # noqa: E402
-import thorough  # noqa: E402
+import tiers  # noqa: E402
 from jax.extend.core.primitives import conv_general_dilated_p  # noqa: E402
 from jax.interpreters import mlir  # noqa: E402
 
@@ -43,9 +42,10 @@ def pytest_collection_modifyitems(config, items):
         place = item.path.relative_to(TESTS).as_posix()
         test = getattr(item, "originalname", item.name)
         cases[place, test] += 1
-        if expensive.is_slow(place, item.name, cases[place, test]):
+        which = place, item.name, cases[place, test]
+        if tiers.named(tiers.SLOW, *which):
             item.add_marker("slow")
-        whole = place in thorough.FILES or test in thorough.TESTS.get(place, ())
+        whole = tiers.named(tiers.THOROUGH, *which)
         if whole and item.path not in asked:
             item.add_marker("thorough")
         if place in quick.FILES and not item.get_closest_marker("slow"):

@@ -1,12 +1,10 @@
 """What the suite itself must be: no file of it is left out."""
 
 import fnmatch
-import re
 
-import expensive
 import pytest
 import quick
-import thorough
+import tiers
 from paths import ROOT
 
 
@@ -21,21 +19,25 @@ def test_no_folder_of_tests_is_passed_by(pytestconfig):
     assert files and not left_out
 
 
-@pytest.mark.parametrize("name", [*quick.FILES, *thorough.FILES])
-def test_what_is_quick_or_thorough_is_there(name):
+@pytest.mark.parametrize("name", quick.FILES)
+def test_what_is_quick_is_there(name):
     assert (ROOT / "tests" / name).exists()
 
 
-@pytest.mark.parametrize("chosen", [thorough.TESTS, expensive.SLOW, expensive.FEW])
-def test_what_is_chosen_of_a_file_is_there(chosen):
-    for name, tests in chosen.items():
-        text = (ROOT / "tests" / name).read_text(encoding="utf-8")
-        functions = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
-        assert {test.partition("[")[0] for test in tests} <= functions, name
+@pytest.mark.parametrize(
+    "listed", [tiers.SLOW, tiers.THOROUGH], ids=["slow", "thorough"]
+)
+def test_what_is_left_to_later_is_there(listed):
+    for line in listed:
+        place, _, test = line.partition("::")
+        text = (ROOT / "tests" / place).read_text(encoding="utf-8")
+        assert not test or f"\ndef {test.partition('[')[0]}(" in text, line
 
 
-@pytest.mark.parametrize("place", expensive.FEW)
-def test_of_many_cases_the_first_run_and_the_others_are_slow(place):
-    for test, few in expensive.FEW[place].items():
-        slow = [expensive.is_slow(place, f"{test}[{n}]", n) for n in (1, few, few + 1)]
-        assert slow == [False, False, True]
+@pytest.mark.parametrize("line", [line for line, few in tiers.SLOW.items() if few])
+def test_of_many_cases_the_first_run_and_the_others_are_slow(line):
+    (place, _, test), few = line.partition("::"), tiers.SLOW[line]
+    slow = [
+        tiers.named(tiers.SLOW, place, f"{test}[{n}]", n) for n in (1, few, few + 1)
+    ]
+    assert slow == [False, False, True]
