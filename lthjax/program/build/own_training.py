@@ -39,8 +39,8 @@ def check(ground: Ground) -> None:
     _check_parts(ground.options)
     if ground.options.train.ema and spans.rounds(ground.plan):
         raise ValueError(
-            "an average of the weights goes with searches that train nothing else, got "
-            f"train.ema = {ground.options.train.ema} with search.method = "
+            "an average of the weights goes with searches without rounds of their own, "
+            f"got train.ema = {ground.options.train.ema} with search.method = "
             f"{ground.options.search.method!r}, which trains rounds; give 0"
         )
     _check_stop(ground)
