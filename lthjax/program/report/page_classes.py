@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from lthjax.program.report import axes as axes_lib
 from lthjax.program.report import run_report
 from lthjax.program.workdir import notes
+from lthjax.program.workdir.member import TICKET
 
-TICKET = "ticket"
 EACH, TAKEN = "test_class_accuracy", "test_confusion"
 MANY = 30  # classes: more have no numbers of their own
 

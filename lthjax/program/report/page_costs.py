@@ -12,10 +12,9 @@ from lthjax.program.report import run_report
 from lthjax.program.report.studies import flops, ticket_rows
 from lthjax.program.workdir import member, notes
 from lthjax.program.workdir.measures import Measures
+from lthjax.program.workdir.member import TICKET
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Params
-
-TICKET = "ticket"
 
 
 def noted(uses: Mapping[str, float], params: Params) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from lthjax.program.report import (
 from lthjax.program.report.palette import MARKERS, OTHERS, STROKES, styles
 from lthjax.program.report.studies import study
 from lthjax.program.workdir import member, results, spreads
-
-TICKET = "ticket"
+from lthjax.program.workdir.member import TICKET
 
 
 def of(run: Any) -> Iterator[tuple[str, Figure]]:

@@ -18,8 +18,8 @@ from lthjax.program.report.palette import styles
 from lthjax.program.workdir import measures as measures_lib
 from lthjax.program.workdir import member, notes, origin, results, spreads, text_files
 from lthjax.program.workdir.measures import ACCURACY, Measures
+from lthjax.program.workdir.member import TICKET
 
-TICKET = "ticket"
 ARMS = (TICKET, "init", "reinit", "trained", "shuffle", "random")
 TABLE, CURVE, LAYERS = "results.csv", "curve.png", "layers.png"
 GAIN = "gain.png"

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from lthjax.program.workdir import results, spreads
 
+TICKET = "ticket"  # the arm of the tickets themselves
+
 
 class Member(NamedTuple):
     """One chain of tickets of a run: its seed, and which first logit its gates have.
@@ -57,7 +59,7 @@ def is_dense(record: dict) -> bool:
     Arms that retrain it (a 0 in `retraining.levels`) are of level 0 too, and are not
     it.
     """
-    return record["arm"] == "ticket" and not record["level"]
+    return record["arm"] == TICKET and not record["level"]
 
 
 def label(record: dict) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from lthjax.program.config.validate import flat
 from lthjax.program.workdir import origin, results
+from lthjax.program.workdir.member import TICKET
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +97,14 @@ def warn_of_lacking(root: str | os.PathLike, records: list[dict]) -> None:
       root: A workdir.
       records: Of its `results.jsonl`.
     """
-    there = {(row["level"], row["seed"], _logit(row)) for row in records}
-    own = {level for level, *_ in there}
+    own = [row for row in records if row["arm"] == TICKET]  # not what else it trained
+    there = {(row["level"], row["seed"], _logit(row)) for row in own}
+    recorded = {level for level, *_ in there}
     lacking = [
         f"level {level} of {name}"
         for name, one, levels in _saved_tickets(pathlib.Path(root))
         for level in levels[:-1]
-        if (level, *one) not in there and (level or 0 in own)
+        if (level, *one) not in there and (level or 0 in recorded)
     ]
     if lacking:
         log.warning(

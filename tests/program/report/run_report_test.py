@@ -171,6 +171,15 @@ def test_what_has_no_record_is_said(root, caplog):
     assert f"lacks {lacking}, whose training was over" in caplog.text
 
 
+def test_what_else_was_trained_is_no_record_of_the_ticket(root, caplog):
+    for level in range(4):
+        (root / "tickets" / "seed_0" / f"level_{level:02d}").mkdir(parents=True)
+    others = [row for row in ROWS if (row["level"], row["arm"]) != (1, "ticket")]
+    assert {row["arm"] for row in others if row["level"] == 1 and not row["seed"]}
+    runs.warn_of_lacking(root, others)
+    assert "lacks level 1 of seed_0, whose training was over" in caplog.text
+
+
 def of_two_logits():
     """Returns records of two seeds with two first logits: the dense network is one."""
     accuracy = {-0.1: 0.8, -0.3: 0.6}

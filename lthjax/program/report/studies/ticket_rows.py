@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lthjax.program.workdir import layout, results
+from lthjax.program.workdir.member import TICKET
 from lthjax.pruning.masks import Masks
 from lthjax.tickets import Trained
 
-TICKET = "ticket"
 SEEDS, LEVELS = "seed", "level"  # what the other of a pair is
 
 Jobs = Iterator[tuple[dict, Callable[[], dict]]]
