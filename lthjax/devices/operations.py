@@ -52,4 +52,19 @@ def _convolution(eqn):
     return 2 * depth * math.prod(eqn.outvars[0].aval.shape) / spread
 
 
-_PRODUCTS = {"dot_general": _dot, "conv_general_dilated": _convolution}
+def _ragged_dot(eqn):
+    """Of rows, each of which meets the matrix of its group alone."""
+    numbers = eqn.params["ragged_dot_dimension_numbers"]
+    (contracted, _), _ = numbers.dot_dimension_numbers
+    rows, groups = (eqn.invars[i].aval.shape for i in (0, 2))
+    depth = math.prod(rows[axis] for axis in contracted)
+    if {*numbers.lhs_ragged_dimensions} <= {*contracted}:
+        depth /= groups[-1]  # each group sums over its own rows
+    return 2 * depth * math.prod(eqn.outvars[0].aval.shape)
+
+
+_PRODUCTS = {
+    "dot_general": _dot,
+    "conv_general_dilated": _convolution,
+    "ragged_dot_general": _ragged_dot,
+}

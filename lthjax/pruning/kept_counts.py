@@ -108,7 +108,8 @@ def _checked(total, kept):
         )
     if not isinstance(kept, jax.core.Tracer) and not 0 <= kept <= total:
         raise ValueError(f"kept must be in [0, {total}], got kept = {kept}")
-    return kept
+    # A narrower integer could not be compared with larger ones.
+    return kept if isinstance(kept, int) else jnp.asarray(kept).astype(jnp.int32)
 
 
 def check_minimum(

@@ -215,17 +215,28 @@ def compatible(params: Params, masks: Masks) -> None:
       ValueError: The trees differ (a leaf that is never pruned is `None`, not missing),
         or a mask has another shape than its parameter, or is not bool.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    shapes = {path_name(path): jnp.shape(w) for path, w in leaves}
-    for path, mask in jax.tree_util.tree_leaves_with_path(masks):
-        name = path_name(path)
-        if shapes.get(name) != jnp.shape(mask):
+    for name, w, mask in _beside(params, masks):
+        found = "no parameter" if w is None else jnp.shape(w)
+        if found != jnp.shape(mask):
             raise ValueError(
                 "a mask must have the shape of its parameter, got "
-                f"{name} = {jnp.shape(mask)} for {shapes.get(name, 'no parameter')}"
+                f"{name} = {jnp.shape(mask)} for {found}"
             )
         check_bool(name, mask)
     alike(params, masks)
+
+
+def _beside(params, masks):
+    """Yields (name, parameter, mask): by their places, or of two forms by name."""
+    forms = [jax.tree.structure(tree, is_leaf=_is_none) for tree in (params, masks)]
+    leaves = [jax.tree.leaves(tree, is_leaf=_is_none) for tree in (params, masks)]
+    if forms[0] == forms[1]:
+        rows = list(zip(_all_names(params), *leaves, strict=True))
+    else:
+        known = dict(zip(_all_names(params), leaves[0], strict=True))
+        pairs = zip(_all_names(masks), leaves[1], strict=True)
+        rows = [(name, known.get(name), mask) for name, mask in pairs]
+    yield from (row for row in rows if row[2] is not None)
 
 
 def check_bool(name: str, mask: Any) -> None:

@@ -46,10 +46,13 @@ def by_rate(
     """
     _check_scope(scope)
     levels = values.whole("levels", levels, 0)
+    sizes = _counted(sizes)
     rates = _rates(sizes, rate, layer_rates or {})
     if scope == "global" and not layer_rates:
         total = sum(sizes.values())
-        return [round(total * (1 - rate) ** level) for level in range(1, levels + 1)]
+        return [
+            round(total * (1 - float(rate)) ** level) for level in range(1, levels + 1)
+        ]
     return [
         [round(size * (1 - rates[n]) ** level) for n, size in sizes.items()]
         for level in range(1, levels + 1)
@@ -75,9 +78,15 @@ def by_list(
                 "sparsities must not fall from level to level, got "
                 f"sparsities = {tuple(sparsities)}"
             )
+    sizes = _counted(sizes)
     if scope == "global":
         return [kept_count(sum(sizes.values()), s) for s in sparsities]
     return [[kept_count(n, s) for n in sizes.values()] for s in sparsities]
+
+
+def _counted(sizes):
+    """Returns sizes as Python's integers, which do not overflow."""
+    return {name: operator.index(size) for name, size in sizes.items()}
 
 
 def _check_scope(scope):
@@ -114,7 +123,9 @@ def exponential(total: int, kept: int, rounds: int) -> list[int]:
 def linear(total: int, kept: int, rounds: int) -> list[int]:
     """Returns what is kept after each round, the same number going in each.
 
-        counts[e - 1] = round(total + (kept - total) e / rounds),  e = 1 ... rounds
+        counts[e - 1] = total - round((total - kept) e / rounds),  e = 1 ... rounds
+
+    Halves are rounded to the even number of those that have gone.
 
     Args:
       total: The number of prunable weights.
@@ -155,7 +166,7 @@ def uniform(sizes: Mapping[str, int], kept: int) -> list[int]:
       Evci et al., 2020, arXiv:1911.11134, leave the first layer dense: exclude it from
       the masks for that.
     """
-    numbers = [operator.index(n) for n in sizes.values()]
+    numbers = list(_counted(sizes).values())
     total = sum(numbers)
     kept = _check_kept(total, kept)
     return _rounded([Fraction(kept * n, total or 1) for n in numbers], kept)
@@ -267,7 +278,7 @@ def _rates(sizes, rate, layer_rates):
                 "every pattern of layer_rates must match a prunable layer, got "
                 f"{pattern!r}; the layers are {', '.join(sizes)}"
             )
-    rates = dict.fromkeys(sizes, rate)
+    rates = dict.fromkeys(sizes, float(rate))
     for pattern, other in layer_rates.items():
-        rates |= {n: other for n in sizes if re.search(pattern, n)}
+        rates |= {n: float(other) for n in sizes if re.search(pattern, n)}
     return rates

@@ -44,3 +44,11 @@ def test_there_is_no_barrier_between_a_network_and_itself():
 def test_what_goes_by_names_refuses_them(asked):
     with pytest.raises(ValueError, match="a name of its own, got two called 'a/b'"):
         asked(MASKS)
+
+
+def test_masks_are_checked_by_the_places_of_their_weights():
+    params = {"a": {"b": jnp.ones((2, 3))}, "a/b": jnp.ones(3)}
+    fitting = {"a": {"b": jnp.ones((2, 3), bool)}, "a/b": jnp.ones(3, bool)}
+    assert masks.apply(params, fitting)["a"]["b"].shape == (2, 3)
+    with pytest.raises(ValueError, match=r"a/b = \(3,\) for \(2, 3\)"):
+        masks.apply(params, {**fitting, "a": {"b": jnp.ones(3, bool)}})

@@ -49,3 +49,9 @@ def test_loops_count_their_turns_and_branches_the_longest():
         return lax.cond(x[0, 0] > 0, lambda: x @ x @ x, lambda: x @ x)
 
     assert count(fn, (4, 4)) == (3 + 2) * 2 * 4**3
+
+
+def test_rows_of_a_ragged_product_meet_the_matrix_of_their_group_alone():
+    rows, matrices = jnp.ones((4, 3)), jnp.ones((2, 3, 5))
+    program = jax.make_jaxpr(lax.ragged_dot)(rows, matrices, jnp.array([2, 2]))
+    assert operations.count(program) == 2 * 4 * 3 * 5

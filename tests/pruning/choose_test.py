@@ -284,3 +284,10 @@ def test_a_sparsity_is_one_number():
     ]:
         with pytest.raises(ValueError, match=message):
             choose.prune(masks, rows, wrong)
+
+
+@pytest.mark.parametrize("kind", [jnp.uint8, jnp.int8, jnp.int32])
+def test_a_traced_count_of_few_bits_is_compared_with_larger_ones(kind):
+    masks, drawn = {"w": jnp.ones(400, bool)}, {"w": jnp.arange(400.0)}
+    kept = jax.jit(lambda k: choose.prune(masks, drawn, kept=[k], minimum=300))
+    assert kept(kind(3))["w"].sum() == 300

@@ -282,3 +282,25 @@ def test_counts_of_numpy_do_not_overflow():
 def test_a_layer_without_weights_takes_none():
     assert sparsities.erdos_renyi({"a": (0, 3), "b": (3, 3)}, 4) == [0, 4]
     assert sparsities.erdos_renyi({"a": (0, 3)}, 0) == [0]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64])
+def test_sizes_and_rates_of_numpy_give_what_python_s_give(kind):
+    size = 200 if kind is np.uint8 else 2**30
+    sizes, own = {n: kind(size) for n in "abc"}, dict.fromkeys("abc", size)
+    rate = np.float32(0.2)
+    for scope in ("global", "layer"):
+        found = sparsities.by_rate(sizes, rate, 3, scope=scope)
+        assert found == sparsities.by_rate(own, float(rate), 3, scope=scope)
+        assert sparsities.by_list(sizes, [0.2], scope=scope) == sparsities.by_list(
+            own, [0.2], scope=scope
+        )
+
+
+@pytest.mark.parametrize("total", range(1, 8))
+def test_linear_rounds_halves_of_those_that_have_gone(total):
+    for kept in range(total):
+        for rounds in (1, 2, 4):
+            gone = [(total - kept) * Fraction(e, rounds) for e in range(1, rounds + 1)]
+            expected = [total - round(part) for part in gone]
+            assert sparsities.linear(total, kept, rounds) == expected
