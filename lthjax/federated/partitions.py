@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax import values
-from lthjax.data.splits import Split
+from lthjax.data.splits import Split, are_classes
 from lthjax.federated.states import Examples
 
 VALIDATIONS = ("held_out", "train", "test")
@@ -37,11 +37,13 @@ def shards(
       samples: Examples a shard; 0: all examples are dealt.
 
     Raises:
-      ValueError: There are too few shards, or all examples cannot be dealt evenly.
+      ValueError: There are too few shards, or all examples cannot be dealt evenly; or
+        labels are not one class an example.
 
     References:
       McMahan et al., 2017, arXiv:1602.05629; Seo et al., 2021, arXiv:2104.12501, IV-A.
     """
+    labels = _classes(labels)
     clients, each = _whole(clients=clients, each=each)
     samples = values.whole("samples", samples, 0)
     wanted = clients * each
@@ -99,13 +101,14 @@ def classes(
       balance: The others have `floor(balance samples)` each, in (0, 1].
 
     Raises:
-      ValueError: There are too few classes, or too few examples of one; or the others
-        would have none.
+      ValueError: There are too few classes, or too few examples of one; the others
+        would have none; or labels are not one class an example.
 
     References:
       Li et al., 2020, arXiv:2008.03371, 5.1. Departure: a client's classes differ; the
       released code draws shards, two of which may be of one class.
     """
+    labels = _classes(labels)
     clients, each, samples = _whole(clients=clients, each=each, samples=samples)
     less = math.floor(round(balance * samples, 9))  # 0.29 * 100 is 28.999...
     if not (0 < balance <= 1 and less):
@@ -151,12 +154,14 @@ def dirichlet(
       least: Examples that each client must get.
 
     Raises:
-      ValueError: A client gets too few each time, or alpha is not positive.
+      ValueError: A client gets too few each time, alpha is not positive, or labels are
+        not one class an example.
 
     References:
       Yurochkin et al., 2019, arXiv:1905.12022, as Flower cites it. Hsu et al., 2019,
       arXiv:1909.06335, draw the classes of each client, and clients of one size.
     """
+    labels = _classes(labels)
     clients, _ = _whole(clients=clients, examples=len(labels))
     if not 0 < alpha < np.inf:
         raise ValueError(f"alpha must be positive, and finite, got alpha = {alpha}")
@@ -183,6 +188,19 @@ def _shared(rng, labels, clients, alpha):
         for part, own in zip(parts, np.split(rows, cuts), strict=True):
             part.append(own)
     return [rng.permutation(np.concatenate(part)) for part in parts]
+
+
+def _classes(labels):
+    """Returns labels as an array; refuses what is not one class an example."""
+    labels = np.asarray(labels)
+    if not are_classes(labels) or (labels < 0).any():
+        least = f" with {labels.min()} among them" if are_classes(labels) else ""
+        raise ValueError(
+            "labels must be one class for each example, whole numbers [n] of at least "
+            f"0, got labels {labels.dtype} {list(labels.shape)}{least}; give the "
+            "number of each example's class"
+        )
+    return labels
 
 
 def _whole(**counts):

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -88,6 +89,27 @@ def test_a_seed_gives_the_same_parts_and_another_one_others(make):
 def test_what_cannot_be_dealt_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("make", partitions.PARTITIONS.values())
+@pytest.mark.parametrize(
+    "labels, got",
+    [
+        (np.eye(10)[LABELS].astype(int), r"int64 \[600, 10\]"),
+        (LABELS[:, None], r"int64 \[600, 1\]"),
+        (np.where(LABELS, LABELS, np.nan), r"float64 \[600\]"),
+        (LABELS - 1, r"int64 \[600\] with -1 among them"),
+    ],
+)
+def test_labels_that_are_not_one_class_an_example_are_not_dealt(make, labels, got):
+    with pytest.raises(ValueError, match=f"one class for each .* got labels {got}"):
+        make(labels, 10, 0)
+
+
+@pytest.mark.parametrize("make", partitions.PARTITIONS.values())
+def test_labels_on_a_device_are_dealt_as_those_on_the_host(make):
+    on_device = make(jnp.asarray(LABELS), 10, 1)
+    assert all(map(np.array_equal, on_device, make(LABELS, 10, 1)))
 
 
 SPLIT = Split(np.arange(600, dtype=np.uint8)[:, None, None, None], LABELS)
