@@ -7,6 +7,7 @@ that the loss takes.
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,14 +35,15 @@ def mixup(
       key: A PRNG key.
       batch: Inputs, floats [n, ...], and labels: classes [n], or floats [n, ...].
       num_classes: How many classes there are, where labels are classes.
-      alpha: Positive; the smaller, the less is mixed.
+      alpha: Positive, finite; the smaller, the less is mixed.
 
     Returns:
-      Inputs [n, ...], and labels float32 [n, num_classes], or of their shape.
+      Inputs [n, ...], and labels float32 [n, num_classes], or of their shape. Where a
+      number is that of no class they are NaN, as is the loss of it unmixed.
 
     Raises:
       ValueError: Inputs are no floats, labels neither classes nor floats, classes
-        without their number, or alpha is no number above 0.
+        without their number, or alpha is no finite number above 0.
 
     References:
       Zhang et al., 2017, arXiv:1710.09412. There the other example is drawn by a
@@ -62,11 +64,11 @@ def mixup(
             "num_classes must be given where labels are classes, got num_classes = "
             f"{num_classes}"
         )
-    if not values.like(alpha, 1.0) or not alpha > 0:
+    if not values.like(alpha, 1.0) or not (alpha > 0 and math.isfinite(alpha)):
         raise ValueError(
-            f"alpha of mixup must be a number above 0, got alpha = {alpha!r}"
+            f"alpha of mixup must be a finite number above 0, got alpha = {alpha!r}"
         )
-    targets = jax.nn.one_hot(labels, num_classes) if classes else labels
+    targets = _distributions(labels, num_classes) if classes else labels
     share = jax.random.uniform(key)
     if alpha != 1:
         share = jax.random.beta(key, alpha, alpha)
@@ -76,6 +78,12 @@ def mixup(
         return own * x + (1 - own) * jnp.roll(x, 1, axis=0)
 
     return mix(inputs), mix(targets)
+
+
+def _distributions(labels, num_classes):
+    """Returns classes as float32 [n, num_classes], NaN where a number is of none."""
+    found = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
+    return jnp.where(found.any(axis=-1, keepdims=True), found, jnp.nan)
 
 
 def cutout(key: jax.Array, batch: Batch, *, side: int = 0) -> Batch:

@@ -57,6 +57,18 @@ def test_the_loss_of_mixed_labels_is_the_mixture_of_losses(smoothing):
     )
 
 
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_what_is_mixed_with_no_class_has_no_loss(label):
+    _, labels = mixup(KEY, (IMAGES, LABELS.at[2].set(label)), num_classes=CLASSES)
+    lost = np.isnan(losses.cross_entropy(jnp.zeros((N, CLASSES)), labels))
+    assert np.flatnonzero(lost).tolist() == [2, 3]
+
+
+def test_mixed_classes_are_of_32_bits_under_64_too():
+    with jax.enable_x64(True):
+        assert mixup(KEY, BATCH, num_classes=CLASSES)[1].dtype == jnp.float32
+
+
 def test_targets_are_mixed_as_they_are():
     targets = jnp.asarray(RNG.standard_normal((N, 2)), jnp.float32)
     images, mixed = mixup(KEY, (IMAGES, targets))
@@ -139,7 +151,7 @@ def test_keys_are_none_that_crop_and_flip_have():
         ("mixup+mixup", {}, r"must be different ones, got data.augment = 'mixup\+m"),
         ("mixup", {"beta": 1}, "takes, alpha, got .*augment_options with beta"),
         ("", {"alpha": 1}, "takes, none, got data.augment_options with alpha"),
-        ("mixup", {"alpha": 0.0}, "mixup must be a number above 0, got alpha = 0.0"),
+        ("mixup", {"alpha": 0.0}, "mixup must be a finite .* got alpha = 0.0"),
         ("cutout", {"side": -1}, "side of cutout must be .* got"),
     ],
 )
@@ -172,11 +184,9 @@ def test_devices_that_split_a_batch_do_what_one_does():
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-@pytest.mark.parametrize("alpha", ["0.2", None, 0, True, float("nan")])
-def test_the_shape_of_the_shares_is_a_number_above_0(alpha):
-    with pytest.raises(
-        ValueError, match="alpha of mixup must be a number above 0, got"
-    ):
+@pytest.mark.parametrize("alpha", ["0.2", None, 0, True, float("nan"), float("inf")])
+def test_the_shape_of_the_shares_is_a_finite_number_above_0(alpha):
+    with pytest.raises(ValueError, match="mixup must be a finite number above 0, got"):
         mixup(KEY, BATCH, num_classes=CLASSES, alpha=alpha)
 
 
