@@ -31,6 +31,8 @@ def zero_fill(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
 
         w = sum_k share_k where(m_k, w_k, 0);  w = old where nobody counts
 
+    Means of whole numbers are rounded to the nearest.
+
     Args:
       old: The global weights before.
       params: The clients' [m, ...].
@@ -43,8 +45,8 @@ def zero_fill(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
     there = jnp.sum(share) > 0
 
     def one(before, w, mask):
-        mean = _summed(share, _held(share, w, mask)).astype(before.dtype)
-        return jnp.where(there, mean, before)
+        mean = _summed(share, _held(share, w, mask))
+        return jnp.where(there, _cast(mean, before.dtype), before)
 
     return jax.tree.map(one, old, params, masks)
 
@@ -53,6 +55,8 @@ def mask_mean(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
     """Returns the mean over those clients that keep a weight; the old one where none.
 
         w = sum_k share_k m_k w_k / sum_k share_k m_k
+
+    Means of whole numbers are rounded to the nearest.
 
     Args:
       old: The global weights before.
@@ -68,7 +72,7 @@ def mask_mean(old: Params, params: Params, masks: Masks, share: jax.Array) -> Pa
         kept = jnp.ones_like(w) if mask is None else mask.astype(w.dtype)
         total = _summed(share, kept)
         mean = _summed(share, _held(share, w, mask)) / jnp.where(total > 0, total, 1)
-        return jnp.where(total > 0, mean, before).astype(before.dtype)
+        return jnp.where(total > 0, _cast(mean, before.dtype), before)
 
     return jax.tree.map(one, old, params, masks)
 
@@ -83,6 +87,12 @@ def _held(share, w, mask):
     """Returns the weights [m, ...] that count and are kept, zeros for the others."""
     there = (share > 0).reshape(-1, *[1] * (w.ndim - 1))
     return jnp.where(there if mask is None else there & mask, w, 0)
+
+
+def _cast(mean, dtype):
+    """Returns a mean in the type of its leaf, rounded where that is of integers."""
+    whole = jnp.issubdtype(dtype, jnp.integer)
+    return (jnp.round(mean) if whole else mean).astype(dtype)
 
 
 def _summed(share, leaf):

@@ -81,6 +81,18 @@ def test_global_weights_keep_their_type(name):
 
 
 @pytest.mark.parametrize("name", ["zero_fill", "mask_mean"])
+def test_a_whole_number_that_all_clients_have_stays(name):
+    big = 2**24 + 1  # is no float32: where nobody counts it stays, too
+    old = {"steps": jnp.array([0, big])}
+    params = {"steps": jnp.full((9, 2), 7)}
+    combine, share = aggregation.by_name(name), jnp.full(9, 1 / 9)
+    found = combine(old, params, {"steps": None}, share)
+    assert found["steps"].dtype == jnp.int32 and found["steps"].tolist() == [7, 7]
+    found = combine(old, params, {"steps": None}, jnp.zeros(9))
+    assert found["steps"].tolist() == [0, big]
+
+
+@pytest.mark.parametrize("name", ["zero_fill", "mask_mean"])
 def test_means_are_of_float32_on_an_accelerator_too(name):
     old, clients = {"kernel": jnp.ones(3)}, {"kernel": jnp.ones((2, 3))}
     masks = {"kernel": jnp.ones((2, 3), bool)}
