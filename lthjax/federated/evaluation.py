@@ -50,13 +50,15 @@ def on_own(right: jax.Array, labels: jax.Array, owned: jax.Array) -> jax.Array:
 
     Args:
       right: How many it has right, by class [classes].
-      labels: Of the test split [n].
+      labels: Of the test split [n]; one below 0 is of no class, and counts nowhere.
       owned: Which classes each client has, bool [K, classes].
 
     Returns:
       float32 [K].
     """
-    totals = jnp.bincount(labels, length=len(right))
+    labels = jnp.asarray(labels)
+    counted = (labels >= 0).astype(jnp.int32)  # bincount takes what is below 0 for 0
+    totals = jnp.bincount(labels, counted, length=len(right))
     return jnp.where(owned, right, 0).sum(1) / jnp.where(owned, totals, 0).sum(1)
 
 

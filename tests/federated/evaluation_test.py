@@ -48,6 +48,13 @@ def test_a_class_of_nobody_has_no_accuracy():
     assert found.tolist() == pytest.approx([0.5, 1.0])
 
 
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_that_is_no_class_counts_nowhere(label):
+    right, labels = jnp.array([1.0, 2.0]), jnp.array([0, 0, 1, 1, label, label])
+    found = evaluation.on_own(right, labels, jnp.eye(2, dtype=bool))
+    assert found.tolist() == pytest.approx([0.5, 1.0])
+
+
 @pytest.mark.parametrize("batch_size", [0, 2.5])
 def test_batches_of_none_or_of_a_part_are_refused(batch_size):
     given = federation.apply, federation.prepare
