@@ -37,9 +37,18 @@ def normalise(
 
     Returns:
       The images [..., c], float32; or the inputs.
+
+    Raises:
+      ValueError: There is not one mean and one std for each channel.
     """
     if not len(mean):
         return images
+    if not len(mean) == len(std) == images.shape[-1]:
+        raise ValueError(
+            "mean and std must have one number for each channel of images [..., c], "
+            f"got {len(mean)} and {len(std)} for {list(images.shape)}; give one for "
+            "each, or the images with their channels last"
+        )
     channels = (1,) * (images.ndim - 1) + (-1,)
     mean = jnp.asarray(mean, jnp.float32).reshape(channels)
     std = jnp.asarray(std, jnp.float32).reshape(channels)
@@ -63,9 +72,13 @@ def crop(
       images: A batch [n, h, w, c].
       padding: In pixels; 0 returns the images.
       axis_name: As for `augment`.
+
+    Raises:
+      ValueError: What is to be cropped is no images.
     """
     if padding == 0:
         return images
+    _check_images(images)
     corners = _corners(key, len(images), padding, axis_name)
     margin = (padding, padding)
     padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
@@ -128,9 +141,22 @@ def flip(
       key: A PRNG key.
       images: A batch [n, h, w, c].
       axis_name: As for `augment`.
+
+    Raises:
+      ValueError: What is to be flipped is no images.
     """
+    _check_images(images)
     mirror = _mirrors(key, len(images), axis_name)
     return jnp.where(mirror, images[:, :, ::-1], images)
+
+
+def _check_images(images):
+    if images.ndim != 4:
+        raise ValueError(
+            "what is cropped or flipped must be images [n, h, w, c], got "
+            f"{list(images.shape)}; give images without channels a last axis of 1; "
+            "where they are none, data.crop = 0 and data.flip = False"
+        )
 
 
 def _corners(key, rows, padding, axis_name):
@@ -174,12 +200,6 @@ def augment(
     Raises:
       ValueError: What is no image was to be cropped or flipped.
     """
-    if (padding or flip) and images.ndim != 4:
-        raise ValueError(
-            "what is cropped or flipped must be images [n, h, w, c], got "
-            f"{list(images.shape)} with padding = {padding}, flip = {flip}; give "
-            "data.crop = 0 and data.flip = False"
-        )
     crop_key, flip_key = jax.random.split(key)
     images = crop(crop_key, images, padding, axis_name=axis_name)
     return _flip(flip_key, images, axis_name=axis_name) if flip else images

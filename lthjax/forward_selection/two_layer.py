@@ -161,7 +161,20 @@ def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """Returns the fraction of outputs with the sign of their target, 0 or 1 [].
 
     One that is NaN has no sign.
+
+    Args:
+      outputs: What the network answers [n].
+      targets: 0 or 1, of the same shape.
+
+    Raises:
+      ValueError: They are of two shapes.
     """
+    if jnp.shape(outputs) != jnp.shape(targets):
+        raise ValueError(
+            "outputs must have one target each, in the same shape, got outputs "
+            f"{list(jnp.shape(outputs))} with targets {list(jnp.shape(targets))}; "
+            "reshape the targets"
+        )
     right = (outputs > 0) == (targets > 0)
     return jnp.mean(right & ~jnp.isnan(outputs))
 

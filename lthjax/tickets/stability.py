@@ -59,7 +59,20 @@ def flatten(masks: Any) -> jax.Array:
 
 
 def distance(one: jax.Array, other: jax.Array) -> jax.Array:
-    """Returns the fraction of the entries in which two masks differ, float32 []."""
+    """Returns the fraction of the entries in which two masks differ, float32 [].
+
+    Args:
+      one: A mask, bool [bits].
+      other: Another of the same shape.
+
+    Raises:
+      ValueError: They are of two shapes.
+    """
+    if one.shape != other.shape:
+        raise ValueError(
+            "masks to compare must be of one shape, got "
+            f"{list(one.shape)} and {list(other.shape)}; see stability.flatten"
+        )
     return jnp.sum(one != other).astype(jnp.float32) / one.size
 
 

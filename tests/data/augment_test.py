@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,21 @@ def test_normalising_uses_the_moments_of_its_own_channel():
     np.testing.assert_allclose(
         augment.normalise(IMAGES, mean, std), expected, rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("mean, std", [((0.5,) * 3, (1.0,) * 3), ((0.5,), (1.0,) * 3)])
+def test_moments_of_other_channels_than_the_images_have_are_refused(mean, std):
+    words = rf"one number for each channel .* got {len(mean)} and 3 for \[64, 6, 5, 1\]"
+    with pytest.raises(ValueError, match=words):
+        augment.normalise(IMAGES[..., :1], mean, std)
+
+
+@pytest.mark.parametrize(
+    "function", [augment.flip, functools.partial(augment.crop, padding=PADDING)]
+)
+def test_images_without_an_axis_of_channels_are_neither_cropped_nor_flipped(function):
+    with pytest.raises(ValueError, match=r"\[n, h, w, c\], got \[64, 6, 5\]; give"):
+        function(jax.random.key(0), IMAGES[..., 0])
 
 
 def test_a_crop_is_one_window_of_the_padded_image_and_keeps_its_dtype():

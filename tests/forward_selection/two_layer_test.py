@@ -73,6 +73,13 @@ def test_the_tangent_kernel_of_bytes_is_that_of_their_pixels():
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(4, 1), (3,), ()])
+def test_answers_are_compared_with_a_target_each(shape):
+    words = r"one target each, .* got outputs \[4\] with targets"
+    with pytest.raises(ValueError, match=words):
+        two_layer.accuracy(jnp.ones(4), jnp.ones(shape))
+
+
 def test_a_diverged_network_is_right_about_nothing():
     outputs, targets = jnp.array([jnp.nan, 1, jnp.nan, -1]), jnp.array([0, 1, 1, 0])
     assert two_layer.accuracy(outputs, targets) == 0.5

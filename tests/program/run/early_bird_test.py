@@ -86,6 +86,11 @@ def test_the_distance_is_a_metric():
     assert d(a, c) <= d(a, b) + d(b, c)
 
 
+def test_masks_of_two_shapes_have_no_distance():
+    with pytest.raises(ValueError, match=r"one shape, got \[3\] and \[3, 1\]; see"):
+        stability.distance(jnp.ones(3, bool), jnp.ones((3, 1), bool))
+
+
 def test_many_detectors_at_once_are_each_alone():
     walks = np.stack([walk(seed, 0.04) for seed in range(3)])
     states = jax.vmap(lambda _: stability.watch(BITS))(jnp.arange(3))
