@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lthjax import values
 from lthjax.callables import FollowFn
 from lthjax.data.facts import FACTS, check_classes
 
@@ -169,6 +170,7 @@ def cut(
         source = source._replace(**splits)
     source = _set_aside(name, source, validation)
     left = size(source.train)
+    limit = None if limit is None else values.whole("limit", limit)
     if limit is not None and not 1 <= limit <= left:
         raise ValueError(
             f"limit must be from 1 to the {left} train images of {name!r} that "
@@ -265,6 +267,7 @@ def _evenly(name, split, how):
 
 def _set_aside(name: str, source: Source, validation: int) -> Source:
     there, own = size(source.train), size(source.validation)
+    validation = values.whole("validation", validation)
     if own and validation in (0, own):
         return source
     if own:
@@ -320,12 +323,12 @@ def check_scale(channels: int, mean: Sequence[float], std: Sequence[float]) -> N
     Raises:
       ValueError: As `normalised`.
     """
-    for name, values in (("mean", mean), ("std", std)):
-        sound = all(np.isfinite(v) and (v > 0 or name == "mean") for v in values)
-        if len(values) not in (0, channels) or not sound:
+    for name, given in (("mean", mean), ("std", std)):
+        sound = all(np.isfinite(v) and (v > 0 or name == "mean") for v in given)
+        if len(given) not in (0, channels) or not sound:
             raise ValueError(
                 f"data.{name} must be {channels} finite numbers, one a channel"
-                f"{', above 0' * (name == 'std')}, got data.{name} = {tuple(values)}"
+                f"{', above 0' * (name == 'std')}, got data.{name} = {tuple(given)}"
             )
 
 

@@ -120,6 +120,8 @@ def test_limit_keeps_the_first_train_images_that_validation_leaves():
     "options, message",
     [
         ({"validation": -1}, "from 0 to 1496.* validation = -1"),
+        ({"validation": 0.1}, "validation must be a whole number, got .* = 0.1"),
+        ({"limit": 10.5}, "limit must be a whole number, got limit = 10.5"),
         ({"validation": 1_497}, "from 0 to 1496.* validation = 1497"),
         ({"validation": 497, "limit": 1_001}, "from 1 to the 1000.* limit = 1001"),
         ({"limit": 0}, "from 1 to the 1497.* limit = 0"),
