@@ -133,7 +133,11 @@ def _unpacked(packed, full):
 
 
 def _leaves(params, masks):
-    """Returns (weights, mask or None) of each leaf."""
+    """Returns (weights, mask or None) of each leaf; a parameter `None` is none."""
     masks_lib.alike(params, masks)
-    leaves = jax.tree.leaves(masks, is_leaf=lambda leaf: leaf is None)
-    return list(zip(jax.tree.leaves(params), leaves, strict=True))
+    weights, kept = (
+        jax.tree.leaves(tree, is_leaf=lambda leaf: leaf is None)
+        for tree in (params, masks)
+    )
+    pairs = zip(weights, kept, strict=True)
+    return [(w, mask) for w, mask in pairs if w is not None]

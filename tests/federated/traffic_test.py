@@ -61,6 +61,17 @@ def test_a_payload_opens_to_what_was_packed():
             traffic.opened([sent[0], packed], full, server.params)
 
 
+def test_a_parameter_that_is_none_is_not_sent():
+    params = {"bias": None, "kernel": jnp.arange(1.0, 4.0), "scale": jnp.ones(1)}
+    full = {"bias": None, "kernel": jnp.ones(3, bool), "scale": None}
+    masks = full | {"kernel": jnp.array([True, False, True])}
+    sent = traffic.payload(params, masks)
+    assert sent[0].tolist() == [1, 3, 1]
+    found, own = traffic.opened(sent, full, params)
+    assert_same(own, masks)
+    assert_same(found, params | {"kernel": jnp.array([1.0, 0.0, 3.0])})
+
+
 def test_the_papers_rule_gives_its_table_of_dense_rounds():
     # 61,770 x 8 bytes x 40 rounds / 2^20 = 18.8507, for each participant and broadcast
     masks = {"kernel": jnp.ones(61_770, bool), "bias": None}
