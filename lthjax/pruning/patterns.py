@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lthjax import values
 from lthjax.pruning import choose, places
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning import views as views_lib
@@ -159,8 +160,9 @@ def n_of_m(
       Masks inside `masks`.
 
     Raises:
-      ValueError: n is outside [0, m], the inputs of a layer are not divisible by m,
-        nothing says what its axes are, or as `pruning.prune`.
+      ValueError: n is outside [0, m], one of them no whole number, the inputs of a
+        layer are not divisible by m, nothing says what its axes are, or as
+        `pruning.prune`.
 
     Example:
       >>> masks = {"w": jnp.ones((4, 1), bool)}
@@ -171,6 +173,7 @@ def n_of_m(
     References:
       Zhou et al., 2021, arXiv:2102.04010, for magnitudes.
     """
+    n, m = values.whole("n", n), values.whole("m", m)
     if not 0 <= n <= m or m < 1:
         raise ValueError(f"n must be in [0, m] and m at least 1, got {n = }, {m = }")
     side = -2 if axis == -2 else -1
@@ -289,13 +292,13 @@ def _names(masks):
 def _best(ranks, n, m, axis):
     """Returns whether an entry is among the n best of its m neighbours."""
     rows = jnp.moveaxis(ranks, axis, -1)
-    rows = rows.reshape(*rows.shape[:-1], -1, m)
+    whole = rows.shape
+    rows = rows.reshape(*whole[:-1], whole[-1] // m, m)
     theirs, own = rows[..., :, None], rows[..., None, :]
     earlier = jnp.broadcast_to(~jnp.tri(m, dtype=bool), (*rows.shape, m))
     ahead = (theirs > own) | ((theirs == own) & earlier)
     best = jnp.sum(ahead, axis=-2, dtype=jnp.int32) < n
-    best = best.reshape(*best.shape[:-2], -1)
-    return jnp.moveaxis(best, -1, axis)
+    return jnp.moveaxis(best.reshape(whole), -1, axis)
 
 
 def _named(masks):

@@ -171,6 +171,13 @@ def test_n_of_m_brings_nothing_back_and_fills_up_with_what_is_left():
         np.testing.assert_array_equal(left, np.minimum(had, 2))
 
 
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4), (0, 3, 4, 2)])
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_n_of_m_of_a_leaf_without_weights_is_that_leaf(shape, axis):
+    masks, scores = {"w": jnp.ones(shape, bool)}, {"w": jnp.ones(shape)}
+    assert_same(patterns.n_of_m(masks, scores, 1, 2, axis=axis), masks)
+
+
 @pytest.mark.parametrize(
     "make, expected",
     [
@@ -181,6 +188,14 @@ def test_n_of_m_brings_nothing_back_and_fills_up_with_what_is_left():
         (lambda: patterns.channels(FULL, draw(0), 0.5, axis=3), "axis 3, got dense"),
         (lambda: patterns.n_of_m(FULL, draw(0), 3, 2), "got n = 3, m = 2"),
         (lambda: patterns.n_of_m(FULL, draw(0), -1, 2), "got n = -1, m = 2"),
+        (
+            lambda: patterns.n_of_m(FULL, draw(0), 1.5, 2),
+            "n must be a whole number, got",
+        ),
+        (
+            lambda: patterns.n_of_m(FULL, draw(0), 1, 1.5),
+            "m must be a whole number, got",
+        ),
         (lambda: patterns.channels(FULL, draw(0), kept=9), r"\[0, 8\], got kept = 9"),
     ],
 )
