@@ -64,7 +64,7 @@ def mixup(
             "num_classes must be given where labels are classes, got num_classes = "
             f"{num_classes}"
         )
-    if not values.like(alpha, 1.0) or not (alpha > 0 and math.isfinite(alpha)):
+    if not values.like(alpha, 1.0) or not 0 < values.in_float32(alpha) < math.inf:
         raise ValueError(
             f"alpha of mixup must be a finite number above 0, got alpha = {alpha!r}"
         )

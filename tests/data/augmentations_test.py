@@ -184,7 +184,9 @@ def test_devices_that_split_a_batch_do_what_one_does():
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-@pytest.mark.parametrize("alpha", ["0.2", None, 0, True, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "alpha", ["0.2", None, 0, True, 1e-39, 1e39, float("nan"), float("inf")]
+)
 def test_the_shape_of_the_shares_is_a_finite_number_above_0(alpha):
     with pytest.raises(ValueError, match="mixup must be a finite number above 0, got"):
         mixup(KEY, BATCH, num_classes=CLASSES, alpha=alpha)
