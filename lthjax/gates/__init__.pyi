@@ -1,3 +1,4 @@
+from . import checks as checks
 from . import families as families
 from . import gated as gated
 from . import hard_concrete as hard_concrete

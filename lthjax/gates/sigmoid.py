@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax import values
+from lthjax.gates import checks
 from lthjax.pruning import precision
 from lthjax.pruning.masks import Masks, Params, path_name
 
@@ -43,7 +44,7 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Gates:
       >>> lth.gates.init({"kernel": jnp.ones(2, bool), "bias": None}, 0.1)
       {'bias': None, 'kernel': Array([0.1, 0.1], dtype=float32)}
     """
-    check_masks(masks)
+    checks.check_masks(masks)
     if not isinstance(initial, jax.core.Tracer):
         check_initial(initial)
     initial = jnp.asarray(initial, jnp.float32)
@@ -285,10 +286,20 @@ def temperature(
     for name, value in {"steps": steps, "every": every}.items():
         if not isinstance(value, jax.core.Tracer) and value < 1:
             raise ValueError(f"{name} must be at least 1, got {name} = {value}")
-    last = -(-steps // every) - 1
+    step, steps, every = map(_signed, (step, steps, every))
+    last = (steps - 1) // every
     period = jnp.clip(jnp.asarray(step) // every, 0, last)
     share = period.astype(jnp.float32) / jnp.maximum(last, 1).astype(jnp.float32)
     return jnp.asarray(final, jnp.float32) ** jnp.where(last > 0, share, 1)
+
+
+def _signed(x):
+    """Returns whole numbers in int32 where their type has no sign, or less bits."""
+    dtype = jnp.result_type(x)
+    if not jnp.issubdtype(dtype, jnp.integer) or dtype in (jnp.int32, jnp.int64):
+        return x
+    most = min(jnp.iinfo(dtype).max, values.LARGEST - 1)
+    return jnp.minimum(x, most).astype(jnp.int32)
 
 
 def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:
@@ -314,20 +325,6 @@ def between(multipliers: Gates) -> jax.Array:
     number = sum(jnp.sum(~((m <= 0.01) | (m >= 0.99))) for m in leaves)
     most = jnp.float32(max(1, sum(m.size for m in leaves)))
     return jnp.asarray(number, jnp.float32) / most
-
-
-def check_masks(masks: Masks) -> None:
-    """Refuses what are no masks, but parameters perhaps.
-
-    Raises:
-      ValueError: A leaf is not bool.
-    """
-    for leaf in jax.tree.leaves(masks):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.bool_):
-            raise ValueError(
-                "gates are made from masks, whose leaves are bool, got a leaf of "
-                f"dtype = {jnp.result_type(leaf)}; give masks.full(params)"
-            )
 
 
 def check_initial(initial: jax.typing.ArrayLike) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lthjax import moved, values
-from lthjax.gates import sigmoid
+from lthjax.gates import checks
 from lthjax.pruning.masks import Masks, Params, path_name
 
 Logits = Any
@@ -32,7 +32,7 @@ def init(masks: Masks, initial: jax.typing.ArrayLike) -> Logits:
       >>> lth.gates.soft_threshold.init(masks, -5.0)
       {'bias': None, 'kernel': Array(-5., dtype=float32)}
     """
-    sigmoid.check_masks(masks)
+    checks.check_masks(masks)
     initial = jnp.asarray(initial, jnp.float32)
     return jax.tree.map(lambda mask: initial, masks)
 

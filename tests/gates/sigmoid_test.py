@@ -1,5 +1,7 @@
 """The formulas of soft masks, against published numbers and their own limits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,6 +174,20 @@ def test_the_temperature_is_the_same_when_all_of_it_is_traced():
         np.testing.assert_allclose(traced(step, **numbers), inside, rtol=1e-6)
     one_period = {**numbers, "every": 9}
     np.testing.assert_allclose(traced(0, **one_period), 200, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint32", "int8"])
+def test_steps_and_periods_of_any_type_of_whole_numbers_are_the_same(kind):
+    steps = np.array([0, 50, 99])
+    expected = sigmoid.temperature(steps, final=200.0, steps=100, every=10)
+    hundred, ten = jnp.asarray(100, kind), np.asarray(10, kind)
+    rise = functools.partial(sigmoid.temperature, final=200.0)
+    assert_same(rise(steps, steps=hundred, every=10), expected)
+    assert_same(rise(steps.astype(kind), steps=100, every=ten), expected)
+    traced = jax.jit(rise)(jnp.asarray(steps, kind), steps=hundred, every=ten)
+    np.testing.assert_allclose(traced, expected, rtol=1e-6)
+    after = rise(jnp.uint32(2**32 - 1), steps=100, every=200)
+    assert after == 200 and rise(np.uint32(2**31), steps=hundred) == 200
 
 
 def test_extreme_logits_give_finite_values_and_gradients():
