@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lthjax.gates.sigmoid import Gates
+from lthjax.pruning import precision
 from lthjax.training import zeros
 
 LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
@@ -18,6 +19,7 @@ def sample(key: jax.Array, gates: Gates) -> Gates:
     """Draws gates `z = clip(sigmoid((logit(u) + a) / T) (h - l) + l, 0, 1)`.
 
     u is uniform, T = 2/3, l = -0.1, h = 1.1; zero and one have positive probability.
+    Of logits of half precision all is computed in float32.
 
     Args:
       key: A JAX PRNG key.
@@ -36,7 +38,7 @@ def sample(key: jax.Array, gates: Gates) -> Gates:
       examples, and a decay of weights that is their optimizer's (there part of the
       penalty, weighted by P(z > 0)).
     """
-    leaves, treedef = jax.tree.flatten(gates)
+    leaves, treedef = jax.tree.flatten(precision.widened(gates))
     keys = jax.random.split(key, len(leaves))
     drawn = [_draw(k, a) for k, a in zip(keys, leaves, strict=True)]
     return jax.tree.unflatten(treedef, drawn)
@@ -61,7 +63,7 @@ def mean(gates: Gates) -> Gates:
       >>> lth.gates.hard_concrete.mean({"w": jnp.array([-9.0, 0.0, 9.0])})
       {'w': Array([0. , 0.5, 1. ], dtype=float32)}
     """
-    return jax.tree.map(lambda a: _stretch(jax.nn.sigmoid(a)), gates)
+    return jax.tree.map(lambda a: _stretch(jax.nn.sigmoid(a)), precision.widened(gates))
 
 
 def open_probability(gates: Gates) -> Gates:
@@ -76,7 +78,8 @@ def open_probability(gates: Gates) -> Gates:
       0.832
     """
     shift = TEMPERATURE * jnp.log(-LOW / HIGH)
-    return jax.tree.map(lambda a: jax.nn.sigmoid(a - shift), gates)
+    wide = precision.widened(gates)
+    return jax.tree.map(lambda a: jax.nn.sigmoid(a - shift), wide)
 
 
 def bounded(inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lthjax import moved, values
 from lthjax.gates import checks
+from lthjax.pruning import precision
 from lthjax.pruning.masks import Masks, Params, path_name
 
 Logits = Any
@@ -86,6 +87,8 @@ def shrink(params: Params, thresholds: Logits) -> Params:
 def price(logits: Logits) -> jax.Array:
     """Returns `sum of s^2 / 2`: by a factor of d, weight decay of d on the logits.
 
+    It is computed in float32 at least.
+
     Args:
       logits: s.
 
@@ -94,7 +97,8 @@ def price(logits: Logits) -> jax.Array:
       >>> float(lth.gates.soft_threshold.price(logits))
       10.0
     """
-    total: Any = sum(jnp.square(s) for s in jax.tree.leaves(logits))
+    leaves = jax.tree.leaves(precision.widened(logits))
+    total: Any = sum(jnp.square(s) for s in leaves)
     return total / 2
 
 

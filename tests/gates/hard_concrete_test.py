@@ -1,12 +1,15 @@
 """Hard concrete gates, against published values and their own distribution."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from trees import assert_same
 
-from lthjax.gates import hard_concrete
+from lthjax.gates import families, hard_concrete
 
 LOGITS = jnp.array([0.0, 3.0, -3.0, 0.5])
 
@@ -28,6 +31,17 @@ def test_gates_are_open_as_often_as_their_probability_says():
     np.testing.assert_allclose(
         share, hard_concrete.open_probability(LOGITS), atol=0.0142
     )
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_logits_in_half_precision_are_computed_with_in_float32(kind):
+    half = {"kernel": jnp.tile(LOGITS.astype(kind), (250, 1)), "bias": None}
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), half)
+    draw = functools.partial(hard_concrete.sample, jax.random.key(0))
+    for of in (draw, hard_concrete.mean, hard_concrete.open_probability):
+        assert_same(of(half), of(wide))
+    price = families.hard_concrete().price
+    assert_same(price(half, 1.0, 1.0), price(wide, 1.0, 1.0))
 
 
 def test_what_has_no_gate_stays_without():

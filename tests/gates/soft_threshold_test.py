@@ -31,6 +31,12 @@ def test_the_network_begins_dense_and_what_has_no_threshold_stays():
     assert found["bias"] is params["bias"]
 
 
+def test_the_price_of_logits_in_half_precision_is_finite():
+    half = {"kernel": jnp.float16(-3200), "bias": None}
+    assert soft_threshold.price(half) == soft_threshold.price({"kernel": -3200.0})
+    assert soft_threshold.price(half).dtype == jnp.float32
+
+
 def test_weights_of_64_bits_and_complex_ones_shrink_as_they_are():
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
         small = jnp.asarray([1e-60, 1 / 3])
