@@ -17,6 +17,7 @@ from jax import lax
 from lthjax import models
 from lthjax.channels import layers_of
 from lthjax.interceptors import intercepted
+from lthjax.pruning import layer_axes
 from lthjax.pruning.masks import Params
 
 # Products in fewer bits, as accelerators take them, would rank channels otherwise.
@@ -115,7 +116,8 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
     """Returns {layer: (strides, padding)} of every convolution, for images of a shape.
 
     Convolutions whose window is dilated, in groups, not of two axes or padded by a name
-    are left out, as `patches` cannot cut what they see; `None` stands at dense layers.
+    are left out, as `patches` cannot cut what they see; so are layers that compute with
+    another kernel than their own leaf. `None` stands at dense layers.
 
     Args:
       model: The network.
@@ -123,21 +125,25 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
       model_state: Its batch statistics.
       shape: (height, width, channels).
     """
-    found = {}
+    found, other = {}, []
 
     def watch(call, args, options, context):
         module = context.module
         called = context.method_name == "__call__"
-        if isinstance(module, nn.Dense) and called:
+        own = called and layers_of.plain(module)
+        if own and isinstance(module, nn.Dense):
             found["/".join(module.path)] = None
-        if isinstance(module, nn.Conv) and called and _plain(module):
+        if own and isinstance(module, nn.Conv) and _plain(module):
             strides = module.strides
             pair = (
                 (strides,) * 2 if isinstance(strides, int) else tuple(strides or (1, 1))
             )
             padding = canonicalize_padding(module.padding, 2)
             found["/".join(module.path)] = pair, padding
-        return call(*args, **options)
+        result = call(*args, **options)
+        if called and isinstance(module, layer_axes.WRAPPERS):
+            other.append("/".join((*module.layer_instance.path, "")))
+        return result
 
     def run(params, model_state):
         with intercepted(watch):
@@ -145,20 +151,23 @@ def geometry(model: nn.Module, params: Params, model_state: Any, shape: tuple) -
             return models.apply(model, params, model_state, images, train=False)[0]
 
     jax.eval_shape(run, params, model_state)
-    return found
+    within = tuple(other)
+    return {name: at for name, at in found.items() if not f"{name}/".startswith(within)}
 
 
 def place(found: dict, group: layers_of.Group) -> tuple | None:
     """Returns the place of the layer that reads a group, of what `geometry` found.
 
     Raises:
-      ValueError: It is none whose input can be cut into what each weight sees.
+      ValueError: It is none whose input can be cut into what each weight sees, or it
+        computes with another kernel than its own.
     """
     if group.consumer not in found:
         raise ValueError(
-            "the layer that reads a group's channels must be a dense layer or a "
-            "convolution of two axes, without groups or dilation, its padding in "
-            f"pixels, got {group.consumer}"
+            "the layer that reads a group's channels must be a flax Dense, or a Conv "
+            "of two axes without groups, a mask or dilation, its padding in pixels, "
+            "without methods of one's own, WeightNorm or SpectralNorm around it, got "
+            f"{group.consumer}; leave the group out"
         )
     return found[group.consumer]
 

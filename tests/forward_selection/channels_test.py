@@ -270,6 +270,48 @@ def test_padding_in_pixels_may_be_written_in_any_way(padding):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+class Standardised(nn.Dense):
+    """A dense layer whose kernel is standardised before it is used."""
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        kernel -= kernel.mean(0, keepdims=True)
+        return x @ (kernel / kernel.std(0, keepdims=True))
+
+
+class Headed(nn.Module):
+    """A dense layer and a head of some kind."""
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.relu(nn.Dense(5, name="dense1")(x.reshape(len(x), -1)))
+        if self.kind == "standardised":
+            return Standardised(3, name="head")(x)
+        head = nn.Dense(3, name="head")
+        if self.kind == "spectral":
+            return nn.SpectralNorm(head, name="norm")(x, update_stats=train)
+        return nn.WeightNorm(head, name="norm")(x) if self.kind == "weight" else head(x)
+
+
+@pytest.mark.parametrize("kind", ["standardised", "weight", "spectral"])
+def test_a_reader_that_computes_with_another_kernel_is_refused(kind):
+    group = layers_of.Group("dense1", ("dense1",), "head", 5)
+    images = IMAGES[:, :2, :2]
+
+    def made(kind):
+        model = Headed(kind)
+        state = models.initialise(model, jax.random.key(0), images)
+        net = channels_lib.Network(model, *state)
+        return channels_lib.stepper(net, group, images.shape[1:])
+
+    made("plain")
+    with pytest.raises(ValueError, match="WeightNorm .* got head; leave the group out"):
+        made(kind)
+
+
 def test_what_cannot_be_selected_is_refused():
     net, group = network("vgg11"), group_of("vgg11", 0)
     for options in (
