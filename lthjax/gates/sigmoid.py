@@ -99,13 +99,13 @@ def multiply(params: Params, multipliers: Gates) -> Params:
       multipliers: A tree of its shape; a leaf that is `None` changes nothing.
 
     Raises:
-      ValueError: A leaf with multipliers is of whole numbers.
+      ValueError: A leaf with multipliers is of whole numbers, or of another shape.
     """
 
     def effective(path, w, m):
         if m is None:
             return w
-        values.check_floating(path_name(path), w.dtype)
+        checks.check_weights(path_name(path), w, m)
         wide = np.promote_types(values.wide(w.dtype), m.dtype)
         return (m.astype(wide) * w.astype(wide)).astype(w.dtype)
 
@@ -125,6 +125,9 @@ def apply(
       gates: Logits s; a leaf that is `None` leaves the parameter as it is.
       temperature: The inverse temperature, a scalar, which may be traced.
       scale: c: 1, or `constant(initial)`.
+
+    Raises:
+      ValueError: As `multiply`.
 
     Example:
       >>> params = {"kernel": jnp.array([2.0, 4.0]), "bias": jnp.ones(1)}

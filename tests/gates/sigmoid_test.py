@@ -298,3 +298,12 @@ def test_whole_numbers_have_no_gate(form):
         effect(params, found)
     floating = {"a": {"kernel": jnp.arange(3.0)}, "n": jnp.int32(7)}
     assert effect(floating, found)["n"] is floating["n"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 1), ()])
+def test_gates_are_spread_over_no_weights(shape):
+    params = {"a": {"kernel": jnp.ones((3, 1))}, "bias": jnp.ones(3)}
+    gates = {"a": {"kernel": jnp.zeros(shape)}, "bias": None}
+    for effect in (sigmoid.multiply, lambda w, s: sigmoid.apply(w, s, 1.0)):
+        with pytest.raises(ValueError, match=r"got a/kernel = \(.*\) for \(3, 1\)"):
+            effect(params, gates)
