@@ -80,8 +80,13 @@ def norm_scales(
                 f"a norm, got none for {group.producers[-1]}; take a network with "
                 "batch norm"
             )
-        result[group.name] = jnp.abs(byname[scale])
+        result[group.name] = _sizes(byname[scale])
     return result
+
+
+def _sizes(gamma):
+    """Returns `|gamma|`; of whole numbers the least has none in its own type."""
+    return jnp.abs(precision.floating(jnp.asarray(gamma)))
 
 
 def slimmed(
@@ -119,7 +124,7 @@ def slimmed(
       initialisation of the latter, where all scales tie); one channel stays in each
       layer (their VGG codes can empty a layer, and then fail).
     """
-    sizes = {name: jnp.abs(jnp.asarray(gamma)) for name, gamma in scales.items()}
+    sizes = {name: _sizes(gamma) for name, gamma in scales.items()}
     total = sum(size.size for size in sizes.values())
     wanted = kept_counts.kept_count(total, sparsity)
     if released:
@@ -200,9 +205,11 @@ def masks(full: Masks, kept: Mapping[str, Any], *, views: Views | None = None) -
 
     Raises:
       ValueError: The layers are not one chain, or not those that are prunable; or by
-        its view one has other axes.
+        its view one has other axes; or what is kept is not bool.
     """
     kept = {name: np.asarray(stays) for name, stays in kept.items()}
+    for name, stays in kept.items():
+        masks_lib.check_bool(name, stays)
     order = [*_ordered(kept), "head"]
     before = dict(zip(order[1:], order, strict=False))
     there = {name.removesuffix(KERNEL) for name in masks_lib.names(full)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lthjax import models
-from lthjax.channels import by_channel, slimming
+from lthjax.channels import by_channel, layers_of, slimming
 from lthjax.pruning import masks
 
 GAMMA = {"a": [0.5, 0.1, 0.9, 0.3], "b": [0.05, 0.7, 0.2, 0.4]}
@@ -139,3 +139,21 @@ def test_every_layer_of_the_chain_must_be_given_and_finite():
         slimming.masks(full, kept)
     with pytest.raises(ValueError, match="scales must be finite, got conv1"):
         slimming.slimmed({"conv1": jnp.array([jnp.nan, 1.0])}, 0.5, released=True)
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_the_least_of_whole_numbers_is_the_largest_scale(released):
+    scales = {"a": jnp.array([-128, 5, 6, 7], jnp.int8)}
+    kept = {"a": "1000" if released else "1001"}
+    assert shown(slimming.slimmed(scales, 0.5, released=released)) == kept
+    group = layers_of.Group("a", ("a",), "head", 4)
+    params = {"a_norm": {"scale": scales["a"]}}
+    assert slimming.norm_scales(params, (group,))["a"].tolist() == [128, 5, 6, 7]
+
+
+def test_channels_that_are_kept_are_no_numbers():
+    full = {"conv1": {"kernel": jnp.ones((1, 1, 1, 3), bool)}}
+    full["head"] = {"kernel": jnp.ones((3, 2), bool)}
+    for stays in (jnp.array([2, 0, 1]), np.ones(3, np.float32)):
+        with pytest.raises(ValueError, match=f"bool, .* got conv1 = {stays.dtype}"):
+            slimming.masks(full, {"conv1": stays})
