@@ -61,7 +61,7 @@ def constant(initial: jax.typing.ArrayLike) -> jax.Array:
       >>> float(lth.gates.constant(0.0))
       2.0
     """
-    return 1 / jax.nn.sigmoid(initial)
+    return 1 / jax.nn.sigmoid(precision.floating(initial))
 
 
 def soft(

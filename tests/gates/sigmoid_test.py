@@ -81,6 +81,11 @@ def test_in_the_form_of_the_code_training_begins_with_the_dense_network():
         np.testing.assert_array_max_ulp(np.asarray(begun), np.asarray(W), maxulp=1)
 
 
+@pytest.mark.parametrize("initial", [0, np.int64(1), jnp.uint8(2)])
+def test_the_constant_of_a_whole_number_is_that_of_a_float(initial):
+    assert_same(sigmoid.constant(initial), sigmoid.constant(jnp.float32(initial)))
+
+
 def test_gates_tend_to_the_hard_mask_and_a_gate_at_zero_is_a_half_for_ever():
     s = jnp.concatenate([jnp.linspace(-3, -0.2, 9), jnp.linspace(0.2, 3, 9)])
     for temperature in (1.0, 10.0, 50.0):
