@@ -261,7 +261,7 @@ def test_a_layer_that_cannot_be_narrowed_or_cut_open_is_refused_by_name():
         jax.eval_shape(slim.init, KEY, images)
     params = jax.eval_shape(Net().init, KEY, images)["params"]
     found = cut_network.geometry(Net(), params, {}, (4, 4, 1))
-    with pytest.raises(ValueError, match="without groups, a mask or dilation.*got wide"):
+    with pytest.raises(ValueError, match="groups, a mask or dilation.*got wide"):
         cut_network.place(found, layers_of.Group("up", ("up",), "wide", 4))
 
 
