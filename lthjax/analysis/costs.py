@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from lthjax.analysis import origins
 from lthjax.analysis.origins import CONSTANT, Origin, uniform
+from lthjax.devices import operations
 from lthjax.pruning import masks as masks_lib
 from lthjax.pruning.masks import Masks, Params
 
@@ -290,24 +291,6 @@ def _cond(equation, given):
     return found, products
 
 
-def _in_dot(equation):
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    shape = equation.invars[0].aval.shape
-    depth = math.prod(shape[axis] for axis in contracted)
-    return depth * math.prod(equation.outvars[0].aval.shape)
-
-
-def _in_ragged_dot(equation):
-    """Returns those of rows, each of which meets the matrix of its group alone."""
-    numbers = equation.params["ragged_dot_dimension_numbers"]
-    (contracted, _), _ = numbers.dot_dimension_numbers
-    rows, groups = (equation.invars[i].aval.shape for i in (0, 2))
-    depth = math.prod(rows[axis] for axis in contracted)
-    whole = depth * math.prod(equation.outvars[0].aval.shape)
-    ragged = {*numbers.lhs_ragged_dimensions} <= {*contracted}
-    return whole // groups[-1] if ragged else whole
-
-
 def _in_convolution(equation):
     kernel = equation.invars[1].aval.shape
     features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
@@ -332,8 +315,8 @@ def _touched(equation):
 
 
 _MULTIPLICATIONS = {
-    "dot_general": _in_dot,
-    "ragged_dot_general": _in_ragged_dot,
+    "dot_general": operations.in_dot,
+    "ragged_dot_general": operations.in_ragged_dot,
     "conv_general_dilated": _in_convolution,
 }
 _CONTROL = {

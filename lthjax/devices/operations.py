@@ -25,7 +25,7 @@ def count(jaxpr: Any) -> float:
 def _operations(eqn):
     name = eqn.primitive.name
     if name in _PRODUCTS:
-        return _PRODUCTS[name](eqn)
+        return 2 * _PRODUCTS[name](eqn)
     inside = [count(each) for value in eqn.params.values() for each in _jaxprs(value)]
     if name == "cond":
         return max(inside, default=0)
@@ -38,33 +38,34 @@ def _jaxprs(value):
     return [each for each in values if isinstance(each, ClosedJaxpr | Jaxpr)]
 
 
-def _dot(eqn):
+def in_dot(eqn: Any) -> int:
+    """Returns the multiplications of a `dot_general` in a traced program."""
     (contracted, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
     depth = math.prod(shape[axis] for axis in contracted)
-    return 2 * depth * math.prod(eqn.outvars[0].aval.shape)
+    return depth * math.prod(eqn.outvars[0].aval.shape)
 
 
-def _convolution(eqn):
-    kernel, layout = eqn.invars[1].aval.shape, eqn.params["dimension_numbers"].rhs_spec
-    depth = math.prod(kernel) / max(1, kernel[layout[0]])
-    spread = math.prod(eqn.params["lhs_dilation"])
-    return 2 * depth * math.prod(eqn.outvars[0].aval.shape) / spread
-
-
-def _ragged_dot(eqn):
-    """Of rows, each of which meets the matrix of its group alone."""
+def in_ragged_dot(eqn: Any) -> int:
+    """Returns those of rows, each of which meets the matrix of its group alone."""
     numbers = eqn.params["ragged_dot_dimension_numbers"]
     (contracted, _), _ = numbers.dot_dimension_numbers
     rows, groups = (eqn.invars[i].aval.shape for i in (0, 2))
     depth = math.prod(rows[axis] for axis in contracted)
-    if {*numbers.lhs_ragged_dimensions} <= {*contracted}:
-        depth /= groups[-1]  # each group sums over its own rows
-    return 2 * depth * math.prod(eqn.outvars[0].aval.shape)
+    whole = depth * math.prod(eqn.outvars[0].aval.shape)
+    ragged = {*numbers.lhs_ragged_dimensions} <= {*contracted}
+    return whole // groups[-1] if ragged else whole
+
+
+def _in_convolution(eqn):
+    kernel, layout = eqn.invars[1].aval.shape, eqn.params["dimension_numbers"].rhs_spec
+    depth = math.prod(kernel) / max(1, kernel[layout[0]])
+    spread = math.prod(eqn.params["lhs_dilation"])
+    return depth * math.prod(eqn.outvars[0].aval.shape) / spread
 
 
 _PRODUCTS = {
-    "dot_general": _dot,
-    "conv_general_dilated": _convolution,
-    "ragged_dot_general": _ragged_dot,
+    "dot_general": in_dot,
+    "conv_general_dilated": _in_convolution,
+    "ragged_dot_general": in_ragged_dot,
 }
