@@ -289,20 +289,11 @@ def temperature(
     for name, value in {"steps": steps, "every": every}.items():
         if not isinstance(value, jax.core.Tracer) and value < 1:
             raise ValueError(f"{name} must be at least 1, got {name} = {value}")
-    step, steps, every = map(_signed, (step, steps, every))
+    step, steps, every = map(precision.signed, (step, steps, every))
     last = (steps - 1) // every
     period = jnp.clip(jnp.asarray(step) // every, 0, last)
     share = period.astype(jnp.float32) / jnp.maximum(last, 1).astype(jnp.float32)
     return jnp.asarray(final, jnp.float32) ** jnp.where(last > 0, share, 1)
-
-
-def _signed(x):
-    """Returns whole numbers in int32 where their type has no sign, or less bits."""
-    dtype = jnp.result_type(x)
-    if not jnp.issubdtype(dtype, jnp.integer) or dtype in (jnp.int32, jnp.int64):
-        return x
-    most = min(jnp.iinfo(dtype).max, values.LARGEST - 1)
-    return jnp.minimum(x, most).astype(jnp.int32)
 
 
 def undecided(gates: Gates, temperature: jax.typing.ArrayLike) -> jax.Array:

@@ -63,3 +63,18 @@ def in_float32(
         return loss_fn(as_of(wide, params), *rest)
 
     return loss, widened(params)
+
+
+def signed(number: Any) -> Any:
+    """Returns whole numbers in int32 where their type has no sign, or fewer bits.
+
+    A difference of those without a sign would wrap round.
+
+    Args:
+      number: A number, or an array; it may be traced. Other types stay as they are.
+    """
+    dtype = jnp.result_type(number)
+    if not jnp.issubdtype(dtype, jnp.integer) or dtype in (jnp.int32, jnp.int64):
+        return number
+    most = min(jnp.iinfo(dtype).max, values.LARGEST - 1)
+    return jnp.minimum(number, most).astype(jnp.int32)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lthjax import registry
+from lthjax.pruning import precision
 
 
 class Fade(NamedTuple):
@@ -37,9 +38,7 @@ def fade(step: jax.Array, times: Fade) -> jax.Array:
     if times.end is None:
         return jnp.zeros(())
     length = largest(times.end - times.hold, 1)
-    step = jnp.asarray(step)
-    if jnp.issubdtype(step.dtype, jnp.integer):
-        step = step.astype(jnp.int32)  # what has no sign would wrap round before `hold`
+    step = jnp.asarray(precision.signed(step))
     part = jnp.clip((step - times.hold) / length, 0, 1)
     with registry.calling("law of fading", times.law, _LAW):
         return jnp.where(step >= times.end, 1.0, law(part))
